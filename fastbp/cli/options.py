@@ -1,0 +1,250 @@
+"""The options of the commands."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from .output import fail
+
+DIGITS = "digits"  # the data set that the package carries
+LEARNING_RATES = {"sgd": 0.1, "adam": 0.005, "adamw": 0.005}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a usage error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(fail(f"error: {message} (see {self.prog} --help)"))
+
+
+class _Version(argparse.Action):
+    """Imports the package only when its version is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import fastbp
+
+        print(f"fastbp {fastbp.__version__}")
+        parser.exit()
+
+
+def _number(
+    kind: Callable[[str], float], fits: Callable[[float], bool], expected: str
+) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+        return value
+
+    return convert
+
+
+_count = _number(int, lambda value: value >= 1, "a whole number of at least 1")
+_seed = _number(int, lambda value: value >= 0, "a whole number of at least 0")
+_rate = _number(float, lambda value: 0 < value < float("inf"), "a positive number")
+_weight = _number(float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
+_share = _number(float, lambda value: 0 <= value < 1, "a share of at least 0 and below 1")
+
+
+def _sizes(text: str) -> list[int | None]:
+    fields = [field.strip() for field in text.split(",")]
+    automatic = {0, len(fields) - 1}
+    sizes: list[int | None] = []
+    for place, field in enumerate(fields):
+        if field == "auto" and place in automatic:
+            sizes.append(None)
+        elif field.isdecimal() and int(field) > 0:
+            sizes.append(int(field))
+        else:
+            raise argparse.ArgumentTypeError(
+                f"expected whole numbers of at least 1 such as 64,30,10 "
+                f"(the first and last may be 'auto'), found {text!r}"
+            )
+    if len(sizes) < 2:
+        raise argparse.ArgumentTypeError(f"expected at least two layers, found {text!r}")
+    return sizes
+
+
+def _hidden(text: str) -> list[int | None]:
+    return _sizes(f"auto,{text},auto") if text.strip() else [None, None]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; `command` of what it returns names the module that does the work."""
+    top = _Parser(
+        prog="fastbp",
+        description="Train feed-forward networks by backpropagation, at the speed of the CPU.",
+        epilog="example:\n  fastbp train        train a network on handwritten digits",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_train(commands)
+    _add_predict(commands)
+    _add_info(commands)
+    return top
+
+
+def _command(commands: Any, name: str, summary: str, details: str, example: str) -> Any:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}. {details}",
+        epilog=f"example:\n{example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "train",
+        "train a network",
+        "Without DATA, on the handwritten digits that the package carries.",
+        "  fastbp train\n"
+        "  fastbp train mnist/ --hidden 128 --epochs 10 --save mnist.safetensors\n"
+        "  fastbp train wine.csv --target quality --hidden 32,32 --save wine.safetensors",
+    )
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="?",
+        default=DIGITS,
+        help="a folder with the files of MNIST (train-images-idx3-ubyte.gz, ...), an IDX image "
+        "file, .npz (X, y or x_train, y_train, x_test, y_test), .npy with --labels, or .csv "
+        "with --target (default: digits)",
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--target", metavar="COLUMN", help="the column of a CSV file to predict")
+    data.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
+    data.add_argument(
+        "--task",
+        choices=("classification", "regression"),
+        help="what the targets are (default: texts and whole numbers of at most 100 distinct "
+        "values are classes, other numbers are fitted)",
+    )
+    data.add_argument(
+        "--test",
+        metavar="SHARE",
+        type=_share,
+        default=0.2,
+        help="share of the rows held out for the test, unless the data bring a test set "
+        "(default: %(default)s)",
+    )
+    data.add_argument(
+        "--validation",
+        metavar="SHARE",
+        type=_share,
+        default=0.1,
+        help="share of the other rows that is not trained on but watched (default: %(default)s)",
+    )
+    data.add_argument(
+        "--no-scaling",
+        action="store_true",
+        help="do not standardise; by default columns of tables, and other inputs outside of "
+        "[0, 1], are, and the scaling is folded into the network",
+    )
+    network = parser.add_argument_group("network")
+    sizes = network.add_mutually_exclusive_group()
+    sizes.add_argument(
+        "--sizes", type=_sizes, metavar="N,...,N", help="all layer sizes (default: auto,30,auto)"
+    )
+    sizes.add_argument(
+        "--hidden", type=_hidden, metavar="N,...", help="sizes of the hidden layers only"
+    )
+    network.add_argument(
+        "--activation",
+        metavar="NAME",
+        default="tanh",
+        help="of the hidden layers; one, or one a layer with commas (default: %(default)s)",
+    )
+    network.add_argument(
+        "--output",
+        metavar="NAME",
+        help="activation of the last layer (default: softmax for classes, identity for numbers)",
+    )
+    network.add_argument(
+        "--loss", metavar="NAME", help="(default: cross_entropy for classes, mse for numbers)"
+    )
+    network.add_argument(
+        "--init",
+        metavar="NAME",
+        help="how weights begin (default: he_normal for relu and its kin, else glorot_uniform)",
+    )
+    network.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    network.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help="of weights and order (default: 0)"
+    )
+    training = parser.add_argument_group("training")
+    training.add_argument("--epochs", type=_count, default=30, metavar="N", help="(default: 30)")
+    training.add_argument(
+        "--batch-size", type=_count, metavar="N", help="(default: 16, or all rows if fewer)"
+    )
+    training.add_argument(
+        "--optimizer", choices=tuple(LEARNING_RATES), default="adam", help="(default: adam)"
+    )
+    training.add_argument(
+        "--learning-rate",
+        type=_rate,
+        metavar="RATE",
+        help="(default: " + ", ".join(f"{r} for {o}" for o, r in LEARNING_RATES.items()) + ")",
+    )
+    training.add_argument("--momentum", type=_share, metavar="SHARE", help="for sgd (default: 0.9)")
+    training.add_argument(
+        "--l2",
+        type=_weight,
+        default=0.0,
+        metavar="LAMBDA",
+        help="adds (LAMBDA/2n) sum W^2 to the loss, n rows (default: 0)",
+    )
+    training.add_argument(
+        "--l1",
+        type=_weight,
+        default=0.0,
+        metavar="LAMBDA",
+        help="adds (LAMBDA/n) sum |W| (default: 0)",
+    )
+    training.add_argument("--threads", type=_count, metavar="N", help="(default: as many as pay)")
+    parser.add_argument("--save", metavar="FILE", help="write the network there (safetensors)")
+
+
+def _add_predict(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "predict",
+        "predict with a saved network",
+        "Prints a line a row: the class and its probability, or the numbers.",
+        "  fastbp predict wine.safetensors new_wines.csv --out predictions.csv",
+    )
+    parser.add_argument("model", metavar="MODEL", help="file written by train --save")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="as for train, also .npy and .npz with inputs only; of data with a test set, the "
+        "test set. Columns of a CSV file are found by name. 'digits': those of the package",
+    )
+    parser.add_argument(
+        "--target", metavar="COLUMN", help="column with the true values (default: the model's)"
+    )
+    parser.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
+    parser.add_argument(
+        "--out", metavar="FILE", help="write .npy (the outputs) or .csv instead of printing"
+    )
+
+
+def _add_info(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "info",
+        "tell versions, the CPU level in use and the compiler",
+        "With MODEL, also what the network is.",
+        "  fastbp info --json\n  fastbp info wine.safetensors",
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="file written by train --save")

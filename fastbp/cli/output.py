@@ -1,0 +1,79 @@
+"""What the commands print."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TextIO
+
+
+def fail(message: str, code: int = 2) -> int:
+    """Print one line on stderr; return the exit code."""
+    print(f"fastbp: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print strict JSON: a number that is not finite becomes null."""
+    print(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """Return `value` in the types of JSON."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):  # arrays and numbers of NumPy
+        value = value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def progress_bar(total: int) -> AbstractContextManager[Any]:
+    """Return a bar over the epochs on stderr; None inside where that is no terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    bar: AbstractContextManager[Any] = tqdm(
+        total=total, unit="epoch", leave=False, dynamic_ncols=True, file=sys.stderr
+    )
+    return bar
+
+
+def say(bar: Any, line: str, file: TextIO) -> None:
+    """Print a line above the bar and advance it."""
+    if bar is None:
+        print(line, file=file, flush=True)
+    else:
+        bar.write(line, file=file)
+        bar.update()
+
+
+def scores_in_words(scores: Mapping[str, Any]) -> str:
+    """Return accuracy, or R^2 and the root of the mean square error."""
+    if "accuracy" in scores:
+        return (
+            f"accuracy {100 * scores['accuracy']:.2f} % ({scores['correct']} of {scores['rows']})"
+        )
+    r2 = "undefined" if scores["r2"] is None else f"{scores['r2']:.4f}"
+    return f"R^2 {r2}, root mean square error {scores['rmse']:.4g}"
+
+
+def check_writable(option: str, path: str | None) -> None:
+    """Refuse, before the work, a file that could not be written after it."""
+    if path is None:
+        return
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path) or not os.path.basename(path):
+        raise ValueError(f"{option}: {path} is a folder")
+    if not os.path.isdir(folder):
+        raise ValueError(f"{option}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{option}: the folder {folder} cannot be written to")

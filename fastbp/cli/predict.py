@@ -1,0 +1,135 @@
+"""``fastbp predict``."""
+
+import argparse
+import csv
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import fastbp
+
+from ..datasets import Inputs, load_digits, read_inputs
+from ..datasets.dataset import Array
+from .options import DIGITS
+from .output import check_writable, print_json, scores_in_words
+from .scores import class_indices, scores
+
+PROBABILITIES = ("softmax", "sigmoid")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict the rows of a file."""
+    if options.out is not None and not options.out.endswith((".npy", ".csv")):
+        raise ValueError(f"--out: expected a name ending in .npy or .csv, found {options.out!r}")
+    check_writable("--out", options.out)
+    net = fastbp.load(options.model)
+    classes = _names(net, "classes", net.sizes[-1], options.model)
+    columns = _names(net, "columns", net.sizes[0], options.model)
+    target = options.target or net.metadata.get("target")
+    inputs = _read(options, columns, target, net.metadata.get("task"))
+    name = os.path.basename(os.path.normpath(options.data))
+    if inputs.X.shape[1] != net.sizes[0]:
+        raise ValueError(
+            f"{name}: the network takes {net.sizes[0]} inputs, found {inputs.X.shape[1]}"
+        )
+    if classes is None and inputs.classes is not None and net.sizes[-1] == len(inputs.classes):
+        classes = inputs.classes  # a network saved without names
+    outputs = net.predict(inputs.X)
+    found = _scores(outputs, inputs, classes, name)
+
+    if options.out is not None:
+        _write(options.out, outputs, classes, target)
+    if found is not None:
+        print(scores_in_words(found), file=sys.stderr)
+    if options.json:
+        document: dict[str, Any] = {
+            "model": options.model,
+            "data": options.data,
+            "rows": len(outputs),
+            "classes": classes,
+            "out": options.out,
+        }
+        if options.out is None:
+            document["predictions"] = list(_records(outputs, classes))
+        print_json(document | (found or {}))
+    elif options.out is not None:
+        print(f"{len(outputs)} rows written to {options.out}", file=sys.stderr)
+    else:
+        for record in _records(outputs, classes):
+            fields = record.values() if classes is not None else record["values"]
+            print("\t".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in fields))
+    return 0
+
+
+def _names(net: Any, key: str, n: int, model: str) -> tuple[str, ...] | None:
+    """Return the names that came with the network, if they fit it."""
+    names = net.metadata.get(key)
+    if names is None:
+        return None
+    fits = (n,) if key == "columns" else (n, 2) if n == 1 else (n,)
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or len(names) not in fits
+    ):
+        raise ValueError(
+            f"{os.path.basename(model)}: its metadata should name {n} {key}, found {names!r:.80}"
+        )
+    return tuple(names)
+
+
+def _read(
+    options: argparse.Namespace, columns: Sequence[str] | None, target: Any, task: Any
+) -> Inputs:
+    if options.data == DIGITS and not os.path.exists(DIGITS):
+        digits = load_digits()
+        return Inputs(digits.X, digits.Y, digits.classes)
+    return read_inputs(
+        options.data, columns=columns, target=target, labels=options.labels, task=task
+    )
+
+
+def _scores(
+    outputs: Array, inputs: Inputs, classes: Sequence[str] | None, name: str
+) -> dict[str, Any] | None:
+    """Return how good the predictions are, where the data tell; classes are compared by name."""
+    if inputs.Y is None:
+        return None
+    if classes is None:
+        same = inputs.Y.reshape(len(outputs), -1).shape == outputs.shape
+        return scores(outputs, inputs.Y, None) if same and inputs.classes is None else None
+    if inputs.classes is None:
+        raise ValueError(f"{name}: the network tells classes, the data have numbers to fit")
+    index = {known: place for place, known in enumerate(classes)}
+    places = np.array([index.get(known, -1) for known in inputs.classes])
+    return scores(outputs, places[inputs.Y], classes)
+
+
+def _records(outputs: Array, classes: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+    if classes is None:
+        for row in outputs.tolist():
+            yield {"values": row}
+        return
+    winners = class_indices(outputs)
+    for row, winner in zip(outputs.tolist(), winners.tolist(), strict=True):
+        value = row[winner] if len(row) > 1 else (row[0] if winner else 1 - row[0])
+        yield {"class": classes[winner], "probability": value}
+
+
+def _write(path: str, outputs: Array, classes: Sequence[str] | None, target: str | None) -> None:
+    if path.endswith(".npy"):
+        np.save(path, outputs, allow_pickle=False)
+        return
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        if classes is not None:
+            writer.writerow([target or "class", "probability"])
+            writer.writerows(record.values() for record in _records(outputs, classes))
+            return
+        n = outputs.shape[1]
+        base = target or "output"
+        writer.writerow([base] if n == 1 else [f"{base}_{index}" for index in range(n)])
+        writer.writerows(record["values"] for record in _records(outputs, classes))

@@ -1,0 +1,344 @@
+"""``fastbp train``."""
+
+import argparse
+import os
+import sys
+from typing import Any, TextIO
+
+import numpy as np
+
+import fastbp
+
+from ..datasets import Dataset, load_digits, read
+from ..datasets.dataset import Array
+from ..datasets.scaling import Scaling
+from ..datasets.splitting import Parts, partition
+from .options import DIGITS, LEARNING_RATES
+from .output import check_writable, fail, print_json, progress_bar, say, scores_in_words
+from .scores import scores
+
+SPLIT_SEED = 0  # not --seed: runs with different seeds are tested on the same rows
+CHECKED_ROWS = 20
+# The output activation that goes with a loss, and the loss that goes with an output activation.
+OUTPUTS = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
+LOSSES = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
+# Losses that are only multiplied when targets and outputs are: by the scale to this power.
+SCALE_FREE_LOSSES = {"mse": 2, "quadratic": 2, "mae": 1, "pinball": 1}
+
+# Activations that pass about half of their inputs on: He's initialisation is made for them.
+RECTIFIERS = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish", "softplus"}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, test, check the gradients, save."""
+    from ..check import gradients
+
+    check_writable("--save", options.save)
+    optimizer = _optimizer(options)
+    data = _read(options)
+    experiment = Experiment(
+        options, data, partition(data, options.test, options.validation, SPLIT_SEED)
+    )
+    out = sys.stderr if options.json else sys.stdout
+    print(experiment.in_words(), file=out, flush=True)
+    try:
+        history = experiment.fit(optimizer, out)
+    except KeyboardInterrupt:
+        return _interrupted(experiment, options)
+    except fastbp.DivergenceError as error:
+        return fail(f"error: {error} (--learning-rate {optimizer.learning_rate:g})", code=1)
+
+    X, Y = experiment.prepared(experiment.parts.train)
+    check = gradients(experiment.net, X[:CHECKED_ROWS], Y[:CHECKED_ROWS])
+    experiment.fold()
+    test = experiment.parts.test
+    part = "training" if test is None else "test"
+    result = experiment.scores(experiment.parts.train if test is None else test)
+    if options.save:
+        experiment.net.save(options.save, metadata=experiment.metadata())
+
+    print(f"{part} {scores_in_words(result)}", file=out)
+    print(
+        f"trained in {history.seconds:.3g} s, {history.samples_per_second:,.0f} samples a second",
+        file=out,
+    )
+    print(f"gradient check: {check.verdict}", file=out)
+    if options.save:
+        print(f"saved to {options.save}", file=out)
+    if options.json:
+        document = experiment.document() | {
+            "test": None if test is None else result,
+            "training_scores": result if test is None else None,
+            "seconds": history.seconds,
+            "samples_per_second": history.samples_per_second,
+            "gradient_check": check.to_dict() | {"ok": check.ok, "verdict": check.verdict},
+            "saved": options.save,
+        }
+        print_json(document)
+    return 0 if check.ok else 1
+
+
+def _interrupted(experiment: "Experiment", options: argparse.Namespace) -> int:
+    """Save the network as it is."""
+    experiment.fold()
+    if options.save:
+        experiment.net.save(options.save, metadata=experiment.metadata())
+    if options.json:
+        print_json(experiment.document() | {"interrupted": True, "saved": options.save})
+    done = f"{len(experiment.epochs)} of {options.epochs} epochs"
+    saved = f"; saved to {options.save}" if options.save else ""
+    return fail(f"interrupted after {done}{saved}", code=130)
+
+
+def _read(options: argparse.Namespace) -> Dataset:
+    if options.data == DIGITS and not os.path.exists(DIGITS):
+        for option in ("target", "labels", "task"):
+            if getattr(options, option) is not None:
+                raise ValueError(f"--{option} needs DATA; the digits of the package need none")
+        return load_digits()
+    data = read(options.data, target=options.target, labels=options.labels, task=options.task)
+    if data.classes is not None and len(data.classes) < 2:
+        raise ValueError(
+            f"{data.name}: expected at least 2 classes, found only {data.classes[0]!r}"
+        )
+    return data
+
+
+def _optimizer(options: argparse.Namespace) -> Any:
+    rate = options.learning_rate or LEARNING_RATES[options.optimizer]
+    if options.momentum is not None and options.optimizer != "sgd":
+        raise ValueError(f"--momentum is for --optimizer sgd, found {options.optimizer}")
+    if options.optimizer == "sgd":
+        return fastbp.SGD(rate, momentum=0.9 if options.momentum is None else options.momentum)
+    return {"adam": fastbp.Adam, "adamw": fastbp.AdamW}[options.optimizer](learning_rate=rate)
+
+
+class Experiment:
+    """A network, its data, and the scaling between them."""
+
+    def __init__(self, options: argparse.Namespace, data: Dataset, parts: Parts):
+        self.options, self.data, self.parts = options, data, parts
+        self.epochs: list[dict[str, Any]] = []
+        Y = parts.train[1]
+        self.sizes = self._sizes(data.X.shape[1], 1 if Y.ndim == 1 else Y.shape[1])
+        self.output, self.loss = self._output_and_loss()
+        hidden = [name.strip() for name in options.activation.split(",")]
+        rectified = all(name.partition("(")[0] in RECTIFIERS for name in hidden)
+        self.init = options.init or ("he_normal" if rectified else "glorot_uniform")
+        self.net = fastbp.Network(
+            self.sizes,
+            activation=hidden if len(hidden) > 1 else options.activation,
+            output=self.output,
+            loss=self.loss,
+            dtype=options.dtype,
+            init=self.init,
+            seed=options.seed,
+        )
+        self.input_scaling = self._input_scaling(parts.train[0])
+        self.target_scaling = self._target_scaling(parts.train[1])
+
+    def _sizes(self, n_inputs: int, n_targets: int) -> list[int]:
+        sizes = self.options.sizes or self.options.hidden or [None, 30, None]
+        classes = self.data.classes
+        n_outputs = n_targets if classes is None else len(classes)
+        full = [sizes[0] or n_inputs, *sizes[1:-1], sizes[-1] or n_outputs]
+        single = full[-1] == 1 and classes is not None and n_outputs == 2
+        if full[0] != n_inputs or (full[-1] != n_outputs and not single):
+            found = f"{n_outputs} {'target(s)' if classes is None else 'classes'}"
+            raise ValueError(
+                f"--sizes: {self.data.name} has {n_inputs} inputs and {found}, which asks for "
+                f"{n_inputs},...,{n_outputs}; found {','.join(map(str, full))}"
+            )
+        return full
+
+    def _output_and_loss(self) -> tuple[str, str]:
+        output, loss = self.options.output, self.options.loss
+        if self.data.classes is None:
+            usual, usual_loss = "identity", "mse"
+        else:
+            usual = "sigmoid" if self.sizes[-1] == 1 else "softmax"
+            usual_loss = LOSSES.get(output or usual, "mse")
+        return output or OUTPUTS.get(loss, usual), loss or usual_loss
+
+    def _input_scaling(self, X: Array) -> Scaling | None:
+        self._check_range(self.data.X, self.data.X_test)
+        wanted = self.data.columns is not None or X.min() < 0 or X.max() > 1
+        return self._scaling(X) if wanted and not self.options.no_scaling else None
+
+    def _target_scaling(self, Y: Array) -> Scaling | None:
+        self._check_range(self.data.Y, self.data.Y_test)
+        linear = self.output == "identity" and self._loss_power() is not None
+        wanted = self.data.classes is None and linear
+        return (
+            self._scaling(Y.reshape(len(Y), -1)) if wanted and not self.options.no_scaling else None
+        )
+
+    def _loss_power(self) -> int | None:
+        return SCALE_FREE_LOSSES.get(self.loss.partition("(")[0])
+
+    def _check_range(self, *arrays: Array | None) -> None:
+        for array in arrays:
+            if array is not None and np.abs(array).max() > np.finfo(self.options.dtype).max:
+                raise ValueError(
+                    f"{self.data.name}: {np.abs(array).max():g} does not fit "
+                    f"{self.options.dtype}; use --dtype float64"
+                )
+
+    def _scaling(self, columns: Array) -> Scaling:
+        try:
+            return Scaling.of(columns)
+        except ValueError as error:
+            raise ValueError(f"{self.data.name}: {error}") from None
+
+    def prepared(self, rows: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Return X and Y as the network is trained on them."""
+        X, Y = rows
+        if self.input_scaling is not None:
+            X = self.input_scaling.apply(X)
+        if self.target_scaling is not None:
+            Y = self.target_scaling.apply(Y.reshape(len(Y), -1))
+        if self.data.classes is None or self.sizes[-1] == 1:
+            Y = Y.astype(self.options.dtype, copy=False)
+        return X.astype(self.options.dtype, copy=False), Y
+
+    def in_words(self) -> str:
+        """Return what is trained on what, in two lines."""
+        data = self.data
+        what = "regression" if data.classes is None else f"{len(data.classes)} classes"
+        counts = ", ".join(
+            f"{len(rows[0])} to {purpose}"
+            for rows, purpose in zip(self.parts, ("train", "validate", "test"), strict=True)
+            if rows is not None
+        )
+        scaled = "" if self.input_scaling is None else ", standardised"
+        return (
+            f"{data.name}: {data.X.shape[1]} inputs{scaled}, {what}; {counts}\n"
+            f"network: {','.join(map(str, self.sizes))}; {self.options.activation}, {self.output}, "
+            f"{self.loss}; {self.net.n_parameters:,} parameters, {self.options.dtype}"
+        )
+
+    def fit(self, optimizer: Any, out: TextIO) -> Any:
+        """Train, with a line an epoch on `out` and a bar on a terminal."""
+        X, Y = self.prepared(self.parts.train)
+        watched = self.parts.validation
+        prepared = None if watched is None else self.prepared(watched)
+        # Of one target, the loss is told in the units of the target; of several, as it is trained.
+        factor = 1.0
+        if self.target_scaling is not None and self.sizes[-1] == 1:
+            factor = float(self.target_scaling.deviation[0]) ** (self._loss_power() or 0)
+
+        with progress_bar(self.options.epochs) as bar:
+
+            def each_epoch(event: Any) -> None:
+                record: dict[str, Any] = {
+                    "epoch": event.epoch + 1,
+                    "loss": factor * float(event.history["loss"][-1]),
+                }
+                if watched is not None and prepared is not None:
+                    validation_loss = factor * float(event.history["validation_loss"][-1])
+                    outputs = self.net.predict(prepared[0])
+                    if self.target_scaling is not None:
+                        outputs = self.target_scaling.undo(outputs)
+                    found = scores(outputs, watched[1], self.data.classes)
+                    record["validation"] = {"loss": validation_loss} | found
+                self.epochs.append(record)
+                say(bar, self._epoch_in_words(record), out)
+
+            return self.net.fit(
+                X,
+                Y,
+                epochs=self.options.epochs,
+                batch_size=self.options.batch_size or min(16, len(X)),
+                optimizer=optimizer,
+                seed=self.options.seed,
+                validation=prepared,
+                l2=self.options.l2,
+                l1=self.options.l1,
+                callbacks=[each_epoch],
+                threads=self.options.threads,
+            )
+
+    def _epoch_in_words(self, record: dict[str, Any]) -> str:
+        width = len(str(self.options.epochs))
+        line = f"epoch {record['epoch']:>{width}}/{self.options.epochs}  loss {record['loss']:.4g}"
+        if "validation" not in record:
+            return line
+        watched = record["validation"]
+        if "accuracy" in watched:
+            score = f"validation accuracy {100 * watched['accuracy']:.2f} %"
+        else:
+            score = (
+                f"validation R^2 {'-' if watched['r2'] is None else format(watched['r2'], '.4f')}"
+            )
+        return f"{line}  validation loss {watched['loss']:.4g}  {score}"
+
+    def fold(self) -> None:
+        """Fold the scaling into the network, which from then on takes and gives raw numbers."""
+        net, X = self.net, self.parts.train[0][:1000]
+        before = net.predict(self.prepared((X, self.parts.train[1][:1000]))[0])
+        if self.target_scaling is not None:
+            before = self.target_scaling.undo(before)
+            self.target_scaling.unfold_from_outputs(net.weights[-1], net.biases[-1])
+        if self.input_scaling is not None:
+            self.input_scaling.fold_into_inputs(net.weights[0], net.biases[0])
+        after = net.predict(X.astype(self.options.dtype, copy=False))
+        change = np.abs(after - before).max() / (np.ptp(before) or 1.0)
+        if not change < 1e-3:
+            print(
+                f"fastbp: warning: {self.options.dtype} is too coarse for raw inputs so far from "
+                f"zero for their spread: outputs of the network change by {100 * change:.2g} %; "
+                "use --dtype float64",
+                file=sys.stderr,
+            )
+
+    def scores(self, rows: tuple[Array, Array]) -> dict[str, Any]:
+        """Return how well the network, the scaling folded in, predicts the rows."""
+        X, Y = rows
+        outputs = self.net.predict(X.astype(self.options.dtype, copy=False))
+        return scores(outputs, Y, self.data.classes)
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what `predict` needs to know of the data."""
+        found = {
+            "task": "regression" if self.data.classes is None else "classification",
+            "classes": self.data.classes,
+            "columns": self.data.columns,
+            "target": self.options.target,
+        }
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in found.items() if v}
+
+    def document(self) -> dict[str, Any]:
+        """Return data, network, options and epochs for JSON."""
+        counts = {
+            f"{part}_rows": rows and len(rows[0]) for part, rows in self.parts._asdict().items()
+        }
+        return {
+            "fastbp": fastbp.__version__,
+            "data": {
+                "name": self.data.name,
+                "inputs": self.data.X.shape[1],
+                "standardised": self.input_scaling is not None,
+                "attribution": self.data.attribution or None,
+                **counts,
+                **self.metadata(),
+            },
+            "network": {
+                "sizes": self.sizes,
+                "activation": self.options.activation,
+                "output": self.output,
+                "loss": self.loss,
+                "dtype": self.options.dtype,
+                "init": self.init,
+                "parameters": self.net.n_parameters,
+                "seed": self.options.seed,
+            },
+            "training": {
+                "optimizer": self.options.optimizer,
+                "learning_rate": self.options.learning_rate
+                or LEARNING_RATES[self.options.optimizer],
+                "batch_size": self.options.batch_size or min(16, len(self.parts.train[0])),
+                "l2": self.options.l2,
+                "l1": self.options.l1,
+                "epochs": self.epochs,
+            },
+        }

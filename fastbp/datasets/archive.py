@@ -1,0 +1,175 @@
+"""NumPy's .npy and .npz files, never unpickled."""
+
+import math
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from .compressed import MOST_EXPANSION
+from .dataset import Array, Dataset, Inputs, features
+from .labels import targets
+
+# (inputs, targets, test inputs, test targets), in lower case
+LAYOUTS = (
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("x", "y", "x_test", "y_test"),
+    ("data", "target", "data_test", "target_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+    ("images", "labels", "images_test", "labels_test"),
+)
+
+
+def read_npy(path: Path) -> Array:
+    """Read one array."""
+    with open(path, "rb") as stream:
+        return _read_array(stream, os.fstat(stream.fileno()).st_size, path.name)
+
+
+def _read_array(stream: IO[bytes], size: int, where: str) -> Array:
+    """Read an array whose header must agree with `size` before anything is allocated for it."""
+    try:
+        version = npy.read_magic(stream)
+        if version == (1, 0):
+            shape, _, dtype = npy.read_array_header_1_0(stream)
+        elif version == (2, 0):
+            shape, _, dtype = npy.read_array_header_2_0(stream)
+        else:
+            raise ValueError(f"format version {version} is for structured arrays")
+    except (ValueError, TypeError, SyntaxError, RecursionError) as error:
+        raise ValueError(f"{where}: not a NumPy array: {error}") from None
+    if min(shape, default=0) < 0 or len(shape) > 32:
+        raise ValueError(f"{where}: not a NumPy array: it claims the shape {shape}")
+    if dtype.hasobject:
+        raise ValueError(f"{where}: holds Python objects, which are never unpickled")
+    if dtype.names is not None:
+        raise ValueError(f"{where}: expected a plain array, found the fields {dtype.names}")
+    expected = stream.tell() + math.prod(shape) * dtype.itemsize
+    if expected != size:
+        raise ValueError(
+            f"{where}: {'truncated' if expected > size else 'too long'}: shape {shape} of {dtype} "
+            f"needs {expected} bytes, found {size}"
+        )
+    stream.seek(0)
+    return npy.read_array(stream, allow_pickle=False)
+
+
+class Archive:
+    """The arrays of an .npz file, found by name whatever its case."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.members: dict[str, str] = {}
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
+            size = path.stat().st_size
+            found = f"{size} bytes: {error}" if size else "an empty file"
+            raise ValueError(f"{path.name}: not an .npz file: found {found}") from None
+        for name in names:
+            key = name.removesuffix(".npy").lower()
+            if key in self.members:
+                raise ValueError(
+                    f"{path.name}: {name!r} and {self.members[key]!r} differ in case only"
+                )
+            self.members[key] = name
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.members
+
+    def where(self, key: str) -> str:
+        """How messages call the array `key`."""
+        return f"{self.path.name}: {self.members[key].removesuffix('.npy')}"
+
+    def read(self, key: str) -> Array:
+        """Read one array."""
+        member, where = self.members[key], self.where(key)
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                info = archive.getinfo(member)
+                if info.file_size > MOST_EXPANSION * info.compress_size + MOST_EXPANSION:
+                    raise ValueError(
+                        f"{where}: truncated: promises {info.file_size} bytes, "
+                        f"found {info.compress_size} compressed"
+                    )
+                with archive.open(info) as stream:
+                    return _read_array(stream, info.file_size, where)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise ValueError(f"{where}: damaged: {error}") from None
+        except RuntimeError as error:  # zipfile's word for an encrypted member
+            raise ValueError(f"{where}: {error}") from None
+
+    def layout(self, n_needed: int) -> tuple[str, str, str, str]:
+        """Return the names in use, of which the first `n_needed` are there."""
+        for layout in LAYOUTS:
+            if all(key in self for key in layout[:n_needed]):
+                return layout
+        expected = "; ".join(", ".join(layout[:n_needed]) for layout in LAYOUTS)
+        found = ", ".join(name.removesuffix(".npy") for name in self.members.values())
+        raise ValueError(
+            f"{self.path.name}: expected arrays named {expected} (in any case), "
+            f"found {found or 'none'}"
+        )
+
+
+def _check_rows(X: Array, Y: Array, where: str, what: str) -> None:
+    if Y.ndim == 0 or len(X) != len(Y):
+        found = "a single number" if Y.ndim == 0 else str(len(Y))
+        raise ValueError(f"{where}: expected {len(X)} rows as in {what}, found {found}")
+
+
+def read_npz(path: Path, task: str | None) -> Dataset:
+    """Read inputs and targets, and a test set if there is one."""
+    archive = Archive(path)
+    x, y, x_test, y_test = archive.layout(2)
+    Xs = [features(archive.read(x), path.name, archive.where(x).removeprefix(f"{path.name}: "))]
+    Ys = [archive.read(y)]
+    _check_rows(Xs[0], Ys[0], archive.where(y), x)
+    if (x_test in archive) != (y_test in archive):
+        there, missing = (x_test, y_test) if x_test in archive else (y_test, x_test)
+        raise ValueError(f"{archive.where(there)} is there, but {missing} is not")
+    if x_test in archive:
+        Xs.append(features(archive.read(x_test), path.name, x_test))
+        Ys.append(archive.read(y_test))
+        _check_rows(Xs[1], Ys[1], archive.where(y_test), x_test)
+        if Xs[0].shape[1] != Xs[1].shape[1]:
+            raise ValueError(
+                f"{archive.where(x_test)}: expected {Xs[0].shape[1]} columns as in {x}, "
+                f"found {Xs[1].shape[1]}"
+            )
+        dtype = np.result_type(*Xs)
+        Xs = [X.astype(dtype, copy=False) for X in Xs]
+    parts, classes = targets(Ys, archive.where(y), task)
+    if len(Xs) == 1:
+        return Dataset(Xs[0], parts[0], classes=classes, name=path.name)
+    return Dataset(Xs[0], parts[0], Xs[1], parts[1], classes=classes, name=path.name)
+
+
+def read_npz_inputs(path: Path, task: str | None) -> Inputs:
+    """Read the rows to predict: those of the test set where there is one."""
+    archive = Archive(path)
+    x, y, x_test, y_test = archive.layout(1)
+    if x_test in archive:
+        x, y = x_test, y_test
+    X = features(archive.read(x), path.name, x)
+    if y not in archive:
+        return Inputs(X, None, None)
+    labels = archive.read(y)
+    _check_rows(X, labels, archive.where(y), x)
+    parts, classes = targets([labels], archive.where(y), task)
+    return Inputs(X, parts[0], classes)
+
+
+def read_npy_file(path: Path, labels: Path | None, task: str | None) -> Dataset:
+    """Read inputs from one .npy file and targets from another."""
+    if labels is None:
+        raise ValueError(f"{path.name}: holds inputs only; give the file of targets by labels=")
+    X, Y = features(read_npy(path), path.name), read_npy(labels)
+    _check_rows(X, Y, labels.name, path.name)
+    parts, classes = targets([Y], labels.name, task)
+    return Dataset(X, parts[0], classes=classes, name=path.name)

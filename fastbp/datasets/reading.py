@@ -1,0 +1,186 @@
+"""Reading data from files: which reader reads what."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .dataset import Dataset, Inputs, features
+from .labels import check_task
+
+# The readers are imported when they are needed: `import fastbp` stays quick.
+
+KNOWN = (
+    "IDX files or a folder of them (train-images-idx3-ubyte, ..., also .gz), .npz, .npy, "
+    ".csv, .csv.gz"
+)
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+) -> Dataset:
+    """Read training data from IDX, ``.npz``, ``.npy`` or CSV files.
+
+    Parameters
+    ----------
+    path : path-like
+        One of
+
+        - a folder with the IDX files of MNIST or Fashion-MNIST under their usual names
+          (``train-images-idx3-ubyte``, ``train-images.idx3-ubyte``, plain or ``.gz``),
+          which gives a training and a test set;
+        - an IDX image file, whose label file lies beside it or is given by `labels`;
+        - ``.npz`` with the arrays ``X, y``; ``x_train, y_train, x_test, y_test``;
+          ``data, target``; or ``images, labels``, in any case;
+        - ``.npy`` with the inputs, and `labels`;
+        - ``.csv`` or ``.csv.gz`` in UTF-8 with a header line; the delimiter is a comma,
+          a semicolon or a tab. All columns but the target hold numbers.
+    target : str, optional
+        The column of a CSV file to be predicted; needed there.
+    labels : path-like, optional
+        The label file of an IDX image file or of a ``.npy`` file.
+    task : {'classification', 'regression'}, optional
+        What the targets are. By default texts, one-hot rows, the labels of IDX files, and whole
+        numbers (written without a decimal point) of at most 100 distinct values are classes;
+        everything else is fitted as numbers.
+
+    Returns
+    -------
+    Dataset
+        Bytes (uint8 features) are divided by 255; more than two dimensions are flattened to
+        (n, n_inputs). Classes are numbered in the order of their names, numbers in their own.
+
+    Raises
+    ------
+    ValueError
+        The data are not as above; the message begins with the file's name.
+    OSError
+        The file cannot be opened.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import fastbp.datasets
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "iris.csv")
+    ...     with open(path, "w") as stream:
+    ...         _ = stream.write("length,width,kind\\n5.1,3.5,setosa\\n6.4,3.2,versicolor\\n")
+    ...     data = fastbp.datasets.read(path, target="kind")
+    >>> data.columns, data.classes, data.Y.tolist()
+    (('length', 'width'), ('setosa', 'versicolor'), [0, 1])
+    """
+    path, kind, labels = _checked(path, labels, task)
+    if target is not None and kind != "csv":
+        raise ValueError(f"{path.name}: only a CSV file has a target column, found {kind}")
+    if kind == "csv":
+        from .table import read_csv
+
+        return read_csv(path, target, task)
+    if kind == "npz":
+        from .archive import read_npz
+
+        return read_npz(path, task)
+    if kind == "npy":
+        from .archive import read_npy_file
+
+        return read_npy_file(path, labels, task)
+    from . import idx
+
+    if kind == "folder":
+        return idx.read_folder(path, task)
+    return idx.read_image_file(path, labels, task)
+
+
+def read_inputs(
+    path: str | os.PathLike[str],
+    *,
+    columns: Sequence[str] | None = None,
+    target: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+) -> Inputs:
+    """Read rows to predict, and their labels where the data have them.
+
+    Parameters
+    ----------
+    path : path-like
+        As in `read`. Of data with a test set, the test set is read.
+    columns : sequence of str, optional
+        The columns of a CSV file to read, in this order, whatever else it holds; by default all
+        but the target.
+    target : str, optional
+        The column of a CSV file with the labels; it may be missing.
+    labels, task
+        As in `read`.
+
+    Returns
+    -------
+    Inputs
+        The named tuple ``(X, Y, classes)``; `Y` is None where there are no labels.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `read`.
+    """
+    path, kind, labels = _checked(path, labels, task)
+    if kind == "csv":
+        from .labels import targets_from_text
+        from .table import read_table
+
+        table = read_table(path, target=target, columns=columns, target_required=False)
+        if table.target is None or target is None or not any(table.target):
+            return Inputs(table.X, None, None)
+        return Inputs(
+            table.X, *targets_from_text(table.target, table.lines, path.name, target, task)
+        )
+    if kind == "npz":
+        from .archive import read_npz_inputs
+
+        return read_npz_inputs(path, task)
+    if kind == "npy" and labels is None:
+        from .archive import read_npy
+
+        return Inputs(features(read_npy(path), path.name), None, None)
+    if kind == "IDX" and labels is None:
+        from . import idx
+
+        try:
+            labels = idx.find_labels(path)
+        except ValueError:
+            return Inputs(idx.read_images(path), None, None)
+    data = read(path, labels=labels, task=task)
+    if data.X_test is not None:
+        return Inputs(data.X_test, data.Y_test, data.classes)
+    return Inputs(data.X, data.Y, data.classes)
+
+
+def _checked(
+    path: str | os.PathLike[str], labels: str | os.PathLike[str] | None, task: str | None
+) -> tuple[Path, str, Path | None]:
+    """Return the path, the kind of its data, and the label file."""
+    check_task(task)
+    path = Path(path)
+    labels = None if labels is None else Path(labels)
+    name = path.name.lower()
+    path.stat()  # a missing file is reported as such, before anything about its labels
+    if path.is_dir():
+        path, kind = path.resolve(), "folder"
+    elif name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
+        kind = "csv"
+    elif name.endswith(".npz"):
+        kind = "npz"
+    elif name.endswith(".npy"):
+        kind = "npy"
+    else:
+        from .idx import looks_like_idx
+
+        if not looks_like_idx(path):
+            raise ValueError(f"{path.name}: expected {KNOWN}, found none of these")
+        kind = "IDX"
+    if labels is not None and kind not in ("IDX", "npy"):
+        raise ValueError(f"{path.name}: a label file is for an IDX image file or .npy, not {kind}")
+    return path, kind, labels

@@ -1,0 +1,71 @@
+"""Standardising columns, and folding the scaling into a trained network."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .dataset import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Mean and deviation of columns: ``(X - mean) / deviation`` has mean 0 and deviation 1.
+
+    Attributes
+    ----------
+    mean, deviation : ndarray, shape (n_columns,)
+        float64; the deviation of a constant column is 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.datasets.scaling import Scaling
+    >>> X = np.array([[1.0, 7.0], [3.0, 7.0]])
+    >>> Scaling.of(X).apply(X)
+    array([[-1.,  0.],
+           [ 1.,  0.]])
+    """
+
+    mean: Array
+    deviation: Array
+
+    @classmethod
+    def of(cls, X: Array) -> "Scaling":
+        """Measure the columns of `X`, (n, n_columns)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            constant = X.min(axis=0) == X.max(axis=0)
+            mean = np.where(constant, X[0], X.mean(axis=0, dtype=np.float64))
+            deviation = np.where(constant, 1.0, X.std(axis=0, dtype=np.float64))
+        deviation = np.where(deviation == 0, 1.0, deviation)  # the squares underflowed
+        for column in np.flatnonzero(~np.isfinite(mean + deviation)):
+            raise ValueError(f"the values of column {column} are too large to standardise")
+        return cls(mean.astype(np.float64), deviation)
+
+    def apply(self, X: Array) -> Array:
+        """Return `X` standardised, in float64."""
+        return (X - self.mean) / self.deviation
+
+    def undo(self, X: Array) -> Array:
+        """Return standardised `X` in its own units, in float64."""
+        return X * self.deviation + self.mean
+
+    def fold_into_inputs(self, W: Array, b: Array) -> None:
+        """Change W (n_in, n_out), b (n_out,) so that raw inputs give what standardised ones gave.
+
+        ``x' W + b`` with ``x' = (x - mean) / deviation`` is ``x (W / deviation) + (b - mean W /
+        deviation)``. The bias is made from the weights as rounded to their type, so that the
+        rounding is not multiplied by the mean.
+        """
+        b64 = b.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # judged by what comes out
+            W[...] = W / self.deviation[:, None]
+            b[...] = b64 - self.mean @ W.astype(np.float64)
+
+    def unfold_from_outputs(self, W: Array, b: Array) -> None:
+        """Change W (n_in, n_out), b (n_out,) so that standardised outputs come in their own units.
+
+        ``(a W + b) deviation + mean``; right only where the output's activation is the identity.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            W[...] = W * self.deviation
+            b[...] = b.astype(np.float64) * self.deviation + self.mean

@@ -1,0 +1,188 @@
+"""Costs: C and dC/da side by side, and the output error of the canonical pairs.
+
+What belongs here: for each cost one scalar body that gives a sample's term C_j and dC/da_j; for each
+canonical pair (output activation, cost) the term on z and delta_j = dC/dz_j, which loses no digits
+where a saturates. What does not: J^T g (activation.pxd), means over samples (engine.pyx).
+
+y = 0 times ln a = -inf counts as 0: logarithms and quotients see a >= the smallest normal number.
+"""
+from cython cimport floating as real
+from fastbp.kernels.activation cimport row_max, row_sum
+from fastbp.kernels.elementary cimport exp, expm1, fabs, log, log1p, tanh
+
+cdef struct Quadratic:
+    char tag
+cdef struct MeanSquared:
+    char tag
+cdef struct Absolute:
+    char tag
+cdef struct Huber:
+    char tag
+cdef struct LogCosh:
+    char tag
+cdef struct BinaryCrossEntropy:
+    char tag
+cdef struct CrossEntropy:
+    char tag
+cdef struct KullbackLeibler:
+    char tag
+cdef struct Hinge:
+    char tag
+cdef struct SquaredHinge:
+    char tag
+cdef struct Poisson:
+    char tag
+cdef struct Pinball:
+    char tag
+# canonical pairs: x is z, and the slope is delta_j
+cdef struct SigmoidBinaryCrossEntropy:
+    char tag
+cdef struct ExpPoisson:
+    char tag
+
+ctypedef fused separable:
+    Quadratic
+    MeanSquared
+    Absolute
+    Huber
+    LogCosh
+    BinaryCrossEntropy
+    CrossEntropy
+    KullbackLeibler
+    Hinge
+    SquaredHinge
+    Poisson
+    Pinball
+    SigmoidBinaryCrossEntropy
+    ExpPoisson
+
+
+cdef inline real at_least_tiny(real a) noexcept nogil:
+    """a, or the smallest normal number where a is less (NaN stays NaN)."""
+    if real is float:
+        return <float>1.17549435e-38 if a < <float>1.17549435e-38 else a
+    else:
+        return 2.2250738585072014e-308 if a < 2.2250738585072014e-308 else a
+
+
+cdef inline real term_and_slope(separable *tag, real x, real y, real p, real *slope) noexcept nogil:
+    """C_j and dC/dx_j; x is a (for a canonical pair z), p the cost's parameter (mse: 1/n)."""
+    cdef real a, b, r, s
+    if separable is Quadratic:
+        r = x - y
+        slope[0] = r
+        return <real>0.5 * r * r
+    elif separable is MeanSquared:
+        r = x - y
+        slope[0] = <real>2 * r * p
+        return r * r * p
+    elif separable is Absolute:  # sgn 0 = 0
+        r = x - y
+        s = <real>1 if r > <real>0 else r * <real>0
+        slope[0] = <real>-1 if r < <real>0 else s
+        return fabs(r)
+    elif separable is Huber:
+        r = x - y
+        s = -p if r < -p else r
+        s = p if s > p else s
+        slope[0] = s
+        # d(|r| - d/2) outside, r^2/2 inside: both are s (r - s/2)
+        return s * (r - <real>0.5 * s)
+    elif separable is LogCosh:
+        r = x - y
+        slope[0] = tanh(r)
+        s = fabs(r)
+        # |r| + log1p(e^-2|r|) - ln 2 cancels near 0; there log1p(cosh r - 1), e = e^|r| - 1
+        b = s + (log1p(exp(<real>-2 * s)) - <real>0.6931471805599453)
+        a = expm1(<real>1 if s > <real>1 else s)
+        a = log1p(a * a / (<real>2 * (<real>1 + a)))
+        return a if s < <real>1 else b
+    elif separable is BinaryCrossEntropy:
+        a = at_least_tiny(x)
+        b = at_least_tiny(<real>1 - x)
+        slope[0] = (<real>1 - y) / b - y / a
+        return -(y * log(a) + (<real>1 - y) * log(b))
+    elif separable is CrossEntropy:
+        a = at_least_tiny(x)
+        slope[0] = -y / a
+        return -y * log(a)
+    elif separable is KullbackLeibler:
+        a = at_least_tiny(x)
+        slope[0] = -y / a
+        return y * (log(at_least_tiny(y)) - log(a))
+    elif separable is Hinge:  # slope 0 at ya = 1
+        r = <real>1 - y * x
+        slope[0] = -y if r > <real>0 else <real>0
+        return <real>0 if r < <real>0 else r
+    elif separable is SquaredHinge:
+        r = <real>1 - y * x
+        r = <real>0 if r < <real>0 else r
+        slope[0] = <real>-2 * y * r
+        return r * r
+    elif separable is Poisson:
+        a = at_least_tiny(x)
+        slope[0] = <real>1 - y / a
+        return x - y * log(a)
+    elif separable is Pinball:  # slope 0 at a = y
+        r = y - x
+        s = -p if r > <real>0 else <real>0
+        slope[0] = <real>1 - p if r < <real>0 else s
+        a = p * r
+        b = (p - <real>1) * r
+        return b if b > a else a
+    elif separable is SigmoidBinaryCrossEntropy:
+        # C = max(z, 0) - z y + log1p(e^-|z|); delta = a - y, from e^-|z| as a itself is
+        r = exp(-fabs(x))
+        s = <real>1 / (<real>1 + r)
+        a = s if x >= <real>0 else r * s
+        slope[0] = a - y
+        b = <real>0 if x < <real>0 else x
+        return b - x * y + log1p(r)
+    else:  # ExpPoisson: C = e^z - y z, delta = a - y
+        a = exp(x)
+        slope[0] = a - y
+        return a - y * x
+
+
+cdef inline real cost_and_slopes(separable *tag, const real *x, const real *y, real p, Py_ssize_t n,
+                                 real *term, real *slope) noexcept nogil:
+    # C = sum_j C_j and dC/dx   (n,); `term` is scratch (n,)                            slope  # OUT
+    cdef Py_ssize_t j
+    for j in range(n):
+        term[j] = term_and_slope(tag, x[j], y[j], p, &slope[j])
+    return row_sum(term, n)
+
+
+cdef inline real softmax_cross_entropy(const real *z, real c, const real *a, const real *y,
+                                       real log_total, bint kl, Py_ssize_t n, real *term,
+                                       real *delta) noexcept nogil:
+    """Canonical: C = lse(cz) sum y - y . cz, delta = c (a sum y - y).
+
+    `log_total` is what `softmax` returned. Each term is y_j (c (m - z_j) + log_total) with m the
+    largest z: nothing cancels. kl adds sum y ln y.                                    delta  # OUT
+    """
+    cdef Py_ssize_t j
+    cdef real m, total = row_sum(y, n)
+    m = row_max(z, n)
+    for j in range(n):
+        term[j] = y[j] * (c * (m - z[j]) + log_total)
+    if kl:
+        for j in range(n):
+            term[j] += y[j] * log(at_least_tiny(y[j]))
+    for j in range(n):
+        delta[j] = c * (a[j] * total - y[j])
+    return row_sum(term, n)
+
+
+cdef inline real gaussian_nll(const real *a, const real *y, Py_ssize_t n, real *term,
+                              real *g) noexcept nogil:
+    """a = (mu, s), s = ln variance, both (n,): C = 1/2 sum [s + (y - mu)^2 e^-s].       g  # OUT"""
+    cdef Py_ssize_t j
+    cdef real r, w
+    for j in range(n):
+        r = a[j] - y[j]
+        w = exp(-a[n + j])
+        g[j] = r * w
+        g[n + j] = <real>0.5 * (<real>1 - r * r * w)
+        term[j] = <real>0.5 * (a[n + j] + r * r * w)
+    return row_sum(term, n)

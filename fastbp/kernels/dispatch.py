@@ -1,0 +1,41 @@
+"""Pick the compiled core of this CPU. What belongs here: levels, and nothing that computes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+
+from fastbp.kernels import cpu
+
+LEVELS = ("baseline", "avx2", "avx512")
+
+
+def available_levels() -> tuple[str, ...]:
+    """Levels that are built and that this CPU can run, slowest first."""
+    return tuple(level for level in LEVELS if level in cpu.built_levels and cpu.supports(level))
+
+
+def load(level: str) -> ModuleType:
+    """Import the engine of one level.
+
+    The CPU is asked before the import: the module's own start-up code already holds the level's
+    instructions.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"FASTBP_ISA: expected one of {', '.join(LEVELS)}; got {level!r}")
+    if level not in available_levels():
+        reason = "is not built here" if level not in cpu.built_levels else "is not in this CPU"
+        raise ImportError(
+            f"FASTBP_ISA: level {level!r} {reason}; available: {', '.join(available_levels())}"
+        )
+    return importlib.import_module(f"fastbp.kernels.engine_{level}")
+
+
+def build_info() -> dict[str, str]:
+    """Compiler and flags of the level in use."""
+    return {"compiler": engine.compiler, "flags": cpu.flags[level]}
+
+
+level = os.environ.get("FASTBP_ISA") or available_levels()[-1]
+engine = load(level)

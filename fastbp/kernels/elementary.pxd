@@ -1,0 +1,554 @@
+# Scalar elementary functions, one body for float32 and float64.
+#
+# What belongs here: exp, log, tanh and their kin, and the arithmetic tools they are made of. What does not: activations,
+# costs and derivatives (activation.pxd, cost.pxd), loops, anything with a shape.
+#
+# Every function is branch-free straight-line arithmetic: a plain loop over it vectorises at every CPU level (GCC needs
+# -fno-trapping-math to turn the selects into blends), and a scalar tail gives the bits of the vector body. Only `fma`
+# depends on the level, so avx2 and avx512 agree to the bit; the baseline may differ by a rounding, within the same bounds.
+# Build with -ffp-contract=off: a contraction the compiler picks by itself would break that promise.
+#
+# Domain: all of them take every real number, subnormals, +-0, +-inf; NaN gives NaN. "max ULP" is the largest error found
+# against exact values, in units in the last place of the result: ?
+#
+# cython: language_level=3
+cimport cython
+from cython cimport floating as real
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+
+cdef extern from *:
+    """
+    #include <math.h>
+    #include <stdint.h>
+    #include <string.h>
+
+    /* A loop vectorises only if everything in it is inlined, and GCC leaves functions of this size out of line when they
+       are used more than once. Cython marks `cdef inline` with CYTHON_INLINE, which is meant to be replaceable. */
+    #undef CYTHON_INLINE
+    #if defined(__GNUC__) || defined(__clang__)
+    #define CYTHON_INLINE __inline__ __attribute__((always_inline))
+    #elif defined(_MSC_VER)
+    #define CYTHON_INLINE __forceinline
+    #else
+    #define CYTHON_INLINE inline
+    #endif
+
+    /* Where no fused instruction exists fma() is a slow library call; a*b + c is what the functions below also bear. */
+    #if (defined(__GNUC__) || defined(__clang__)) && (defined(__FMA__) || defined(__aarch64__))
+    static inline float fastbp_fma_f32(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+    static inline double fastbp_fma_f64(double a, double b, double c) { return __builtin_fma(a, b, c); }
+    #else
+    static inline float fastbp_fma_f32(float a, float b, float c) { return a * b + c; }
+    static inline double fastbp_fma_f64(double a, double b, double c) { return a * b + c; }
+    #endif
+
+    static inline uint32_t fastbp_bits_f32(float x) { uint32_t u; memcpy(&u, &x, sizeof u); return u; }
+    static inline uint64_t fastbp_bits_f64(double x) { uint64_t u; memcpy(&u, &x, sizeof u); return u; }
+    static inline float fastbp_float_f32(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
+    static inline double fastbp_float_f64(uint64_t u) { double x; memcpy(&x, &u, sizeof x); return x; }
+    """
+    float _fma_f32 "fastbp_fma_f32"(float a, float b, float c) noexcept nogil
+    double _fma_f64 "fastbp_fma_f64"(double a, double b, double c) noexcept nogil
+    uint32_t _bits_f32 "fastbp_bits_f32"(float x) noexcept nogil
+    uint64_t _bits_f64 "fastbp_bits_f64"(double x) noexcept nogil
+    float _float_f32 "fastbp_float_f32"(uint32_t u) noexcept nogil
+    double _float_f64 "fastbp_float_f64"(uint64_t u) noexcept nogil
+    float _fabs_f32 "fabsf"(float x) noexcept nogil
+    double _fabs_f64 "fabs"(double x) noexcept nogil
+    float _sqrt_f32 "sqrtf"(float x) noexcept nogil
+    double _sqrt_f64 "sqrt"(double x) noexcept nogil
+    float _copysign_f32 "copysignf"(float x, float y) noexcept nogil
+    double _copysign_f64 "copysign"(double x, double y) noexcept nogil
+
+
+# ---- tools: exact, or correctly rounded -----------------------------------------------------------------------------
+
+cdef inline real fma(real a, real b, real c) noexcept nogil:
+    # a b + c, rounded once where the level has fused instructions, twice where it has not
+    if real is float:
+        return _fma_f32(a, b, c)
+    else:
+        return _fma_f64(a, b, c)
+
+
+cdef inline real fabs(real x) noexcept nogil:
+    # |x|; exact
+    if real is float:
+        return _fabs_f32(x)
+    else:
+        return _fabs_f64(x)
+
+
+cdef inline real sqrt(real x) noexcept nogil:
+    # sqrt(x), correctly rounded; NaN for x < 0
+    if real is float:
+        return _sqrt_f32(x)
+    else:
+        return _sqrt_f64(x)
+
+
+cdef inline real copysign(real x, real y) noexcept nogil:
+    # |x| with the sign of y; exact
+    if real is float:
+        return _copysign_f32(x, y)
+    else:
+        return _copysign_f64(x, y)
+
+
+cdef inline real fmin(real x, real bound) noexcept nogil:
+    # x, but at most `bound`. Unlike C's fmin it lets a NaN in x through: a clamp must not hide one
+    return bound if bound < x else x
+
+
+cdef inline real fmax(real x, real bound) noexcept nogil:
+    # x, but at least `bound`; a NaN in x passes
+    return bound if bound > x else x
+
+
+# ---- building blocks -----------------------------------------------------------------------------------------------
+#
+# e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln(2)/2. Adding `1.5 * 2^52 + i` (float32: 2^23) rounds to an integer and
+# leaves n + i in the low bits of the sum, ready to become an exponent: no conversion to int64, which AVX2 has not.
+
+cdef inline real _shift(real offset) noexcept nogil:
+    # what to add to n so that _power_of_two makes 2^(n + offset) of the sum
+    if real is float:
+        return <real>(12582912.0 + 127.0) + offset
+    else:
+        return <real>(6755399441055744.0 + 1023.0) + offset
+
+
+cdef inline real _power_of_two(real shifted) noexcept nogil:
+    # 2^(n + offset) from n + _shift(offset)
+    if real is float:
+        return _float_f32(_bits_f32(shifted) << 23)
+    else:
+        return _float_f64(_bits_f64(shifted) << 52)
+
+
+cdef inline real _round_log2(real x, real shift) noexcept nogil:
+    # round(x / ln 2) + shift
+    return fma(x, <real>1.4426950408889634, shift)
+
+
+cdef inline real _remainder_ln2(real x, real n) noexcept nogil:
+    # x - n ln 2. The high part of ln 2 ends in zeros, so n times it is exact with and without fma
+    if real is float:
+        return fma(n, <real>2.12194440e-4, fma(n, <real>-0.693359375, x))
+    else:
+        return fma(n, <real>-1.90821492927058770002e-10, fma(n, <real>-6.93147180369123816490e-01, x))
+
+
+cdef inline real _remainder_ln2_low(real x, real n, real r) noexcept nogil:
+    # what r = _remainder_ln2(x, n) lost in rounding
+    if real is float:
+        return fma(n, <real>2.12194440e-4, fma(n, <real>-0.693359375, x) - r)
+    else:
+        return fma(n, <real>-1.90821492927058770002e-10, fma(n, <real>-6.93147180369123816490e-01, x) - r)
+
+
+cdef inline real _exp_polynomial(real r) noexcept nogil:
+    # q(r) in e^r = 1 + r + r^2 q(r) for |r| <= ln(2)/2
+    cdef real q
+    if real is float:
+        q = 0.00139466813
+        q = fma(q, r, <real>0.00836675521)
+        q = fma(q, r, <real>0.0416662805)
+        q = fma(q, r, <real>0.16666542)
+        q = fma(q, r, <real>0.5)
+    else:
+        q = 2.5114748411744283e-08
+        q = fma(q, r, <real>2.762668074996522e-07)
+        q = fma(q, r, <real>2.7557227179558867e-06)
+        q = fma(q, r, <real>2.480150359380106e-05)
+        q = fma(q, r, <real>0.00019841269903779607)
+        q = fma(q, r, <real>0.001388888893305062)
+        q = fma(q, r, <real>0.008333333333314302)
+        q = fma(q, r, <real>0.04166666666657171)
+        q = fma(q, r, <real>0.16666666666666685)
+        q = fma(q, r, <real>0.5000000000000006)
+    return q
+
+
+cdef inline real _expm1_kernel(real r) noexcept nogil:
+    # e^r - 1 for |r| <= ln(2)/2
+    return fma(r * r, _exp_polynomial(r), r)
+
+
+@cython.cdivision(True)
+cdef inline real _log_kernel(real k, real f) noexcept nogil:
+    # k ln 2 + ln(1 + f) for integer k, sqrt(1/2) - 1 <= f <= sqrt(2) - 1
+    cdef real half_square = <real>0.5 * f * f
+    cdef real q, s, y
+    if real is float:
+        # ln(1 + f) = f - f^2/2 + f^3 q(f): five more fma are cheaper than a division
+        q = 0.0691562369
+        q = fma(q, f, <real>-0.117897861)
+        q = fma(q, f, <real>0.118728399)
+        q = fma(q, f, <real>-0.123843409)
+        q = fma(q, f, <real>0.142186761)
+        q = fma(q, f, <real>-0.166692525)
+        q = fma(q, f, <real>0.20002225)
+        q = fma(q, f, <real>-0.249999866)
+        q = fma(q, f, <real>0.333333105)
+        y = fma(k, <real>-2.12194440e-4, f * f * f * q)
+        return fma(k, <real>0.693359375, f - (half_square - y))
+    else:
+        # ln(1 + f) = 2 atanh(s) = 2s + s^3 q(s^2) with s = f / (2 + f), and 2s = f - s f
+        s = f / (<real>2 + f)
+        y = s * s
+        q = 0.1479609791139484
+        q = fma(q, y, <real>0.1531403650896081)
+        q = fma(q, y, <real>0.1818356484443038)
+        q = fma(q, y, <real>0.22222198563802184)
+        q = fma(q, y, <real>0.28571428742473404)
+        q = fma(q, y, <real>0.39999999999414315)
+        q = fma(q, y, <real>0.6666666666666734)
+        y = fma(s, fma(y, q, half_square), k * <real>1.90821492927058770002e-10)
+        return fma(k, <real>6.93147180369123816490e-01, f - (half_square - y))
+
+
+cdef inline real _square_head(real z) noexcept nogil:
+    # z without the lower half of its mantissa: its square is exact
+    if real is float:
+        return _float_f32(_bits_f32(z) & <uint32_t>0xfffff000)
+    else:
+        return _float_f64(_bits_f64(z) & <uint64_t>0xfffffffff8000000)
+
+
+cdef inline real _rough_reciprocal(real d) noexcept nogil:
+    # 1/d within 13 %, for normal d > 0: subtracting the bits negates the exponent
+    if real is float:
+        return _float_f32(<uint32_t>0x7ef311c7 - _bits_f32(d))
+    else:
+        return _float_f64(<uint64_t>0x7fde623822fc16e6 - _bits_f64(d))
+
+
+# ---- exponentials --------------------------------------------------------------------------------------------------
+
+cdef inline real exp(real x) noexcept nogil:
+    # e^x    max ULP: ?
+    cdef real low, high, shift, rest, shifted, p
+    # 2^n alone can lie outside the type (2^-1074 e^r, 2^1024 e^r): 2^n = 2^(n + offset) `rest`, which also rounds a
+    # subnormal result once only. `low` rounds to 0, `high` overflows.
+    if real is float:
+        low, high = -104, 89
+        shift = _shift(<real>-32) if x > 0 else _shift(<real>32)
+        rest = <real>4294967296.0 if x > 0 else <real>2.3283064365386963e-10
+    else:
+        low, high = -746, 710
+        shift = _shift(<real>-64) if x > 0 else _shift(<real>64)
+        rest = <real>18446744073709551616.0 if x > 0 else <real>5.421010862427522e-20
+    x = fmin(fmax(x, low), high)
+    shifted = _round_log2(x, shift)
+    p = _expm1_kernel(_remainder_ln2(x, shifted - shift))
+    return (<real>1 + p) * _power_of_two(shifted) * rest
+
+
+cdef inline real expm1(real x) noexcept nogil:
+    # e^x - 1    max ULP: ?
+    cdef real low, high, tiny, y, shifted, half_power, r, p
+    cdef real shift = _shift(<real>-1)
+    if real is float:
+        low, high, tiny = -20, 89, 2.9802322387695312e-08
+    else:
+        low, high, tiny = -40, 710, 5.551115123125783e-17
+    y = fmin(fmax(x, low), high)
+    shifted = _round_log2(y, shift)
+    r = _remainder_ln2(y, shifted - shift)
+    # cancellation at 2^n = 2 makes the rounding of r visible
+    p = r + fma(r * r, _exp_polynomial(r), _remainder_ln2_low(y, shifted - shift, r))
+    # 2^n (1 + p) - 1, by halves because 2^1024 overflows
+    half_power = _power_of_two(shifted)
+    y = <real>2 * fma(half_power, p, half_power - <real>0.5)
+    # halving spoils a subnormal, the sum the sign of -0
+    return x if fabs(x) < tiny else y
+
+
+@cython.cdivision(True)
+cdef inline real sigmoid(real z) noexcept nogil:
+    # 1 / (1 + e^-z)    max ULP: ?
+    cdef real low, high, shift, one, shifted, power, sum, lost, p
+    # Numerator and denominator scaled by 2^-64 (float32: 2^-32): e^-z may exceed the type where its reciprocal is still
+    # a subnormal number. One exponential, no case for z < 0.
+    if real is float:
+        low, high, one = -18, 105, 2.3283064365386963e-10
+        shift = _shift(<real>-32)
+    else:
+        low, high, one = -40, 747, 5.421010862427522e-20
+        shift = _shift(<real>-64)
+    z = fmin(fmax(-z, low), high)
+    shifted = _round_log2(z, shift)
+    power = _power_of_two(shifted)
+    # 1 + e^-z = (2^n + 1) + 2^n p is rounded once: what 2^n + 1 may lose, it gets back
+    sum = power + one
+    lost = one - (sum - power)
+    p = _expm1_kernel(_remainder_ln2(z, shifted - shift))
+    return one / (sum + fma(power, p, lost))
+
+
+@cython.cdivision(True)
+cdef inline real tanh(real x) noexcept nogil:
+    # tanh x    max ULP: ?
+    cdef real a, y, q, shifted, power, near, far, high
+    cdef real shift = _shift(<real>0)
+    if real is float:
+        high = 10
+    else:
+        high = 22
+    a = fmin(fabs(x), high)                   # tanh(high) rounds to 1
+    # |x| < 0.55: a + a^3 q(a^2), since 1 - 2 / (e^2a + 1) cancels
+    y = a * a
+    if real is float:
+        q = -0.00628172746
+        q = fma(q, y, <real>0.0210772641)
+        q = fma(q, y, <real>-0.0538537465)
+        q = fma(q, y, <real>0.133326009)
+        q = fma(q, y, <real>-0.333333194)
+    else:
+        q = -1.951670141675251e-05
+        q = fma(q, y, <real>8.335323699206599e-05)
+        q = fma(q, y, <real>-0.00023340808122706587)
+        q = fma(q, y, <real>0.0005884552679222523)
+        q = fma(q, y, <real>-0.0014555455615788227)
+        q = fma(q, y, <real>0.0035920924684078414)
+        q = fma(q, y, <real>-0.008863232646566785)
+        q = fma(q, y, <real>0.021869488388729597)
+        q = fma(q, y, <real>-0.053968253963865676)
+        q = fma(q, y, <real>0.1333333333332681)
+        q = fma(q, y, <real>-0.333333333333333)
+    near = fma(a * y, q, a)
+    y = a + a
+    shifted = _round_log2(y, shift)
+    power = _power_of_two(shifted)
+    y = _expm1_kernel(_remainder_ln2(y, shifted - shift))
+    far = <real>1 - <real>2 / fma(power, y, power + <real>1)
+    return copysign(near if a < <real>0.55 else far, x)
+
+
+# ---- logarithms ----------------------------------------------------------------------------------------------------
+
+cdef inline real log(real x) noexcept nogil:
+    # ln x; -inf at +-0, NaN below    max ULP: ?
+    cdef real k, m, y, bias, special
+    cdef uint32_t u
+    cdef uint64_t w
+    # x = 2^k m with sqrt(1/2) <= m < sqrt(2): the offset between the bits of 1 and of sqrt(1/2) makes the carry into the
+    # exponent happen at sqrt(2). Subnormals are scaled up first.
+    if real is float:
+        bias = <real>(127 + 25) if x < <real>1.1754943508222875e-38 else <real>127
+        y = x * <real>33554432.0 if x < <real>1.1754943508222875e-38 else x
+        u = _bits_f32(y) + <uint32_t>(0x3f800000 - 0x3f3504f3)
+        k = <real><int32_t>(u >> 23) - bias
+        m = _float_f32((u & <uint32_t>0x007fffff) + <uint32_t>0x3f3504f3)
+    else:
+        bias = <real>(1023 + 54) if x < <real>2.2250738585072014e-308 else <real>1023
+        y = x * <real>18014398509481984.0 if x < <real>2.2250738585072014e-308 else x
+        w = _bits_f64(y) + (<uint64_t>0x3ff0000000000000 - <uint64_t>0x3fe6a09e667f3bcd)
+        # to a floating-point number by way of the mantissa of 2^52
+        k = _float_f64((w >> 52) | <uint64_t>0x4330000000000000) - <real>4503599627370496.0 - bias
+        m = _float_f64((w & <uint64_t>0x000fffffffffffff) + <uint64_t>0x3fe6a09e667f3bcd)
+    y = _log_kernel(k, m - <real>1)
+    special = <real>-INFINITY if x == 0 else <real>NAN
+    y = y if x > 0 else special
+    return x if x == <real>INFINITY else y
+
+
+cdef inline real log1p(real x) noexcept nogil:
+    # ln(1 + x); -inf at -1, NaN below    max ULP: ?
+    cdef real k, f, y, scale, tiny, special
+    cdef uint32_t u
+    cdef uint64_t w
+    # 1 + x = 2^k (1 + f), f = 2^-k x + (2^-k - 1): nothing of x is lost, whatever 1 + x rounds to. `scale` is 4 2^-k,
+    # because 2^-1024 is subnormal.
+    if real is float:
+        tiny = 2.9802322387695312e-08
+        u = (_bits_f32(<real>1 + x) + <uint32_t>(0x3f800000 - 0x3f3504f3)) >> 23
+        k = <real><int32_t>u - <real>127
+        scale = _float_f32((<uint32_t>256 - u) << 23)
+    else:
+        tiny = 5.551115123125783e-17
+        w = (_bits_f64(<real>1 + x) + (<uint64_t>0x3ff0000000000000 - <uint64_t>0x3fe6a09e667f3bcd)) >> 52
+        k = _float_f64(w | <uint64_t>0x4330000000000000) - <real>(4503599627370496.0 + 1023.0)
+        scale = _float_f64((<uint64_t>2048 - w) << 52)
+    f = fma(<real>0.25 * x, scale, <real>0.25 * scale - <real>1)
+    y = _log_kernel(k, f)
+    y = x if fabs(x) < tiny else y                  # 0.25 x spoils a subnormal, the sum the sign of -0
+    special = <real>-INFINITY if x == -1 else <real>NAN
+    y = y if x > -1 else special
+    return x if x == <real>INFINITY else y
+
+
+cdef inline real softplus(real z) noexcept nogil:
+    # ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)    max ULP: ?
+    cdef real e = exp(-fabs(z))
+    # 1 + e in [1, 2] is 2^k (1 + f) with k = 0 or 1
+    cdef bint above = e > <real>0.41421356
+    cdef real k = <real>1 if above else <real>0
+    cdef real f = fma(<real>0.5, e, <real>-0.5) if above else e
+    return fmax(z, <real>0) + _log_kernel(k, f)
+
+
+# ---- the normal distribution ---------------------------------------------------------------------------------------
+
+cdef inline real erf(real x) noexcept nogil:
+    # 2/sqrt(pi) int_0^x e^-t^2 dt    max ULP: ?
+    cdef real a, y, q, near, far, shifted, power, border
+    cdef real shift = _shift(<real>0)
+    if real is float:
+        a = fmin(fabs(x), <real>3.95)         # erf(3.95) rounds to 1
+        y = a * a
+        # |x| < border: a + a q(a^2)
+        border = 0.8
+        q = -0.000654918433
+        q = fma(q, y, <real>0.0050873803)
+        q = fma(q, y, <real>-0.026822079)
+        q = fma(q, y, <real>0.112831421)
+        q = fma(q, y, <real>-0.376126051)
+        q = fma(q, y, <real>0.128379166)
+        near = fma(a, q, a)
+        # beyond: 1 - e^q(a), q = ln erfc: no division, and 1 - erf need not be accurate in relative terms
+        q = 0.000207443445
+        q = fma(q, a, <real>-0.00315351598)
+        q = fma(q, a, <real>0.0226558372)
+        q = fma(q, a, <real>-0.104798064)
+        q = fma(q, a, <real>-0.636222601)
+        q = fma(q, a, <real>-1.12822855)
+        q = fma(q, a, <real>-6.60482547e-05)
+    else:
+        a = fmin(fabs(x), <real>5.95)
+        y = a * a
+        border = 0.75
+        q = 1.1474600353107505e-08
+        q = fma(q, y, <real>-1.5940668651185732e-07)
+        q = fma(q, y, <real>1.6430757426871524e-06)
+        q = fma(q, y, <real>-1.4924201239687284e-05)
+        q = fma(q, y, <real>0.00012055289768327923)
+        q = fma(q, y, <real>-0.0008548326193814894)
+        q = fma(q, y, <real>0.005223977615497989)
+        q = fma(q, y, <real>-0.026866170644435295)
+        q = fma(q, y, <real>0.11283791670952627)
+        q = fma(q, y, <real>-0.37612638903183715)
+        q = fma(q, y, <real>0.1283791670955126)
+        near = fma(a, q, a)
+        q = 1.8267411789731175e-12
+        q = fma(q, a, <real>-7.944007390866857e-11)
+        q = fma(q, a, <real>1.6187819590371677e-09)
+        q = fma(q, a, <real>-2.053145001235786e-08)
+        q = fma(q, a, <real>1.813683484593441e-07)
+        q = fma(q, a, <real>-1.1805411343835078e-06)
+        q = fma(q, a, <real>5.817653590244146e-06)
+        q = fma(q, a, <real>-2.1761146419227092e-05)
+        q = fma(q, a, <real>5.962959394937796e-05)
+        q = fma(q, a, <real>-0.00010266814505521083)
+        q = fma(q, a, <real>1.2236000036590425e-05)
+        q = fma(q, a, <real>0.0005609211426534406)
+        q = fma(q, a, <real>-0.001679778728722733)
+        q = fma(q, a, <real>0.00020312399803058888)
+        q = fma(q, a, <real>0.01912933763561788)
+        q = fma(q, a, <real>-0.10277218720379143)
+        q = fma(q, a, <real>-0.6366200624351038)
+        q = fma(q, a, <real>-1.128379092512124)
+        q = fma(q, a, <real>-7.622842584482971e-09)
+    shifted = _round_log2(q, shift)
+    power = _power_of_two(shifted)
+    y = _expm1_kernel(_remainder_ln2(q, shifted - shift))
+    far = fma(-power, y, <real>1 - power)
+    return copysign(near if a < border else far, x)
+
+
+cdef inline real normal_pdf(real z) noexcept nogil:
+    # phi(z) = e^(-z^2/2) / sqrt(2 pi)    max ULP: ?
+    cdef real a, head, low, x, shift, rest, shifted, p, bound
+    if real is float:
+        bound = 14.5                                # phi(bound) rounds to 0
+        shift = _shift(<real>32)
+        rest = 2.3283064365386963e-10
+    else:
+        bound = 38.6
+        shift = _shift(<real>64)
+        rest = 5.421010862427522e-20
+    a = fmin(fabs(z), bound)
+    # z^2/2 = -x + low/2 with x exact: the rounding of z^2 would be an error of up to z^2/2 in the last place
+    head = _square_head(a)
+    low = (a - head) * (a + head)
+    x = <real>-0.5 * head * head
+    shifted = _round_log2(x, shift)
+    p = _expm1_kernel(fma(<real>-0.5, low, _remainder_ln2(x, shifted - shift)))
+    # (1 + p) / sqrt(2 pi), the constant in two parts
+    if real is float:
+        p = <real>0.398942292 + fma(<real>0.398942292, p, <real>-1.13351701e-08)
+    else:
+        p = <real>0.3989422804014327 + fma(<real>0.3989422804014327, p, <real>-2.49232720227773e-17)
+    return p * _power_of_two(shifted) * rest
+
+
+@cython.cdivision(True)
+cdef inline real normal_cdf(real z) noexcept nogil:
+    # Phi(z) = erfc(-z/sqrt(2)) / 2, the lower tail in relative terms too    max ULP: ?
+    cdef real a, head, low, x, shift, rest, shifted, p, r, bound, t, q, g, d, tail
+    if real is float:
+        bound = 14.5                                # Phi(-bound) rounds to 0
+        shift = _shift(<real>32)
+        rest = 2.3283064365386963e-10
+    else:
+        bound = 38.6
+        shift = _shift(<real>64)
+        rest = 5.421010862427522e-20
+    a = fmin(fabs(z), bound)
+    # Phi(-a) = e^(-a^2/2) G / d, d = a + 9/8. G(t), t = (a - c) / (a + c), stays between 0.4 and 0.6, so flat that the
+    # rounding of t does little harm.
+    d = a + <real>1.125
+    if real is float:
+        t = (a - <real>4) / (a + <real>4)
+        q = -7.09399828e-05
+        q = fma(q, t, <real>-6.80399535e-05)
+        q = fma(q, t, <real>0.000671029731)
+        q = fma(q, t, <real>-0.000222329327)
+        q = fma(q, t, <real>-0.00494114868)
+        q = fma(q, t, <real>0.0168782603)
+        q = fma(q, t, <real>-0.0283391774)
+        q = fma(q, t, <real>0.0196365993)
+        q = fma(q, t, <real>0.0295470059)
+        q = fma(q, t, <real>-0.118003182)
+        g = 0.483854532
+    else:
+        t = (a - <real>6) / (a + <real>6)
+        q = 1.49273827458173e-09
+        q = fma(q, t, <real>2.8200412584417315e-09)
+        q = fma(q, t, <real>-1.526413265911117e-08)
+        q = fma(q, t, <real>-2.0196105647342e-08)
+        q = fma(q, t, <real>1.295818756486359e-07)
+        q = fma(q, t, <real>6.941624404702424e-09)
+        q = fma(q, t, <real>-9.85788462914369e-07)
+        q = fma(q, t, <real>1.6944202856758607e-06)
+        q = fma(q, t, <real>4.4723140371144735e-06)
+        q = fma(q, t, <real>-2.5667715114938918e-05)
+        q = fma(q, t, <real>3.523110255707646e-05)
+        q = fma(q, t, <real>0.00012103642609902226)
+        q = fma(q, t, <real>-0.0008464480167735169)
+        q = fma(q, t, <real>0.0028089740015708378)
+        q = fma(q, t, <real>-0.006632578424376529)
+        q = fma(q, t, <real>0.012141059662048844)
+        q = fma(q, t, <real>-0.017393019347318846)
+        q = fma(q, t, <real>0.01821064958463912)
+        q = fma(q, t, <real>-0.009038623252870491)
+        q = fma(q, t, <real>-0.014611641754494527)
+        q = fma(q, t, <real>0.053040361243739016)
+        q = fma(q, t, <real>-0.10042495398789808)
+        g = 0.4615526145616838
+    q = q * t
+    # the square as in normal_pdf, and with it, as ln(1 + lost/d), what d has lost in rounding
+    head = _square_head(a)
+    low = <real>0.5 * (a - head) * (a + head) + (a - (d - <real>1.125)) * _rough_reciprocal(d)
+    x = <real>-0.5 * head * head
+    shifted = _round_log2(x, shift)
+    p = _remainder_ln2(x, shifted - shift)
+    r = p - low
+    low = ((p - r) - low) + _remainder_ln2_low(x, shifted - shift, p)
+    # G e^r, all that is small added first
+    p = fma(r * r, _exp_polynomial(r), low)
+    tail = (g + fma(g + q, r, fma(g + q, p, q))) / d
+    tail = tail * _power_of_two(shifted) * rest
+    return <real>1 - tail if z > 0 else tail

@@ -1,0 +1,531 @@
+"""The engine: one network's passes and its training loop behind a few Python doors.
+
+What belongs here: the compiled description of a network, its memory, and functions that take arrays
+already checked by network.py and training.py, release the GIL and call the passes. What does not:
+checks of user input, defaults, names.
+
+Compiled once per CPU level as ``engine_baseline``, ``engine_avx2``, ``engine_avx512`` (setup.py);
+``dispatch`` imports one. Doors are fused over float32 and float64: ``loss["float"]``, ``loss["double"]``.
+A parameter array must be followed by 64 readable bytes (rows of W are read in whole vectors).
+"""
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
+from cython cimport floating as real
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.string cimport memcpy, memset
+from libc.time cimport time_t
+
+from fastbp.kernels.activation cimport (
+    Elu, Exp, Gelu, GeluTanh, Hardtanh, Identity, LANES, LeakyRelu, Mish, Relu, Selu, Sigmoid, Silu,
+    Softplus, Softsign, Tanh, elementwise, glu, glu_jvp, glu_vjp, layer_norm, layer_norm_product,
+    log_softmax, log_softmax_jvp, log_softmax_vjp, maxout, maxout_jvp, maxout_vjp, softmax,
+    softmax_product, values, values_and_slopes)
+from fastbp.kernels.barrier cimport Barrier, MAX_THREADS, is_raised, raise_flag, wait
+from fastbp.kernels.cost cimport (
+    Absolute, BinaryCrossEntropy, CrossEntropy, ExpPoisson, Hinge, Huber, KullbackLeibler, LogCosh,
+    MeanSquared, Pinball, Poisson, Quadratic, SigmoidBinaryCrossEntropy, SquaredHinge,
+    cost_and_slopes, gaussian_nll, softmax_cross_entropy)
+from fastbp.kernels.elementary cimport (
+    erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, sqrt, tanh)
+from fastbp.kernels.products cimport (
+    PANEL, bias_gradient, lanes, propagate_back, update_rows, weight_gradient, weight_update,
+    weighted_input)
+from fastbp.kernels.random cimport shuffle
+from fastbp.kernels.update cimport ADAM, ADAMW, MOMENTUM, NESTEROV, SGD, Step, begin_step, n_slots
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        time_t tv_sec
+        long tv_nsec
+    const int TIME_UTC
+    int timespec_get(timespec *now, int base)
+
+cdef extern from *:
+    """
+    #if defined(__clang__)
+    #define FASTBP_COMPILER "Clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define FASTBP_COMPILER "GCC " __VERSION__
+    #elif defined(_MSC_VER)
+    #define FASTBP_STRING_(x) #x
+    #define FASTBP_STRING(x) FASTBP_STRING_(x)
+    #define FASTBP_COMPILER "MSVC " FASTBP_STRING(_MSC_VER)
+    #else
+    #define FASTBP_COMPILER "unknown"
+    #endif
+    """
+    const char *COMPILER "FASTBP_COMPILER"
+
+include "passes.pxi"
+include "training.pxi"
+
+OPTIMIZERS = {"sgd": SGD, "momentum": MOMENTUM, "nesterov": NESTEROV, "adam": ADAM, "adamw": ADAMW}
+max_threads = MAX_THREADS
+compiler = COMPILER.decode()
+
+
+cdef class Block:
+    """Zeroed memory, aligned to 64 bytes."""
+    cdef void *raw
+    cdef void *data
+
+    def __cinit__(self, double n_bytes):
+        # a double, so that the product of the caller's sizes cannot wrap around
+        self.raw = NULL
+        if n_bytes < 9e18:
+            self.raw = PyMem_RawCalloc(<size_t>n_bytes + 64, 1)
+        if self.raw == NULL:
+            raise MemoryError(f"fastbp needs {n_bytes:.3g} bytes of memory for this network and batch")
+        self.data = <void *>((<uintptr_t>self.raw + 63) & ~<uintptr_t>63)
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.raw)
+
+
+cdef class CompiledNetwork:
+    """The description of a network that the passes read: no parameters, no state.
+
+    layers: a list of (activation, its parameter, n_in, n_z, n_a); cost: (name, its parameter).
+    """
+    cdef Plan plan
+    cdef Block layers
+
+    def __init__(self, list layers, tuple cost, bint is_double, bint canonical, Py_ssize_t n_y):
+        cdef Plan *p = &self.plan
+        cdef Py_ssize_t per_row = 8 if is_double else 16  # reals in 64 bytes
+        cdef Layer *f
+        cdef int l
+        p.n_layers = len(layers)
+        self.layers = Block(sizeof(Layer) * <double>p.n_layers)
+        p.layers = <Layer *>self.layers.data
+        p.is_double = is_double
+        p.canonical = canonical
+        p.cost = COSTS[cost[0]]
+        p.cost_p = cost[1]
+        p.n_y = n_y
+        p.n_0 = layers[0][2]
+        p.a0_row = (p.n_0 + per_row - 1) // per_row * per_row
+        p.width = p.widest = p.g_row = p.a0_row
+        p.n_parameters = p.n_padded = 0
+        for l in range(p.n_layers):
+            f = &p.layers[l]
+            name, f.p, f.n_in, f.n_z, f.n_a = layers[l]
+            f.activation = ACTIVATIONS[name]
+            f.z_row = (f.n_z + per_row - 1) // per_row * per_row
+            f.a_row = (f.n_a + per_row - 1) // per_row * per_row
+            f.z_at = p.width
+            f.a_at = f.z_at + f.z_row
+            f.delta_at = f.a_at + f.a_row
+            p.width = f.delta_at + f.z_row
+            f.W = p.n_parameters
+            f.b = f.W + f.n_in * f.n_z
+            p.n_parameters = f.b + f.n_z
+            f.W_padded = p.n_padded
+            f.b_padded = f.W_padded + f.n_in * f.z_row
+            p.n_padded = f.b_padded + f.z_row
+            p.widest = max(p.widest, f.z_row, f.a_row)
+            p.g_row = max(p.g_row, f.a_row)
+        p.g_at = p.width
+        p.width += p.g_row
+
+
+cdef class Work:
+    """Memory for passes over at most `cap` rows at a time."""
+    cdef Block block
+    cdef Rows rows
+
+    def __cinit__(self, CompiledNetwork net, Py_ssize_t n):
+        cdef Plan *p = &net.plan
+        cdef size_t size = 8 if p.is_double else 4
+        # about 2^17 reals stay in the second-level cache; whole tiles, at least two
+        cdef Py_ssize_t cap = min(n, max(28, min(1008, (1 << 17) // p.width // 28 * 28)))
+        self.block = Block((<double>cap * (p.width + 1) + 16 + scratch_size(p)) * size)
+        lay_out(p, cap, self.block.data, &self.rows)
+
+
+cdef void lay_out(const Plan *p, Py_ssize_t cap, void *memory, Rows *r) noexcept nogil:
+    """Divide memory among the work area of `cap` rows, their costs, and one thread's scratch."""
+    cdef size_t size = 8 if p.is_double else 4
+    r.work = memory
+    r.cap = cap
+    r.first = 0
+    r.m = 0
+    r.C = <char *>memory + cap * p.width * size
+    r.scratch = <char *>r.C + (cap + 15) // 16 * 16 * size
+
+
+cdef void copy_rows(const real *source, Py_ssize_t source_row, real *target, Py_ssize_t target_row,
+                    Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t s
+    for s in range(m):
+        memcpy(target + s * target_row, source + s * source_row, n * sizeof(real))
+
+
+cdef Targets targets_of(const real[:, ::1] Y, const Py_ssize_t[::1] labels,
+                        const real[::1] weight) noexcept:
+    cdef Targets t
+    t.Y = <const void *>&Y[0, 0] if Y is not None else NULL
+    t.labels = &labels[0] if labels is not None else NULL
+    t.weight = <const void *>&weight[0] if weight is not None else NULL
+    t.order = NULL
+    return t
+
+
+def predict(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+            real[:, ::1] out):
+    """out = a^L   (n, n_L)."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef const Layer *f = &p.layers[p.n_layers - 1]
+    cdef Py_ssize_t s = 0, n = X.shape[0]
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, KEEP_Z)
+            copy_rows(rows_of(r, f.a_at, f.a_row, &out[0, 0]), f.a_row, &out[s, 0], f.n_a, r.m,
+                      f.n_a)
+            s += r.m
+
+
+def feedforward(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X, list zs,
+                list activations):
+    """zs[l] = z^l (n, n_z) and activations[l] = a^l (n, n_a) of every layer but the input."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef const Layer *f
+    cdef Py_ssize_t s = 0, n = X.shape[0]
+    cdef real[:, ::1] z, a
+    cdef int l
+    while s < n:
+        r.m = min(r.cap, n - s)
+        with nogil:
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, KEEP_Z)
+        for l in range(p.n_layers):
+            f = &p.layers[l]
+            z = zs[l]
+            a = activations[l]
+            copy_rows(rows_of(r, f.z_at, f.z_row, &z[0, 0]), f.z_row, &z[s, 0], f.n_z, r.m, f.n_z)
+            copy_rows(rows_of(r, f.a_at, f.a_row, &a[0, 0]), f.a_row, &a[s, 0], f.n_a, r.m, f.n_a)
+        s += r.m
+
+
+def costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+          const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[::1] out):
+    """out = C_x of every sample   (n,)."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef Targets targets = targets_of[real](Y, labels, None)
+    cdef Py_ssize_t s = 0, n = X.shape[0]
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, gradient_mode(p))
+            output_error(p, &targets, s, r, 1.0, &parameters[0])
+            memcpy(&out[s], r.C, r.m * sizeof(real))
+            s += r.m
+
+
+def deltas(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+           const real[:, ::1] Y, const Py_ssize_t[::1] labels, list out):
+    """out[l] = delta^l = dC_x/dz^l   (n, n_z)."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef const Layer *f
+    cdef Targets targets = targets_of[real](Y, labels, None)
+    cdef Py_ssize_t s = 0, n = X.shape[0]
+    cdef real[:, ::1] delta
+    cdef int l
+    while s < n:
+        r.m = min(r.cap, n - s)
+        with nogil:
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, gradient_mode(p))
+            output_error(p, &targets, s, r, 1.0, &parameters[0])
+            backward(p, &parameters[0], False, r, False)
+        for l in range(p.n_layers):
+            f = &p.layers[l]
+            delta = out[l]
+            copy_rows(rows_of(r, f.delta_at, f.z_row, &delta[0, 0]), f.z_row, &delta[s, 0], f.n_z,
+                      r.m, f.n_z)
+        s += r.m
+
+
+def gradient(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+             const real[:, ::1] Y, const Py_ssize_t[::1] labels, const real[::1] weight,
+             double scale, real[::1] out):
+    """out = scale * sum_x w_x nabla C_x, in the layout of parameters."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef Block padded = Block(<double>p.n_padded * sizeof(real))
+    cdef Targets targets = targets_of[real](Y, labels, weight)
+    cdef Py_ssize_t s = 0, n = X.shape[0]
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, gradient_mode(p))
+            output_error(p, &targets, s, r, scale, &parameters[0])
+            backward(p, &parameters[0], False, r, False)
+            add_gradient(p, &X[s, 0], p.n_0, r, <real *>padded.data)
+            s += r.m
+        unpad(p, <const real *>padded.data, &out[0])
+
+
+def input_gradient(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+                   const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[:, ::1] out):
+    """out = dC_x/dx   (n, n_0)."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef Targets targets = targets_of[real](Y, labels, None)
+    cdef Py_ssize_t s = 0, n = X.shape[0]
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, gradient_mode(p))
+            output_error(p, &targets, s, r, 1.0, &parameters[0])
+            backward(p, &parameters[0], False, r, True)
+            copy_rows(rows_of(r, p.g_at, p.g_row, &out[0, 0]), p.g_row, &out[s, 0], p.n_0, r.m,
+                      p.n_0)
+            s += r.m
+
+
+cdef void pull_back(const Plan *p, const real *parameters, const real *V, Py_ssize_t V_row,
+                    const Rows *r) noexcept nogil:
+    # g = V da^L/dx, row by row, after a forward pass that left every slope                 g  # OUT
+    cdef const Layer *f = &p.layers[p.n_layers - 1]
+    cdef real *delta = rows_of(r, f.delta_at, f.z_row, <real *>NULL)
+    cdef real *g = rows_of(r, p.g_at, p.g_row, <real *>NULL)
+    copy_rows(V, V_row, g, p.g_row, r.m, f.n_a)
+    transpose_jacobian(f, rows_of(r, f.z_at, f.z_row, <real *>NULL),
+                       rows_of(r, f.a_at, f.a_row, <real *>NULL), g, p.g_row, r.m, delta)
+    backward(p, parameters, False, r, True)
+
+
+def vjp(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+        const real[:, ::1] V, real[:, ::1] out):
+    """out = V da^L/dx, row by row   (n, n_0); V (n, n_L)."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef Py_ssize_t s = 0, n = X.shape[0], n_L = V.shape[1]
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+            pull_back(p, &parameters[0], &V[s, 0], n_L, r)
+            copy_rows(rows_of(r, p.g_at, p.g_row, &out[0, 0]), p.g_row, &out[s, 0], p.n_0, r.m,
+                      p.n_0)
+            s += r.m
+
+
+def jacobian(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+             real[:, :, ::1] out):
+    """out = da^L/dx   (n, n_L, n_0), one row of every sample's matrix at a time."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef Py_ssize_t s = 0, k, n = X.shape[0], n_L = out.shape[1]
+    cdef Block unit = Block(<double>n_L * sizeof(real))
+    cdef real *e = <real *>unit.data
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+            for k in range(n_L):
+                e[k] = <real>1
+                pull_back(p, &parameters[0], e, 0, r)
+                e[k] = <real>0
+                copy_rows(rows_of(r, p.g_at, p.g_row, e), p.g_row, &out[s, k, 0], n_L * p.n_0, r.m,
+                          p.n_0)
+            s += r.m
+
+
+def jvp(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+        const real[:, ::1] V, real[:, ::1] out):
+    """out = da^L/dx V, row by row   (n, n_L); V (n, n_0)."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef const Layer *f
+    cdef const real *da
+    cdef real *dz
+    cdef real *g
+    cdef Py_ssize_t s = 0, n = X.shape[0], da_row, n_L = out.shape[1]
+    cdef int l
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+            g = rows_of(r, p.g_at, p.g_row, &out[0, 0])
+            da = &V[s, 0]
+            da_row = p.n_0
+            for l in range(p.n_layers):
+                # dz^l = da^{l-1} W^l, da^l = J dz^l
+                f = &p.layers[l]
+                dz = rows_of(r, f.delta_at, f.z_row, &out[0, 0])
+                weighted_input(da, da_row, &parameters[f.W], f.n_z, <const real *>NULL, dz, f.z_row,
+                               r.m, f.n_in, f.n_z)
+                apply_jacobian(f, rows_of(r, f.z_at, f.z_row, &out[0, 0]),
+                               rows_of(r, f.a_at, f.a_row, &out[0, 0]), dz, r.m, g, p.g_row)
+                da = g
+                da_row = p.g_row
+            copy_rows(g, p.g_row, &out[s, 0], n_L, r.m, n_L)
+            s += r.m
+
+
+def is_finite(const real[::1] x):
+    """Whether no element is NaN or infinite."""
+    cdef bint answer
+    if x.shape[0] == 0:
+        return True
+    with nogil:
+        answer = all_finite(&x[0], x.shape[0])
+    return answer
+
+
+def elementary(str name, const real[::1] x, real[::1] out):
+    """out = name(x), for the tests of elementary.pxd."""
+    cdef Py_ssize_t i, n = x.shape[0]
+    if name == "exp":
+        for i in range(n):
+            out[i] = exp(x[i])
+    elif name == "expm1":
+        for i in range(n):
+            out[i] = expm1(x[i])
+    elif name == "log":
+        for i in range(n):
+            out[i] = log(x[i])
+    elif name == "log1p":
+        for i in range(n):
+            out[i] = log1p(x[i])
+    elif name == "tanh":
+        for i in range(n):
+            out[i] = tanh(x[i])
+    elif name == "sigmoid":
+        for i in range(n):
+            out[i] = sigmoid(x[i])
+    elif name == "erf":
+        for i in range(n):
+            out[i] = erf(x[i])
+    elif name == "normal_cdf":
+        for i in range(n):
+            out[i] = normal_cdf(x[i])
+    elif name == "normal_pdf":
+        for i in range(n):
+            out[i] = normal_pdf(x[i])
+    elif name == "softplus":
+        for i in range(n):
+            out[i] = softplus(x[i])
+    elif name == "sqrt":
+        for i in range(n):
+            out[i] = sqrt(x[i])
+    else:
+        raise ValueError(f"no elementary function {name!r}")
+
+
+cdef class Trainer:
+    """Padded parameters, optimizer slots and work area of one `fit`, and where it stands."""
+    cdef CompiledNetwork net
+    cdef Block block
+    cdef Loop loop
+    cdef Rows rows
+    cdef void *parameters      # padded, then the slots, each n_padded reals
+    cdef Py_ssize_t scratch_bytes
+    cdef readonly int n_slots
+
+    def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
+                 Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed):
+        cdef const Plan *p = &net.plan
+        cdef Step *step = &self.loop.step
+        cdef size_t size = 8 if p.is_double else 4
+        cdef double state
+        self.net = net
+        memset(&self.loop, 0, sizeof(Loop))
+        step.policy = OPTIMIZERS[optimizer]
+        self.n_slots = n_slots(step.policy)
+        self.loop.n_threads = n_threads
+        self.loop.n = n
+        self.loop.batch_size = batch_size
+        self.loop.shuffled = shuffled
+        self.loop.seed = seed
+        self.set_step(numbers)
+        # a whole number of pages apart, so that no two threads write one cache line
+        self.scratch_bytes = (scratch_size(p) * size + 4095) // 4096 * 4096
+        state = (1.0 + self.n_slots) * p.n_padded * size
+        self.block = Block(state + (<double>batch_size * (p.width + 1) + 16) * size
+                           + <double>n_threads * self.scratch_bytes)
+        self.parameters = self.block.data
+        lay_out(p, batch_size, <char *>self.parameters + <size_t>state, &self.rows)
+
+    def set_step(self, dict numbers):
+        """Learning rate, penalties (lambda/n) and the optimizer's own numbers."""
+        cdef Step *step = &self.loop.step
+        step.learning_rate = numbers["learning_rate"]
+        step.momentum = numbers.get("momentum", 0.0)
+        step.beta1 = numbers.get("beta1", 0.0)
+        step.beta2 = numbers.get("beta2", 0.0)
+        step.epsilon = numbers.get("epsilon", 1.0)
+        step.weight_decay = numbers.get("weight_decay", 0.0)
+        step.l2 = numbers["l2"]
+        step.l1 = numbers["l1"]
+
+    @property
+    def position(self):
+        """(epoch, row, steps made, sum of w C, sum of w) of the run: all that `train` goes by."""
+        cdef Position at = self.loop.at
+        return at.epoch, at.row, at.t, at.loss, at.weight
+
+    @position.setter
+    def position(self, tuple at):
+        self.loop.diverged = 0
+        (self.loop.at.epoch, self.loop.at.row, self.loop.at.t, self.loop.at.loss,
+         self.loop.at.weight) = at
+
+    @property
+    def diverged(self):
+        """Whether the last `train` stopped before a step because a cost was NaN or infinite."""
+        return self.loop.diverged != 0
+
+
+def load_state(Trainer t, const real[::1] parameters, const real[:, ::1] slots):
+    """Copy parameters (n_parameters,) and slots (n_slots, n_parameters) into the trainer."""
+    cdef const Plan *p = &t.net.plan
+    cdef int i
+    pad(p, &parameters[0], <real *>t.parameters)
+    for i in range(t.n_slots):
+        pad(p, &slots[i, 0], <real *>t.parameters + (i + 1) * p.n_padded)
+
+
+def store_state(Trainer t, real[::1] parameters, real[:, ::1] slots):
+    """Copy the trainer's parameters and slots out."""
+    cdef const Plan *p = &t.net.plan
+    cdef int i
+    unpad(p, <const real *>t.parameters, &parameters[0])
+    for i in range(t.n_slots):
+        unpad(p, <const real *>t.parameters + (i + 1) * p.n_padded, &slots[i, 0])
+
+
+def has_finite_parameters(Trainer t, const real[::1] kind):
+    """Whether every parameter in the trainer is finite; `kind` only carries the dtype."""
+    return all_finite(<const real *>t.parameters, t.net.plan.n_padded)
+
+
+def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
+          const real[:, ::1] X, const real[:, ::1] Y, const Py_ssize_t[::1] labels,
+          const real[::1] weight, Py_ssize_t[::1] order, double[::1] losses, double[::1] clock):
+    """Make at most max_steps steps, ending before `end_epoch`; every thread of the run calls it.
+
+    Returns the number of steps made. losses[e], clock[e] are set where epoch e ends.
+    """
+    cdef Targets targets = targets_of[real](Y, labels, weight)
+    cdef Rows r = t.rows
+    cdef Py_ssize_t steps
+    targets.order = &order[0]
+    r.scratch = <char *>r.scratch + thread * t.scratch_bytes
+    with nogil:
+        steps = run(&t.net.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
+                    &order[0], <real *>t.parameters, r, &losses[0], &clock[0])
+    return steps

@@ -1,0 +1,158 @@
+"""The three products: forward, delta recurrence (BP2), weight gradient with update (BP3, BP4).
+
+What belongs here: how a matrix product is cut into register tiles (tile.h). What does not: formulas of
+activations, costs, optimizers.
+
+Samples are rows. Rows are padded to 64 bytes at every level, so tiles have no tails: `vectors` below
+counts whole vectors, and what lies in the padding is dropped or zero.
+"""
+from cython cimport floating as real
+from fastbp.kernels.update cimport LANES_f32, LANES_f64, Step, update, v_f32, v_f64
+
+cdef extern from "tile.h":
+    const int TILE_ROWS "FASTBP_TILE_ROWS"
+    const int TILE_VECTORS "FASTBP_TILE_VECTORS"
+    void tile_rows_f32(int, int, Py_ssize_t, const float *, Py_ssize_t, const float *, Py_ssize_t,
+                       const float *, Py_ssize_t, float *, Py_ssize_t) noexcept nogil
+    void tile_rows_f64(int, int, Py_ssize_t, const double *, Py_ssize_t, const double *, Py_ssize_t,
+                       const double *, Py_ssize_t, double *, Py_ssize_t) noexcept nogil
+    void tile_columns_f32(int, int, Py_ssize_t, const float *, Py_ssize_t, const float *,
+                          Py_ssize_t, const float *, Py_ssize_t, float *,
+                          Py_ssize_t) noexcept nogil
+    void tile_columns_f64(int, int, Py_ssize_t, const double *, Py_ssize_t, const double *,
+                          Py_ssize_t, const double *, Py_ssize_t, double *,
+                          Py_ssize_t) noexcept nogil
+
+cdef enum:
+    PANEL = 32  # at most TILE_VECTORS vectors of the widest level: columns of a packed W^T panel
+    TILE_SIZE = 14 * PANEL  # elements of the largest tile of any level
+
+
+cdef inline Py_ssize_t lanes(const real *kind) noexcept nogil:
+    return LANES_f32 if real is float else LANES_f64
+
+
+cdef inline Py_ssize_t balanced(Py_ssize_t left) noexcept nogil:
+    """Rows of the next tile, so that `left` rows make tiles of nearly equal height (64: 13 13 13 13 12,
+    not 14 14 14 14 8)."""
+    cdef Py_ssize_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS
+    return (left + tiles - 1) / tiles
+
+
+cdef inline void rows_times(const real *A, Py_ssize_t A_row, const real *B, Py_ssize_t B_row,
+                            const real *b, real *C, Py_ssize_t C_row, Py_ssize_t m, Py_ssize_t K,
+                            Py_ssize_t vectors) noexcept nogil:
+    # C = A B + b   (m, vectors), A (m, K), B (K, vectors), b (vectors,) or NULL          C  # OUT
+    cdef Py_ssize_t j = 0, s, R, V, step = lanes(A)
+    while j < vectors:
+        V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
+        s = 0
+        while s < m:
+            R = balanced(m - s)
+            if real is float:
+                tile_rows_f32(<int>R, <int>V, K, A + s * A_row, A_row, B + j * step, B_row,
+                              b + j * step if b != NULL else NULL, 0,
+                              C + s * C_row + j * step, C_row)
+            else:
+                tile_rows_f64(<int>R, <int>V, K, A + s * A_row, A_row, B + j * step, B_row,
+                              b + j * step if b != NULL else NULL, 0,
+                              C + s * C_row + j * step, C_row)
+            s += R
+        j += V
+
+
+cdef inline void weighted_input(const real *a, Py_ssize_t a_row, const real *W, Py_ssize_t W_row,
+                                const real *b, real *z, Py_ssize_t z_row, Py_ssize_t m,
+                                Py_ssize_t n_in, Py_ssize_t n_z) noexcept nogil:
+    # z = a W + b   (m, n_z)                                                              z  # OUT
+    rows_times(a, a_row, W, W_row, b, z, z_row, m, n_in, (n_z + lanes(a) - 1) / lanes(a))
+
+
+cdef inline void propagate_back(const real *delta, Py_ssize_t delta_row, const real *W,
+                                Py_ssize_t W_row, real *g, Py_ssize_t g_row, Py_ssize_t m,
+                                Py_ssize_t n_in, Py_ssize_t n_z, real *panel) noexcept nogil:
+    # BP2: g^{l-1} = delta^l W^T   (m, n_in); `panel` holds PANEL columns of W^T           g  # OUT
+    cdef Py_ssize_t k = 0, i, j, width, step = lanes(delta)
+    cdef Py_ssize_t rows = TILE_VECTORS * step
+    while k < n_in:
+        width = n_in - k if n_in - k < rows else rows
+        for i in range(width):
+            for j in range(n_z):
+                panel[j * rows + i] = W[(k + i) * W_row + j]
+        for i in range(width, rows):
+            for j in range(n_z):
+                panel[j * rows + i] = <real>0
+        rows_times(delta, delta_row, panel, rows, <const real *>NULL, g + k, g_row, m, n_z,
+                   (width + step - 1) / step)
+        k += rows
+
+
+cdef inline void gradient_tile(const real *a, Py_ssize_t a_row, const real *delta,
+                               Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t R, Py_ssize_t V,
+                               const real *init, Py_ssize_t init_row, real *nabla,
+                               Py_ssize_t nabla_row) noexcept nogil:
+    if real is float:
+        tile_columns_f32(<int>R, <int>V, m, a, a_row, delta, delta_row, init, init_row, nabla,
+                         nabla_row)
+    else:
+        tile_columns_f64(<int>R, <int>V, m, a, a_row, delta, delta_row, init, init_row, nabla,
+                         nabla_row)
+
+
+cdef inline void weight_gradient(const real *a, Py_ssize_t a_row, const real *delta,
+                                 Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t n_in,
+                                 Py_ssize_t vectors, real *nabla_W,
+                                 Py_ssize_t nabla_row) noexcept nogil:
+    # BP4: nabla_W += a^T delta   (n_in, n_z), samples in order                     nabla_W  # OUT
+    cdef Py_ssize_t j = 0, k, R, V, step = lanes(a)
+    cdef real *at
+    while j < vectors:
+        V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
+        k = 0
+        while k < n_in:
+            R = balanced(n_in - k)
+            at = nabla_W + k * nabla_row + j * step
+            gradient_tile(a + k, a_row, delta + j * step, delta_row, m, R, V, at, nabla_row, at,
+                          nabla_row)
+            k += R
+        j += V
+
+
+cdef inline void bias_gradient(const real *delta, Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t n,
+                               real *nabla_b) noexcept nogil:
+    # BP3: nabla_b += sum_s delta_s   (n,)                                          nabla_b  # OUT
+    cdef Py_ssize_t s, j
+    for s in range(m):
+        for j in range(n):
+            nabla_b[j] += delta[s * delta_row + j]
+
+
+cdef inline void update_rows(const Step *step, bint is_weight, Py_ssize_t R, Py_ssize_t V,
+                             const real *nabla, real *W, Py_ssize_t W_row,
+                             Py_ssize_t slot) noexcept nogil:
+    """Apply one step; W_row and slot count elements.                             W, slots  # OUT"""
+    if real is float:
+        update(step, is_weight, <int>R, <int>V, <const v_f32 *>nabla, <v_f32 *>W,
+               W_row / LANES_f32, slot / LANES_f32)
+    else:
+        update(step, is_weight, <int>R, <int>V, <const v_f64 *>nabla, <v_f64 *>W,
+               W_row / LANES_f64, slot / LANES_f64)
+
+
+cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delta,
+                               Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t n_in,
+                               Py_ssize_t vectors, const Step *step, real *W, Py_ssize_t W_row,
+                               Py_ssize_t slot) noexcept nogil:
+    # BP4 fused with the step: W <- W - step(a^T delta); nabla_W is never stored      W  # OUT
+    cdef real nabla[TILE_SIZE]
+    cdef Py_ssize_t j = 0, k, R, V, width = lanes(a)
+    while j < vectors:
+        V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
+        k = 0
+        while k < n_in:
+            R = balanced(n_in - k)
+            gradient_tile(a + k, a_row, delta + j * width, delta_row, m, R, V,
+                          <const real *>NULL, 0, &nabla[0], V * width)
+            update_rows(step, True, R, V, &nabla[0], W + k * W_row + j * width, W_row, slot)
+            k += R
+        j += V

@@ -1,0 +1,148 @@
+# The training loop: gather, forward, output error, recurrence, update, for whole epochs without the GIL.
+#
+# What belongs here: the order of steps and what threads share. What does not: when to go back to
+# Python (training.py), the passes themselves (passes.pxi).
+#
+# Every thread runs the same loop. It owns a range of the batch's rows through forward and recurrence,
+# and a range of the rows of every W in the update; two barriers a step keep the two apart. No sum is
+# split between threads, so the bits do not depend on their number.
+
+cdef struct Position:
+    Py_ssize_t epoch, row       # the next batch begins at `row` of the order of `epoch`
+    long long t                 # steps made
+    double loss, weight         # sums of w C and of w over the epoch so far
+
+cdef struct Loop:
+    int n_threads
+    Py_ssize_t n, batch_size
+    bint shuffled
+    uint64_t seed
+    Position at
+    Step step
+    Barrier barrier
+    int diverged                # raised by a thread whose samples' cost is not finite
+
+
+cdef double seconds() noexcept nogil:
+    cdef timespec now
+    timespec_get(&now, TIME_UTC)
+    return <double>now.tv_sec + 1e-9 * <double>now.tv_nsec
+
+
+cdef void gather(const real *X, Py_ssize_t n_0, const Py_ssize_t *order, Py_ssize_t m, real *a,
+                 Py_ssize_t a_row) noexcept nogil:
+    # a^0 of the batch: rows order[0..m) of X                                              a  # OUT
+    cdef Py_ssize_t s
+    for s in range(m):
+        memcpy(a + s * a_row, X + order[s] * n_0, n_0 * sizeof(real))
+
+
+cdef double total_weight(const real *weight, const Py_ssize_t *order, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t s
+    cdef double total = 0.0
+    if weight == NULL:
+        return <double>m
+    for s in range(m):
+        total += weight[order[s]]
+    return total
+
+
+cdef bint all_finite(const real *x, Py_ssize_t n) noexcept nogil:
+    cdef real lane[LANES]
+    cdef Py_ssize_t i, j, whole = n - n % LANES
+    for i in range(LANES):
+        lane[i] = <real>0
+    for j in range(n / LANES):
+        for i in range(LANES):
+            lane[i] += x[j * LANES + i] - x[j * LANES + i]  # 0, or NaN where x is NaN or infinite
+    for j in range(whole, n):
+        lane[0] += x[j] - x[j]
+    for i in range(LANES):
+        if lane[i] != <real>0:
+            return False
+    return True
+
+
+cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int thread,
+                       Py_ssize_t m, void *work, real *parameters, real *nabla_b) noexcept nogil:
+    # BP3, BP4 and the step, for this thread's rows of every W   parameters, slots  # OUT
+    cdef const Layer *f
+    cdef const real *a = <const real *>work
+    cdef const real *delta
+    cdef Py_ssize_t a_row = plan.a0_row, first, last, vectors, cap = loop.batch_size, j
+    cdef int l
+    for l in range(plan.n_layers):
+        f = &plan.layers[l]
+        delta = <const real *>work + cap * f.delta_at
+        vectors = (f.n_z + lanes(a) - 1) / lanes(a)
+        first = f.n_in * thread / loop.n_threads
+        last = f.n_in * (thread + 1) / loop.n_threads
+        weight_update(a + first, a_row, delta, f.z_row, m, last - first, vectors, step,
+                      parameters + f.W_padded + first * f.z_row, f.z_row, plan.n_padded)
+        if thread == loop.n_threads - 1:
+            for j in range(f.z_row):
+                nabla_b[j] = <real>0
+            bias_gradient(delta, f.z_row, m, f.n_z, nabla_b)
+            update_rows(step, False, 1, vectors, nabla_b, parameters + f.b_padded, f.z_row,
+                        plan.n_padded)
+        a = <const real *>work + cap * f.a_at
+        a_row = f.a_row
+
+
+cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_steps,
+                    Py_ssize_t end_epoch, const real *X, Targets *targets, Py_ssize_t *order,
+                    real *parameters, Rows r, double *losses, double *clock) noexcept nogil:
+    """Make at most max_steps steps, ending before `end_epoch`. Returns the steps made.
+
+    `order` is drawn at the start of each epoch when the loop is shuffled, else left as it is.
+    losses[e] and clock[e] are set at the end of epoch e.     parameters, slots, losses, clock  # OUT
+    """
+    cdef Position at = loop.at
+    cdef Step step = loop.step
+    cdef Py_ssize_t steps = 0, m, s
+    cdef double weight
+    cdef real *a0
+    cdef real *C = <real *>r.C
+    while steps < max_steps and at.epoch < end_epoch:
+        if at.row == 0 and loop.shuffled:
+            if thread == 0:
+                shuffle(order, loop.n, loop.seed, <uint64_t>at.epoch)
+            wait(&loop.barrier, loop.n_threads)
+        m = loop.n - at.row if loop.n - at.row < loop.batch_size else loop.batch_size
+        r.first = m * thread / loop.n_threads
+        r.m = m * (thread + 1) / loop.n_threads - r.first
+        weight = total_weight(<const real *>targets.weight, order + at.row, m)
+        a0 = rows_of(&r, 0, plan.a0_row, <real *>NULL)
+        gather(X, plan.n_0, order + at.row + r.first, r.m, a0, plan.a0_row)
+        forward(plan, parameters, True, a0, plan.a0_row, &r, gradient_mode(plan))
+        # a batch of weight 0 has no data gradient
+        output_error(plan, targets, at.row + r.first, &r, 1.0 / weight if weight > 0.0 else 0.0,
+                     parameters)
+        if not all_finite(C + r.first, r.m):
+            raise_flag(&loop.diverged)
+        backward(plan, parameters, True, &r, False)
+        wait(&loop.barrier, loop.n_threads)
+        if is_raised(&loop.diverged):
+            break
+        at.t += 1
+        begin_step(&step, at.t)
+        update_share(plan, loop, &step, thread, m, r.work, parameters, <real *>r.scratch)
+        if thread == 0:
+            for s in range(m):
+                at.loss += C[s] * (1.0 if targets.weight == NULL else
+                                   (<const real *>targets.weight)[order[at.row + s]])
+            at.weight += weight
+        at.row += m
+        if at.row == loop.n:
+            if thread == 0:
+                losses[at.epoch] = at.loss / at.weight
+                clock[at.epoch] = seconds()
+            at.epoch += 1
+            at.row = 0
+            at.loss = 0.0
+            at.weight = 0.0
+        steps += 1
+        wait(&loop.barrier, loop.n_threads)
+    if thread == 0:
+        loop.at = at
+    return steps

@@ -1,0 +1,169 @@
+"""Optimizers: one policy each, applied to a tile of parameters beside the tile of their gradient.
+
+What belongs here: W <- W - step, written once on vectors of the level, with the optimizer's slots
+(velocity, moments) lying `slot` vectors behind W. What does not: forming the gradient (products.pxd),
+names and defaults (optimizers.py).
+
+Adding an optimizer: a tag, a branch in `stepped`, its number of slots in `N_SLOTS` and its
+coefficients in `engine.pyx`.
+"""
+from libc.math cimport pow
+from libc.math cimport sqrt as c_sqrt
+
+cdef extern from "tile.h":
+    ctypedef float v_f32
+    ctypedef double v_f64
+    const int LANES_f32 "FASTBP_LANES_f32"
+    const int LANES_f64 "FASTBP_LANES_f64"
+    v_f32 splat_f32 "FASTBP_SPLAT_f32"(float) noexcept nogil
+    v_f64 splat_f64 "FASTBP_SPLAT_f64"(double) noexcept nogil
+    v_f32 fmadd_f32 "FASTBP_FMADD_f32"(v_f32, v_f32, v_f32) noexcept nogil
+    v_f64 fmadd_f64 "FASTBP_FMADD_f64"(v_f64, v_f64, v_f64) noexcept nogil
+    v_f32 sqrt_f32 "FASTBP_SQRT_f32"(v_f32) noexcept nogil
+    v_f64 sqrt_f64 "FASTBP_SQRT_f64"(v_f64) noexcept nogil
+    v_f32 sign_f32 "FASTBP_SIGN_f32"(v_f32) noexcept nogil
+    v_f64 sign_f64 "FASTBP_SIGN_f64"(v_f64) noexcept nogil
+
+ctypedef fused vector:
+    v_f32
+    v_f64
+
+cdef enum Policy:
+    SGD
+    MOMENTUM
+    NESTEROV
+    ADAM
+    ADAMW
+
+cdef struct Sgd:
+    char tag
+cdef struct Momentum:
+    char tag
+cdef struct Nesterov:
+    char tag
+cdef struct Adam:
+    char tag
+cdef struct AdamW:
+    char tag
+
+ctypedef fused policy:
+    Sgd
+    Momentum
+    Nesterov
+    Adam
+    AdamW
+
+# The numbers of one step, alike for every parameter.
+cdef struct Step:
+    int policy
+    double learning_rate, momentum, beta1, beta2, epsilon, weight_decay
+    double l2, l1  # lambda/n of the penalties; weights only, never biases
+    double bias1, bias2  # Adam: 1 - beta^t
+
+
+cdef inline int n_slots(int kind) noexcept nogil:
+    if kind == SGD:
+        return 0
+    return 1 if kind == MOMENTUM or kind == NESTEROV else 2
+
+
+cdef inline void begin_step(Step *step, long long t) noexcept nogil:
+    """Set what depends on the number t = 1, 2, ... of the step."""
+    if step.policy == ADAM or step.policy == ADAMW:
+        step.bias1 = 1.0 - pow(step.beta1, <double>t)
+        step.bias2 = 1.0 - pow(step.beta2, <double>t)
+
+
+cdef inline vector splat(vector *kind, double x) noexcept nogil:
+    if vector is v_f32:
+        return splat_f32(<float>x)
+    else:
+        return splat_f64(x)
+
+
+cdef inline vector fmadd(vector a, vector b, vector c) noexcept nogil:
+    if vector is v_f32:
+        return fmadd_f32(a, b, c)
+    else:
+        return fmadd_f64(a, b, c)
+
+
+cdef inline vector root(vector x) noexcept nogil:
+    if vector is v_f32:
+        return sqrt_f32(x)
+    else:
+        return sqrt_f64(x)
+
+
+cdef inline vector sign(vector x) noexcept nogil:
+    if vector is v_f32:
+        return sign_f32(x)
+    else:
+        return sign_f64(x)
+
+
+cdef inline void update_tile(policy *tag, const Step *step, bint is_weight, int R, int V,
+                             const vector *nabla, vector *W, Py_ssize_t row,
+                             Py_ssize_t slot) noexcept nogil:
+    """Apply one step to R rows of V vectors; rows of W lie `row` vectors apart.    W, slots  # OUT"""
+    cdef vector rate = splat(W, step.learning_rate)
+    cdef vector l2 = splat(W, step.l2), l1 = splat(W, step.l1)
+    cdef vector mu, beta1, beta2, rest1, rest2, epsilon, keep, root_bias2, adam_rate
+    cdef vector g, w, m, v
+    cdef bint penalised = is_weight and (step.l2 != 0.0 or step.l1 != 0.0)
+    cdef int i, j
+    cdef Py_ssize_t at
+    mu = splat(W, step.momentum)
+    beta1 = splat(W, step.beta1)
+    beta2 = splat(W, step.beta2)
+    rest1 = splat(W, 1.0 - step.beta1)
+    rest2 = splat(W, 1.0 - step.beta2)
+    epsilon = splat(W, step.epsilon)
+    keep = splat(W, 1.0 - step.learning_rate * step.weight_decay if is_weight else 1.0)
+    if policy is Adam or policy is AdamW:
+        root_bias2 = splat(W, 1.0 / c_sqrt(step.bias2))
+        adam_rate = splat(W, step.learning_rate / step.bias1)
+    for i in range(R):
+        for j in range(V):
+            at = i * row + j
+            g = nabla[i * V + j]
+            w = W[at]
+            if penalised:
+                g = fmadd(l1, sign(w), fmadd(l2, w, g))
+            if policy is Sgd:
+                W[at] = w - rate * g
+            elif policy is Momentum:
+                # v <- mu v + g, W <- W - eta v
+                v = fmadd(mu, W[at + slot], g)
+                W[at + slot] = v
+                W[at] = w - rate * v
+            elif policy is Nesterov:
+                # v <- mu v + g, W <- W - eta (g + mu v)
+                v = fmadd(mu, W[at + slot], g)
+                W[at + slot] = v
+                W[at] = w - rate * fmadd(mu, v, g)
+            else:
+                # m <- b1 m + (1-b1) g, v <- b2 v + (1-b2) g^2,
+                # W <- W - eta (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)
+                if policy is AdamW:
+                    w = w * keep
+                m = fmadd(beta1, W[at + slot], rest1 * g)
+                v = fmadd(beta2, W[at + 2 * slot], rest2 * (g * g))
+                W[at + slot] = m
+                W[at + 2 * slot] = v
+                W[at] = w - adam_rate * m / fmadd(root(v), root_bias2, epsilon)
+
+
+cdef inline void update(const Step *step, bint is_weight, int R, int V, const vector *nabla,
+                        vector *W, Py_ssize_t row, Py_ssize_t slot) noexcept nogil:
+    """Apply one step of whichever policy.                                          W, slots  # OUT"""
+    if step.policy == SGD:
+        update_tile(<Sgd *>NULL, step, is_weight, R, V, nabla, W, row, slot)
+    elif step.policy == MOMENTUM:
+        update_tile(<Momentum *>NULL, step, is_weight, R, V, nabla, W, row, slot)
+    elif step.policy == NESTEROV:
+        update_tile(<Nesterov *>NULL, step, is_weight, R, V, nabla, W, row, slot)
+    elif step.policy == ADAM:
+        update_tile(<Adam *>NULL, step, is_weight, R, V, nabla, W, row, slot)
+    else:
+        update_tile(<AdamW *>NULL, step, is_weight, R, V, nabla, W, row, slot)

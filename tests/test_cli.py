@@ -1,0 +1,696 @@
+"""The command line: what it prints, writes and returns, and what it refuses and how."""
+
+import gzip
+import json
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp.cli import main
+from fastbp.datasets import load_digits, read_inputs
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Run in an empty folder, so that names of files can be short."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process; return (exit code, stdout, stderr)."""
+
+    def run(*argv):
+        code = main([str(argument) for argument in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def command(*argv, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "fastbp", *argv], capture_output=True, text=True, **options
+    )
+
+
+def strict(text):
+    def refuse(constant):
+        raise AssertionError(f"not JSON: {constant}")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def write_csv(path, columns):
+    rows = zip(*columns.values(), strict=True)
+    path.write_text("\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]))
+
+
+def flowers(n=300, seed=0):
+    """Two features of very different size, one constant, three kinds that they tell apart."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 3, n)
+    return {
+        "petal": rng.normal(500 + 100 * kind, 20).round(3),
+        "colour": rng.normal(-0.001 * kind, 0.0003).round(7),
+        "garden": np.full(n, 7),
+        "kind": np.array(["aster", "lily", "rose"])[kind],
+    }
+
+
+def houses(n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    area, age = rng.uniform(20, 200, n), rng.integers(0, 100, n)
+    price = 1000 * area + 5000 * np.sin(age / 20) + 50_000 + rng.normal(0, 500, n)
+    return {"area": area.round(2), "price": price.round(2), "age": age}
+
+
+# train --------------------------------------------------------------------------------------------
+
+
+def test_default_run():
+    done = command("train")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # a bar on a terminal only
+    lines = done.stdout.splitlines()
+    assert "64 inputs, 10 classes; 1294 to train, 144 to validate, 359 to test" in lines[0]
+    assert "64,30,10" in lines[1] and "2,260 parameters" in lines[1]
+    epochs = [line for line in lines if line.startswith("epoch")]
+    assert len(epochs) == 30
+    for line in epochs:
+        assert re.fullmatch(
+            r"epoch +\d+/30  loss [\d.e-]+  validation loss [\d.e-]+  "
+            r"validation accuracy [\d.]+ %",
+            line,
+        )
+    (accuracy,) = re.findall(r"^test accuracy ([\d.]+) % \(\d+ of 359\)$", done.stdout, re.M)
+    assert float(accuracy) >= 96
+    assert re.search(r"^trained in [\d.e-]+ s, [\d,]+ samples a second$", done.stdout, re.M)
+    assert re.search(r"^gradient check: \S", done.stdout, re.M)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_default_accuracy_does_not_hang_on_the_seed(run, seed):
+    code, out, _ = run("train", "--json", "--seed", seed)
+    assert code == 0
+    assert strict(out)["test"]["accuracy"] >= 0.96
+
+
+def test_json_of_train(run):
+    code, out, err = run("train", "--json", "--epochs", 3)
+    document = strict(out)
+    assert code == 0
+    assert err.count("epoch ") == 3  # progress goes to stderr
+    assert document["fastbp"] == fastbp.__version__
+    assert document["data"]["test_rows"] == 359
+    assert document["data"]["classes"] == list("0123456789")
+    assert "CC BY 4.0" in document["data"]["attribution"]
+    assert document["network"]["sizes"] == [64, 30, 10]
+    assert [record["epoch"] for record in document["training"]["epochs"]] == [1, 2, 3]
+    for record in document["training"]["epochs"]:
+        assert record["loss"] > 0 and record["validation"]["loss"] > 0
+        assert 0 <= record["validation"]["accuracy"] <= 1
+    assert document["seconds"] > 0 and document["samples_per_second"] > 0
+    assert document["gradient_check"]["ok"] is True
+    assert document["gradient_check"]["verdict"]
+    assert document["saved"] is None
+
+
+def test_the_same_seed_gives_the_same_network(run):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert run("train", "--epochs", 2, "--seed", seed, "--save", name)[0] == 0
+    a, b, c = (fastbp.load(name).parameters for name in "abc")
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--sizes", "64,20,10", "--activation", "sigmoid", "--loss", "quadratic"],
+        ["--sizes", "auto,20,15,auto", "--activation", "relu,tanh", "--dtype", "float64"],
+        ["--hidden", "", "--optimizer", "sgd", "--learning-rate", "0.05"],
+        ["--hidden", "16", "--optimizer", "sgd", "--momentum", "0.5", "--l2", "0.1"],
+        ["--optimizer", "adamw", "--batch-size", "64", "--init", "large", "--l1", "0.1"],
+        ["--activation", "leaky_relu(0.02)", "--output", "sigmoid", "--threads", "2"],
+        ["--loss", "binary_cross_entropy", "--validation", "0", "--test", "0.5"],
+        ["--test", "0", "--validation", "0"],
+    ],
+)
+def test_options(run, options):
+    code, out, err = run("train", "--epochs", 3, *options)
+    assert code == 0, err
+    assert ("validation" in out) == ("--validation" not in options)
+    part = "training" if options[:2] == ["--test", "0"] else "test"
+    assert f"\n{part} accuracy " in out
+
+
+def test_everything_can_be_trained_on(run):
+    code, out, _ = run("train", "--test", 0, "--validation", 0, "--epochs", 1, "--json")
+    document = strict(out)
+    assert code == 0
+    assert document["training"]["epochs"][0].keys() == {"epoch", "loss"}
+    assert document["training_scores"]["rows"] == 1797 and document["test"] is None
+
+
+def test_gradient_check_that_fails(run, monkeypatch):
+    class Wrong:
+        ok, verdict = False, "wrong: BP2 of layer 1"
+
+        def to_dict(self):
+            return {"worst": float("nan")}
+
+    monkeypatch.setattr("fastbp.check.gradients", lambda *_: Wrong())
+    code, out, _ = run("train", "--epochs", 1)
+    assert code == 1 and "gradient check: wrong: BP2 of layer 1" in out
+    code, out, _ = run("train", "--epochs", 1, "--json")
+    assert code == 1
+    assert strict(out)["gradient_check"] == {
+        "worst": None,
+        "ok": False,
+        "verdict": "wrong: BP2 of layer 1",
+    }
+
+
+def test_divergence(run, tmp_path):
+    write_csv(tmp_path / "a.csv", houses())
+    code, out, err = run(
+        *("train", "a.csv", "--target", "price", "--no-scaling", "--activation", "identity"),
+        *("--optimizer", "sgd", "--learning-rate", "1e9", "--save", "net"),
+    )
+    assert code == 1 and "test" not in out
+    assert re.fullmatch(r"fastbp: error: .*learning.rate 1e\+09.*\n", err)
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_bar_on_a_terminal():
+    import os
+    import pty
+
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "fastbp", "train", "--epochs", "3"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        timeout=60,
+    )
+    os.close(theirs)
+    bar = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    assert "3/3" in bar or "2/3" in bar or "0/3" in bar
+    assert done.stdout.count("\nepoch ") == 3
+    assert "accuracy" not in bar
+
+
+# train on files -----------------------------------------------------------------------------------
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    content = header + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_folder(run, tmp_path, suffix):
+    digits = load_digits()
+    images, labels = (digits.X * 255).round().reshape(-1, 8, 8), digits.Y
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    for part, rows in (("train", slice(0, 1500)), ("t10k", slice(1500, None))):
+        write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", images[rows])
+        write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", labels[rows])
+    code, out, _ = run("train", "mnist/", "--json", "--save", "net", "--epochs", 10)
+    document = strict(out)
+    assert code == 0
+    assert document["data"]["train_rows"] == 1350 and document["data"]["test_rows"] == 297
+    assert not document["data"]["standardised"]
+    assert document["test"]["accuracy"] > 0.85
+    code, out, err = run("predict", "net", "mnist", "--json")
+    assert strict(out)["correct"] == document["test"]["correct"]
+    images_only = folder / f"t10k-images-idx3-ubyte{suffix}"
+    code, out, err = run("predict", "net", images_only)
+    assert code == 0 and "accuracy" in err and len(out.splitlines()) == 297
+
+
+def test_csv_classes(run, tmp_path):
+    write_csv(tmp_path / "flowers.csv", flowers())
+    code, out, err = run(
+        "train", "flowers.csv", "--target", "kind", "--save", "net", "--json", "--epochs", 40
+    )
+    document = strict(out)
+    assert code == 0, err
+    assert "warning" not in err
+    assert document["data"]["standardised"]
+    assert document["data"]["columns"] == ["petal", "colour", "garden"]
+    assert document["test"]["accuracy"] > 0.9
+    net = fastbp.load("net")
+    assert net.metadata["classes"] == ["aster", "lily", "rose"]
+    assert net.metadata["columns"] == ["petal", "colour", "garden"]
+    assert net.metadata["target"] == "kind"
+    # The saved network takes the raw numbers.
+    raw = read_inputs("flowers.csv", target="kind")
+    assert np.mean(net.predict(raw.X).argmax(axis=1) == raw.Y) > 0.9
+
+    code, out, err = run("predict", "net", "flowers.csv")
+    assert code == 0 and "accuracy 9" in err
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert len(lines) == 300
+    assert {name for name, _ in lines} == {"aster", "lily", "rose"}
+    assert all(1 / 3 <= float(probability) <= 1 for _, probability in lines)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_csv_numbers(run, tmp_path, dtype):
+    data = houses()
+    write_csv(tmp_path / "houses.csv", data)
+    code, out, err = run(
+        *("train", "houses.csv", "--target", "price", "--save", "net", "--json"),
+        *("--epochs", 60, "--dtype", dtype),
+    )
+    document = strict(out)
+    assert code == 0, err
+    assert document["network"]["output"] == "identity" and document["network"]["loss"] == "mse"
+    assert document["test"]["r2"] > 0.98
+    # In the units of the target: the prices have a deviation of some 50,000.
+    assert 400 < document["test"]["rmse"] < 10_000
+    last = document["training"]["epochs"][-1]
+    assert 400**2 < last["validation"]["loss"] < 10_000**2
+    assert 400 < last["validation"]["rmse"] < 10_000
+    assert np.isclose(last["validation"]["rmse"] ** 2, last["validation"]["loss"], rtol=1e-3)
+    code, out, err = run("predict", "net", "houses.csv", "--json")
+    document = strict(out)
+    assert document["r2"] > 0.98
+    predicted = np.array([record["values"][0] for record in document["predictions"]])
+    assert np.sqrt(np.mean((predicted - data["price"]) ** 2)) < 10_000
+    assert "R^2 0.9" in run("predict", "net", "houses.csv")[2]
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-4), ("float64", 1e-11)])
+def test_folding_leaves_the_predictions(run, tmp_path, monkeypatch, dtype, bound):
+    """The saved network predicts from raw numbers what the trained one did from standardised."""
+    from fastbp.cli.train import Experiment
+
+    seen = {}
+    fold = Experiment.fold
+
+    def spy(self):
+        X, _ = self.prepared(self.parts.test)
+        seen["before"] = self.target_scaling.undo(self.net.predict(X))
+        fold(self)
+        seen["after"] = self.net.predict(self.parts.test[0])
+
+    monkeypatch.setattr(Experiment, "fold", spy)
+    write_csv(tmp_path / "houses.csv", houses())
+    options = ("--target", "price", "--epochs", 5, "--dtype", dtype)
+    assert run("train", "houses.csv", *options)[0] == 0
+    assert seen["before"].std() > 10_000
+    assert np.abs(seen["after"] - seen["before"]).max() < bound * seen["before"].std()
+
+
+def test_folding_warns_where_float32_is_too_coarse(run, tmp_path):
+    data = houses()
+    data["area"] = 1e9 + data["area"]
+    write_csv(tmp_path / "a.csv", data)
+    options = ("train", "a.csv", "--target", "price", "--epochs", 5)
+    code, _, err = run(*options)
+    assert code == 0 and "warning" in err and "--dtype float64" in err
+    assert "warning" not in run(*options, "--dtype", "float64")[2]
+
+
+@pytest.mark.parametrize(
+    ("output", "loss", "scaled"),
+    [
+        ("identity", "quadratic", True),
+        ("identity", "mae", True),
+        ("identity", "pinball(0.9)", True),
+        ("identity", "huber(1.5)", False),
+        ("softplus", "mse", False),
+    ],
+)
+def test_targets_are_standardised_where_that_only_scales_the_loss(
+    run, tmp_path, output, loss, scaled
+):
+    from fastbp.cli import train
+
+    data = houses()
+    data["price"] = data["price"] / 50_000
+    write_csv(tmp_path / "a.csv", data)
+    seen = []
+    metadata = train.Experiment.metadata
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            train.Experiment,
+            "metadata",
+            lambda self: seen.append(self.target_scaling) or metadata(self),
+        )
+        code, out, err = run(
+            *("train", "a.csv", "--target", "price", "--output", output, "--loss", loss),
+            *("--save", "net", "--epochs", 30, "--json"),
+        )
+    assert code == 0, err
+    assert (seen[0] is not None) == scaled
+    assert strict(out)["test"]["r2"] > 0.5
+
+
+def test_two_classes_with_one_output(run, tmp_path):
+    data = flowers()
+    data["kind"] = np.where(data["kind"] == "lily", "no", "yes")
+    write_csv(tmp_path / "a.csv", data)
+    options = ("--target", "kind", "--sizes", "auto,20,1", "--epochs", 60, "--save", "net")
+    code, out, _ = run("train", "a.csv", *options, "--json")
+    document = strict(out)
+    assert code == 0 and document["network"]["output"] == "sigmoid"
+    assert document["network"]["loss"] == "binary_cross_entropy"
+    assert document["test"]["accuracy"] > 0.9
+    document = strict(run("predict", "net", "a.csv", "--json")[1])
+    assert document["accuracy"] > 0.9
+    assert {record["class"] for record in document["predictions"]} == {"yes", "no"}
+    assert min(record["probability"] for record in document["predictions"]) >= 0.5
+
+
+def test_npz(run, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(50, 10, (300, 3))
+    Y = np.column_stack([X @ [1, 2, 3], 1000 * (X @ [1, 0, -1])])
+    np.savez(tmp_path / "a.npz", X=X, y=Y)
+    code, out, err = run("train", "a.npz", "--json", "--save", "net", "--epochs", 60)
+    document = strict(out)
+    assert code == 0, err
+    assert document["network"]["sizes"] == [3, 30, 2]
+    assert document["data"]["standardised"] and document["test"]["r2"] > 0.9
+    assert strict(run("predict", "net", "a.npz", "--json")[1])["r2"] > 0.9
+
+
+def test_rows_are_left_over_or_refused(run, tmp_path):
+    write_csv(tmp_path / "xor.csv", {"a": [0, 0, 1, 1], "b": [0, 1, 0, 1], "y": [0, 1, 1, 0]})
+    options = ("train", "xor.csv", "--target", "y")
+    code, out, _ = run(*options, "--test", 0, "--validation", 0, "--hidden", 8, "--epochs", 300)
+    assert code == 0 and "training accuracy 100.00 % (4 of 4)" in out
+    code, _, err = run(*options, "--test", 0.9, "--validation", 0.9)
+    assert code == 2 and "none of the 4 rows is left" in err
+
+
+def test_constant_target(run, tmp_path):
+    write_csv(tmp_path / "a.csv", {"a": range(50), "y": ["1.5"] * 50})
+    code, out, err = run("train", "a.csv", "--target", "y", "--epochs", 2, "--json")
+    assert code == 0, err
+    assert strict(out)["test"]["r2"] is None
+    code, out, _ = run("train", "a.csv", "--target", "y", "--epochs", 2)
+    assert code == 0 and "R^2 undefined" in out
+
+
+# What train refuses -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], ["COMMAND", "--help"]),
+        (["trane"], ["'trane'", "train"]),
+        (["train", "--epochs", "0"], ["--epochs", "at least 1", "'0'", "fastbp train --help"]),
+        (["train", "--epochs", "many"], ["--epochs", "'many'"]),
+        (["train", "--epochs", "1.5"], ["--epochs", "whole number", "'1.5'"]),
+        (["train", "--batch-size", "-1"], ["--batch-size", "at least 1"]),
+        (["train", "--learning-rate", "nan"], ["--learning-rate", "positive", "'nan'"]),
+        (["train", "--learning-rate", "0"], ["--learning-rate", "positive"]),
+        (["train", "--learning-rate", "inf"], ["--learning-rate", "positive"]),
+        (["train", "--l2", "-1"], ["--l2", "at least 0"]),
+        (["train", "--validation", "1"], ["--validation", "below 1"]),
+        (["train", "--momentum", "1"], ["--momentum", "below 1"]),
+        (["train", "--momentum", "0.5"], ["--momentum is for --optimizer sgd"]),
+        (["train", "--seed", "-1"], ["--seed", "at least 0"]),
+        (["train", "--sizes", "64,x,10"], ["--sizes", "64,30,10", "'64,x,10'"]),
+        (["train", "--sizes", "64,0,10"], ["--sizes", "at least 1"]),
+        (["train", "--sizes", "64,auto,10"], ["--sizes"]),
+        (["train", "--sizes", "64"], ["--sizes", "two layers"]),
+        (["train", "--sizes", "60,30,10"], ["64 inputs and 10 classes", "found 60,30,10"]),
+        (["train", "--sizes", "64,30,9"], ["64 inputs and 10 classes", "found 64,30,9"]),
+        (["train", "--hidden", "30,"], ["--hidden"]),
+        (["train", "--sizes", "64,10", "--hidden", "5"], ["not allowed with"]),
+        (["train", "--dtype", "float16"], ["--dtype", "float32"]),
+        (["train", "--optimizer", "adams"], ["--optimizer", "adam"]),
+        (["train", "--activation", "rellu"], ["rellu", "relu"]),
+        (["train", "--activation", "relu,relu,relu"], ["activation"]),
+        (["train", "--output", "sofmax"], ["sofmax", "softmax"]),
+        (["train", "--loss", "mean"], ["mean"]),
+        (["train", "--init", "hee"], ["hee"]),
+        (["train", "--target", "x"], ["--target needs DATA"]),
+        (["train", "--save", "nowhere/net"], ["--save", "no folder nowhere"]),
+        (["train", "--save", "."], ["--save", "is a folder"]),
+        (["train", "nowhere.csv"], ["No such file", "nowhere.csv"]),
+        (["train", "bad.csv"], ["bad.csv: the target column must be named", "'a', 'b'"]),
+        (["train", "bad.csv", "--target", "c"], ["bad.csv: no column 'c'"]),
+        (["train", "bad.csv", "--target", "b"], ["bad.csv: column 'a', line 3", "'x'"]),
+        (["train", "bad.csv", "--target", "b", "--labels", "bad.csv"], ["bad.csv: a label file"]),
+        (["train", "one.csv", "--target", "b"], ["one.csv: expected at least 2 classes", "'k'"]),
+        (["train", "huge.csv", "--target", "b"], ["huge.csv", "1e+300", "--dtype float64"]),
+        (["train", "empty.npz"], ["empty.npz: not an .npz file"]),
+        (["train", "text.txt"], ["text.txt: expected", ".csv"]),
+        (["train", "--epoch", "3"], ["--epoch"]),
+        (["train", "--hidden", "100000000,100000000"], ["memory"]),
+        (["predict", "nowhere", "digits"], ["nowhere"]),
+        (["predict", "text.txt", "digits"], ["text.txt"]),
+        (["predict", "nowhere"], ["DATA"]),
+        (["predict", "nowhere", "digits", "--out", "a.txt"], ["--out", ".npy or .csv", "'a.txt'"]),
+        (["predict", "x", "digits", "--out", "no/a.csv"], ["--out", "no folder no"]),
+        (["info", "text.txt"], ["text.txt"]),
+    ],
+)
+def test_bad_usage(run, tmp_path, argv, words):
+    (tmp_path / "bad.csv").write_text("a,b\n1,k\nx,l\n")
+    (tmp_path / "one.csv").write_text("a,b\n1,k\n2,k\n")
+    (tmp_path / "huge.csv").write_text("a,b\n1,k\n1e300,l\n")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "text.txt").write_text("hello")
+    code, out, err = run(*argv)
+    assert code == 2, err
+    assert out == "" or argv[0] == "train"
+    assert err.startswith("fastbp: error: ") and err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+# predict ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A network that knows flowers, one that knows houses, one that knows digits."""
+    folder = tmp_path_factory.mktemp("models")
+    write_csv(folder / "flowers.csv", flowers())
+    write_csv(folder / "houses.csv", houses())
+    for argv in (
+        ["digits", "--epochs", "10"],
+        [str(folder / "flowers.csv"), "--target", "kind", "--epochs", "30"],
+        [str(folder / "houses.csv"), "--target", "price", "--epochs", "30"],
+    ):
+        name = argv[0].rpartition("/")[2].removesuffix(".csv")
+        assert main(["train", *argv, "--save", str(folder / name)]) == 0
+    return folder
+
+
+def test_predict_finds_columns_by_name(run, tmp_path, models):
+    data = flowers(20, seed=1)
+    write_csv(
+        tmp_path / "new.csv",
+        {"note": ["x"] * 20, "garden": data["garden"]}
+        | {"colour": data["colour"], "petal": data["petal"]},
+    )
+    code, out, err = run("predict", models / "flowers", "new.csv", "--json")
+    assert code == 0, err
+    assert err == ""
+    document = strict(out)
+    assert "accuracy" not in document and document["rows"] == 20
+    found = [record["class"] for record in document["predictions"]]
+    assert np.mean(found == data["kind"]) > 0.8
+    write_csv(tmp_path / "new.csv", {"petal": [1], "coulour": [2], "garden": [3]})
+    code, _, err = run("predict", models / "flowers", "new.csv")
+    assert code == 2 and "new.csv: no column 'colour'" in err and "'coulour'" in err
+
+
+def test_predict_compares_classes_by_name(run, tmp_path, models):
+    data = flowers(100, seed=1)
+    rows = data["kind"] == "rose"  # the only class: index 0 here, 2 in the network
+    data = {name: column[rows] for name, column in data.items()}
+    write_csv(tmp_path / "roses.csv", data)
+    document = strict(run("predict", models / "flowers", "roses.csv", "--json")[1])
+    assert document["accuracy"] > 0.8
+    data["kind"] = np.full(len(data["petal"]), "tulip")
+    write_csv(tmp_path / "tulips.csv", data)
+    document = strict(run("predict", models / "flowers", "tulips.csv", "--json")[1])
+    assert document["accuracy"] == 0
+
+
+def test_predict_digits(run, models):
+    code, out, err = run("predict", models / "digits", "digits")
+    assert code == 0 and re.match(r"accuracy 9\d\.\d\d % \(\d+ of 1797\)", err)
+    lines = out.splitlines()
+    assert len(lines) == 1797 and re.fullmatch(r"0\t[01](\.\d+)?", lines[0])
+
+
+def test_predict_arrays(run, tmp_path, models):
+    digits = load_digits()
+    net = fastbp.load(str(models / "digits"))
+    expected = net.predict(digits.X)
+    np.save(tmp_path / "X.npy", digits.X)
+    np.savez(tmp_path / "X.npz", x=digits.X.astype(np.float64))
+    np.save(tmp_path / "y.npy", digits.Y)
+    for name in ("X.npy", "X.npz"):
+        code, out, err = run("predict", models / "digits", name, "--out", "out.npy")
+        assert code == 0 and out == ""
+        assert "1797 rows written to out.npy" in err
+        assert np.array_equal(np.load("out.npy"), expected)
+    assert "accuracy 9" in run("predict", models / "digits", "X.npy", "--labels", "y.npy")[2]
+    np.save(tmp_path / "narrow.npy", digits.X[:, :60])
+    code, _, err = run("predict", models / "digits", "narrow.npy")
+    assert code == 2 and "narrow.npy: the network takes 64 inputs, found 60" in err
+
+
+def test_predict_writes_csv(run, models):
+    path = models / "flowers.csv"
+    code, out, _ = run("predict", models / "flowers", path, "--out", "out.csv", "--json")
+    assert code == 0 and "predictions" not in strict(out)
+    with open("out.csv") as stream:
+        lines = stream.read().splitlines()
+    assert lines[0] == "kind,probability" and len(lines) == 301
+    assert re.fullmatch(r"(aster|lily|rose),[\d.]+", lines[1])
+    assert run("predict", models / "houses", models / "houses.csv", "--out", "out.csv")[0] == 0
+    with open("out.csv") as stream:
+        lines = stream.read().splitlines()
+    assert lines[0] == "price" and len(lines) == 401
+    assert abs(float(lines[1]) - houses()["price"][0]) < 50_000
+
+
+def test_predict_refuses_classes_for_numbers(run, tmp_path, models):
+    data = houses(10)
+    data["price"] = ["cheap", "dear"] * 5
+    write_csv(tmp_path / "a.csv", data)
+    code, _, err = run("predict", models / "houses", "a.csv")
+    assert code == 2 and "a.csv" in err and "'cheap'" in err
+
+
+def test_predict_without_metadata(run, tmp_path, models):
+    net = fastbp.load(str(models / "flowers"))
+    net.save("bare")
+    write_csv(tmp_path / "X.csv", {k: v for k, v in flowers(5).items() if k != "kind"})
+    code, out, _ = run("predict", "bare", "X.csv", "--json")
+    assert code == 0
+    document = strict(out)
+    assert document["classes"] is None
+    assert np.allclose([sum(record["values"]) for record in document["predictions"]], 1)
+    code, out, err = run("predict", "bare", models / "flowers.csv", "--target", "kind")
+    assert code == 0 and "accuracy" in err and out.startswith(("aster", "lily", "rose"))
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"classes": ["a"]}, {"columns": "abc"}, {"classes": [1, 2, 3]}]
+)
+def test_predict_refuses_metadata_that_do_not_fit(run, models, metadata):
+    fastbp.load(str(models / "flowers")).save("odd", metadata=metadata)
+    code, _, err = run("predict", "odd", models / "flowers.csv")
+    assert code == 2 and "odd: its metadata should name 3" in err
+
+
+def test_predict_into_a_closed_pipe(models):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastbp", "predict", str(models / "digits"), "digits"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 141
+    assert "Traceback" not in err and "Exception" not in err
+
+
+# Interrupting -------------------------------------------------------------------------------------
+
+
+def test_interrupt_saves_the_network(run, monkeypatch, tmp_path):
+    write_csv(tmp_path / "a.csv", houses())
+    fit = fastbp.Network.fit
+
+    def interrupted(self, X, Y, *, epochs, **options):
+        fit(self, X, Y, epochs=30, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fastbp.Network, "fit", interrupted)
+    options = ("train", "a.csv", "--target", "price", "--save", "net", "--epochs", 99)
+    code, _, err = run(*options)
+    assert code == 130
+    assert err == "fastbp: interrupted after 30 of 99 epochs; saved to net\n"
+    assert strict(run("predict", "net", "a.csv", "--json")[1])["r2"] > 0.5  # folded, too
+    code, out, err = run(*options, "--json")
+    document = strict(out)
+    assert code == 130 and document["interrupted"] is True and document["saved"] == "net"
+    assert len(document["training"]["epochs"]) == 30
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
+def test_ctrl_c():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastbp", "train", "--epochs", "100000", "--save", "net"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert time.monotonic() - begun < 5
+    assert re.fullmatch(r"fastbp: interrupted after \d+ of 100000 epochs; saved to net\n", err)
+    assert np.all(np.isfinite(fastbp.load("net").parameters))
+
+
+# info and help ------------------------------------------------------------------------------------
+
+
+def test_info(run, models):
+    code, out, _ = run("info")
+    assert code == 0 and fastbp.__version__ in out and np.__version__ in out
+    code, out, _ = run("info", "--json", models / "flowers")
+    document = strict(out)
+    assert code == 0
+    assert document["fastbp"] == fastbp.__version__
+    assert document["cpu_level"] in document["cpu_levels_available"]
+    assert document["bytes"]["float32"] == 4 and document["bytes"]["float64"] == 8
+    assert document["compiler"] and "flags" in document
+    assert document["model"]["sizes"] == [3, 30, 3]
+    assert document["model"]["metadata"]["columns"] == ["petal", "colour", "garden"]
+    assert document["model"]["parameters"] == 3 * 30 + 30 + 30 * 3 + 3
+    assert "aster" in run("info", models / "flowers")[1]
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["train", "--help"], ["predict", "-h"], ["info", "-h"]]
+)
+def test_help_ends_with_an_example(run, argv):
+    code, out, err = run(*argv)
+    assert code == 0 and err == ""
+    assert "fastbp " in out.rpartition("example:\n")[2]
+
+
+def test_version(run):
+    assert run("--version") == (0, f"fastbp {fastbp.__version__}\n", "")
+
+
+def test_subprocess_reports_usage_errors_in_one_line():
+    done = command("train", "--epochs", "none")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("fastbp: error: ") and done.stderr.count("\n") == 1
