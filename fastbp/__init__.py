@@ -1,2 +1,29 @@
-"""fastbp."""
+"""Backpropagation on CPUs at the speed of the hardware, with every gradient checkable.
+
+>>> import fastbp
+>>> digits = fastbp.datasets.load_digits()
+>>> net = fastbp.Network([64, 30, 10], seed=0)
+>>> history = net.fit(digits.X, digits.Y, epochs=20, optimizer=fastbp.Adam(3e-3), seed=0)
+>>> bool((net.predict(digits.X).argmax(axis=1) == digits.Y).mean() > 0.97)
+True
+"""
+
+from fastbp import check, datasets
+from fastbp.network import Network
+from fastbp.optimizers import SGD, Adam, AdamW
+from fastbp.persistence import load
+from fastbp.training import DivergenceError, History
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "DivergenceError",
+    "History",
+    "Network",
+    "check",
+    "datasets",
+    "load",
+]

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
-from fastbp.kernels import cpu
+try:
+    from fastbp.kernels import cpu
+except ImportError as error:
+    raise ImportError(
+        f"fastbp's compiled core is missing beside {__file__}. In a source tree build it with: "
+        "pip install -e ."
+    ) from error
 
 LEVELS = ("baseline", "avx2", "avx512")
 
@@ -35,6 +43,22 @@ def load(level: str) -> ModuleType:
 def build_info() -> dict[str, str]:
     """Compiler and flags of the level in use."""
     return {"compiler": engine.compiler, "flags": cpu.flags[level]}
+
+
+DOORS = (
+    "predict", "feedforward", "costs", "deltas", "gradient", "input_gradient", "jacobian", "vjp",
+    "jvp", "is_finite", "elementary", "load_state", "store_state", "has_finite_parameters", "train",
+)  # fmt: skip
+
+
+@functools.cache
+def _doors_of(module: ModuleType, kind: str) -> SimpleNamespace:
+    return SimpleNamespace(**{name: getattr(module, name)[kind] for name in DOORS})
+
+
+def doors(dtype: Any) -> SimpleNamespace:
+    """The engine's functions compiled for float32 or float64, by name."""
+    return _doors_of(engine, {"f": "float", "d": "double"}[dtype.char])
 
 
 level = os.environ.get("FASTBP_ISA") or available_levels()[-1]

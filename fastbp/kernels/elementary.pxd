@@ -1,15 +1,20 @@
 # Scalar elementary functions, one body for float32 and float64.
 #
-# What belongs here: exp, log, tanh and their kin, and the arithmetic tools they are made of. What does not: activations,
-# costs and derivatives (activation.pxd, cost.pxd), loops, anything with a shape.
+# What belongs here: exp, log, tanh and their kin, and the arithmetic tools they are made of. What
+# does not: activations, costs and derivatives (activation.pxd, cost.pxd), loops, anything with a
+# shape.
 #
-# Every function is branch-free straight-line arithmetic: a plain loop over it vectorises at every CPU level (GCC needs
-# -fno-trapping-math to turn the selects into blends), and a scalar tail gives the bits of the vector body. Only `fma`
-# depends on the level, so avx2 and avx512 agree to the bit; the baseline may differ by a rounding, within the same bounds.
-# Build with -ffp-contract=off: a contraction the compiler picks by itself would break that promise.
+# Every function is branch-free straight-line arithmetic: a plain loop over it vectorises at every
+# CPU level (GCC needs -fno-trapping-math to turn the selects into blends), and a scalar tail gives
+# the bits of the vector body. Only `fma` depends on the level, so avx2 and avx512 agree to the bit;
+# the baseline may differ by a rounding, within the same bounds. Build with -ffp-contract=off: a
+# contraction the compiler picks by itself would break that promise.
 #
-# Domain: all of them take every real number, subnormals, +-0, +-inf; NaN gives NaN. "max ULP" is the largest error found
-# against exact values, in units in the last place of the result: ?
+# Domain: all of them take every real number, subnormals, +-0, +-inf; NaN gives NaN. "max ULP" is
+# the largest error found against exact values, in units in the last place of the result, at any
+# level, as "float32 / float64". Searched: float32, every 61st of all bit patterns and 10 million
+# ordinary values, and every single one for exp, tanh and sigmoid at avx512; float64, 1.7 million
+# points each against 113 bits. tests/test_elementary.py holds all of them to 2.
 #
 # cython: language_level=3
 cimport cython
@@ -23,8 +28,9 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
 
-    /* A loop vectorises only if everything in it is inlined, and GCC leaves functions of this size out of line when they
-       are used more than once. Cython marks `cdef inline` with CYTHON_INLINE, which is meant to be replaceable. */
+    /* A loop vectorises only if everything in it is inlined, and GCC leaves functions of this size
+       out of line when they are used more than once. Cython marks `cdef inline` with CYTHON_INLINE,
+       which is meant to be replaceable. */
     #undef CYTHON_INLINE
     #if defined(__GNUC__) || defined(__clang__)
     #define CYTHON_INLINE __inline__ __attribute__((always_inline))
@@ -34,19 +40,42 @@ cdef extern from *:
     #define CYTHON_INLINE inline
     #endif
 
-    /* Where no fused instruction exists fma() is a slow library call; a*b + c is what the functions below also bear. */
+    /* Where no fused instruction exists fma() is a slow library call. */
     #if (defined(__GNUC__) || defined(__clang__)) && (defined(__FMA__) || defined(__aarch64__))
     static inline float fastbp_fma_f32(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
     static inline double fastbp_fma_f64(double a, double b, double c) { return __builtin_fma(a, b, c); }
+    #define FASTBP_HAS_FMA 1
     #else
     static inline float fastbp_fma_f32(float a, float b, float c) { return a * b + c; }
     static inline double fastbp_fma_f64(double a, double b, double c) { return a * b + c; }
+    #define FASTBP_HAS_FMA 0
     #endif
 
     static inline uint32_t fastbp_bits_f32(float x) { uint32_t u; memcpy(&u, &x, sizeof u); return u; }
     static inline uint64_t fastbp_bits_f64(double x) { uint64_t u; memcpy(&u, &x, sizeof u); return u; }
     static inline float fastbp_float_f32(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
     static inline double fastbp_float_f64(uint64_t u) { double x; memcpy(&x, &u, sizeof x); return x; }
+
+    /* a b - p for p = a b rounded; without fma from products of half mantissas, which are exact
+       (Dekker 1971) */
+    static inline float fastbp_product_error_f32(float a, float b, float p) {
+    #if FASTBP_HAS_FMA
+        return fastbp_fma_f32(a, b, -p);
+    #else
+        float a1 = fastbp_float_f32(fastbp_bits_f32(a) & 0xfffff000u), a2 = a - a1;
+        float b1 = fastbp_float_f32(fastbp_bits_f32(b) & 0xfffff000u), b2 = b - b1;
+        return ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2;
+    #endif
+    }
+    static inline double fastbp_product_error_f64(double a, double b, double p) {
+    #if FASTBP_HAS_FMA
+        return fastbp_fma_f64(a, b, -p);
+    #else
+        double a1 = fastbp_float_f64(fastbp_bits_f64(a) & 0xfffffffff8000000u), a2 = a - a1;
+        double b1 = fastbp_float_f64(fastbp_bits_f64(b) & 0xfffffffff8000000u), b2 = b - b1;
+        return ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2;
+    #endif
+    }
     """
     float _fma_f32 "fastbp_fma_f32"(float a, float b, float c) noexcept nogil
     double _fma_f64 "fastbp_fma_f64"(double a, double b, double c) noexcept nogil
@@ -54,6 +83,8 @@ cdef extern from *:
     uint64_t _bits_f64 "fastbp_bits_f64"(double x) noexcept nogil
     float _float_f32 "fastbp_float_f32"(uint32_t u) noexcept nogil
     double _float_f64 "fastbp_float_f64"(uint64_t u) noexcept nogil
+    float _product_error_f32 "fastbp_product_error_f32"(float a, float b, float p) noexcept nogil
+    double _product_error_f64 "fastbp_product_error_f64"(double a, double b, double p) noexcept nogil
     float _fabs_f32 "fabsf"(float x) noexcept nogil
     double _fabs_f64 "fabs"(double x) noexcept nogil
     float _sqrt_f32 "sqrtf"(float x) noexcept nogil
@@ -62,7 +93,7 @@ cdef extern from *:
     double _copysign_f64 "copysign"(double x, double y) noexcept nogil
 
 
-# ---- tools: exact, or correctly rounded -----------------------------------------------------------------------------
+# ---- tools: exact, or correctly rounded ----------------------------------------------------------
 
 cdef inline real fma(real a, real b, real c) noexcept nogil:
     # a b + c, rounded once where the level has fused instructions, twice where it has not
@@ -106,10 +137,11 @@ cdef inline real fmax(real x, real bound) noexcept nogil:
     return bound if bound > x else x
 
 
-# ---- building blocks -----------------------------------------------------------------------------------------------
+# ---- building blocks -----------------------------------------------------------------------------
 #
-# e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln(2)/2. Adding `1.5 * 2^52 + i` (float32: 2^23) rounds to an integer and
-# leaves n + i in the low bits of the sum, ready to become an exponent: no conversion to int64, which AVX2 has not.
+# e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln(2)/2. Adding `1.5 * 2^52 + i` (float32: 2^23)
+# rounds to an integer and leaves n + i in the low bits of the sum, ready to become an exponent: no
+# conversion to int64, which AVX2 has not.
 
 cdef inline real _shift(real offset) noexcept nogil:
     # what to add to n so that _power_of_two makes 2^(n + offset) of the sum
@@ -132,20 +164,26 @@ cdef inline real _round_log2(real x, real shift) noexcept nogil:
     return fma(x, <real>1.4426950408889634, shift)
 
 
+cdef inline real _remainder_ln2_head(real x, real n) noexcept nogil:
+    # x - n h for h close to ln 2; h ends in zeros, so n h and the difference are exact with and
+    # without fma
+    if real is float:
+        return fma(n, <real>-0.693359375, x)
+    else:
+        return fma(n, <real>-6.93147180369123816490e-01, x)
+
+
+cdef inline real _remainder_ln2_tail(real low, real n) noexcept nogil:
+    # low - n (ln 2 - h): x + low - n ln 2 is head + tail, and the tail is small
+    if real is float:
+        return fma(n, <real>2.12194440e-4, low)
+    else:
+        return fma(n, <real>-1.90821492927058770002e-10, low)
+
+
 cdef inline real _remainder_ln2(real x, real n) noexcept nogil:
-    # x - n ln 2. The high part of ln 2 ends in zeros, so n times it is exact with and without fma
-    if real is float:
-        return fma(n, <real>2.12194440e-4, fma(n, <real>-0.693359375, x))
-    else:
-        return fma(n, <real>-1.90821492927058770002e-10, fma(n, <real>-6.93147180369123816490e-01, x))
-
-
-cdef inline real _remainder_ln2_low(real x, real n, real r) noexcept nogil:
-    # what r = _remainder_ln2(x, n) lost in rounding
-    if real is float:
-        return fma(n, <real>2.12194440e-4, fma(n, <real>-0.693359375, x) - r)
-    else:
-        return fma(n, <real>-1.90821492927058770002e-10, fma(n, <real>-6.93147180369123816490e-01, x) - r)
+    # x - n ln 2
+    return _remainder_ln2_tail(_remainder_ln2_head(x, n), n)
 
 
 cdef inline real _exp_polynomial(real r) noexcept nogil:
@@ -209,37 +247,37 @@ cdef inline real _log_kernel(real k, real f) noexcept nogil:
         return fma(k, <real>6.93147180369123816490e-01, f - (half_square - y))
 
 
-cdef inline real _square_head(real z) noexcept nogil:
-    # z without the lower half of its mantissa: its square is exact
+cdef inline real _product_error(real a, real b, real p) noexcept nogil:
+    # a b - p, where p is a b rounded, or close to it
     if real is float:
-        return _float_f32(_bits_f32(z) & <uint32_t>0xfffff000)
+        return _product_error_f32(a, b, p)
     else:
-        return _float_f64(_bits_f64(z) & <uint64_t>0xfffffffff8000000)
+        return _product_error_f64(a, b, p)
 
 
 cdef inline real _rough_reciprocal(real d) noexcept nogil:
-    # 1/d within 13 %, for normal d > 0: subtracting the bits negates the exponent
+    # 1/d within 6 %, for normal d > 0: subtracting the bits negates the exponent
     if real is float:
         return _float_f32(<uint32_t>0x7ef311c7 - _bits_f32(d))
     else:
         return _float_f64(<uint64_t>0x7fde623822fc16e6 - _bits_f64(d))
 
 
-# ---- exponentials --------------------------------------------------------------------------------------------------
+# ---- exponentials --------------------------------------------------------------------------------
 
 cdef inline real exp(real x) noexcept nogil:
-    # e^x    max ULP: ?
+    # e^x    max ULP: 1.06 / 1.01
     cdef real low, high, shift, rest, shifted, p
-    # 2^n alone can lie outside the type (2^-1074 e^r, 2^1024 e^r): 2^n = 2^(n + offset) `rest`, which also rounds a
-    # subnormal result once only. `low` rounds to 0, `high` overflows.
+    # 2^n alone can lie outside the type (2^-1074 e^r, 2^1024 e^r): 2^n = 2^(n + offset) `rest`,
+    # which also rounds a subnormal result once only. `low` rounds to 0, `high` overflows.
     if real is float:
         low, high = -104, 89
-        shift = _shift(<real>-32) if x > 0 else _shift(<real>32)
-        rest = <real>4294967296.0 if x > 0 else <real>2.3283064365386963e-10
+        shift = _shift(<real>-32) if x > <real>0 else _shift(<real>32)
+        rest = <real>4294967296.0 if x > <real>0 else <real>2.3283064365386963e-10
     else:
         low, high = -746, 710
-        shift = _shift(<real>-64) if x > 0 else _shift(<real>64)
-        rest = <real>18446744073709551616.0 if x > 0 else <real>5.421010862427522e-20
+        shift = _shift(<real>-64) if x > <real>0 else _shift(<real>64)
+        rest = <real>18446744073709551616.0 if x > <real>0 else <real>5.421010862427522e-20
     x = fmin(fmax(x, low), high)
     shifted = _round_log2(x, shift)
     p = _expm1_kernel(_remainder_ln2(x, shifted - shift))
@@ -247,8 +285,8 @@ cdef inline real exp(real x) noexcept nogil:
 
 
 cdef inline real expm1(real x) noexcept nogil:
-    # e^x - 1    max ULP: ?
-    cdef real low, high, tiny, y, shifted, half_power, r, p
+    # e^x - 1    max ULP: 1.69 / 1.73
+    cdef real low, high, tiny, y, shifted, half_power, head, r, p
     cdef real shift = _shift(<real>-1)
     if real is float:
         low, high, tiny = -20, 89, 2.9802322387695312e-08
@@ -256,9 +294,11 @@ cdef inline real expm1(real x) noexcept nogil:
         low, high, tiny = -40, 710, 5.551115123125783e-17
     y = fmin(fmax(x, low), high)
     shifted = _round_log2(y, shift)
-    r = _remainder_ln2(y, shifted - shift)
-    # cancellation at 2^n = 2 makes the rounding of r visible
-    p = r + fma(r * r, _exp_polynomial(r), _remainder_ln2_low(y, shifted - shift, r))
+    head = _remainder_ln2_head(y, shifted - shift)
+    low = _remainder_ln2_tail(<real>0, shifted - shift)
+    r = head + low
+    # cancellation at 2^n = 2 would make the rounding of r visible
+    p = r + fma(r * r, _exp_polynomial(r), (head - r) + low)
     # 2^n (1 + p) - 1, by halves because 2^1024 overflows
     half_power = _power_of_two(shifted)
     y = <real>2 * fma(half_power, p, half_power - <real>0.5)
@@ -268,10 +308,10 @@ cdef inline real expm1(real x) noexcept nogil:
 
 @cython.cdivision(True)
 cdef inline real sigmoid(real z) noexcept nogil:
-    # 1 / (1 + e^-z)    max ULP: ?
+    # 1 / (1 + e^-z)    max ULP: 1.74 / 1.64
     cdef real low, high, shift, one, shifted, power, sum, lost, p
-    # Numerator and denominator scaled by 2^-64 (float32: 2^-32): e^-z may exceed the type where its reciprocal is still
-    # a subnormal number. One exponential, no case for z < 0.
+    # Numerator and denominator scaled by 2^-64 (float32: 2^-32): e^-z may exceed the type where its
+    # reciprocal is still a subnormal number. One exponential, no case for z < 0.
     if real is float:
         low, high, one = -18, 105, 2.3283064365386963e-10
         shift = _shift(<real>-32)
@@ -290,7 +330,7 @@ cdef inline real sigmoid(real z) noexcept nogil:
 
 @cython.cdivision(True)
 cdef inline real tanh(real x) noexcept nogil:
-    # tanh x    max ULP: ?
+    # tanh x    max ULP: 1.38 / 1.34
     cdef real a, y, q, shifted, power, near, far, high
     cdef real shift = _shift(<real>0)
     if real is float:
@@ -327,15 +367,15 @@ cdef inline real tanh(real x) noexcept nogil:
     return copysign(near if a < <real>0.55 else far, x)
 
 
-# ---- logarithms ----------------------------------------------------------------------------------------------------
+# ---- logarithms ----------------------------------------------------------------------------------
 
 cdef inline real log(real x) noexcept nogil:
-    # ln x; -inf at +-0, NaN below    max ULP: ?
+    # ln x; -inf at +-0, NaN below    max ULP: 0.81 / 0.83
     cdef real k, m, y, bias, special
     cdef uint32_t u
     cdef uint64_t w
-    # x = 2^k m with sqrt(1/2) <= m < sqrt(2): the offset between the bits of 1 and of sqrt(1/2) makes the carry into the
-    # exponent happen at sqrt(2). Subnormals are scaled up first.
+    # x = 2^k m with sqrt(1/2) <= m < sqrt(2): the offset between the bits of 1 and of sqrt(1/2)
+    # makes the carry into the exponent happen at sqrt(2). Subnormals are scaled up first.
     if real is float:
         bias = <real>(127 + 25) if x < <real>1.1754943508222875e-38 else <real>127
         y = x * <real>33554432.0 if x < <real>1.1754943508222875e-38 else x
@@ -350,18 +390,18 @@ cdef inline real log(real x) noexcept nogil:
         k = _float_f64((w >> 52) | <uint64_t>0x4330000000000000) - <real>4503599627370496.0 - bias
         m = _float_f64((w & <uint64_t>0x000fffffffffffff) + <uint64_t>0x3fe6a09e667f3bcd)
     y = _log_kernel(k, m - <real>1)
-    special = <real>-INFINITY if x == 0 else <real>NAN
-    y = y if x > 0 else special
+    special = <real>-INFINITY if x == <real>0 else <real>NAN
+    y = y if x > <real>0 else special
     return x if x == <real>INFINITY else y
 
 
 cdef inline real log1p(real x) noexcept nogil:
-    # ln(1 + x); -inf at -1, NaN below    max ULP: ?
+    # ln(1 + x); -inf at -1, NaN below    max ULP: 1.36 / 1.30
     cdef real k, f, y, scale, tiny, special
     cdef uint32_t u
     cdef uint64_t w
-    # 1 + x = 2^k (1 + f), f = 2^-k x + (2^-k - 1): nothing of x is lost, whatever 1 + x rounds to. `scale` is 4 2^-k,
-    # because 2^-1024 is subnormal.
+    # 1 + x = 2^k (1 + f), f = 2^-k x + (2^-k - 1): nothing of x is lost, whatever 1 + x rounds to.
+    # `scale` is 4 2^-k, because 2^-1024 is subnormal.
     if real is float:
         tiny = 2.9802322387695312e-08
         u = (_bits_f32(<real>1 + x) + <uint32_t>(0x3f800000 - 0x3f3504f3)) >> 23
@@ -375,13 +415,13 @@ cdef inline real log1p(real x) noexcept nogil:
     f = fma(<real>0.25 * x, scale, <real>0.25 * scale - <real>1)
     y = _log_kernel(k, f)
     y = x if fabs(x) < tiny else y                  # 0.25 x spoils a subnormal, the sum the sign of -0
-    special = <real>-INFINITY if x == -1 else <real>NAN
-    y = y if x > -1 else special
+    special = <real>-INFINITY if x == <real>-1 else <real>NAN
+    y = y if x > <real>-1 else special
     return x if x == <real>INFINITY else y
 
 
 cdef inline real softplus(real z) noexcept nogil:
-    # ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)    max ULP: ?
+    # ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)    max ULP: 1.69 / 1.66
     cdef real e = exp(-fabs(z))
     # 1 + e in [1, 2] is 2^k (1 + f) with k = 0 or 1
     cdef bint above = e > <real>0.41421356
@@ -390,10 +430,10 @@ cdef inline real softplus(real z) noexcept nogil:
     return fmax(z, <real>0) + _log_kernel(k, f)
 
 
-# ---- the normal distribution ---------------------------------------------------------------------------------------
+# ---- the normal distribution ---------------------------------------------------------------------
 
 cdef inline real erf(real x) noexcept nogil:
-    # 2/sqrt(pi) int_0^x e^-t^2 dt    max ULP: ?
+    # 2/sqrt(pi) int_0^x e^-t^2 dt    max ULP: 1.22 / 1.40
     cdef real a, y, q, near, far, shifted, power, border
     cdef real shift = _shift(<real>0)
     if real is float:
@@ -408,7 +448,8 @@ cdef inline real erf(real x) noexcept nogil:
         q = fma(q, y, <real>-0.376126051)
         q = fma(q, y, <real>0.128379166)
         near = fma(a, q, a)
-        # beyond: 1 - e^q(a), q = ln erfc: no division, and 1 - erf need not be accurate in relative terms
+        # beyond: 1 - e^q(a), q = ln erfc: no division, and 1 - erf need not be accurate in relative
+        # terms
         q = 0.000207443445
         q = fma(q, a, <real>-0.00315351598)
         q = fma(q, a, <real>0.0226558372)
@@ -459,8 +500,8 @@ cdef inline real erf(real x) noexcept nogil:
 
 
 cdef inline real normal_pdf(real z) noexcept nogil:
-    # phi(z) = e^(-z^2/2) / sqrt(2 pi)    max ULP: ?
-    cdef real a, head, low, x, shift, rest, shifted, p, bound
+    # phi(z) = e^(-z^2/2) / sqrt(2 pi)    max ULP: 1.27 / 1.20
+    cdef real a, square, low, x, shift, rest, shifted, p, bound
     if real is float:
         bound = 14.5                                # phi(bound) rounds to 0
         shift = _shift(<real>32)
@@ -470,12 +511,12 @@ cdef inline real normal_pdf(real z) noexcept nogil:
         shift = _shift(<real>64)
         rest = 5.421010862427522e-20
     a = fmin(fabs(z), bound)
-    # z^2/2 = -x + low/2 with x exact: the rounding of z^2 would be an error of up to z^2/2 in the last place
-    head = _square_head(a)
-    low = (a - head) * (a + head)
-    x = <real>-0.5 * head * head
+    # the rounding of z^2 would become an error of up to z^2/2 in the last place
+    square = a * a
+    x = <real>-0.5 * square
     shifted = _round_log2(x, shift)
-    p = _expm1_kernel(fma(<real>-0.5, low, _remainder_ln2(x, shifted - shift)))
+    low = _remainder_ln2_tail(<real>-0.5 * _product_error(a, a, square), shifted - shift)
+    p = _expm1_kernel(_remainder_ln2_head(x, shifted - shift) + low)
     # (1 + p) / sqrt(2 pi), the constant in two parts
     if real is float:
         p = <real>0.398942292 + fma(<real>0.398942292, p, <real>-1.13351701e-08)
@@ -486,8 +527,9 @@ cdef inline real normal_pdf(real z) noexcept nogil:
 
 @cython.cdivision(True)
 cdef inline real normal_cdf(real z) noexcept nogil:
-    # Phi(z) = erfc(-z/sqrt(2)) / 2, the lower tail in relative terms too    max ULP: ?
-    cdef real a, head, low, x, shift, rest, shifted, p, r, bound, t, q, g, d, tail
+    # Phi(z) = erfc(-z/sqrt(2)) / 2, the lower tail in relative terms too    max ULP: 1.70 / 1.82
+    cdef real a, square, head, low, x, shift, rest, shifted, r, p, bound
+    cdef real t, q, g, n, d, tail, lost
     if real is float:
         bound = 14.5                                # Phi(-bound) rounds to 0
         shift = _shift(<real>32)
@@ -497,9 +539,16 @@ cdef inline real normal_cdf(real z) noexcept nogil:
         shift = _shift(<real>64)
         rest = 5.421010862427522e-20
     a = fmin(fabs(z), bound)
-    # Phi(-a) = e^(-a^2/2) G / d, d = a + 9/8. G(t), t = (a - c) / (a + c), stays between 0.4 and 0.6, so flat that the
-    # rounding of t does little harm.
-    d = a + <real>1.125
+    # e^(-a^2/2) = 2^n e^r, r as in normal_pdf
+    square = a * a
+    x = <real>-0.5 * square
+    shifted = _round_log2(x, shift)
+    head = _remainder_ln2_head(x, shifted - shift)
+    low = _remainder_ln2_tail(<real>-0.5 * _product_error(a, a, square), shifted - shift)
+    r = head + low
+    low = (head - r) + low
+    # Phi(-a) = e^(-a^2/2) G / d with d = a + 9/8. G(t), t = (a - c) / (a + c), runs from 9/16 at a
+    # = 0 to 1/sqrt(2 pi): so flat that the rounding of t does little harm. g + q = G.
     if real is float:
         t = (a - <real>4) / (a + <real>4)
         q = -7.09399828e-05
@@ -539,16 +588,14 @@ cdef inline real normal_cdf(real z) noexcept nogil:
         q = fma(q, t, <real>-0.10042495398789808)
         g = 0.4615526145616838
     q = q * t
-    # the square as in normal_pdf, and with it, as ln(1 + lost/d), what d has lost in rounding
-    head = _square_head(a)
-    low = <real>0.5 * (a - head) * (a + head) + (a - (d - <real>1.125)) * _rough_reciprocal(d)
-    x = <real>-0.5 * head * head
-    shifted = _round_log2(x, shift)
-    p = _remainder_ln2(x, shifted - shift)
-    r = p - low
-    low = ((p - r) - low) + _remainder_ln2_low(x, shifted - shift, p)
-    # G e^r, all that is small added first
+    d = a + <real>1.125
+    # numerator G e^r, all that is small added first
     p = fma(r * r, _exp_polynomial(r), low)
-    tail = (g + fma(g + q, r, fma(g + q, p, q))) / d
+    p = fma(g + q, r, fma(g + q, p, q))
+    n = g + p
+    tail = n / d
+    # the roundings of n, of d and of the division would add up to more than 2 in the last place
+    lost = (p - (n - g)) - tail * (a - (d - <real>1.125)) - _product_error(tail, d, n)
+    tail = fma(lost, _rough_reciprocal(d), tail)
     tail = tail * _power_of_two(shifted) * rest
-    return <real>1 - tail if z > 0 else tail
+    return <real>1 - tail if z > <real>0 else tail

@@ -508,6 +508,11 @@ def store_state(Trainer t, real[::1] parameters, real[:, ::1] slots):
         unpad(p, <const real *>t.parameters + (i + 1) * p.n_padded, &slots[i, 0])
 
 
+def draw_order(Trainer t, Py_ssize_t[::1] order):
+    """Put the order of the epoch at hand in place; `train` does so only where an epoch begins."""
+    shuffle(&order[0], t.loop.n, t.loop.seed, <uint64_t>t.loop.at.epoch)
+
+
 def has_finite_parameters(Trainer t, const real[::1] kind):
     """Whether every parameter in the trainer is finite; `kind` only carries the dtype."""
     return all_finite(<const real *>t.parameters, t.net.plan.n_padded)
@@ -515,10 +520,12 @@ def has_finite_parameters(Trainer t, const real[::1] kind):
 
 def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
           const real[:, ::1] X, const real[:, ::1] Y, const Py_ssize_t[::1] labels,
-          const real[::1] weight, Py_ssize_t[::1] order, double[::1] losses, double[::1] clock):
+          const real[::1] weight, Py_ssize_t[::1] order, Py_ssize_t first_epoch,
+          double[::1] losses, double[::1] clock):
     """Make at most max_steps steps, ending before `end_epoch`; every thread of the run calls it.
 
-    Returns the number of steps made. losses[e], clock[e] are set where epoch e ends.
+    Returns the number of steps made. Where epoch e ends, its mean loss and the time go to
+    losses[e - first_epoch] and clock[e - first_epoch].
     """
     cdef Targets targets = targets_of[real](Y, labels, weight)
     cdef Rows r = t.rows
@@ -527,5 +534,5 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
     r.scratch = <char *>r.scratch + thread * t.scratch_bytes
     with nogil:
         steps = run(&t.net.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
-                    &order[0], <real *>t.parameters, r, &losses[0], &clock[0])
+                    &order[0], <real *>t.parameters, r, first_epoch, &losses[0], &clock[0])
     return steps

@@ -91,11 +91,13 @@ cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int
 
 cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_steps,
                     Py_ssize_t end_epoch, const real *X, Targets *targets, Py_ssize_t *order,
-                    real *parameters, Rows r, double *losses, double *clock) noexcept nogil:
+                    real *parameters, Rows r, Py_ssize_t first_epoch, double *losses,
+                    double *clock) noexcept nogil:
     """Make at most max_steps steps, ending before `end_epoch`. Returns the steps made.
 
     `order` is drawn at the start of each epoch when the loop is shuffled, else left as it is.
-    losses[e] and clock[e] are set at the end of epoch e.     parameters, slots, losses, clock  # OUT
+    Where epoch e ends, its mean loss and the time go to losses[e - first_epoch] and
+    clock[e - first_epoch].                       parameters, slots, losses, clock  # OUT
     """
     cdef Position at = loop.at
     cdef Step step = loop.step
@@ -135,8 +137,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         at.row += m
         if at.row == loop.n:
             if thread == 0:
-                losses[at.epoch] = at.loss / at.weight
-                clock[at.epoch] = seconds()
+                losses[at.epoch - first_epoch] = at.loss / at.weight
+                clock[at.epoch - first_epoch] = seconds()
             at.epoch += 1
             at.row = 0
             at.loss = 0.0

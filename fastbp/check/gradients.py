@@ -1,0 +1,149 @@
+"""Gradients against central differences, element by element."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastbp.network import Network
+
+STEP = 1e-5  # of a float64 central difference: truncation and rounding are both near 1e-10
+TOLERANCE = {"float64": 1e-6, "float32": 1e-3}
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """What `gradients` found.
+
+    Attributes
+    ----------
+    ok : bool
+    error : float
+        Largest difference, relative to the largest element of its layer's gradient.
+    tolerance : float
+    worst : str
+        Name and index of the parameter it belongs to.
+    analytic, numeric : float
+        There.
+    n_checked : int
+    """
+
+    ok: bool
+    error: float
+    tolerance: float
+    worst: str
+    analytic: float
+    numeric: float
+    n_checked: int
+
+    @property
+    def verdict(self) -> str:
+        """One line."""
+        return (
+            f"{'pass' if self.ok else 'FAIL'}: largest relative error {self.error:.1e} (tolerance "
+            f"{self.tolerance:.0e}) at {self.worst}, {self.n_checked:,} parameters checked"
+        )
+
+    def __str__(self) -> str:
+        return f"gradient check: {self.verdict}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "ok": self.ok,
+            "error": self.error,
+            "tolerance": self.tolerance,
+            "worst": self.worst,
+            "analytic": self.analytic,
+            "numeric": self.numeric,
+            "n_checked": self.n_checked,
+        }
+
+
+def gradients(net: Network, X: Any, Y: Any, *, max_parameters: int = 5000) -> GradientCheck:
+    """Hold the gradient of a network's loss against central differences in float64.
+
+    The differences come from a float64 twin of the network; a float32 gradient is held against the
+    same numbers with a wider tolerance.
+
+    Parameters
+    ----------
+    net : Network
+    X, Y : as in `Network.loss`; a few rows will do
+    max_parameters : int
+        Of more, an evenly spaced selection is checked.
+
+    Returns
+    -------
+    GradientCheck
+
+    Notes
+    -----
+    At a kink (relu at 0) a central difference is the mean of both slopes: where the two one-sided
+    differences enclose the analytic value, it is right.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> digits = fastbp.datasets.load_digits()
+    >>> net = fastbp.Network([64, 30, 10])
+    >>> fastbp.check.gradients(net, digits.X[:5], digits.Y[:5]).ok
+    True
+    """
+    twin = Network(**{**net.architecture, "dtype": "float64"}, init="zeros")
+    twin.parameters = net.parameters
+    analytic = net.gradient(X, Y).astype(np.float64)
+    theta = twin.parameters
+    index = np.unique(np.linspace(0, theta.size - 1, min(theta.size, max_parameters)).astype(int))
+    middle = twin.loss(X, Y)
+    numeric, low, high = np.empty((3, index.size))
+    for i, at in enumerate(index):
+        kept = theta[at]
+        h = STEP * max(1.0, abs(kept))
+        theta[at] = kept + h
+        above = twin.loss(X, Y)
+        theta[at] = kept - h
+        below = twin.loss(X, Y)
+        theta[at] = kept
+        slopes = ((above - middle) / h, (middle - below) / h)
+        low[i], high[i] = min(slopes), max(slopes)
+        numeric[i] = (above - below) / (2 * h)
+    picked = analytic[index]
+    difference = np.abs(picked - numeric)
+    difference[(low <= picked) & (picked <= high)] = 0.0
+    scale, names = _scales(twin, analytic)
+    error = difference / scale[index]
+    worst = int(np.argmax(error))
+    tolerance = TOLERANCE[net.dtype.name]
+    return GradientCheck(
+        bool(error[worst] <= tolerance),
+        float(error[worst]),
+        tolerance,
+        names(int(index[worst])),
+        float(picked[worst]),
+        float(numeric[worst]),
+        int(index.size),
+    )
+
+
+def _scales(net: Network, gradient: np.ndarray) -> tuple[np.ndarray, Any]:
+    """For each parameter the largest gradient of its array, and a function that names it."""
+    scale = np.empty(net.n_parameters)
+    starts = []
+    at = 0
+    floor = 1e-3 * max(float(np.abs(gradient).max()), np.finfo(float).tiny)
+    for layer, pair in enumerate(zip(net.weights, net.biases, strict=True), 1):
+        for letter, array in zip("Wb", pair, strict=True):
+            part = np.abs(gradient[at : at + array.size])
+            scale[at : at + array.size] = max(float(part.max()), floor)
+            starts.append((at, f"{letter}{layer}", array.shape))
+            at += array.size
+
+    def name(i: int) -> str:
+        start, letter, shape = [entry for entry in starts if entry[0] <= i][-1]
+        where = np.unravel_index(i - start, shape)
+        return f"{letter}[{', '.join(str(int(k)) for k in where)}]"
+
+    return scale, name

@@ -1,0 +1,189 @@
+"""What a user hands over, checked and brought to the form that the engine reads.
+
+What belongs here: every refusal of an array or a number, with the argument's name, what was expected
+and what came. What does not: names of functions (functions.py), anything that computes.
+
+Accepted wherever NumPy would: lists, pandas frames, integers, float16, big-endian, Fortran order,
+read-only arrays, memory maps. An array that already has the engine's dtype and order is not copied.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastbp.functions import Loss
+
+
+def as_numbers(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
+    """`value` as a C-contiguous array of `dtype`, finite throughout."""
+    if type(value) is not np.ndarray or value.dtype != dtype or not value.flags.c_contiguous:
+        value = _converted(value, name, dtype)
+    if value.size and not _is_finite(value):
+        _refuse_non_finite(value, name)
+    return value
+
+
+def _converted(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name}: expected no masked values; got {np.ma.count_masked(value)}")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name}: expected a rectangular array of numbers; {error}") from None
+    if array.dtype.kind not in "fiub":
+        what = type(value).__name__ if array.dtype.kind == "O" else "an array"
+        raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}")
+    if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
+        with np.errstate(over="ignore"):
+            narrow = np.ascontiguousarray(array, dtype)
+        if narrow.size and not _is_finite(narrow) and np.isfinite(array).all():
+            raise ValueError(
+                f"{name}: expected values that {dtype} holds; got one of magnitude "
+                f"{np.abs(array).max():g}"
+            )
+        return narrow
+    # not ascontiguousarray alone, which makes a scalar one-dimensional
+    return np.asarray(array, dtype, order="C")
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    from fastbp.kernels import dispatch
+
+    return bool(dispatch.doors(array.dtype).is_finite(array.reshape(-1)))
+
+
+def _refuse_non_finite(array: np.ndarray, name: str) -> None:
+    bad = ~np.isfinite(array)
+    where = tuple(int(i[0]) for i in np.nonzero(bad))
+    kind = "NaN" if np.isnan(array[where]) else "infinity"
+    at = ", ".join(map(str, where))
+    raise ValueError(
+        f"{name}: expected finite numbers; got {kind} at [{at}] ({int(bad.sum())} such values)"
+    )
+
+
+def as_matrix(value: Any, name: str, n_columns: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """`value` as (n, n_columns) with n >= 1."""
+    array = as_numbers(value, name, dtype)
+    if array.ndim != 2:
+        hint = "; for one sample, X.reshape(1, -1)" if array.shape == (n_columns,) else ""
+        raise ValueError(
+            f"{name}: expected 2 dimensions, (samples, {n_columns}); got shape {array.shape}{hint}"
+        )
+    if array.shape[1] != n_columns:
+        raise ValueError(f"{name}: expected {n_columns} columns; got {array.shape[1]}")
+    if array.shape[0] == 0:
+        raise ValueError(f"{name}: expected at least one row; got shape {array.shape}")
+    return array
+
+
+def check_rows(array: np.ndarray, name: str, n: int) -> None:
+    if array.shape[0] != n:
+        raise ValueError(f"{name}: expected {n} rows, as many as X; got {array.shape[0]}")
+
+
+def as_targets(
+    value: Any, n: int, n_classes: int, n_columns: int, loss: Loss, dtype: np.dtype[Any]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """`value` as (dense targets (n, n_columns), None) or (None, class indices (n,) of intp).
+
+    One-dimensional values are class indices where there are several columns of targets.
+    """
+    array = np.asarray(value) if not isinstance(value, np.ma.MaskedArray) else value
+    if array.ndim == 1 and n_columns > 1:
+        return None, _as_labels(array, n, n_classes)
+    if array.ndim == 1:
+        array = array.reshape(-1, 1)
+    array = as_numbers(array, "Y", dtype)
+    if array.ndim != 2 or array.shape[1] != n_columns:
+        either = f"class indices ({n},) or " if n_columns > 1 else f"({n},) or "
+        raise ValueError(f"Y: expected {either}shape ({n}, {n_columns}); got shape {array.shape}")
+    check_rows(array, "Y", n)
+    allowed = {
+        "in [0, 1]": lambda y: (y >= 0) & (y <= 1),
+        "at least 0": lambda y: y >= 0,
+        "-1 or 1": lambda y: np.abs(y) == 1,
+    }.get(loss.targets)
+    if allowed is not None and not (fits := allowed(array)).all():
+        where = tuple(int(i[0]) for i in np.nonzero(~fits))
+        raise ValueError(
+            f"Y: loss {loss.kind!r} expects targets {loss.targets}; got {array[where]:g} at "
+            f"[{where[0]}, {where[1]}]"
+        )
+    return array, None
+
+
+def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
+    if array.dtype.kind not in "iuf":
+        raise TypeError(
+            f"Y: expected class indices (whole numbers 0..{n_classes - 1}) or shape ({n}, "
+            f"{n_classes}); got dtype {array.dtype}"
+        )
+    check_rows(array, "Y", n)
+    if array.dtype.kind == "f":
+        wrong = ~(np.isfinite(array) & (array == np.floor(array)))
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise ValueError(f"Y: expected whole numbers as class indices; got {array[i]} at [{i}]")
+    outside = (array < 0) | (array >= n_classes)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise ValueError(
+            f"Y: expected class indices 0..{n_classes - 1}, one for each output; got "
+            f"{array[i]:g} at [{i}]"
+        )
+    return np.ascontiguousarray(array, np.intp)
+
+
+def as_weight(value: Any, n: int, dtype: np.dtype[Any]) -> np.ndarray | None:
+    """`value` as sample weights (n,), none negative, not all zero; None stays None."""
+    if value is None:
+        return None
+    weight = as_numbers(value, "sample_weight", dtype)
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight: expected shape ({n},); got {weight.shape}")
+    if (weight < 0).any():
+        i = int(np.argmax(weight < 0))
+        raise ValueError(f"sample_weight: expected numbers >= 0; got {weight[i]:g} at [{i}]")
+    if not weight.any():
+        raise ValueError("sample_weight: expected at least one weight above 0; got only zeros")
+    return weight
+
+
+def as_output(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """`out` as it was given, or a new array."""
+    if value is None:
+        return np.empty(shape, dtype)
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"out: expected a NumPy array; got {type(value).__name__}")
+    if value.shape != shape or value.dtype != dtype:
+        raise ValueError(
+            f"out: expected shape {shape} and dtype {dtype}; got {value.shape} and {value.dtype}"
+        )
+    if not (value.flags.c_contiguous and value.flags.writeable and value.flags.aligned):
+        raise ValueError("out: expected a writable C-contiguous array")
+    return value
+
+
+def as_count(value: Any, name: str, least: int = 1) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: expected a whole number >= {least}; got {value!r}")
+    count = value.__index__()
+    if count < least:
+        raise ValueError(f"{name}: expected a whole number >= {least}; got {count}")
+    return int(count)
+
+
+def as_penalty(value: Any, name: str) -> float:
+    """A finite number >= 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number >= 0; got {value!r}") from None
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{name}: expected a finite number >= 0; got {number!r}")
+    return number

@@ -1,0 +1,476 @@
+"""The network: layers, parameters, and what can be asked of them.
+
+What belongs here: `Network` with predictions, losses, gradients and Jacobians. What does not: the
+training loop (training.py), files (persistence.py), checks of arguments (inputs.py).
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp import functions, initialization, inputs
+from fastbp.kernels import dispatch
+
+if TYPE_CHECKING:
+    import os
+
+    from fastbp.training import History
+
+Array = np.ndarray
+
+
+class Network:
+    """A feed-forward network: z^l = a^{l-1} W^l + b^l, a^l = sigma^l(z^l).
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Activations a layer, the input's first: [784, 30, 10]. z may be wider (glu, maxout).
+    activation : str or sequence of str
+        Hidden layers: one name, or one a layer. A number in brackets sets an activation's parameter:
+        "leaky_relu(0.02)". `fastbp.functions.ACTIVATIONS` lists the names.
+    output : str
+        Activation of the last layer.
+    loss : str
+        Cost of one sample, summed over outputs (`fastbp.functions.LOSSES`).
+    dtype : "float32" or "float64"
+    init : str
+        Initial weights: "scaled" N(0, 1/n_in), "large" N(0, 1), "glorot_uniform", "glorot_normal",
+        "he_uniform", "he_normal", "zeros".
+    seed : int, None or numpy.random.Generator
+        The same seed gives the same bits.
+
+    Attributes
+    ----------
+    sizes : list of int
+    parameters : ndarray (n_parameters,)
+        The only store, writable: W1, b1, W2, b2, ... An assignment copies into it.
+    weights, biases : lists of views of `parameters`
+        weights[l] is (n_in, width of z), biases[l] is (width of z,).
+    metadata : dict
+        What a model file holds beside the network; JSON-able, free for the user.
+
+    Notes
+    -----
+    Several threads may ask one network at once; `fit` and a change of `parameters` belong to one thread.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> net = fastbp.Network([2, 3, 1], output="identity", loss="quadratic", seed=0)
+    >>> net.n_parameters, net.weights[0].shape
+    (13, (2, 3))
+    >>> net.predict([[0.0, 1.0], [1.0, 0.0]]).shape
+    (2, 1)
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: str | Sequence[str] = "sigmoid",
+        output: str = "softmax",
+        loss: str = "cross_entropy",
+        dtype: Any = "float32",
+        init: str = "scaled",
+        seed: Any = 0,
+    ) -> None:
+        self._describe(sizes, activation, output, loss, dtype)
+        initialization.fill(self.weights, self.biases, init, seed)
+
+    def _describe(
+        self, sizes: Sequence[int], activation: str | Sequence[str], output: str, loss: str, dtype: Any
+    ) -> None:
+        """Everything but the parameters' values."""
+        self._sizes = _checked_sizes(sizes)
+        n_hidden = len(self._sizes) - 2
+        names = [activation] * n_hidden if isinstance(activation, str) else activation
+        if not isinstance(names, Sequence) or len(names) != n_hidden:
+            raise ValueError(
+                f"activation: expected one name, or one for each of the {n_hidden} hidden layers; "
+                f"got {activation!r}"
+            )
+        if isinstance(activation, str):
+            functions.activation(activation)  # refused even where no hidden layer uses it
+        self._hidden = [functions.activation(name) for name in names]
+        self._output = functions.activation(output, "output")
+        self._loss = functions.loss(loss)
+        functions.check_pair(self._output, self._loss)
+        self._dtype = _checked_dtype(dtype)
+        self.metadata: dict[str, Any] = {}
+
+        n_outputs = self._sizes[-1]
+        if self._loss.kind == "gaussian_nll" and n_outputs % 2:
+            raise ValueError(
+                "sizes: loss 'gaussian_nll' needs an even number of outputs, means then logarithms "
+                f"of variances; got {n_outputs}"
+            )
+        self._n_targets = n_outputs // 2 if self._loss.kind == "gaussian_nll" else n_outputs
+        self._allocate()
+        cost_parameter = 1 / n_outputs if self._loss.kind == "mse" else self._loss.parameter
+        self._compiled = dispatch.engine.CompiledNetwork(
+            [
+                (f.kind, f.parameter, n_in, n_out * f.z_per_a, n_out)
+                for f, n_in, n_out in zip(
+                    [*self._hidden, self._output], self._sizes, self._sizes[1:], strict=False
+                )
+            ],
+            (self._loss.kind, cost_parameter),
+            self._dtype == np.float64,
+            (self._output.kind, self._loss.kind) in functions.CANONICAL,
+            self._n_targets,
+        )
+        self._doors = dispatch.doors(self._dtype)
+
+    def _allocate(self) -> None:
+        """Make the flat store and its views; 64 bytes behind it may be read by the engine."""
+        widths = [
+            n * f.z_per_a for f, n in zip([*self._hidden, self._output], self._sizes[1:], strict=True)
+        ]
+        shapes = list(zip(self._sizes, widths, strict=False))
+        n_parameters = sum((n_in + 1) * n_z for n_in, n_z in shapes)
+        slack = 64 // self._dtype.itemsize
+        if (n_parameters + slack) * self._dtype.itemsize > sys.maxsize:
+            raise MemoryError(f"sizes: {n_parameters:,} parameters do not fit in memory")
+        self._parameters: Array = np.zeros(n_parameters + slack, self._dtype)[:n_parameters]
+        self._weights: list[Array] = []
+        self._biases: list[Array] = []
+        at = 0
+        for n_in, n_z in shapes:
+            self._weights.append(self._parameters[at : at + n_in * n_z].reshape(n_in, n_z))
+            at += n_in * n_z
+            self._biases.append(self._parameters[at : at + n_z])
+            at += n_z
+
+    # what the network is
+
+    @property
+    def sizes(self) -> list[int]:
+        """Activations a layer, the input's first."""
+        return list(self._sizes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
+        return self._dtype
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights and biases."""
+        return self._parameters.size
+
+    @property
+    def parameters(self) -> Array:
+        """All weights and biases, (n_parameters,): W1, b1, W2, b2, ..."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, value: Any) -> None:
+        array = inputs.as_numbers(value, "parameters", self._dtype)
+        if array.shape != self._parameters.shape:
+            raise ValueError(
+                f"parameters: expected shape {self._parameters.shape}; got {array.shape}"
+            )
+        self._parameters[...] = array
+
+    @property
+    def weights(self) -> list[Array]:
+        """Views of `parameters`: weights[l] is (n_in, width of z)."""
+        return list(self._weights)
+
+    @property
+    def biases(self) -> list[Array]:
+        """Views of `parameters`: biases[l] is (width of z,)."""
+        return list(self._biases)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The arguments that make such a network, without init and seed; JSON-able.
+
+        >>> import fastbp
+        >>> fastbp.Network([4, 3, 2]).architecture["activation"]
+        ['sigmoid']
+        """
+        return {
+            "sizes": self.sizes,
+            "activation": [f.name for f in self._hidden],
+            "output": self._output.name,
+            "loss": self._loss.name,
+            "dtype": self._dtype.name,
+        }
+
+    def __repr__(self) -> str:
+        hidden = [f.name for f in self._hidden]
+        shown = repr(hidden[0]) if len(set(hidden)) == 1 else repr(hidden)
+        return (
+            f"Network({self.sizes}, activation={shown}, output={self._output.name!r}, "
+            f"loss={self._loss.name!r}, dtype={self._dtype.name!r}: {self.n_parameters:,} parameters)"
+        )
+
+    def copy(self) -> Network:
+        """A network of its own with the same parameters and metadata."""
+        import copy
+
+        twin = object.__new__(type(self))
+        twin.__setstate__(copy.deepcopy(self.__getstate__()))
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        extra = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
+        return {
+            "architecture": self.architecture,
+            "parameters": self._parameters.copy(),
+            "attributes": extra,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._describe(**state["architecture"])
+        self._parameters[...] = state["parameters"]
+        self.__dict__.update(state["attributes"])
+
+    # what can be asked of it
+
+    def _ready(self, X: Any) -> Array:
+        """X checked, and the parameters, which anybody may have written."""
+        X = inputs.as_matrix(X, "X", self._sizes[0], self._dtype)
+        if not self._doors.is_finite(self._parameters):
+            inputs.as_numbers(self._parameters, "parameters", self._dtype)
+        return X
+
+    def _targets(self, Y: Any, n: int) -> tuple[Array | None, Array | None]:
+        return inputs.as_targets(Y, n, self._sizes[-1], self._n_targets, self._loss, self._dtype)
+
+    def _warn_unless_finite(self, result: Array, what: str) -> None:
+        if not self._doors.is_finite(result.reshape(-1)):
+            warnings.warn(
+                f"{what}: NaN or infinity from finite input: a value is too large for {self._dtype}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+    def predict(self, X: Any, out: Array | None = None) -> Array:
+        """Outputs a^L.
+
+        Parameters
+        ----------
+        X : array_like (n, n_0)
+        out : ndarray (n, n_L) of the network's dtype, optional
+            Written and returned instead of a new array.
+
+        Returns
+        -------
+        ndarray (n, n_L)
+        """
+        X = self._ready(X)
+        result = inputs.as_output(out, (X.shape[0], self._sizes[-1]), self._dtype)
+        if out is not None and np.may_share_memory(X, out):
+            X = X.copy()
+        self._doors.predict(self._compiled, self._parameters, X, result)
+        self._warn_unless_finite(result, "predict")
+        return result
+
+    def feedforward(self, X: Any) -> tuple[list[Array], list[Array]]:
+        """Every layer's weighted input and activation.
+
+        Returns
+        -------
+        zs : list of ndarray (n, width of z), one a layer but the input
+        activations : list of ndarray (n, n_l), the input first
+        """
+        X = self._ready(X)
+        zs = [np.empty((X.shape[0], b.size), self._dtype) for b in self._biases]
+        activations = [np.empty((X.shape[0], n), self._dtype) for n in self._sizes[1:]]
+        self._doors.feedforward(self._compiled, self._parameters, X, zs, activations)
+        return zs, [X.copy(), *activations]
+
+    def _penalty(self, n: int, l2: float, l1: float) -> float:
+        squares = sum(float(np.vdot(W, W)) for W in self._weights_64(l2))
+        sizes = sum(float(np.abs(W).sum()) for W in self._weights_64(l1))
+        return l2 / (2 * n) * squares + l1 / n * sizes
+
+    def _weights_64(self, factor: float) -> list[Array]:
+        return [W.astype(np.float64) for W in self._weights] if factor else []
+
+    def loss(
+        self, X: Any, Y: Any, *, sample_weight: Any = None, l2: float = 0.0, l1: float = 0.0
+    ) -> float:
+        """sum_x w_x C_x / sum_x w_x + (l2/2n) sum W^2 + (l1/n) sum |W|, n rows of X.
+
+        Parameters
+        ----------
+        X : array_like (n, n_0)
+        Y : array_like
+            Class indices (n,), or targets (n, n_L); for one output also targets (n,).
+        sample_weight : array_like (n,), optional
+        l2, l1 : float
+            Penalties on weights, not on biases (Nielsen 2015, ch. 3: lambda/n).
+
+        Returns
+        -------
+        float
+        """
+        X = self._ready(X)
+        n = X.shape[0]
+        dense, labels = self._targets(Y, n)
+        weight = inputs.as_weight(sample_weight, n, self._dtype)
+        l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
+        C = np.empty(n, self._dtype)
+        self._doors.costs(self._compiled, self._parameters, X, dense, labels, C)
+        self._warn_unless_finite(C, "loss")
+        return float(np.average(C.astype(np.float64), weights=weight)) + self._penalty(n, l2, l1)
+
+    def deltas(self, X: Any, Y: Any) -> list[Array]:
+        """delta^l = dC_x/dz^l of every sample and layer but the input (BP1, BP2).
+
+        Returns
+        -------
+        list of ndarray (n, width of z)
+        """
+        X = self._ready(X)
+        dense, labels = self._targets(Y, X.shape[0])
+        out = [np.empty((X.shape[0], b.size), self._dtype) for b in self._biases]
+        self._doors.deltas(self._compiled, self._parameters, X, dense, labels, out)
+        return out
+
+    def gradient(
+        self,
+        X: Any,
+        Y: Any,
+        *,
+        sample_weight: Any = None,
+        l2: float = 0.0,
+        l1: float = 0.0,
+        out: Array | None = None,
+    ) -> Array:
+        """Gradient of `loss` with respect to `parameters` (BP3, BP4).
+
+        Takes what `loss` takes. The subgradient of |W| at 0 is 0.
+
+        Returns
+        -------
+        ndarray (n_parameters,)
+        """
+        X = self._ready(X)
+        n = X.shape[0]
+        dense, labels = self._targets(Y, n)
+        weight = inputs.as_weight(sample_weight, n, self._dtype)
+        l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
+        result = inputs.as_output(out, self._parameters.shape, self._dtype)
+        if out is not None and (
+            np.may_share_memory(out, self._parameters) or np.may_share_memory(out, X)
+        ):
+            raise ValueError("out: expected memory apart from X and the network's parameters")
+        total = n if weight is None else float(weight.sum(dtype=np.float64))
+        self._doors.gradient(
+            self._compiled, self._parameters, X, dense, labels, weight, 1 / total, result
+        )
+        at = 0
+        for W, b in zip(self._weights, self._biases, strict=True):
+            nabla_W = result[at : at + W.size].reshape(W.shape)
+            if l2:
+                nabla_W += self._dtype.type(l2 / n) * W
+            if l1:
+                nabla_W += self._dtype.type(l1 / n) * np.sign(W)
+            at += W.size + b.size
+        self._warn_unless_finite(result, "gradient")
+        return result
+
+    def input_gradient(self, X: Any, Y: Any) -> Array:
+        """dC_x/dx of every sample.
+
+        Returns
+        -------
+        ndarray (n, n_0)
+        """
+        X = self._ready(X)
+        dense, labels = self._targets(Y, X.shape[0])
+        out = np.empty_like(X)
+        self._doors.input_gradient(self._compiled, self._parameters, X, dense, labels, out)
+        return out
+
+    def jacobian(self, X: Any) -> Array:
+        """da^L/dx of every sample.
+
+        Returns
+        -------
+        ndarray (n, n_L, n_0)
+        """
+        X = self._ready(X)
+        out = np.empty((X.shape[0], self._sizes[-1], self._sizes[0]), self._dtype)
+        self._doors.jacobian(self._compiled, self._parameters, X, out)
+        return out
+
+    def vjp(self, X: Any, V: Any) -> Array:
+        """V da^L/dx, sample by sample.
+
+        Parameters
+        ----------
+        X : array_like (n, n_0)
+        V : array_like (n, n_L)
+
+        Returns
+        -------
+        ndarray (n, n_0)
+        """
+        X = self._ready(X)
+        V = inputs.as_matrix(V, "V", self._sizes[-1], self._dtype)
+        inputs.check_rows(V, "V", X.shape[0])
+        out = np.empty_like(X)
+        self._doors.vjp(self._compiled, self._parameters, X, V, out)
+        return out
+
+    def jvp(self, X: Any, V: Any) -> Array:
+        """da^L/dx V, sample by sample.
+
+        Parameters
+        ----------
+        X, V : array_like (n, n_0)
+
+        Returns
+        -------
+        ndarray (n, n_L)
+        """
+        X = self._ready(X)
+        V = inputs.as_matrix(V, "V", self._sizes[0], self._dtype)
+        inputs.check_rows(V, "V", X.shape[0])
+        out = np.empty((X.shape[0], self._sizes[-1]), self._dtype)
+        self._doors.jvp(self._compiled, self._parameters, X, V, out)
+        return out
+
+    # what changes it, and files
+
+    def fit(self, X: Any, Y: Any, **options: Any) -> History:
+        """Train in place; see `fastbp.training.fit`."""
+        from fastbp import training
+
+        return training.fit(self, X, Y, **options)
+
+    def save(self, path: str | os.PathLike[str], *, metadata: dict[str, Any] | None = None) -> None:
+        """Write the network to a safetensors file; see `fastbp.persistence.save`."""
+        from fastbp import persistence
+
+        persistence.save(self, path, metadata=metadata)
+
+
+def _checked_sizes(sizes: Any) -> list[int]:
+    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__iter__"):
+        raise TypeError(f"sizes: expected whole numbers such as [784, 30, 10]; got {sizes!r}")
+    checked = [inputs.as_count(n, f"sizes[{i}]") for i, n in enumerate(sizes)]
+    if len(checked) < 2:
+        raise ValueError(f"sizes: expected at least an input and an output; got {checked}")
+    return checked
+
+
+def _checked_dtype(dtype: Any) -> np.dtype[Any]:
+    try:
+        checked = np.dtype(dtype)
+    except TypeError:
+        raise ValueError(functions.unknown("dtype", dtype, ("float32", "float64"))) from None
+    if checked not in (np.dtype(np.float32), np.dtype(np.float64)) or dtype is None:
+        raise ValueError(functions.unknown("dtype", dtype, ("float32", "float64")))
+    return checked.newbyteorder("=")

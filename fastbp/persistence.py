@@ -1,0 +1,177 @@
+"""Model files: safetensors with versioned JSON metadata, never pickle.
+
+What belongs here: writing that leaves the old file whole whatever happens, and reading that refuses
+what it does not know. What does not: other formats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastbp.network import Network
+
+FORMAT = "fastbp"
+VERSION = 1
+_HEADER_LIMIT = 100_000_000  # safetensors' own limit of its JSON header, in bytes
+
+
+def save(
+    net: Network, path: str | os.PathLike[str], *, metadata: dict[str, Any] | None = None
+) -> None:
+    """Write a network to a file.
+
+    The bytes go to a temporary file beside it, are flushed to the disk, and take the name in one
+    step: a crash or a full disk leaves the old file as it was.
+
+    Parameters
+    ----------
+    net : Network
+    path : str or path-like
+    metadata : dict, optional
+        JSON-able; replaces `net.metadata` in the file.
+
+    Raises
+    ------
+    TypeError
+        The metadata is not JSON-able.
+    OSError
+
+    Examples
+    --------
+    >>> import fastbp, tempfile, os
+    >>> net = fastbp.Network([2, 1], output="identity", loss="mse")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net.save(os.path.join(folder, "net.safetensors"), metadata={"made": "today"})
+    ...     twin = fastbp.load(os.path.join(folder, "net.safetensors"))
+    >>> twin.metadata, bool((twin.parameters == net.parameters).all())
+    ({'made': 'today'}, True)
+    """
+    import safetensors.numpy
+
+    metadata = net.metadata if metadata is None else metadata
+    if not isinstance(metadata, dict):
+        raise TypeError(f"metadata: expected a dict; got {type(metadata).__name__}")
+    try:
+        description = json.dumps(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "architecture": net.architecture,
+                "metadata": metadata,
+            },
+            allow_nan=False,
+        )
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"metadata: expected values that JSON holds; {error}") from None
+    tensors = {}
+    for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True), 1):
+        tensors[f"W{layer}"], tensors[f"b{layer}"] = W, b
+    _replace(Path(path), safetensors.numpy.save(tensors, {FORMAT: description}))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp made it private
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # the rename itself is on the disk when its folder is
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def load(path: str | os.PathLike[str]) -> Network:
+    """Read a network that `Network.save` wrote.
+
+    Raises
+    ------
+    ValueError
+        The file is truncated, of another kind, from a later version, or does not fit its own
+        description; the message begins with its name.
+    OSError
+    """
+    import safetensors
+
+    path = Path(path)
+    try:
+        description = _description(path)
+        net = Network(
+            **{**description["architecture"], "init": "zeros"},
+        )
+        net.metadata = description["metadata"]
+        with safetensors.safe_open(path, framework="numpy") as file:
+            _fill(net, file)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: truncated or damaged: {error}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return net
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """The file's JSON description, checked as far as another program may have written it."""
+    import safetensors
+
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+    # told apart before the parser sees it, so that the message says what the file is
+    if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= min(_HEADER_LIMIT, size - 8):
+        raise ValueError("expected a model file of fastbp (safetensors); this is another kind of file")
+    with safetensors.safe_open(path, framework="numpy") as file:
+        text = (file.metadata() or {}).get(FORMAT)
+    if text is None:
+        raise ValueError("expected a model file of fastbp; this safetensors file has no such metadata")
+    description = json.loads(text)
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ValueError("expected the metadata of a fastbp model; got another")
+    version = description.get("version")
+    if version != VERSION:
+        raise ValueError(
+            f"expected format version {VERSION}; got {version!r}"
+            + ("; a later fastbp wrote this file" if isinstance(version, int) else "")
+        )
+    for key in ("architecture", "metadata"):
+        if not isinstance(description.get(key), dict):
+            raise ValueError(f"expected {key!r} in its description; got {description.get(key)!r}")
+    return description
+
+
+def _fill(net: Network, file: Any) -> None:
+    names = set(file.keys())
+    for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True), 1):
+        for name, view in ((f"W{layer}", W), (f"b{layer}", b)):
+            if name not in names:
+                raise ValueError(f"expected a tensor {name!r} {view.shape}; there is none")
+            tensor = file.get_tensor(name)
+            if tensor.shape != view.shape or tensor.dtype != view.dtype:
+                raise ValueError(
+                    f"expected tensor {name!r} of shape {view.shape} and dtype {view.dtype}; got "
+                    f"{tensor.shape} and {tensor.dtype}"
+                )
+            view[...] = tensor
+            names.discard(name)
+    if names:
+        raise ValueError(f"expected no further tensors; got {', '.join(sorted(names))}")
+    if not np.isfinite(net.parameters).all():
+        raise ValueError("expected finite parameters; got NaN or infinity")
