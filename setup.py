@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-import sys
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -12,9 +11,11 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNELS = Path("fastbp/kernels")
-SOURCES = sorted(str(p) for pattern in ("*.pxd", "*.pxi", "*.pyx", "*.h") for p in KERNELS.glob(pattern))
+SOURCES = sorted(
+    str(p) for pattern in ("*.pxd", "*.pxi", "*.pyx", "*.h") for p in KERNELS.glob(pattern)
+)
 
-# Contraction is off because FMA is written where it is meant: the same bits on every level with FMA.
+# Contraction is off: FMA is written where it is meant, so all levels with FMA give the same bits.
 UNIX_FLAGS = ["-O3", "-fno-trapping-math", "-fno-math-errno", "-ffp-contract=off"]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 LEVEL_FLAGS = {
@@ -54,8 +55,8 @@ class BuildLevels(build_ext):
         unix = self.compiler.compiler_type != "msvc"
         levels = {name: flags for name, flags in LEVEL_FLAGS.items() if self.can_build(flags)}
         flags = list(UNIX_FLAGS if unix else MSVC_FLAGS)
-        if DEBUG:
-            flags += ["-O1", "-g"] if unix else ["/Od", "/Zi"]
+        if unix:
+            flags += ["-O1", "-g"] if DEBUG else ["-g0"]  # Python's own flags may hold -g
         described = ";".join(f"{name}:{' '.join(flags + own)}" for name, own in levels.items())
         sources = Path(self.build_temp) / "levels"
         sources.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,16 @@ True
 """
 
 from fastbp import check, datasets
+from fastbp.kernels import dispatch as _dispatch
 from fastbp.network import Network
 from fastbp.optimizers import SGD, Adam, AdamW
 from fastbp.persistence import load
 from fastbp.training import DivergenceError, History
 
 __version__ = "0.1.0"
+
+# what `cimport fastbp` finds here: the C functions of the level in use (__init__.pxd)
+__pyx_capi__ = _dispatch.engine.__pyx_capi__
 
 __all__ = [
     "SGD",

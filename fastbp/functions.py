@@ -1,7 +1,7 @@
 """Activations and losses by name: their parameters, what they accept, and which go together.
 
-What belongs here: facts about functions that Python needs before the engine runs. What does not: their
-mathematics (kernels/activation.pxd, kernels/cost.pxd; the oracle is reference.py).
+What belongs here: facts about functions that Python needs before the engine runs. What does not:
+their mathematics (kernels/activation.pxd, kernels/cost.pxd; the oracle is reference.py).
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ def _fill(argument: str, name: str, given: float | None, parameter: Parameter | 
         return 0.0
     value = parameter.default if given is None else given
     if not math.isfinite(value) or not parameter.accepts(value):
-        raise ValueError(f"{argument}: the parameter of {name!r} must be {parameter.rule}; got {value:g}")
+        raise ValueError(
+            f"{argument}: the parameter of {name!r} must be {parameter.rule}; got {value:g}"
+        )
     return value
 
 
@@ -185,7 +187,8 @@ def check_pair(output: Activation, loss: Loss) -> None:
     >>> check_pair(activation("tanh"), globals()["loss"]("cross_entropy"))
     Traceback (most recent call last):
     ...
-    ValueError: loss: 'cross_entropy' needs outputs above 0; output 'tanh' gives values of any sign. \
+    ValueError: loss: 'cross_entropy' needs outputs above 0; output 'tanh' gives values of any sign.
+    \
 Outputs that fit: sigmoid, softplus, exp, softmax
     """
     if RANGES.index(output.range) <= RANGES.index(loss.domain):
@@ -196,6 +199,6 @@ Outputs that fit: sigmoid, softplus, exp, softmax
         if RANGES.index(range_) <= RANGES.index(loss.domain)
     ]
     raise ValueError(
-        f"loss: {loss.kind!r} needs outputs {RANGE_NAMES[loss.domain]}; output {output.kind!r} gives "
-        f"values {RANGE_NAMES[output.range]}. Outputs that fit: {', '.join(fitting)}"
+        f"loss: {loss.kind!r} needs outputs {RANGE_NAMES[loss.domain]}; output {output.kind!r} "
+        f"gives values {RANGE_NAMES[output.range]}. Outputs that fit: {', '.join(fitting)}"
     )

@@ -1,7 +1,7 @@
 """What a user hands over, checked and brought to the form that the engine reads.
 
-What belongs here: every refusal of an array or a number, with the argument's name, what was expected
-and what came. What does not: names of functions (functions.py), anything that computes.
+What belongs here: every refusal of an array or a number, with the argument's name, what was
+expected and what came. What does not: names of functions (functions.py), anything that computes.
 
 Accepted wherever NumPy would: lists, pandas frames, integers, float16, big-endian, Fortran order,
 read-only arrays, memory maps. An array that already has the engine's dtype and order is not copied.
@@ -28,7 +28,9 @@ def as_numbers(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
 
 def _converted(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise ValueError(f"{name}: expected no masked values; got {np.ma.count_masked(value)}")
+        raise ValueError(
+            f"{name}: expected no masked values; got {int(np.ma.getmaskarray(value).sum())}"
+        )
     try:
         array = np.asarray(value)
     except ValueError as error:  # rows of different lengths

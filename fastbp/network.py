@@ -32,8 +32,8 @@ class Network:
     sizes : sequence of int
         Activations a layer, the input's first: [784, 30, 10]. z may be wider (glu, maxout).
     activation : str or sequence of str
-        Hidden layers: one name, or one a layer. A number in brackets sets an activation's parameter:
-        "leaky_relu(0.02)". `fastbp.functions.ACTIVATIONS` lists the names.
+        Hidden layers: one name, or one a layer. A number in brackets sets an activation's
+        parameter: "leaky_relu(0.02)". `fastbp.functions.ACTIVATIONS` lists the names.
     output : str
         Activation of the last layer.
     loss : str
@@ -57,7 +57,8 @@ class Network:
 
     Notes
     -----
-    Several threads may ask one network at once; `fit` and a change of `parameters` belong to one thread.
+    Several threads may ask one network at once; `fit` and a change of `parameters` belong to one
+    thread.
 
     Examples
     --------
@@ -84,7 +85,12 @@ class Network:
         initialization.fill(self.weights, self.biases, init, seed)
 
     def _describe(
-        self, sizes: Sequence[int], activation: str | Sequence[str], output: str, loss: str, dtype: Any
+        self,
+        sizes: Sequence[int],
+        activation: str | Sequence[str],
+        output: str,
+        loss: str,
+        dtype: Any,
     ) -> None:
         """Everything but the parameters' values."""
         self._sizes = _checked_sizes(sizes)
@@ -130,7 +136,8 @@ class Network:
     def _allocate(self) -> None:
         """Make the flat store and its views; 64 bytes behind it may be read by the engine."""
         widths = [
-            n * f.z_per_a for f, n in zip([*self._hidden, self._output], self._sizes[1:], strict=True)
+            n * f.z_per_a
+            for f, n in zip([*self._hidden, self._output], self._sizes[1:], strict=True)
         ]
         shapes = list(zip(self._sizes, widths, strict=False))
         n_parameters = sum((n_in + 1) * n_z for n_in, n_z in shapes)
@@ -209,7 +216,8 @@ class Network:
         shown = repr(hidden[0]) if len(set(hidden)) == 1 else repr(hidden)
         return (
             f"Network({self.sizes}, activation={shown}, output={self._output.name!r}, "
-            f"loss={self._loss.name!r}, dtype={self._dtype.name!r}: {self.n_parameters:,} parameters)"
+            f"loss={self._loss.name!r}, dtype={self._dtype.name!r}: "
+            f"{self.n_parameters:,} parameters)"
         )
 
     def copy(self) -> Network:
@@ -248,7 +256,7 @@ class Network:
     def _warn_unless_finite(self, result: Array, what: str) -> None:
         if not self._doors.is_finite(result.reshape(-1)):
             warnings.warn(
-                f"{what}: NaN or infinity from finite input: a value is too large for {self._dtype}",
+                f"{what}: NaN or infinity from finite input: a value too large for {self._dtype}",
                 RuntimeWarning,
                 stacklevel=3,
             )

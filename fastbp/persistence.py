@@ -137,11 +137,15 @@ def _description(path: Path) -> dict[str, Any]:
         start = file.read(8)
     # told apart before the parser sees it, so that the message says what the file is
     if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= min(_HEADER_LIMIT, size - 8):
-        raise ValueError("expected a model file of fastbp (safetensors); this is another kind of file")
+        raise ValueError(
+            "expected a model file of fastbp (safetensors); this is another kind of file"
+        )
     with safetensors.safe_open(path, framework="numpy") as file:
         text = (file.metadata() or {}).get(FORMAT)
     if text is None:
-        raise ValueError("expected a model file of fastbp; this safetensors file has no such metadata")
+        raise ValueError(
+            "expected a model file of fastbp; this safetensors file has no such metadata"
+        )
     description = json.loads(text)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError("expected the metadata of a fastbp model; got another")

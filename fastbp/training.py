@@ -1,7 +1,7 @@
 """`fit`: epochs, shuffling, validation, callbacks, and when to come back from the engine.
 
-What belongs here: everything about a run that Python decides. What does not: a step (the engine makes
-whole epochs of them without the GIL), parameters' values, estimators.
+What belongs here: everything about a run that Python decides. What does not: a step (the engine
+makes whole epochs of them without the GIL), parameters' values, estimators.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class DivergenceError(ArithmeticError):
 
     def __init__(self, step: int, epoch: int, learning_rate: float) -> None:
         super().__init__(
-            f"training diverged at step {step} (epoch {epoch}) with learning rate {learning_rate:g}: "
-            "the loss or a parameter became NaN or infinite. The network holds the last finite "
+            f"training diverged at step {step} (epoch {epoch}) with learning rate "
+            f"{learning_rate:g}: the loss or a parameter became NaN or infinite. The network holds the last finite "
             "parameters; a smaller learning rate may help"
         )
         self.step, self.epoch, self.learning_rate = step, epoch, learning_rate
@@ -56,8 +56,8 @@ class History(Mapping[str, np.ndarray]):
     """What a run recorded: arrays of one value an epoch, by name.
 
     "loss": mean data loss of the epoch's batches, each taken before its update, without penalties;
-    "seconds": time from the start; "learning_rate"; with validation "validation_loss" and, for classes,
-    "validation_accuracy".
+    "seconds": time from the start; "learning_rate"; with validation "validation_loss" and, for
+    classes, "validation_accuracy".
 
     Attributes
     ----------
@@ -69,8 +69,8 @@ class History(Mapping[str, np.ndarray]):
 
     def __init__(self, earlier: History | None = None) -> None:
         self._columns: dict[str, list[float]] = {} if earlier is None else earlier.to_dict()
-        self.seconds = 0.0 if earlier is None else earlier.seconds
-        self.samples = 0 if earlier is None else earlier.samples
+        self.seconds: float = 0.0 if earlier is None else earlier.seconds
+        self.samples: int = 0 if earlier is None else earlier.samples
         self._state: _State | None = None
 
     def _append(self, **values: float) -> None:
@@ -196,14 +196,14 @@ def fit(
     validation : (X, Y), (X, Y, sample_weight) or float
         Data to evaluate after each epoch, or the share to split off at random.
     l2, l1 : float
-        Penalties as in `Network.loss`, n the number of training samples; each step follows the data's
-        mean over the batch plus l2/n W plus l1/n sign W. Biases are not penalised (Nielsen 2015: W <-
-        (1 - eta l2/n) W - eta nabla).
+        Penalties as in `Network.loss`, n the number of training samples; each step follows the
+        data's mean over the batch plus l2/n W plus l1/n sign W. Biases are not penalised (Nielsen
+        2015: W <- (1 - eta l2/n) W - eta nabla).
     sample_weight : array_like (n,)
         A batch's gradient is sum w nabla C / sum w over the batch.
     callbacks : callables
-        Each is called with an `Event` after each epoch; one that returns True ends the run. They may
-        write `net.parameters`.
+        Each is called with an `Event` after each epoch; one that returns True ends the run. They
+        may write `net.parameters`.
     progress : bool
         A tqdm bar on stderr.
     threads : int or None
@@ -221,15 +221,16 @@ def fit(
     DivergenceError
         The loss or a parameter became NaN or infinite.
     KeyboardInterrupt
-        Ctrl-C acts within 0.1 s (or after one step, if that is longer); the parameters are those after
-        a whole step.
+        Ctrl-C acts within 0.1 s (or after one step, if that is longer); the parameters are those
+        after a whole step.
 
     Examples
     --------
     >>> import fastbp, numpy as np
     >>> X = np.array([[0., 0.], [0., 1.], [1., 0.], [1., 1.]])
     >>> net = fastbp.Network([2, 8, 2], activation="tanh", seed=1)
-    >>> history = net.fit(X, [0, 1, 1, 0], epochs=200, batch_size=4, optimizer=fastbp.Adam(0.05), seed=0)
+    >>> adam = fastbp.Adam(0.05)
+    >>> history = net.fit(X, [0, 1, 1, 0], epochs=200, batch_size=4, optimizer=adam, seed=0)
     >>> net.predict(X).argmax(axis=1)
     array([0, 1, 1, 0])
     """
@@ -238,7 +239,9 @@ def fit(
     batch_size = inputs.as_count(batch_size, "batch_size")
     optimizer = Adam() if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer: expected SGD, Adam or AdamW with its numbers; got {optimizer!r}")
+        raise TypeError(
+            f"optimizer: expected SGD, Adam or AdamW with its numbers; got {optimizer!r}"
+        )
     if not (isinstance(shuffle, (bool, np.bool_)) or callable(shuffle)):
         raise TypeError(f"shuffle: expected True, False or (epoch, n) -> order; got {shuffle!r}")
     shuffle = shuffle if callable(shuffle) else bool(shuffle)
@@ -297,7 +300,7 @@ def fit(
 
 
 class _Run:
-    """One call of `fit`: the engine's trainer, its threads, and the last state known to be finite."""
+    """One call of `fit`: the engine's trainer, its threads, the last state known to be finite."""
 
     def __init__(
         self,
@@ -370,7 +373,7 @@ class _Run:
     def _train(self, n_steps: int, end_epoch: int) -> int:
         """Make steps with every thread; returns how many."""
         data = self.data
-        rest = (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight)
+        rest: tuple[Any, ...] = (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight)
         rest += (self.order, self.first_epoch, self.losses, self.clock)
         others = [
             self.pool.submit(self.doors.train, self.trainer, thread, *rest)
@@ -395,8 +398,8 @@ class _Run:
             )
         if order.min() < 0 or order.max() >= n or np.bincount(order, minlength=n).max() > 1:
             raise ValueError(
-                f"shuffle: expected a permutation of 0..{n - 1}; got one that repeats or leaves that "
-                f"range for epoch {epoch}"
+                f"shuffle: expected a permutation of 0..{n - 1}; got one that repeats or leaves "
+                f"that range for epoch {epoch}"
             )
         self.sync()  # a replay from an earlier epoch would need that epoch's order
         self.order[...] = order
@@ -419,8 +422,8 @@ class _Run:
     def _recover(self) -> None:
         """Bring back the last finite parameters and raise.
 
-        A step is a function of the state before it, so the run is made again from the last copy, step
-        by step with a look at the parameters, and once more up to the last good step.
+        A step is a function of the state before it, so the run is made again from the last copy,
+        step by step with a look at the parameters, and once more up to the last good step.
         """
         good = self._replay(None)
         self._replay(good)
@@ -462,7 +465,9 @@ def _as_threads(threads: Any, net: Network, batch_size: int) -> int:
     most = dispatch.engine.max_threads
     if threads is not None:
         return min(inputs.as_count(threads, "threads"), most)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(1, min(cores, most, int(_flops(net, batch_size) / FLOPS_PER_THREAD)))
 
 
@@ -481,7 +486,9 @@ def _as_seed(seed: Any, resume: History | None) -> int:
     sequence = seed
     if not isinstance(seed, np.random.SeedSequence):
         try:
-            sequence = np.random.SeedSequence(None if seed is None else inputs.as_count(seed, "seed", 0))
+            sequence = np.random.SeedSequence(
+                None if seed is None else inputs.as_count(seed, "seed", 0)
+            )
         except TypeError:
             raise TypeError(
                 f"seed: expected a whole number >= 0, None or a Generator; got {seed!r}"

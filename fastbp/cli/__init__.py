@@ -9,6 +9,7 @@ Exit codes: 0 done; 1 checked and found wrong, or the training diverged; 2 bad u
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -40,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         options = parser().parse_args(argv)
-        code: int = import_module(f".{options.command}", __package__).run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _one_line
+            code: int = import_module(f".{options.command}", __package__).run(options)
         sys.stdout.flush()
         return code
     except SystemExit as stop:  # argparse: --help, --version, or a usage error it has reported
@@ -57,3 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(f"error: {error.strerror or error}{where}")
     except ValueError as error:
         return fail(f"error: {error}")
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> None:
+    fail(f"warning: {message}")

@@ -15,9 +15,9 @@ from ..datasets import Inputs, load_digits, read_inputs
 from ..datasets.dataset import Array
 from .options import DIGITS
 from .output import check_writable, print_json, scores_in_words
-from .scores import class_indices, scores
+from .scores import SIGNED_LOSSES, class_indices, kind, scores
 
-PROBABILITIES = ("softmax", "sigmoid")
+PROBABILITIES = ("softmax", "sigmoid")  # what other outputs give is called a score
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,10 +38,12 @@ def run(options: argparse.Namespace) -> int:
     if classes is None and inputs.classes is not None and net.sizes[-1] == len(inputs.classes):
         classes = inputs.classes  # a network saved without names
     outputs = net.predict(inputs.X)
-    found = _scores(outputs, inputs, classes, name)
+    loss = net.architecture["loss"]
+    found = _scores(outputs, inputs, classes, loss, name)
+    records = list(_records(net, outputs, classes))
 
     if options.out is not None:
-        _write(options.out, outputs, classes, target)
+        _write(options.out, outputs, records, target)
     if found is not None:
         print(scores_in_words(found), file=sys.stderr)
     if options.json:
@@ -53,13 +55,13 @@ def run(options: argparse.Namespace) -> int:
             "out": options.out,
         }
         if options.out is None:
-            document["predictions"] = list(_records(outputs, classes))
+            document["predictions"] = records
         print_json(document | (found or {}))
     elif options.out is not None:
         print(f"{len(outputs)} rows written to {options.out}", file=sys.stderr)
     else:
-        for record in _records(outputs, classes):
-            fields = record.values() if classes is not None else record["values"]
+        for record in records:
+            fields = record["values"] if "values" in record else record.values()
             print("\t".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in fields))
     return 0
 
@@ -93,43 +95,49 @@ def _read(
 
 
 def _scores(
-    outputs: Array, inputs: Inputs, classes: Sequence[str] | None, name: str
+    outputs: Array, inputs: Inputs, classes: Sequence[str] | None, loss: str, name: str
 ) -> dict[str, Any] | None:
     """Return how good the predictions are, where the data tell; classes are compared by name."""
     if inputs.Y is None:
         return None
     if classes is None:
-        same = inputs.Y.reshape(len(outputs), -1).shape == outputs.shape
-        return scores(outputs, inputs.Y, None) if same and inputs.classes is None else None
+        width = outputs.shape[1] // 2 if kind(loss) == "gaussian_nll" else outputs.shape[1]
+        fits = inputs.classes is None and inputs.Y.size == len(outputs) * width
+        return scores(outputs, inputs.Y, None) if fits else None
     if inputs.classes is None:
         raise ValueError(f"{name}: the network tells classes, the data have numbers to fit")
     index = {known: place for place, known in enumerate(classes)}
     places = np.array([index.get(known, -1) for known in inputs.classes])
-    return scores(outputs, places[inputs.Y], classes)
+    return scores(outputs, places[inputs.Y], classes, loss)
 
 
-def _records(outputs: Array, classes: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+def _records(net: Any, outputs: Array, classes: Sequence[str] | None) -> Iterator[dict[str, Any]]:
     if classes is None:
         for row in outputs.tolist():
             yield {"values": row}
         return
-    winners = class_indices(outputs)
+    loss = net.architecture["loss"]
+    title = "probability" if kind(net.architecture["output"]) in PROBABILITIES else "score"
+    winners = class_indices(outputs, loss)
     for row, winner in zip(outputs.tolist(), winners.tolist(), strict=True):
-        value = row[winner] if len(row) > 1 else (row[0] if winner else 1 - row[0])
-        yield {"class": classes[winner], "probability": value}
+        value = row[winner] if len(row) > 1 else row[0]
+        if len(row) == 1 and winner == 0:
+            value = -value if kind(loss) in SIGNED_LOSSES else 1 - value
+        yield {"class": classes[winner], title: value}
 
 
-def _write(path: str, outputs: Array, classes: Sequence[str] | None, target: str | None) -> None:
+def _write(
+    path: str, outputs: Array, records: Sequence[dict[str, Any]], target: str | None
+) -> None:
     if path.endswith(".npy"):
         np.save(path, outputs, allow_pickle=False)
         return
     with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        if classes is not None:
-            writer.writerow([target or "class", "probability"])
-            writer.writerows(record.values() for record in _records(outputs, classes))
+        if "class" in records[0]:
+            writer.writerow([target or "class", *list(records[0])[1:]])
+            writer.writerows(record.values() for record in records)
             return
-        n = outputs.shape[1]
-        base = target or "output"
+        n, base = outputs.shape[1], target or "output"
         writer.writerow([base] if n == 1 else [f"{base}_{index}" for index in range(n)])
-        writer.writerows(record["values"] for record in _records(outputs, classes))
+        writer.writerows(record["values"] for record in records)

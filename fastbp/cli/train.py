@@ -15,12 +15,20 @@ from ..datasets.scaling import Scaling
 from ..datasets.splitting import Parts, partition
 from .options import DIGITS, LEARNING_RATES
 from .output import check_writable, fail, print_json, progress_bar, say, scores_in_words
-from .scores import scores
+from .scores import SIGNED_LOSSES, kind, scores
 
 SPLIT_SEED = 0  # not --seed: runs with different seeds are tested on the same rows
 CHECKED_ROWS = 20
 # The output activation that goes with a loss, and the loss that goes with an output activation.
-OUTPUTS = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
+OUTPUTS = {
+    "cross_entropy": "softmax",
+    "kl": "softmax",
+    "binary_cross_entropy": "sigmoid",
+    "hinge": "identity",
+    "squared_hinge": "identity",
+    "poisson": "exp",
+    "gaussian_nll": "identity",
+}
 LOSSES = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
 # Losses that are only multiplied when targets and outputs are: by the scale to this power.
 SCALE_FREE_LOSSES = {"mse": 2, "quadratic": 2, "mae": 1, "pinball": 1}
@@ -46,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return _interrupted(experiment, options)
     except fastbp.DivergenceError as error:
-        return fail(f"error: {error} (--learning-rate {optimizer.learning_rate:g})", code=1)
+        return fail(f"error: {error}", code=1)
 
     X, Y = experiment.prepared(experiment.parts.train)
     check = gradients(experiment.net, X[:CHECKED_ROWS], Y[:CHECKED_ROWS])
@@ -123,7 +131,7 @@ class Experiment:
         self.sizes = self._sizes(data.X.shape[1], 1 if Y.ndim == 1 else Y.shape[1])
         self.output, self.loss = self._output_and_loss()
         hidden = [name.strip() for name in options.activation.split(",")]
-        rectified = all(name.partition("(")[0] in RECTIFIERS for name in hidden)
+        rectified = all(kind(name) in RECTIFIERS for name in hidden)
         self.init = options.init or ("he_normal" if rectified else "glorot_uniform")
         self.net = fastbp.Network(
             self.sizes,
@@ -141,6 +149,8 @@ class Experiment:
         sizes = self.options.sizes or self.options.hidden or [None, 30, None]
         classes = self.data.classes
         n_outputs = n_targets if classes is None else len(classes)
+        if kind(self.options.loss or "") == "gaussian_nll":
+            n_outputs *= 2  # a mean and the logarithm of a variance for each target
         full = [sizes[0] or n_inputs, *sizes[1:-1], sizes[-1] or n_outputs]
         single = full[-1] == 1 and classes is not None and n_outputs == 2
         if full[0] != n_inputs or (full[-1] != n_outputs and not single):
@@ -158,7 +168,7 @@ class Experiment:
         else:
             usual = "sigmoid" if self.sizes[-1] == 1 else "softmax"
             usual_loss = LOSSES.get(output or usual, "mse")
-        return output or OUTPUTS.get(loss, usual), loss or usual_loss
+        return output or OUTPUTS.get(kind(loss or ""), usual), loss or usual_loss
 
     def _input_scaling(self, X: Array) -> Scaling | None:
         self._check_range(self.data.X, self.data.X_test)
@@ -174,7 +184,7 @@ class Experiment:
         )
 
     def _loss_power(self) -> int | None:
-        return SCALE_FREE_LOSSES.get(self.loss.partition("(")[0])
+        return SCALE_FREE_LOSSES.get(kind(self.loss))
 
     def _check_range(self, *arrays: Array | None) -> None:
         for array in arrays:
@@ -199,6 +209,8 @@ class Experiment:
             Y = self.target_scaling.apply(Y.reshape(len(Y), -1))
         if self.data.classes is None or self.sizes[-1] == 1:
             Y = Y.astype(self.options.dtype, copy=False)
+            if self.data.classes is not None and kind(self.loss) in SIGNED_LOSSES:
+                Y = 2 * Y - 1
         return X.astype(self.options.dtype, copy=False), Y
 
     def in_words(self) -> str:
@@ -239,7 +251,7 @@ class Experiment:
                     outputs = self.net.predict(prepared[0])
                     if self.target_scaling is not None:
                         outputs = self.target_scaling.undo(outputs)
-                    found = scores(outputs, watched[1], self.data.classes)
+                    found = scores(outputs, watched[1], self.data.classes, self.loss)
                     record["validation"] = {"loss": validation_loss} | found
                 self.epochs.append(record)
                 say(bar, self._epoch_in_words(record), out)
@@ -295,7 +307,7 @@ class Experiment:
         """Return how well the network, the scaling folded in, predicts the rows."""
         X, Y = rows
         outputs = self.net.predict(X.astype(self.options.dtype, copy=False))
-        return scores(outputs, Y, self.data.classes)
+        return scores(outputs, Y, self.data.classes, self.loss)
 
     def metadata(self) -> dict[str, Any]:
         """Return what `predict` needs to know of the data."""

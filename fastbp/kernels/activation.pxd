@@ -1,11 +1,11 @@
 """Activations: sigma and sigma' side by side.
 
 What belongs here: for each elementwise activation one scalar body that gives a = sigma(z) and
-sigma'(z) from shared intermediates; for each coupled one (some a_k depends on several z_j) three row
-functions: value, J^T g and J v. What does not: costs, sums over layers, memory.
+sigma'(z) from shared intermediates; for each coupled one (some a_k depends on several z_j) three
+row functions: value, J^T g and J v. What does not: costs, sums over layers, memory.
 
-Adding an elementwise activation: a tag, a branch in `value_and_slope`, a line in `engine.pyx` and its
-name in `functions.py`. The value at a kink is declared beside the formula.
+Adding an elementwise activation: a tag, a branch in `value_and_slope`, a line in `engine.pyx` and
+its name in `functions.py`. The value at a kink is declared beside the formula.
 """
 from cython cimport floating as real
 from fastbp.kernels.elementary cimport (
@@ -14,8 +14,8 @@ from fastbp.kernels.elementary cimport (
 cdef enum:
     LANES = 16  # fixed, so that a row's sum has the same bits at every vector width
 
-# One tag an activation: `value_and_slope(<Tanh *>NULL, ...)` is compiled for tanh alone, so its loop
-# holds no switch and vectorises.
+# One tag an activation: `value_and_slope(<Tanh *>NULL, ...)` is compiled for tanh alone, so its
+# loop holds no switch and vectorises.
 cdef struct Identity:
     char tag
 cdef struct Sigmoid:
@@ -169,8 +169,8 @@ cdef inline void values_and_slopes(elementwise *tag, real *z, real p, Py_ssize_t
         z[j] = slope
 
 
-# Row reductions in LANES fixed partial sums: they vectorise without reassociation, so the bits do not
-# depend on the level.
+# Row reductions in LANES fixed partial sums: they vectorise without reassociation, so the bits do
+# not depend on the level.
 
 cdef inline real row_sum(const real *x, Py_ssize_t n) noexcept nogil:
     cdef real lane[LANES]
@@ -242,7 +242,7 @@ cdef inline real softmax(const real *z, real c, Py_ssize_t n, real *a) noexcept 
 
 cdef inline void softmax_product(const real *a, real c, const real *g, Py_ssize_t n,
                                  real *delta) noexcept nogil:
-    # delta = c a * (g - <a, g>): J is symmetric, so this is J^T g and J g               delta  # OUT
+    # delta = c a * (g - <a, g>): J is symmetric, so this is J^T g and J g              delta  # OUT
     cdef Py_ssize_t j
     cdef real mean = row_dot(a, g, n)
     for j in range(n):
@@ -262,7 +262,7 @@ cdef inline void log_softmax(const real *z, Py_ssize_t n, real *a) noexcept nogi
 
 cdef inline void log_softmax_vjp(const real *a, const real *g, Py_ssize_t n,
                                  real *delta) noexcept nogil:
-    # J = I - 1 p^T is not symmetric: J^T g = g - p sum(g)                               delta  # OUT
+    # J = I - 1 p^T is not symmetric: J^T g = g - p sum(g)                              delta  # OUT
     cdef Py_ssize_t j
     cdef real total = row_sum(g, n)
     for j in range(n):
@@ -303,7 +303,7 @@ cdef inline void layer_norm(const real *z, real gain, Py_ssize_t n, real *a) noe
 
 cdef inline void layer_norm_product(const real *z, real gain, const real *g, Py_ssize_t n,
                                     real *delta) noexcept nogil:
-    # h = gain g; delta = (h - mean h - x mean(h * x)) / s, x = (z - mean)/s             delta  # OUT
+    # h = gain g; delta = (h - mean h - x mean(h * x)) / s, x = (z - mean)/s            delta  # OUT
     # with one gain for all, J is symmetric: this is J^T g and J g
     cdef Py_ssize_t j
     cdef real mean, r, h_mean, hx_mean
@@ -334,7 +334,7 @@ cdef inline void maxout(const real *z, Py_ssize_t p, Py_ssize_t n, real *a) noex
 
 cdef inline void maxout_vjp(const real *z, const real *g, Py_ssize_t p, Py_ssize_t n,
                             real *delta) noexcept nogil:
-    # g_k goes to the largest z of its group, 0 to the others   (n p,)                   delta  # OUT
+    # g_k goes to the largest z of its group, 0 to the others  (n p,)                   delta  # OUT
     cdef Py_ssize_t k, i
     for k in range(n):
         for i in range(p):
@@ -357,7 +357,7 @@ cdef inline void glu(const real *z, Py_ssize_t n, real *a) noexcept nogil:
 
 
 cdef inline void glu_vjp(const real *z, const real *g, Py_ssize_t n, real *delta) noexcept nogil:
-    # delta_u = g * s(v), delta_v = g * u * s'(v)   (2n,)                                delta  # OUT
+    # delta_u = g * s(v), delta_v = g * u * s'(v)  (2n,)                                delta  # OUT
     cdef Py_ssize_t j
     cdef real s, slope
     for j in range(n):

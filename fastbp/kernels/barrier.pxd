@@ -1,7 +1,7 @@
 """A barrier for threads that already run: spin for a bounded time, then yield.
 
-What belongs here: atomics. A spin barrier costs 90 ns between two threads that both have a core; on a
-machine with more threads than cores yielding keeps a waiting thread from starving the others.
+What belongs here: atomics. A spin barrier costs 90 ns between two threads that both have a core; on
+a machine with more threads than cores yielding keeps a waiting thread from starving the others.
 A compiler without GCC's atomics gets no threads (MAX_THREADS is 1), not wrong ones.
 """
 cdef extern from *:

@@ -1,4 +1,4 @@
-"""Which levels this CPU runs. Compiled for any CPU: what belongs here may not need a level itself."""
+"""Which levels this CPU runs. What belongs here: nothing that needs a level itself."""
 
 cdef extern from *:
     """

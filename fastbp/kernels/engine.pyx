@@ -5,8 +5,9 @@ already checked by network.py and training.py, release the GIL and call the pass
 checks of user input, defaults, names.
 
 Compiled once per CPU level as ``engine_baseline``, ``engine_avx2``, ``engine_avx512`` (setup.py);
-``dispatch`` imports one. Doors are fused over float32 and float64: ``loss["float"]``, ``loss["double"]``.
-A parameter array must be followed by 64 readable bytes (rows of W are read in whole vectors).
+``dispatch`` imports one. Doors are fused over float32 and float64: ``loss["float"]``,
+``loss["double"]``. A parameter array must be followed by 64 readable bytes (rows of W are read in
+whole vectors).
 """
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cython cimport floating as real
@@ -74,8 +75,8 @@ cdef class Block:
         if n_bytes < 9e18:
             self.raw = PyMem_RawCalloc(<size_t>n_bytes + 64, 1)
         if self.raw == NULL:
-            raise MemoryError(f"fastbp needs {n_bytes:.3g} bytes of memory for this network and batch")
-        self.data = <void *>((<uintptr_t>self.raw + 63) & ~<uintptr_t>63)
+            raise MemoryError(f"{n_bytes:.3g} bytes for this network and batch do not fit")
+        self.data = aligned(self.raw)
 
     def __dealloc__(self):
         PyMem_RawFree(self.raw)
@@ -128,36 +129,18 @@ cdef class CompiledNetwork:
         p.width += p.g_row
 
 
+include "capi.pxi"
+
+
 cdef class Work:
     """Memory for passes over at most `cap` rows at a time."""
     cdef Block block
     cdef Rows rows
 
     def __cinit__(self, CompiledNetwork net, Py_ssize_t n):
-        cdef Plan *p = &net.plan
-        cdef size_t size = 8 if p.is_double else 4
-        # about 2^17 reals stay in the second-level cache; whole tiles, at least two
-        cdef Py_ssize_t cap = min(n, max(28, min(1008, (1 << 17) // p.width // 28 * 28)))
-        self.block = Block((<double>cap * (p.width + 1) + 16 + scratch_size(p)) * size)
-        lay_out(p, cap, self.block.data, &self.rows)
-
-
-cdef void lay_out(const Plan *p, Py_ssize_t cap, void *memory, Rows *r) noexcept nogil:
-    """Divide memory among the work area of `cap` rows, their costs, and one thread's scratch."""
-    cdef size_t size = 8 if p.is_double else 4
-    r.work = memory
-    r.cap = cap
-    r.first = 0
-    r.m = 0
-    r.C = <char *>memory + cap * p.width * size
-    r.scratch = <char *>r.C + (cap + 15) // 16 * 16 * size
-
-
-cdef void copy_rows(const real *source, Py_ssize_t source_row, real *target, Py_ssize_t target_row,
-                    Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t s
-    for s in range(m):
-        memcpy(target + s * target_row, source + s * source_row, n * sizeof(real))
+        cdef Py_ssize_t cap = chunk(&net.plan, n)
+        self.block = Block(work_bytes(&net.plan, cap))
+        lay_out(&net.plan, cap, self.block.data, &self.rows)
 
 
 cdef Targets targets_of(const real[:, ::1] Y, const Py_ssize_t[::1] labels,
@@ -173,18 +156,9 @@ cdef Targets targets_of(const real[:, ::1] Y, const Py_ssize_t[::1] labels,
 def predict(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
             real[:, ::1] out):
     """out = a^L   (n, n_L)."""
-    cdef Work work = Work(net, X.shape[0])
-    cdef Rows *r = &work.rows
-    cdef const Plan *p = &net.plan
-    cdef const Layer *f = &p.layers[p.n_layers - 1]
-    cdef Py_ssize_t s = 0, n = X.shape[0]
+    cdef Block scratch = Block(work_bytes(&net.plan, chunk(&net.plan, X.shape[0])))
     with nogil:
-        while s < n:
-            r.m = min(r.cap, n - s)
-            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, KEEP_Z)
-            copy_rows(rows_of(r, f.a_at, f.a_row, &out[0, 0]), f.a_row, &out[s, 0], f.n_a, r.m,
-                      f.n_a)
-            s += r.m
+        forward_rows(&net.plan, &parameters[0], &X[0, 0], X.shape[0], &out[0, 0], scratch.data)
 
 
 def feedforward(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X, list zs,
@@ -256,21 +230,11 @@ def gradient(CompiledNetwork net, const real[::1] parameters, const real[:, ::1]
              const real[:, ::1] Y, const Py_ssize_t[::1] labels, const real[::1] weight,
              double scale, real[::1] out):
     """out = scale * sum_x w_x nabla C_x, in the layout of parameters."""
-    cdef Work work = Work(net, X.shape[0])
-    cdef Rows *r = &work.rows
-    cdef const Plan *p = &net.plan
-    cdef Block padded = Block(<double>p.n_padded * sizeof(real))
+    cdef Block scratch = Block(fastbp_scratch_bytes(&net.plan, X.shape[0]))
     cdef Targets targets = targets_of[real](Y, labels, weight)
-    cdef Py_ssize_t s = 0, n = X.shape[0]
     with nogil:
-        while s < n:
-            r.m = min(r.cap, n - s)
-            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, gradient_mode(p))
-            output_error(p, &targets, s, r, scale, &parameters[0])
-            backward(p, &parameters[0], False, r, False)
-            add_gradient(p, &X[s, 0], p.n_0, r, <real *>padded.data)
-            s += r.m
-        unpad(p, <const real *>padded.data, &out[0])
+        gradient_rows(&net.plan, &parameters[0], &X[0, 0], &targets, scale, X.shape[0], &out[0],
+                      scratch.data)
 
 
 def input_gradient(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,

@@ -1,10 +1,11 @@
-# The passes over a network's layers: forward, output error (BP1), backward (BP2), gradient (BP3, BP4).
+# The passes over a network's layers: forward, output error (BP1), backward (BP2), gradient (BP3,
+# BP4).
 #
-# What belongs here: which kernel runs for which layer, on which rows of the work area. What does not:
-# mathematics (the .pxd files), epochs and threads (training.pxi), Python objects (engine.pyx).
+# What belongs here: which kernel runs for which layer, on which rows of the work area. What does
+# not: mathematics (the .pxd files), epochs and threads (training.pxi), Python objects (engine.pyx).
 #
-# The work area for `cap` rows is one block of cap * plan.width reals: a^0, then z^l, a^l, delta^l for
-# each layer, then g (dC/da of the layer at hand). Every row is padded to 64 bytes.
+# The work area for `cap` rows is one block of cap * plan.width reals: a^0, then z^l, a^l, delta^l
+# for each layer, then g (dC/da of the layer at hand). Every row is padded to 64 bytes.
 
 cdef enum Activation:
     # elementwise
@@ -168,7 +169,8 @@ cdef void activate(const Layer *f, real *z, Py_ssize_t m, bint slopes, real *a) 
 
 cdef void transpose_jacobian(const Layer *f, const real *z, const real *a, const real *g,
                              Py_ssize_t g_row, Py_ssize_t m, real *delta) noexcept nogil:
-    # delta = J^T g   (m, n_z); elementwise: z holds sigma'(z) and delta = g * sigma'(z)  delta  # OUT
+    # delta = J^T g   (m, n_z); elementwise: z holds sigma'(z) and delta = g * sigma'(z)  delta  #
+    # OUT
     cdef Py_ssize_t s, j
     cdef const real *z_s
     cdef const real *a_s
@@ -196,7 +198,7 @@ cdef void transpose_jacobian(const Layer *f, const real *z, const real *a, const
 
 cdef void apply_jacobian(const Layer *f, const real *z, const real *a, const real *dz, Py_ssize_t m,
                          real *da, Py_ssize_t da_row) noexcept nogil:
-    # da = J dz   (m, n_a); elementwise: z holds sigma'(z)                                  da  # OUT
+    # da = J dz  (m, n_a); elementwise: z holds sigma'(z)                                  da  # OUT
     cdef Py_ssize_t s, j
     cdef const real *z_s
     cdef const real *a_s
@@ -224,7 +226,7 @@ cdef void apply_jacobian(const Layer *f, const real *z, const real *a, const rea
 
 cdef real cost_of(int kind, const real *x, const real *y, real p, Py_ssize_t n, real *term,
                   real *slope) noexcept nogil:
-    """C of one sample and dC/dx; x is a, or z for a canonical pair.                    slope  # OUT"""
+    """C of one sample and dC/dx; x is a, or z for a canonical pair.                 slope  # OUT"""
     if kind == QUADRATIC:
         return cost_and_slopes(<Quadratic *>NULL, x, y, p, n, term, slope)
     if kind == MSE:
@@ -254,7 +256,7 @@ cdef real cost_of(int kind, const real *x, const real *y, real p, Py_ssize_t n, 
 
 cdef real canonical_cost(const Plan *plan, const real *z, real *a, const real *y, real *term,
                          real *delta) noexcept nogil:
-    """C of one sample from z, and delta = dC/dz by the pair's own formula.             delta  # OUT"""
+    """C of one sample from z, and delta = dC/dz by the pair's own formula.          delta  # OUT"""
     cdef const Layer *f = &plan.layers[plan.n_layers - 1]
     cdef real log_total
     if f.activation == SIGMOID:
@@ -286,7 +288,7 @@ cdef inline const real *target_row(const Plan *plan, const Targets *t, Py_ssize_
 
 cdef void forward(const Plan *plan, const real *parameters, bint padded, const real *X,
                   Py_ssize_t X_row, const Rows *r, int mode) noexcept nogil:
-    # z^l = a^{l-1} W^l + b^l, a^l = sigma(z^l) for l = 1..L                                work  # OUT
+    # z^l = a^{l-1} W^l + b^l, a^l = sigma(z^l) for l = 1..L                             work  # OUT
     cdef const real *a = X
     cdef const real *W
     cdef const real *b
@@ -314,8 +316,8 @@ cdef inline int gradient_mode(const Plan *plan) noexcept nogil:
 
 cdef void output_error(const Plan *plan, const Targets *targets, Py_ssize_t first, const Rows *r,
                        double scale, const real *kind) noexcept nogil:
-    # BP1: delta^L = J^T dC/da   (m, n_z), times w_s * scale; C_s unweighted          delta^L, C  # OUT
-    # the batch's sample s is row first + s of the targets (by way of order)
+    # BP1: delta^L = J^T dC/da   (m, n_z), times w_s * scale; C_s unweighted          delta^L, C  #
+    # OUT the batch's sample s is row first + s of the targets (by way of order)
     cdef const Layer *f = &plan.layers[plan.n_layers - 1]
     cdef real *z = rows_of(r, f.z_at, f.z_row, <real *>NULL)
     cdef real *a = rows_of(r, f.a_at, f.a_row, <real *>NULL)
@@ -414,3 +416,10 @@ cdef void unpad(const Plan *plan, const real *padded, real *flat) noexcept nogil
             memcpy(flat + f.W + k * f.n_z, padded + f.W_padded + k * f.z_row,
                    f.n_z * sizeof(real))
         memcpy(flat + f.b, padded + f.b_padded, f.n_z * sizeof(real))
+
+
+cdef void copy_rows(const real *source, Py_ssize_t source_row, real *target, Py_ssize_t target_row,
+                    Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t s
+    for s in range(m):
+        memcpy(target + s * target_row, source + s * source_row, n * sizeof(real))

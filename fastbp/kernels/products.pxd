@@ -1,10 +1,10 @@
 """The three products: forward, delta recurrence (BP2), weight gradient with update (BP3, BP4).
 
-What belongs here: how a matrix product is cut into register tiles (tile.h). What does not: formulas of
-activations, costs, optimizers.
+What belongs here: how a matrix product is cut into register tiles (tile.h). What does not: formulas
+of activations, costs, optimizers.
 
-Samples are rows. Rows are padded to 64 bytes at every level, so tiles have no tails: `vectors` below
-counts whole vectors, and what lies in the padding is dropped or zero.
+Samples are rows. Rows are padded to 64 bytes at every level, so tiles have no tails: `vectors`
+below counts whole vectors, and what lies in the padding is dropped or zero.
 """
 from cython cimport floating as real
 from fastbp.kernels.update cimport LANES_f32, LANES_f64, Step, update, v_f32, v_f64
@@ -33,8 +33,8 @@ cdef inline Py_ssize_t lanes(const real *kind) noexcept nogil:
 
 
 cdef inline Py_ssize_t balanced(Py_ssize_t left) noexcept nogil:
-    """Rows of the next tile, so that `left` rows make tiles of nearly equal height (64: 13 13 13 13 12,
-    not 14 14 14 14 8)."""
+    """Rows of the next tile, so that `left` rows make tiles of nearly equal height (64: 13 13 13 13
+    12, not 14 14 14 14 8)."""
     cdef Py_ssize_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS
     return (left + tiles - 1) / tiles
 

@@ -1,8 +1,8 @@
 """Random numbers for the training loop: splitmix64, one stream for each (seed, epoch).
 
-What belongs here: what the nogil loop draws. The order of an epoch depends on the seed and the epoch
-alone, so a run that resumes needs no generator state. What does not: initial weights, which come from
-NumPy's Generator.
+What belongs here: what the nogil loop draws. The order of an epoch depends on the seed and the
+epoch alone, so a run that resumes needs no generator state. What does not: initial weights, which
+come from NumPy's Generator.
 Source: Steele, Lea, Flood (2014), "Fast splittable pseudorandom number generators"; bounded numbers
 by Lemire (2019), "Fast random integer generation in an interval".
 """
@@ -36,8 +36,9 @@ cdef inline uint32_t below(uint32_t n, uint64_t *state) noexcept nogil:
     return <uint32_t>(product >> 32)
 
 
-cdef inline void shuffle(Py_ssize_t *order, Py_ssize_t n, uint64_t seed, uint64_t epoch) noexcept nogil:
-    """The permutation of 0..n-1 of (seed, epoch), by Fisher and Yates; n < 2^32.     order  # OUT"""
+cdef inline void shuffle(Py_ssize_t *order, Py_ssize_t n, uint64_t seed,
+                         uint64_t epoch) noexcept nogil:
+    """The permutation of 0..n-1 of (seed, epoch), by Fisher and Yates; n < 2^32.    order  # OUT"""
     cdef uint64_t state = stream(seed, epoch)
     cdef Py_ssize_t i, j, kept
     for i in range(n):

@@ -1,11 +1,12 @@
-# The training loop: gather, forward, output error, recurrence, update, for whole epochs without the GIL.
+# The training loop: gather, forward, output error, recurrence, update, for whole epochs without the
+# GIL.
 #
 # What belongs here: the order of steps and what threads share. What does not: when to go back to
 # Python (training.py), the passes themselves (passes.pxi).
 #
-# Every thread runs the same loop. It owns a range of the batch's rows through forward and recurrence,
-# and a range of the rows of every W in the update; two barriers a step keep the two apart. No sum is
-# split between threads, so the bits do not depend on their number.
+# Every thread runs the same loop. It owns a range of the batch's rows through forward and
+# recurrence, and a range of the rows of every W in the update; two barriers a step keep the two
+# apart. No sum is split between threads, so the bits do not depend on their number.
 
 cdef struct Position:
     Py_ssize_t epoch, row       # the next batch begins at `row` of the order of `epoch`

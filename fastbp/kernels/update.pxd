@@ -1,8 +1,8 @@
 """Optimizers: one policy each, applied to a tile of parameters beside the tile of their gradient.
 
 What belongs here: W <- W - step, written once on vectors of the level, with the optimizer's slots
-(velocity, moments) lying `slot` vectors behind W. What does not: forming the gradient (products.pxd),
-names and defaults (optimizers.py).
+(velocity, moments) lying `slot` vectors behind W. What does not: forming the gradient
+(products.pxd), names and defaults (optimizers.py).
 
 Adding an optimizer: a tag, a branch in `stepped`, its number of slots in `N_SLOTS` and its
 coefficients in `engine.pyx`.
@@ -105,7 +105,7 @@ cdef inline vector sign(vector x) noexcept nogil:
 cdef inline void update_tile(policy *tag, const Step *step, bint is_weight, int R, int V,
                              const vector *nabla, vector *W, Py_ssize_t row,
                              Py_ssize_t slot) noexcept nogil:
-    """Apply one step to R rows of V vectors; rows of W lie `row` vectors apart.    W, slots  # OUT"""
+    """Apply one step to R rows of V vectors; rows of W lie `row` vectors apart.  W, slots  # OUT"""
     cdef vector rate = splat(W, step.learning_rate)
     cdef vector l2 = splat(W, step.l2), l1 = splat(W, step.l1)
     cdef vector mu, beta1, beta2, rest1, rest2, epsilon, keep, root_bias2, adam_rate
@@ -156,7 +156,7 @@ cdef inline void update_tile(policy *tag, const Step *step, bint is_weight, int 
 
 cdef inline void update(const Step *step, bint is_weight, int R, int V, const vector *nabla,
                         vector *W, Py_ssize_t row, Py_ssize_t slot) noexcept nogil:
-    """Apply one step of whichever policy.                                          W, slots  # OUT"""
+    """Apply one step of whichever policy.                                        W, slots  # OUT"""
     if step.policy == SGD:
         update_tile(<Sgd *>NULL, step, is_weight, R, V, nabla, W, row, slot)
     elif step.policy == MOMENTUM:

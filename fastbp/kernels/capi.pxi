@@ -1,0 +1,121 @@
+# The C-level door: what `cimport fastbp` declares in fastbp/__init__.pxd.
+#
+# What belongs here: functions on raw pointers that allocate nothing and need no GIL. Each level
+# module exports them as capsules, and fastbp/__init__.py hands on those of the level in use.
+
+cdef Py_ssize_t chunk(const Plan *plan, Py_ssize_t n) noexcept nogil:
+    """Rows of a pass: about 2^17 reals stay in the second-level cache; whole tiles, at least 2."""
+    cdef Py_ssize_t rows = (1 << 17) / plan.width / 28 * 28
+    return min(n, max(28, min(1008, rows)))
+
+
+cdef size_t work_bytes(const Plan *plan, Py_ssize_t cap) noexcept nogil:
+    """Memory that `lay_out` divides."""
+    cdef size_t size = 8 if plan.is_double else 4
+    return (<size_t>cap * (plan.width + 1) + 16 + scratch_size(plan)) * size
+
+
+cdef void lay_out(const Plan *plan, Py_ssize_t cap, void *memory, Rows *r) noexcept nogil:
+    """Divide memory among the work area of `cap` rows, their costs, and one thread's scratch."""
+    cdef size_t size = 8 if plan.is_double else 4
+    r.work = memory
+    r.cap = cap
+    r.first = 0
+    r.m = 0
+    r.C = <char *>memory + cap * plan.width * size
+    r.scratch = <char *>r.C + (cap + 15) / 16 * 16 * size
+
+
+cdef void *aligned(void *memory) noexcept nogil:
+    return <void *>((<uintptr_t>memory + 63) & ~<uintptr_t>63)
+
+
+cdef void forward_rows(const Plan *plan, const real *parameters, const real *X, Py_ssize_t n,
+                       real *out, void *scratch) noexcept nogil:
+    # out = a^L   (n, n_L)                                                               out  # OUT
+    cdef const Layer *f = &plan.layers[plan.n_layers - 1]
+    cdef Rows r
+    cdef Py_ssize_t s = 0
+    lay_out(plan, chunk(plan, n), aligned(scratch), &r)
+    while s < n:
+        r.m = min(r.cap, n - s)
+        forward(plan, parameters, False, X + s * plan.n_0, plan.n_0, &r, KEEP_Z)
+        copy_rows(rows_of(&r, f.a_at, f.a_row, out), f.a_row, out + s * f.n_a, f.n_a, r.m, f.n_a)
+        s += r.m
+
+
+cdef double gradient_rows(const Plan *plan, const real *parameters, const real *X,
+                          const Targets *targets, double scale, Py_ssize_t n, real *nabla,
+                          void *scratch) noexcept nogil:
+    # nabla = scale sum_s w_s nabla C_s, in the layout of parameters; returns sum_s C_s   nabla  #
+    # OUT
+    cdef Rows r
+    cdef Py_ssize_t s = 0, i
+    cdef double total = 0.0
+    cdef Py_ssize_t cap = chunk(plan, n)
+    cdef real *padded = <real *>aligned(scratch)
+    memset(padded, 0, plan.n_padded * sizeof(real))
+    lay_out(plan, cap, padded + plan.n_padded, &r)
+    while s < n:
+        r.m = min(r.cap, n - s)
+        forward(plan, parameters, False, X + s * plan.n_0, plan.n_0, &r, gradient_mode(plan))
+        output_error(plan, targets, s, &r, scale, parameters)
+        backward(plan, parameters, False, &r, False)
+        add_gradient(plan, X + s * plan.n_0, plan.n_0, &r, padded)
+        for i in range(r.m):
+            total += (<real *>r.C)[i]
+        s += r.m
+    unpad(plan, padded, nabla)
+    return total
+
+
+cdef api const void *fastbp_plan(object network) except NULL:
+    cdef CompiledNetwork compiled = network._compiled
+    return &compiled.plan
+
+
+cdef api size_t fastbp_scratch_bytes(const void *plan, Py_ssize_t n) noexcept nogil:
+    cdef const Plan *p = <const Plan *>plan
+    return 64 + p.n_padded * (8 if p.is_double else 4) + work_bytes(p, chunk(p, n))
+
+
+cdef api int fastbp_forward_f32(const void *plan, const float *parameters, const float *X,
+                                Py_ssize_t n, float *out, void *scratch) noexcept nogil:
+    if (<const Plan *>plan).is_double:
+        return -1
+    forward_rows(<const Plan *>plan, parameters, X, n, out, scratch)
+    return 0
+
+
+cdef api int fastbp_forward_f64(const void *plan, const double *parameters, const double *X,
+                                Py_ssize_t n, double *out, void *scratch) noexcept nogil:
+    if not (<const Plan *>plan).is_double:
+        return -1
+    forward_rows(<const Plan *>plan, parameters, X, n, out, scratch)
+    return 0
+
+
+cdef api int fastbp_gradient_f32(const void *plan, const float *parameters, const float *X,
+                                 const float *Y, Py_ssize_t n, double *loss, float *gradient,
+                                 void *scratch) noexcept nogil:
+    cdef Targets targets
+    memset(&targets, 0, sizeof(Targets))
+    targets.Y = Y
+    if (<const Plan *>plan).is_double or n < 1:
+        return -1
+    loss[0] = gradient_rows(<const Plan *>plan, parameters, X, &targets, 1.0 / n, n, gradient,
+                            scratch) / n
+    return 0
+
+
+cdef api int fastbp_gradient_f64(const void *plan, const double *parameters, const double *X,
+                                 const double *Y, Py_ssize_t n, double *loss, double *gradient,
+                                 void *scratch) noexcept nogil:
+    cdef Targets targets
+    memset(&targets, 0, sizeof(Targets))
+    targets.Y = Y
+    if not (<const Plan *>plan).is_double or n < 1:
+        return -1
+    loss[0] = gradient_rows(<const Plan *>plan, parameters, X, &targets, 1.0 / n, n, gradient,
+                            scratch) / n
+    return 0
