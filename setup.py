@@ -26,8 +26,6 @@ LEVEL_FLAGS = {
         "-mprefer-vector-width=512",
     ],
 }  # fmt: skip
-# The small functions of the .pxd files vectorise only when they are inlined into their loops.
-INLINE_ALWAYS = "__inline__ __attribute__((always_inline, unused))"
 
 DIRECTIVES = {
     "language_level": 3,
@@ -77,7 +75,6 @@ class BuildLevels(build_ext):
                 extension.define_macros = [("FASTBP_LEVELS", f'"{described}"')]
             else:
                 extension.extra_compile_args = flags + levels[module.removeprefix("engine_")]
-                extension.define_macros = [("CYTHON_INLINE", INLINE_ALWAYS)] if unix else []
             extensions.append(extension)
         directives = dict(DIRECTIVES)
         if DEBUG:

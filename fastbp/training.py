@@ -10,7 +10,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +22,7 @@ from fastbp.optimizers import Adam, Optimizer
 
 SLICE_SECONDS = 0.03  # between looks at signals: Ctrl-C is to act within 0.1 s
 SYNC_SECONDS = 1.0  # between copies of the state that a diverged run is replayed from
+EPOCHS_PER_SLICE = 1 << 16  # at most; room for their losses
 FLOPS_PER_THREAD = 8e6  # of one step: below that (some 50 us) a second thread does not pay
 
 Position = tuple[int, int, int, float, float]
@@ -43,8 +43,8 @@ class DivergenceError(ArithmeticError):
     def __init__(self, step: int, epoch: int, learning_rate: float) -> None:
         super().__init__(
             f"training diverged at step {step} (epoch {epoch}) with learning rate "
-            f"{learning_rate:g}: the loss or a parameter became NaN or infinite. The network holds the last finite "
-            "parameters; a smaller learning rate may help"
+            f"{learning_rate:g}: the loss or a parameter became NaN or infinite. The network holds "
+            "the last finite parameters; a smaller learning rate may help"
         )
         self.step, self.epoch, self.learning_rate = step, epoch, learning_rate
 
@@ -57,7 +57,7 @@ class History(Mapping[str, np.ndarray]):
 
     "loss": mean data loss of the epoch's batches, each taken before its update, without penalties;
     "seconds": time from the start; "learning_rate"; with validation "validation_loss" and, for
-    classes, "validation_accuracy".
+    classes, "validation_accuracy" (NaN for epochs without, where a resumed run changed it).
 
     Attributes
     ----------
@@ -68,17 +68,26 @@ class History(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, earlier: History | None = None) -> None:
-        self._columns: dict[str, list[float]] = {} if earlier is None else earlier.to_dict()
+        columns = {} if earlier is None else earlier._columns
+        self._columns: dict[str, list[float]] = {k: list(v) for k, v in columns.items()}
         self.seconds: float = 0.0 if earlier is None else earlier.seconds
         self.samples: int = 0 if earlier is None else earlier.samples
         self._state: _State | None = None
 
     def _append(self, **values: float) -> None:
         for name, value in values.items():
-            self._columns.setdefault(name, []).append(value)
+            column = self._columns.setdefault(name, [])
+            last = self.epochs - (name != "loss")  # which every epoch has, and has first
+            column += [math.nan] * (last - len(column)) + [value]
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return np.array(self._columns[name])
+        column = self._columns[name]
+        return np.array(column + [math.nan] * (self.epochs - len(column)))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._columns)
@@ -102,9 +111,12 @@ class History(Mapping[str, np.ndarray]):
         """Training samples a second."""
         return self.samples / self.seconds if self.seconds else math.nan
 
-    def to_dict(self) -> dict[str, list[float]]:
-        """The arrays as lists."""
-        return {name: list(values) for name, values in self._columns.items()}
+    def to_dict(self) -> dict[str, list[float | None]]:
+        """The arrays as lists; JSON-able."""
+        return {
+            name: [None if math.isnan(value) else value for value in values.tolist()]
+            for name, values in self.items()
+        }
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the curves (needs matplotlib: ``pip install fastbp[plot]``); returns the Axes."""
@@ -245,10 +257,16 @@ def fit(
     if not (isinstance(shuffle, (bool, np.bool_)) or callable(shuffle)):
         raise TypeError(f"shuffle: expected True, False or (epoch, n) -> order; got {shuffle!r}")
     shuffle = shuffle if callable(shuffle) else bool(shuffle)
+    if isinstance(callbacks, (str, bytes)) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks: expected a list of callables (event) -> stop?; got {callbacks!r}")
     callbacks = list(callbacks)
     for callback in callbacks:
         if not callable(callback):
             raise TypeError(f"callbacks: expected callables (event) -> stop?; got {callback!r}")
+    if not isinstance(progress, (bool, np.bool_)):
+        raise TypeError(f"progress: expected True or False; got {progress!r}")
+    if resume is not None and not isinstance(resume, History):
+        raise TypeError(f"resume: expected the History of a finished fit; got {resume!r}")
     data = _as_data(net, X, Y, sample_weight)
     seed_bits = _as_seed(seed, resume)
     data, held_out = _as_validation(net, data, validation, seed_bits)
@@ -258,7 +276,7 @@ def fit(
     n_threads = _as_threads(threads, net, batch_size)
     state = _State((0, 0, 0, 0.0, 0.0), None, seed_bits, optimizer, n, batch_size)
     if resume is not None:
-        state = _checked_resume(resume, state)
+        state = _checked_resume(resume, state, net)
 
     history = History(resume)
     began = time.time() - (history["seconds"][-1] if history.epochs else 0.0)
@@ -273,9 +291,9 @@ def fit(
             run.slice(epoch + 1 if watched else run.end_epoch)
             for ended in range(epoch, run.epoch):
                 history._append(
-                    loss=run.losses[ended - run.first_epoch],
+                    loss=float(run.losses[ended - epoch]),
                     learning_rate=optimizer.learning_rate,
-                    seconds=run.clock[ended - run.first_epoch] - began,
+                    seconds=float(run.clock[ended - epoch]) - began,
                 )
             if watched and run.epoch > epoch:
                 run.sync()
@@ -283,7 +301,8 @@ def fit(
                     history._append(**_evaluate(net, held_out))
                 event = Event(epoch, run.end_epoch, net, history)
                 for callback in callbacks:  # every callback sees every epoch
-                    stop |= callback(event) is True
+                    answer = callback(event)
+                    stop |= isinstance(answer, (bool, np.bool_)) and bool(answer)
                 if callbacks:
                     run.reload()
             if bar is not None:
@@ -325,11 +344,10 @@ class _Run:
             state.seed,
         )
         self.trainer.position = state.position
-        self.first_epoch = state.position[0]
-        self.end_epoch = self.first_epoch + epochs
-        self.losses = np.zeros(epochs)
-        self.clock = np.zeros(epochs)
+        self.end_epoch = state.position[0] + epochs
+        self.losses, self.clock = np.zeros((2, min(epochs, EPOCHS_PER_SLICE)))
         self.order = np.arange(state.n, dtype=np.intp)
+        self._redraw()
         self.ordered_epoch = -1
         # parameters (in the network) and slots as they were at `synced`, outside the trainer: a run
         # that diverges is made again from here
@@ -341,7 +359,15 @@ class _Run:
         self.seconds = 0.0
         self.n_steps = max(1, int(2e7 / _flops(net, state.batch_size)))  # about 1 ms to begin with
         self.reload()
-        self.pool = ThreadPoolExecutor(n_threads - 1, "fastbp") if n_threads > 1 else None
+        if shuffle is True and state.position[1] > 0:  # resumed within an epoch
+            dispatch.engine.draw_order(self.trainer, self.order)
+        self.lead = self.others = None
+        if n_threads > 1:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self.lead = ThreadPoolExecutor(1, "fastbp")
+            self.others = ThreadPoolExecutor(n_threads - 1, "fastbp")
+            self.lead.submit(int).result()  # a thread that is up before it is needed
 
     @property
     def epoch(self) -> int:
@@ -351,7 +377,8 @@ class _Run:
     def samples(self) -> int:
         """Samples used since the start."""
         epoch, row, *_ = self.trainer.position
-        return int((epoch - self.first_epoch) * self.start.n + row)
+        first_epoch, first_row, *_ = self.start.position
+        return int((epoch - first_epoch) * self.start.n + row - first_row)
 
     def slice(self, end_epoch: int) -> None:
         """Make steps for about SLICE_SECONDS, ending before `end_epoch`."""
@@ -371,14 +398,22 @@ class _Run:
             self.sync()
 
     def _train(self, n_steps: int, end_epoch: int) -> int:
-        """Make steps with every thread; returns how many."""
-        data = self.data
+        """Make steps with every thread; returns how many. The losses of epochs begin at losses[0]."""
+        data, first = self.data, self.epoch
+        end_epoch = min(end_epoch, first + self.losses.size)
         rest: tuple[Any, ...] = (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight)
-        rest += (self.order, self.first_epoch, self.losses, self.clock)
+        rest += (self.order, first, self.losses, self.clock)
+        if self.lead is None:
+            return int(self.doors.train(self.trainer, 0, *rest))
+        # Ctrl-C acts in the main thread, between any two of its instructions. It must not come when
+        # some threads wait at a barrier for another not yet started, so one task starts them all.
+        return self.lead.submit(self._train_together, rest).result()
+
+    def _train_together(self, rest: tuple[Any, ...]) -> int:
+        assert self.others is not None
         others = [
-            self.pool.submit(self.doors.train, self.trainer, thread, *rest)
+            self.others.submit(self.doors.train, self.trainer, thread, *rest)
             for thread in range(1, self.n_threads)
-            if self.pool is not None
         ]
         steps = int(self.doors.train(self.trainer, 0, *rest))
         for other in others:
@@ -396,7 +431,8 @@ class _Run:
                 f"shuffle: expected a permutation of 0..{n - 1}: ({n},) integers; got shape "
                 f"{order.shape} and dtype {order.dtype} for epoch {epoch}"
             )
-        if order.min() < 0 or order.max() >= n or np.bincount(order, minlength=n).max() > 1:
+        in_range = order.min() >= 0 and order.max() < n
+        if not in_range or np.bincount(order.astype(np.intp), minlength=n).max() > 1:
             raise ValueError(
                 f"shuffle: expected a permutation of 0..{n - 1}; got one that repeats or leaves "
                 f"that range for epoch {epoch}"
@@ -422,33 +458,44 @@ class _Run:
     def _recover(self) -> None:
         """Bring back the last finite parameters and raise.
 
-        A step is a function of the state before it, so the run is made again from the last copy,
-        step by step with a look at the parameters, and once more up to the last good step.
+        A step is a function of the state before it and what is not finite stays so: the last finite
+        state is found by halving the steps since the last copy and making them again.
         """
-        good = self._replay(None)
-        self._replay(good)
-        self.doors.store_state(self.trainer, self.net.parameters, self.slots)
-        self.synced = self.trainer.position
+        if self.doors.has_finite_parameters(self.trainer, self.net.parameters):
+            self.sync()
+        else:
+            bad = self.trainer.position[2] - self.synced[2]  # steps from `synced`
+            while bad > 1:
+                half = bad // 2
+                self._remake(half)
+                if self.doors.has_finite_parameters(self.trainer, self.net.parameters):
+                    self.sync()
+                    bad -= half
+                else:
+                    bad = half
+            self._remake(0)
         epoch, _, step, *_ = self.synced
         raise DivergenceError(step, epoch, self.start.optimizer.learning_rate)
 
-    def _replay(self, n_steps: int | None) -> int:
-        """Make n_steps steps from the last copy; None: as many as leave the parameters finite."""
+    def _remake(self, n_steps: int) -> None:
+        """Make n_steps steps from the last copy."""
         self.doors.load_state(self.trainer, self.net.parameters, self.slots)
         self.trainer.position = self.synced
-        if self.shuffle is True and self.synced[1] > 0:
+        self._redraw()
+        while n_steps > 0 and not self.trainer.diverged:
+            n_steps -= self._train(min(n_steps, self.n_steps), self.end_epoch)
+
+    def _redraw(self) -> None:
+        """Have the order of an epoch in place that the engine, already within it, will not draw."""
+        if self.shuffle is True and self.trainer.position[1] > 0:
             dispatch.engine.draw_order(self.trainer, self.order)
-        made = 0
-        while made != n_steps and self._train(1, self.end_epoch) == 1:
-            if not self.doors.has_finite_parameters(self.trainer, self.net.parameters):
-                break
-            made += 1
-        return made
 
     def close(self) -> None:
         """Leave the network with the parameters after the last whole step."""
-        if self.pool is not None:
-            self.pool.shutdown(wait=True)
+        if self.lead is not None and self.others is not None:
+            self.lead.shutdown(wait=True)
+            self.others.shutdown(wait=True)
+            self.lead = self.others = None
         if self.synced != self.trainer.position:
             self.sync()
 
@@ -519,13 +566,19 @@ def _as_validation(
         )
     n_held = min(max(1, round(n * float(validation))), n - 1)
     order = np.random.default_rng([seed, 1]).permutation(n)
-    return data.take(np.sort(order[n_held:])), data.take(np.sort(order[:n_held]))
+    parts = data.take(np.sort(order[n_held:])), data.take(np.sort(order[:n_held]))
+    for part, what in zip(parts, ("training", "validation"), strict=True):
+        if part.weight is not None and not part.weight.any():
+            raise ValueError(
+                f"validation: expected weights above 0 in both parts; got only zeros for {what}"
+            )
+    return parts
 
 
-def _checked_resume(resume: Any, new: _State) -> _State:
-    old = resume._state if isinstance(resume, History) else None
+def _checked_resume(resume: History, new: _State, net: Network) -> _State:
+    old = resume._state
     if old is None or old.slots is None:
-        raise TypeError(f"resume: expected the History of a finished fit; got {resume!r}")
+        raise ValueError(f"resume: expected the History of a finished fit; got {resume!r}")
     for name in ("n", "batch_size", "seed"):
         if getattr(old, name) != getattr(new, name):
             raise ValueError(
@@ -536,6 +589,11 @@ def _checked_resume(resume: Any, new: _State) -> _State:
         raise ValueError(
             f"resume: expected the same kind of optimizer as in that run, {old.optimizer}; got "
             f"{new.optimizer}"
+        )
+    if old.slots.shape[1] != net.n_parameters or old.slots.dtype != net.dtype:
+        raise ValueError(
+            f"resume: expected a network as in that run, {old.slots.shape[1]} parameters of "
+            f"{old.slots.dtype}; got {net.n_parameters} of {net.dtype}"
         )
     return replace(new, position=old.position, slots=old.slots.copy())
 

@@ -39,7 +39,7 @@ def progress_bar(total: int) -> AbstractContextManager[Any]:
     """Return a bar over the epochs on stderr; None inside where that is no terminal."""
     if not sys.stderr.isatty():
         return nullcontext()
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    from tqdm import tqdm
 
     bar: AbstractContextManager[Any] = tqdm(
         total=total, unit="epoch", leave=False, dynamic_ncols=True, file=sys.stderr

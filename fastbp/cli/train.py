@@ -56,8 +56,7 @@ def run(options: argparse.Namespace) -> int:
     except fastbp.DivergenceError as error:
         return fail(f"error: {error}", code=1)
 
-    X, Y = experiment.prepared(experiment.parts.train)
-    check = gradients(experiment.net, X[:CHECKED_ROWS], Y[:CHECKED_ROWS])
+    check = gradients(experiment.net, *experiment.worst_fitted_rows(CHECKED_ROWS))
     experiment.fold()
     test = experiment.parts.test
     part = "training" if test is None else "test"
@@ -269,6 +268,16 @@ class Experiment:
                 callbacks=[each_epoch],
                 threads=self.options.threads,
             )
+
+    def worst_fitted_rows(self, n: int) -> tuple[Array, Array]:
+        """Return the training rows (of the first thousands) with the largest output errors.
+
+        Where a network has learnt its data, the gradient of most rows is nothing but rounding.
+        """
+        X, Y = self.prepared((self.parts.train[0][:5000], self.parts.train[1][:5000]))
+        errors = np.abs(self.net.deltas(X, Y)[-1]).max(axis=1)
+        rows = np.sort(np.argsort(-errors, kind="stable")[:n])
+        return X[rows], Y[rows]
 
     def _epoch_in_words(self, record: dict[str, Any]) -> str:
         width = len(str(self.options.epochs))

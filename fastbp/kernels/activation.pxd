@@ -91,16 +91,17 @@ cdef inline real value_and_slope(elementwise *tag, real z, real p, real *slope) 
         slope[0] = <real>1 if z > <real>0 else p
         return z * slope[0]
     elif elementwise is Elu:  # sigma'(0) = p
-        e = expm1(z if z < <real>0 else <real>0)
-        slope[0] = <real>1 if z > <real>0 else p * (e + <real>1)
-        a = z if z > <real>0 else p * e
+        # slope from e^z, not expm1(z) + 1, which is 0 at z = -40
+        u = z if z < <real>0 else <real>0
+        slope[0] = <real>1 if z > <real>0 else p * exp(u)
+        a = z if z > <real>0 else p * expm1(u)
         return a
     elif elementwise is Selu:  # sigma'(0) = lambda alpha
-        e = expm1(z if z < <real>0 else <real>0)
+        u = z if z < <real>0 else <real>0
         r = <real>1.0507009873554805
         t = <real>1.0507009873554805 * <real>1.6732632423543772
-        slope[0] = r if z > <real>0 else t * (e + <real>1)
-        a = r * z if z > <real>0 else t * e
+        slope[0] = r if z > <real>0 else t * exp(u)
+        a = r * z if z > <real>0 else t * expm1(u)
         return a
     elif elementwise is Gelu:
         t = normal_cdf(z)

@@ -16,7 +16,6 @@
 # ordinary values, and every single one for exp, tanh and sigmoid at avx512; float64, 1.7 million
 # points each against 113 bits. tests/test_elementary.py holds all of them to 2.
 #
-# cython: language_level=3
 cimport cython
 from cython cimport floating as real
 from libc.math cimport INFINITY, NAN

@@ -19,7 +19,8 @@
 #include <stddef.h>
 #include <math.h>
 
-#if defined(__GNUC__) && defined(__AVX512F__)
+#if defined(FASTBP_SCALAR) /* for tests: what a compiler without vector extensions gets */
+#elif defined(__GNUC__) && defined(__AVX512F__)
 #include <immintrin.h>
 #define FASTBP_VECTOR_BYTES 64
 #define FASTBP_TILE_ROWS 14 /* 14 x 2 accumulators + 2 of B + 1 of A: 31 of 32 registers */

@@ -1,0 +1,57 @@
+"""Kernels by shape, level and dtype: ``python -m pytest bench --benchmark-enable``."""
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp.kernels import dispatch
+
+SHAPES = {
+    "A": ([784, 30, 10], "sigmoid", 10),
+    "B": ([784, 128, 10], "relu", 64),
+    "C": ([32, 64, 64, 1], "tanh", 32),
+    "D": ([32, 64, 64, 1], "tanh", 256),
+    "E": ([2, 16, 1], "tanh", 8),
+}
+
+
+@pytest.fixture(params=dispatch.available_levels())
+def level(request, monkeypatch):
+    monkeypatch.setattr(dispatch, "engine", dispatch.load(request.param))
+    return request.param
+
+
+def made(case, dtype):
+    sizes, activation, batch = SHAPES[case]
+    net = fastbp.Network(
+        sizes, activation=activation, output="identity", loss="quadratic", dtype=dtype
+    )
+    rng = np.random.default_rng(0)
+    X = rng.random((batch * 20, sizes[0])).astype(dtype)
+    return net, X, rng.random((batch * 20, sizes[-1])).astype(dtype), batch
+
+
+@pytest.mark.parametrize("optimizer", [fastbp.SGD(1e-3), fastbp.Adam()], ids=["sgd", "adam"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", SHAPES)
+def test_twenty_steps(benchmark, level, case, dtype, optimizer):
+    net, X, Y, batch = made(case, dtype)
+    benchmark(lambda: net.fit(X, Y, epochs=1, batch_size=batch, optimizer=optimizer, threads=1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", SHAPES)
+@pytest.mark.parametrize("method", ["predict", "gradient"])
+def test_pass(benchmark, level, case, dtype, method):
+    net, X, Y, _ = made(case, dtype)
+    arguments = (X,) if method == "predict" else (X, Y)
+    benchmark(lambda: getattr(net, method)(*arguments))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["exp", "log", "tanh", "sigmoid", "erf", "normal_cdf"])
+def test_elementary(benchmark, level, name, dtype):
+    x = np.linspace(-5, 5, 2048).astype(dtype)
+    out = np.empty_like(x)
+    door = dispatch.doors(x.dtype).elementary
+    benchmark(lambda: door(name, x, out))

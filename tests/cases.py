@@ -1,0 +1,86 @@
+"""Names, sizes and data that several test files use. What does not belong here: tests, tolerances."""
+
+import numpy as np
+
+import fastbp
+from fastbp import functions, reference
+
+SIZES = (1, 2, 7, 9, 17, 33)  # below, at and above whole vectors of every level
+BATCHES = (1, 3, 10, 64)
+DTYPES = ("float64", "float32")
+
+ACTIVATIONS = (
+    *functions.ACTIVATIONS,
+    "leaky_relu(0.2)",
+    "elu(0.6)",
+    "softmax(0.7)",
+    "layer_norm(-1.7)",
+    "maxout(3)",
+)
+LOSSES = (*functions.LOSSES, "huber(0.4)", "pinball(0.9)")
+
+OPTIMIZERS = {  # each with what the oracle has for it
+    "sgd": (fastbp.SGD(0.05), lambda: reference.SGD(0.05)),
+    "momentum": (fastbp.SGD(0.02, momentum=0.8), lambda: reference.SGD(0.02, 0.8)),
+    "nesterov": (
+        fastbp.SGD(0.02, momentum=0.8, nesterov=True),
+        lambda: reference.SGD(0.02, 0.8, nesterov=True),
+    ),
+    "adam": (
+        fastbp.Adam(0.02, beta1=0.8, beta2=0.95, epsilon=1e-3),
+        lambda: reference.Adam(0.02, 0.8, 0.95, 1e-3),
+    ),
+    "adamw": (
+        fastbp.AdamW(0.02, epsilon=1e-3, weight_decay=0.3),
+        lambda: reference.AdamW(0.02, epsilon=1e-3, weight_decay=0.3),
+    ),
+}
+
+
+def fits(output, loss):
+    """Whether the pair is admitted."""
+    try:
+        functions.check_pair(functions.activation(output), functions.loss(loss))
+    except ValueError:
+        return False
+    return True
+
+
+def short(values):
+    """Rounded to float32: both dtypes hold such values, so one oracle serves both."""
+    return np.asarray(values, np.float32).astype(np.float64)
+
+
+def targets(rng, loss, n, n_outputs):
+    """Y of every kind that the loss takes: zeros, ones, and rows whose sum is not 1."""
+    kind = functions.loss(loss).kind
+    if kind == "gaussian_nll":
+        return short(rng.standard_normal((n, n_outputs // 2)))
+    shape = (n, n_outputs)
+    if kind in ("hinge", "squared_hinge"):
+        return rng.choice([-1.0, 1.0], shape)
+    if kind == "poisson":
+        return rng.poisson(1.5, shape).astype(float)
+    if kind in ("binary_cross_entropy", "cross_entropy", "kl"):
+        return short(rng.choice([0.0, 1.0, 0.25, 0.6], shape))
+    return short(rng.standard_normal(shape))
+
+
+def network(sizes, activation, output, loss, dtype, seed=0):
+    """A network whose parameters keep every layer's z of order 1, and float32 holds them."""
+    net = fastbp.Network(
+        sizes, activation=activation, output=output, loss=loss, dtype=dtype, init="zeros"
+    )
+    rng = np.random.default_rng([seed, *sizes])
+    for W, b in zip(net.weights, net.biases, strict=True):
+        W[...] = short(rng.standard_normal(W.shape) / np.sqrt(W.shape[0]))
+        b[...] = short(rng.standard_normal(b.shape) * 0.5)
+    return net
+
+
+def oracle(net):
+    """The reference network with the same parameters."""
+    about = net.architecture
+    return reference.Network(
+        about["sizes"], about["activation"], about["output"], about["loss"], net.parameters
+    )

@@ -1,0 +1,100 @@
+"""The kernels compile elsewhere: other compilers, other CPUs, no vector extensions, and no warnings.
+
+What belongs here: compiling the engine's C without running it. Compilers that the machine lacks are
+skipped.
+"""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+KERNELS = ROOT / "fastbp" / "kernels"
+AVX2 = ["-mavx2", "-mfma"]
+AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"]
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    """The engine's C, with the directives of setup.py."""
+    pytest.importorskip("Cython")
+    folder = tmp_path_factory.mktemp("generated")
+    (folder / "engine_level.pyx").write_text('include "kernels/engine.pyx"\n')
+    directives = "boundscheck=False,wraparound=False,initializedcheck=False,cdivision=True"
+    command = [sys.executable, "-m", "cython", "-3", "-X", directives, "-I", KERNELS]
+    command += ["-I", KERNELS.parent, "-I", ROOT, "engine_level.pyx"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    return folder / "engine_level.c"
+
+
+@pytest.mark.parametrize(
+    ("compiler", "flags"),
+    [
+        ("gcc", []),
+        ("gcc", AVX2),
+        ("gcc", AVX512),
+        ("gcc", ["-DFASTBP_SCALAR"]),
+        ("clang", []),
+        ("clang", AVX512),
+        ("aarch64-linux-gnu-gcc", []),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "".join(value[:1]) or "baseline",
+)
+def test_engine_compiles_without_a_warning(generated, compiler, flags):
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    include = [f"-I{KERNELS}", f"-I{sysconfig.get_paths()['include']}"]
+    common = ["-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
+    # in code that Cython writes, whatever it is made from
+    common += ["-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Wno-sign-compare"]
+    common += ["-Wno-unused-function", "-Wno-cast-function-type"]
+    done = subprocess.run(
+        [compiler, *common, *flags, *include, str(generated)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[:3000]
+
+
+def test_users_get_no_flags_that_change_arithmetic_or_need_this_cpu():
+    text = (ROOT / "setup.py").read_text()
+    for flag in ("-march=native", "-mcpu=native", "-ffast-math", "-Ofast", "-funsafe-math"):
+        assert flag not in text
+
+
+def test_scalar_fallback_gives_the_bits_of_the_vectors(generated, tmp_path):
+    """The plain-C path, built and run: same formulas and order as the baseline's vectors."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    script = tmp_path / "compare.py"
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    built = tmp_path / f"engine_level{suffix}"
+    command = ["gcc", "-shared", "-fPIC", "-O1", "-DFASTBP_SCALAR", "-ffp-contract=off"]
+    command += ["-fno-math-errno", f"-I{KERNELS}", f"-I{sysconfig.get_paths()['include']}"]
+    subprocess.run([*command, str(generated), "-o", str(built), "-lm"], check=True)
+    script.write_text(
+        """
+import sys, numpy as np
+import fastbp
+from fastbp.kernels import dispatch
+sys.path.insert(0, sys.argv[1])
+import engine_level
+bits = []
+for engine in (dispatch.load("baseline"), engine_level):
+    dispatch.engine = engine
+    net = fastbp.Network([5, 9, 7, 3], activation=["tanh", "layer_norm"], seed=0)
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((23, 5)), rng.integers(0, 3, 23)
+    net.fit(X, Y, epochs=3, batch_size=6, seed=0, optimizer=fastbp.Adam(), l1=0.1, l2=0.1)
+    bits.append(net.parameters.tobytes() + net.jacobian(X).tobytes())
+assert bits[0] == bits[1]
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,236 @@
+"""The command line: predicting, interrupting, information and help."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import cli_cases
+import numpy as np
+import pytest
+from cli_cases import COMMAND, ENVIRONMENT, command, flowers, houses, strict, write_csv
+
+import fastbp
+from fastbp.cli import main
+from fastbp.datasets import load_digits
+
+elsewhere, run = cli_cases.elsewhere, cli_cases.run  # fixtures
+
+
+# predict ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A network that knows flowers, one that knows houses, one that knows digits."""
+    folder = tmp_path_factory.mktemp("models")
+    write_csv(folder / "flowers.csv", flowers())
+    write_csv(folder / "houses.csv", houses())
+    for argv in (
+        ["digits", "--epochs", "10"],
+        [str(folder / "flowers.csv"), "--target", "kind", "--epochs", "30"],
+        [str(folder / "houses.csv"), "--target", "price", "--epochs", "30"],
+    ):
+        name = argv[0].rpartition("/")[2].removesuffix(".csv")
+        assert main(["train", *argv, "--save", str(folder / name)]) == 0
+    return folder
+
+
+def test_predict_finds_columns_by_name(run, tmp_path, models):
+    data = flowers(20, seed=1)
+    write_csv(
+        tmp_path / "new.csv",
+        {"note": ["x"] * 20, "garden": data["garden"]}
+        | {"colour": data["colour"], "petal": data["petal"]},
+    )
+    code, out, err = run("predict", models / "flowers", "new.csv", "--json")
+    assert code == 0, err
+    assert err == ""
+    document = strict(out)
+    assert "accuracy" not in document and document["rows"] == 20
+    found = [record["class"] for record in document["predictions"]]
+    assert np.mean(found == data["kind"]) > 0.8
+    write_csv(tmp_path / "new.csv", {"petal": [1], "coulour": [2], "garden": [3]})
+    code, _, err = run("predict", models / "flowers", "new.csv")
+    assert code == 2 and "new.csv: no column 'colour'" in err and "'coulour'" in err
+
+
+def test_predict_compares_classes_by_name(run, tmp_path, models):
+    data = flowers(100, seed=1)
+    rows = data["kind"] == "rose"  # the only class: index 0 here, 2 in the network
+    data = {name: column[rows] for name, column in data.items()}
+    write_csv(tmp_path / "roses.csv", data)
+    document = strict(run("predict", models / "flowers", "roses.csv", "--json")[1])
+    assert document["accuracy"] > 0.8
+    data["kind"] = np.full(len(data["petal"]), "tulip")
+    write_csv(tmp_path / "tulips.csv", data)
+    document = strict(run("predict", models / "flowers", "tulips.csv", "--json")[1])
+    assert document["accuracy"] == 0
+
+
+def test_predict_digits(run, models):
+    code, out, err = run("predict", models / "digits", "digits")
+    assert code == 0 and re.match(r"accuracy 9\d\.\d\d % \(\d+ of 1797\)", err)
+    lines = out.splitlines()
+    assert len(lines) == 1797 and re.fullmatch(r"0\t[01](\.\d+)?", lines[0])
+
+
+def test_predict_arrays(run, tmp_path, models):
+    digits = load_digits()
+    net = fastbp.load(str(models / "digits"))
+    expected = net.predict(digits.X)
+    np.save(tmp_path / "X.npy", digits.X)
+    np.savez(tmp_path / "X.npz", x=digits.X.astype(np.float64))
+    np.save(tmp_path / "y.npy", digits.Y)
+    for name in ("X.npy", "X.npz"):
+        code, out, err = run("predict", models / "digits", name, "--out", "out.npy")
+        assert code == 0 and out == ""
+        assert "1797 rows written to out.npy" in err
+        assert np.array_equal(np.load("out.npy"), expected)
+    assert "accuracy 9" in run("predict", models / "digits", "X.npy", "--labels", "y.npy")[2]
+    np.save(tmp_path / "narrow.npy", digits.X[:, :60])
+    code, _, err = run("predict", models / "digits", "narrow.npy")
+    assert code == 2 and "narrow.npy: the network takes 64 inputs, found 60" in err
+
+
+def test_predict_writes_csv(run, models):
+    path = models / "flowers.csv"
+    code, out, _ = run("predict", models / "flowers", path, "--out", "out.csv", "--json")
+    assert code == 0 and "predictions" not in strict(out)
+    with open("out.csv") as stream:
+        lines = stream.read().splitlines()
+    assert lines[0] == "kind,probability" and len(lines) == 301
+    assert re.fullmatch(r"(aster|lily|rose),[\d.]+", lines[1])
+    assert run("predict", models / "houses", models / "houses.csv", "--out", "out.csv")[0] == 0
+    with open("out.csv") as stream:
+        lines = stream.read().splitlines()
+    assert lines[0] == "price" and len(lines) == 401
+    assert abs(float(lines[1]) - houses()["price"][0]) < 50_000
+
+
+def test_predict_refuses_classes_for_numbers(run, tmp_path, models):
+    data = houses(10)
+    data["price"] = ["cheap", "dear"] * 5
+    write_csv(tmp_path / "a.csv", data)
+    code, _, err = run("predict", models / "houses", "a.csv")
+    assert code == 2 and "a.csv" in err and "'cheap'" in err
+
+
+def test_predict_without_metadata(run, tmp_path, models):
+    net = fastbp.load(str(models / "flowers"))
+    net.save("bare", metadata={})
+    write_csv(tmp_path / "X.csv", {k: v for k, v in flowers(5).items() if k != "kind"})
+    code, out, _ = run("predict", "bare", "X.csv", "--json")
+    assert code == 0
+    document = strict(out)
+    assert document["classes"] is None
+    assert np.allclose([sum(record["values"]) for record in document["predictions"]], 1)
+    code, out, err = run("predict", "bare", models / "flowers.csv", "--target", "kind")
+    assert code == 0 and "accuracy" in err and out.startswith(("aster", "lily", "rose"))
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"classes": ["a"]}, {"columns": "abc"}, {"classes": [1, 2, 3]}]
+)
+def test_predict_refuses_metadata_that_do_not_fit(run, models, metadata):
+    fastbp.load(str(models / "flowers")).save("odd", metadata=metadata)
+    code, _, err = run("predict", "odd", models / "flowers.csv")
+    assert code == 2 and "odd: its metadata should name 3" in err
+
+
+def test_predict_into_a_closed_pipe(models):
+    process = subprocess.Popen(
+        [*COMMAND, "predict", str(models / "digits"), "digits"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 141
+    assert "Traceback" not in err and "Exception" not in err
+
+
+# Interrupting -------------------------------------------------------------------------------------
+
+
+def test_interrupt_saves_the_network(run, monkeypatch, tmp_path):
+    write_csv(tmp_path / "a.csv", houses())
+    fit = fastbp.Network.fit
+
+    def interrupted(self, X, Y, *, epochs, **options):
+        fit(self, X, Y, epochs=30, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fastbp.Network, "fit", interrupted)
+    options = ("train", "a.csv", "--target", "price", "--save", "net", "--epochs", 99)
+    code, _, err = run(*options)
+    assert code == 130
+    assert err == "fastbp: interrupted after 30 of 99 epochs; saved to net\n"
+    assert strict(run("predict", "net", "a.csv", "--json")[1])["r2"] > 0.5  # folded, too
+    code, out, err = run(*options, "--json")
+    document = strict(out)
+    assert code == 130 and document["interrupted"] is True and document["saved"] == "net"
+    assert len(document["training"]["epochs"]) == 30
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
+def test_ctrl_c():
+    process = subprocess.Popen(
+        [*COMMAND, "train", "--epochs", "100000", "--save", "net"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert time.monotonic() - begun < 5
+    assert re.fullmatch(r"fastbp: interrupted after \d+ of 100000 epochs; saved to net\n", err)
+    assert np.all(np.isfinite(fastbp.load("net").parameters))
+
+
+# info and help ------------------------------------------------------------------------------------
+
+
+def test_info(run, models):
+    code, out, _ = run("info")
+    assert code == 0 and fastbp.__version__ in out and np.__version__ in out
+    code, out, _ = run("info", "--json", models / "flowers")
+    document = strict(out)
+    assert code == 0
+    assert document["fastbp"] == fastbp.__version__
+    assert document["cpu_level"] in document["cpu_levels_available"]
+    assert document["bytes"]["float32"] == 4 and document["bytes"]["float64"] == 8
+    assert document["compiler"] and "flags" in document
+    assert document["model"]["sizes"] == [3, 30, 3]
+    assert document["model"]["metadata"]["columns"] == ["petal", "colour", "garden"]
+    assert document["model"]["parameters"] == 3 * 30 + 30 + 30 * 3 + 3
+    assert "aster" in run("info", models / "flowers")[1]
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["train", "--help"], ["predict", "-h"], ["info", "-h"]]
+)
+def test_help_ends_with_an_example(run, argv):
+    code, out, err = run(*argv)
+    assert code == 0 and err == ""
+    assert "fastbp " in out.rpartition("example:\n")[2]
+
+
+def test_version(run):
+    assert run("--version") == (0, f"fastbp {fastbp.__version__}\n", "")
+
+
+def test_subprocess_reports_usage_errors_in_one_line():
+    done = command("train", "--epochs", "none")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("fastbp: error: ") and done.stderr.count("\n") == 1

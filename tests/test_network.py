@@ -1,0 +1,461 @@
+"""Everything that can be asked of a network, against the oracle, on every CPU level.
+
+What belongs here: values and derivatives, for every activation, cost and admitted pair. What does not:
+training (test_training.py), laws that need no oracle (test_properties.py), refusals (test_inputs.py).
+
+Tolerances. float64: 1e-12 of the largest element of the sample's row (of the layer's part for a
+gradient). To it comes what the dtype cannot avoid, n eps S: n additions one after the other on the way
+through the network, eps the unit roundoff, S the row's largest sum of moduli of the terms that make the
+element, J moving with the errors of z included (`Scales`); that is more than the element where terms
+cancel, as in layer_norm of two elements. float32 has this second part alone, against the oracle in float64 with the same
+parameters, data and targets, all of which float32 holds.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+from cases import ACTIVATIONS, BATCHES, DTYPES, LOSSES, SIZES, fits, network, oracle, targets
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fastbp
+from fastbp import functions, reference
+
+
+def jacobian_terms(name, z):
+    """|J| with every minus of its formula made a plus."""
+    kind, parameter = (f := functions.activation(name)).kind, f.parameter
+    terms = np.abs(reference.activation_jacobian(name, z))
+    if kind in ("softmax", "log_softmax"):  # 1 - p
+        terms += 2 * np.diag(np.diag(terms) < 1)
+    elif kind == "layer_norm":
+        s = np.sqrt(np.var(z) + reference.LAYER_NORM_EPSILON)
+        x = (z - z.mean()) / s
+        terms = np.abs(parameter) / s * (np.eye(z.size) + 1 / z.size + np.abs(np.outer(x, x)) / z.size)
+    return terms
+
+
+def slope_terms(name, z, moduli):
+    """|J|, and how far J moves with an error of z in proportion to the moduli of its terms."""
+    h = 1e-6
+    J, beside = (reference.activation_jacobian(name, z + step * moduli) for step in (0.0, h))
+    return jacobian_terms(name, z) + np.abs(beside - J) / h
+
+
+class Scales:
+    """For each quantity the sums of moduli of its terms, of one network and its data."""
+
+    def __init__(self, ref, X, Y, U, V):
+        weights = [np.abs(W) for W in ref.weights]
+        n_layers = len(weights)
+        self.zs = [[] for _ in weights]
+        self.activations = [[] for _ in weights]
+        self.deltas = [[] for _ in weights]
+        self.costs, self.input_gradient, self.jacobian, self.vjp, self.jvp = [], [], [], [], []
+        zs, activations = ref.feedforward(X)
+        for s, (x, y) in enumerate(zip(X, Y, strict=True)):
+            moduli, terms, slopes = np.abs(x), [], []
+            for l, W in enumerate(weights):
+                z = moduli @ W + np.abs(ref.biases[l])
+                self.zs[l].append(z)
+                terms.append(jacobian_terms(ref.activation_names[l], zs[l][s]))
+                slopes.append(slope_terms(ref.activation_names[l], zs[l][s], z))
+                moduli = np.abs(activations[l + 1][s]) + terms[l] @ z
+                self.activations[l].append(moduli)
+            a = activations[-1][s]
+            g = np.abs(reference.cost_gradient(ref.loss_name, a, y))
+            near = np.ones_like(a)  # a quotient by a or 1 - a has a's relative error
+            if functions.loss(ref.loss_name).domain != "real":
+                near = np.minimum(np.abs(a), np.abs(1 - a) if a.max() < 1 else 1)
+            g = g + moduli * (1 + g / near)
+            C = reference.cost(ref.loss_name, a, y)
+            self.costs.append(abs(C) + np.abs(a).sum() + g @ moduli + np.abs(y).sum())
+            delta = slopes[-1].T @ g
+            up, across = np.abs(U[s]), np.eye(a.size)
+            along = np.abs(V[s])
+            for l in range(n_layers):
+                along = slopes[l] @ (along @ weights[l])
+            self.jvp.append(along)
+            for l in range(n_layers - 1, -1, -1):
+                self.deltas[l].append(delta)
+                up = weights[l] @ (slopes[l].T @ up)
+                across = across @ slopes[l] @ weights[l].T
+                delta = weights[l] @ delta
+                if l:
+                    delta = slopes[l - 1].T @ delta
+            self.input_gradient.append(delta)
+            self.vjp.append(up)
+            self.jacobian.append(across)
+        before = [np.abs(X), *map(np.array, self.activations[:-1])]
+        self.gradient = []
+        for a, delta in zip(before, self.deltas, strict=True):
+            self.gradient += [np.mean(a, axis=0)[:, None] * np.max(delta, axis=0), np.mean(delta, axis=0)]
+
+
+class Case:
+    """A network in both dtypes, its data, and what the oracle says of it (made once, for all levels)."""
+
+    def __init__(self, sizes, activation, output, loss, n, seed=0):
+        self.arguments = (list(sizes), activation, output, loss)
+        self.seed = seed
+        rng = np.random.default_rng([seed, n])
+        self.X, self.U, self.V = (
+            rng.standard_normal((n, width)).astype(np.float32).astype(np.float64)
+            for width in (sizes[0], sizes[-1], sizes[0])
+        )
+        self.weight = rng.integers(0, 5, n) / 2.0
+        self.weight[0] = 1.5
+        self.Y = targets(rng, loss, n, sizes[-1])
+        self.ref = oracle(network(*self.arguments, "float64", seed))
+        self.longest = sum(sizes[:-1]) + len(sizes) + sum(b.size for b in self.ref.biases)
+
+    def __str__(self):
+        return f"{self.arguments}, {len(self.X)} rows"
+
+    @functools.cached_property
+    def scales(self):
+        return Scales(self.ref, self.X, self.Y, self.U, self.V)
+
+    @functools.cached_property
+    def expected(self):
+        ref, X, Y = self.ref, self.X, self.Y
+        zs, activations = ref.feedforward(X)
+        return {
+            "zs": zs,
+            "activations": activations[1:],
+            "costs": [ref._cost_sample(x, y) for x, y in zip(X, Y, strict=True)],
+            "deltas": ref.deltas(X, Y),
+            "gradient": ref.gradient(X, Y),
+            "input_gradient": ref.input_gradient(X, Y),
+            "jacobian": ref.jacobian(X),
+            "vjp": ref.vjp(X, self.U),
+            "jvp": ref.jvp(X, self.V),
+            "penalised_loss": ref.loss(X, Y, sample_weight=self.weight, l2=0.3, l1=0.2),
+            "penalised_gradient": ref.gradient(X, Y, sample_weight=self.weight, l2=0.3, l1=0.2),
+        }
+
+    def close(self, got, what, scale, dtype, expected=None, terms=None):
+        """Every row of an array is as near to the oracle's as the head of this file says."""
+        expected = np.asarray(self.expected[what] if expected is None else expected)
+        got = np.asarray(got)
+        assert got.shape == expected.shape, f"{what} of {self}"
+        rows = (len(expected), -1)
+        n = self.longest if terms is None else self.longest + terms
+        allowed = n * np.finfo(dtype).eps / 2 * np.max(np.reshape(scale, rows), axis=1)
+        if dtype == "float64":
+            allowed = allowed + 1e-12 * np.abs(expected).reshape(rows).max(axis=1)
+        error = np.abs(got - expected).reshape(rows).max(axis=1)
+        worst = np.argmax(error - allowed)
+        assert np.isfinite(got).all(), f"{what} of {self}: not finite"
+        assert error[worst] <= allowed[worst], (
+            f"{what} of {self}, row {worst}: error {error[worst]:.3g} exceeds {allowed[worst]:.3g}"
+        )
+
+    def check_forward(self, net, dtype):
+        zs, activations = net.feedforward(self.X)
+        assert_array_equal(activations[0], self.X)
+        for l, (z, a) in enumerate(zip(zs, activations[1:], strict=True)):
+            assert z.dtype == a.dtype == dtype
+            self.close(z, "zs", self.scales.zs[l], dtype, self.expected["zs"][l])
+            self.close(a, "activations", self.scales.activations[l], dtype,
+                       self.expected["activations"][l])  # fmt: skip
+        assert_array_equal(net.predict(self.X), activations[-1])
+
+    def check_errors(self, net, dtype):
+        """Cost, output error, recurrence and gradient."""
+        X, Y, n = self.X, self.Y, len(self.X)
+        costs = [net.loss(X[s : s + 1], Y[s : s + 1]) for s in range(min(n, 3))]
+        self.close(costs, "costs", self.scales.costs[: len(costs)], dtype,
+                   self.expected["costs"][: len(costs)])  # fmt: skip
+        for l, delta in enumerate(net.deltas(X, Y)):
+            self.close(delta, "deltas", self.scales.deltas[l], dtype, self.expected["deltas"][l])
+        self.close_gradient(net.gradient(X, Y), "gradient", dtype)
+
+    def close_gradient(self, got, what, dtype, extra=0.0):
+        at = 0
+        assert got.dtype == dtype
+        for scale in self.scales.gradient:
+            part = slice(at, at + scale.size)
+            self.close(got[part][None], what, (scale + extra).reshape(1, -1), dtype,
+                       self.expected[what][part][None], terms=len(self.X))  # fmt: skip
+            at += scale.size
+
+    def check_all(self, net, dtype):
+        X, Y, scales = self.X, self.Y, self.scales
+        self.check_forward(net, dtype)
+        self.check_errors(net, dtype)
+        self.close(net.input_gradient(X, Y), "input_gradient", scales.input_gradient, dtype)
+        self.close(net.jacobian(X), "jacobian", scales.jacobian, dtype)
+        self.close(net.vjp(X, self.U), "vjp", scales.vjp, dtype)
+        self.close(net.jvp(X, self.V), "jvp", scales.jvp, dtype)
+        options = {"sample_weight": self.weight, "l2": 0.3, "l1": 0.2}
+        scale = np.max(scales.costs) + np.sum(np.abs(self.ref.parameters)) + np.sum(
+            self.ref.parameters**2
+        )
+        self.close([net.loss(X, Y, **options)], "penalised_loss", [scale], dtype,
+                   [self.expected["penalised_loss"]], terms=len(X))  # fmt: skip
+        extra = 1 + np.abs(self.ref.parameters).max()
+        share = self.weight.max() / self.weight.mean() if len(X) > 1 else 1
+        self.close_gradient(net.gradient(X, Y, **options), "penalised_gradient", dtype,
+                            extra * share)  # fmt: skip
+
+    def network(self, dtype):
+        return network(*self.arguments, dtype, self.seed)
+
+
+@functools.cache
+def hidden_cases(name):
+    """The activation in the middle, every size of it, with other sizes around it."""
+    ends = [("identity", "quadratic"), ("softmax", "cross_entropy"), ("sigmoid", "quadratic"),
+            ("log_softmax", "mse"), ("tanh", "huber(0.4)"), ("identity", "log_cosh")]  # fmt: skip
+    shift = ACTIVATIONS.index(name)
+    return [
+        Case([SIZES[(i + 2) % 6], n, SIZES[(i + shift) % 6]], name, *ends[(i + shift) % 6],
+             BATCHES[(i + shift) % 4])
+        for i, n in enumerate(SIZES)
+    ]  # fmt: skip
+
+
+@functools.cache
+def output_cases(name):
+    """The activation at the end, every size of it, with the losses that go with it by turns."""
+    losses = [loss for loss in LOSSES if fits(name, loss) and loss != "gaussian_nll"]
+    shift = ACTIVATIONS.index(name)
+    return [
+        Case([SIZES[(i + 3) % 6], n], (), name, losses[(i + shift) % len(losses)],
+             BATCHES[(i + shift + 1) % 4])
+        for i, n in enumerate(SIZES)
+    ]  # fmt: skip
+
+
+@functools.cache
+def pair_cases(output):
+    """Every loss that the output admits."""
+    cases = []
+    for i, loss in enumerate(loss for loss in LOSSES if fits(output, loss)):
+        n = SIZES[(i + ACTIVATIONS.index(output)) % 6]
+        n += n % 2 if loss == "gaussian_nll" else 0
+        cases += [Case([3, 7, n], "tanh", output, loss, 10), Case([2, 4], (), output, loss, 3)]
+    return cases
+
+
+@functools.cache
+def deep_cases():
+    return [
+        Case([9, 17, 7, 33, 9, 2, 7], ["glu", "layer_norm", "maxout(3)", "gelu", "log_softmax"],
+             "layer_norm(-1.7)", "huber(0.4)", 10),
+        Case([7, 33, 17, 9, 17, 5], ["relu", "softmax(0.7)", "maxout", "glu"], "softmax",
+             "cross_entropy", 64),
+        Case([2, 9, 9, 9, 9, 9, 1], ["silu", "mish", "softplus", "elu(0.6)", "exp"], "sigmoid",
+             "binary_cross_entropy", 3),
+        Case([33, 1, 33, 1, 6], ["selu", "layer_norm", "gelu_tanh"], "glu", "gaussian_nll", 10),
+        Case([1, 17, 17, 17], ["softsign", "hardtanh"], "exp", "poisson", 64),
+        # wider than a panel of W^T and than any tile, one column more than whole vectors
+        Case([130, 70, 97], "leaky_relu(0.2)", "log_softmax", "quadratic", 13),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_hidden_activation(level, dtype, name):
+    for case in hidden_cases(name):
+        case.check_all(case.network(dtype), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_output_activation(level, dtype, name):
+    for case in output_cases(name):
+        case.check_all(case.network(dtype), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("output", ACTIVATIONS)
+def test_every_pair_of_output_and_loss(level, dtype, output):
+    for case in pair_cases(output):
+        case.check_errors(case.network(dtype), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("number", range(6))
+def test_deep_network(level, dtype, number):
+    case = deep_cases()[number]
+    case.check_all(case.network(dtype), dtype)
+
+
+def test_pairs_that_cannot_go_together_are_refused():
+    refused = [(a, c) for a in functions.ACTIVATIONS for c in functions.LOSSES if not fits(a, c)]
+    for output, loss in refused:
+        with pytest.raises(ValueError, match=rf"^loss: '{loss}' needs outputs .*'{output}' gives"):
+            fastbp.Network([2, 2], output=output, loss=loss)
+    unit, positive = {"sigmoid", "softmax"}, {"sigmoid", "softmax", "softplus", "exp"}
+    admitted = {"binary_cross_entropy": unit} | dict.fromkeys(
+        ["cross_entropy", "kl", "poisson"], positive
+    )
+    everything = set(functions.ACTIVATIONS)
+    for loss in functions.LOSSES:
+        got = everything - {a for a, c in refused if c == loss}
+        assert got == admitted.get(loss, everything), loss
+
+
+# ---- numbers known from elsewhere
+
+GOLDEN = {  # FORMULAS.md, z = (1, 2, 3), y = (0, 0, 1), checked there in 50 digits
+    ("sigmoid", "quadratic"): (0.143735, 0.092478, -0.002143),
+    ("softmax", "quadratic"): (0.022033, 0.097751, -0.119784),
+    ("softmax", "cross_entropy"): (0.090031, 0.244728, -0.334759),
+}
+
+
+def layer(activation, loss, z, dtype="float64", n_a=None):
+    """One layer with identity weights: its z is its input."""
+    net = fastbp.Network([len(z), n_a or len(z)], output=activation, loss=loss, dtype=dtype,
+                         init="zeros")  # fmt: skip
+    net.weights[0][...] = np.eye(len(z))
+    return net
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("pair", GOLDEN, ids="+".join)
+def test_golden_example(level, pair, dtype):
+    z, y = [[1.0, 2.0, 3.0]], [[0.0, 0.0, 1.0]]
+    net = layer(*pair, z[0], dtype)
+    assert_allclose(net.deltas(z, y)[0], [GOLDEN[pair]], atol=6e-7)
+    assert_allclose(net.gradient(z, y)[-3:], GOLDEN[pair], atol=6e-7)
+    assert_array_equal(net.deltas(z, [2])[0], net.deltas(z, y)[0])
+
+
+# ---- saturation
+
+
+def slopes(net, z):
+    """sigma'(z) of a layer with identity weights."""
+    return np.einsum("sjj->sj", net.jacobian(z))
+
+
+def test_slopes_survive_saturation(level):
+    z = np.array([[40.0, -40.0, 700.0, -700.0]])
+    got = slopes(layer("sigmoid", "quadratic", z[0]), z)
+    assert_allclose(got, np.exp(-np.abs(z)), rtol=1e-13)  # 4.2e-18 and 9.9e-305
+    z = np.array([[20.0, -20.0, 350.0, -350.0]])
+    got = slopes(layer("tanh", "quadratic", z[0]), z)
+    assert_allclose(got, 4 * np.exp(-2 * np.abs(z)), rtol=1e-13)
+    z = np.array([[-40.0, -700.0]])
+    for name, factor in {"elu": 1, "elu(0.6)": 0.6, "selu": 1.7580993408473766, "softplus": 1}.items():
+        got = slopes(layer(name, "quadratic", z[0]), z)
+        assert_allclose(got, factor * np.exp(z), rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_no_nan_where_z_is_large(level, name, dtype):
+    """|z| up to 700 (float32: 80, where e^z ends) in every order: values, slopes, deltas."""
+    large = 700.0 if dtype == "float64" else 80.0
+    values = np.array([large, -large, 40.0, -40.0, 20.0, 0.0]) * (1 if large > 80 else 0.5)
+    z = np.array([np.roll(values, i) for i in range(6)])
+    width = functions.activation(name).z_per_a
+    net = layer(name, "huber", values, dtype, 6 // width)
+    y = np.random.default_rng(4).standard_normal((6, 6 // width)).astype(np.float32)
+    ref = oracle(net)
+    # an element of J is one rounding of g away from 0 where an output is certain
+    accuracy = 1e-12 if dtype == "float64" else 2e-5
+    for got, expected in (
+        (net.predict(z), ref.predict(z)),
+        (net.deltas(z, y)[0], ref.deltas(z, y)[0]),
+        (net.jacobian(z), ref.jacobian(z)),
+    ):
+        assert_allclose(got, expected, rtol=accuracy, atol=accuracy * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "pair",
+    [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy"), ("softmax", "kl"),
+     ("log_softmax", "quadratic")],
+    ids="+".join,
+)  # fmt: skip
+def test_fused_pairs_far_out(level, pair, dtype):
+    """A certain and wrong answer costs 700, not infinity, and is corrected at full strength."""
+    z = np.array([[700.0, -700.0, 0.0], [-700.0, 700.0, 1.0]])
+    y = np.array([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    net = layer(*pair, z[0], dtype)
+    ref = oracle(net)
+    accuracy = 1e-12 if dtype == "float64" else 1e-6
+    assert_allclose(net.loss(z, y), ref.loss(z, y), rtol=accuracy)
+    assert_allclose(net.deltas(z, y)[0], ref.deltas(z, y)[0], rtol=accuracy, atol=accuracy)
+    assert np.abs(net.deltas(z, y)[0]).max() >= 1
+
+
+def test_poisson_far_out(level):
+    z = np.array([[700.0, -700.0]])
+    net = layer("exp", "poisson", z[0])
+    assert_allclose(net.deltas(z, [[1.0, 1.0]])[0], [[np.exp(700), -1.0]], rtol=1e-12)
+    assert_allclose(net.loss([[-700.0, -700.0]], [[1.0, 1.0]]), 1400, rtol=1e-12)
+
+
+# ---- labels, outputs, many rows
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "quadratic", "hinge", "squared_hinge", "kl"])
+def test_class_indices_are_rows_of_targets(level, loss):
+    net = network([4, 6, 5], "tanh", "softmax", loss, "float64")
+    rng = np.random.default_rng(1)
+    X, classes = rng.standard_normal((20, 4)), rng.integers(0, 5, 20)
+    Y = np.eye(5)[classes]
+    if "hinge" in loss:
+        Y = 2 * Y - 1
+    assert net.loss(X, classes) == net.loss(X, Y)
+    assert_array_equal(net.gradient(X, classes), net.gradient(X, Y))
+    assert_array_equal(net.input_gradient(X, classes), net.input_gradient(X, Y))
+    for one, other in zip(net.deltas(X, classes), net.deltas(X, Y), strict=True):
+        assert_array_equal(one, other)
+
+
+def test_results_in_given_memory(level):
+    net = network([4, 6, 5], "tanh", "softmax", "cross_entropy", "float32")
+    X, Y = np.random.default_rng(2).standard_normal((7, 4)).astype(np.float32), [0, 1, 2, 3, 4, 0, 1]
+    out = np.full((7, 5), np.nan, np.float32)
+    assert net.predict(X, out=out) is out
+    assert_array_equal(out, net.predict(X))
+    out = np.full(net.n_parameters, np.nan, np.float32)
+    assert net.gradient(X, Y, l2=0.1, out=out) is out
+    assert_array_equal(out, net.gradient(X, Y, l2=0.1))
+    square = network([4, 6, 4], "tanh", "softmax", "cross_entropy", "float32")
+    expected = square.predict(X[:4])
+    X = X[:4].copy()
+    assert_array_equal(square.predict(X, out=X), expected)  # over its own input
+
+
+@pytest.mark.parametrize("sizes", [[3, 5, 2], [700, 900, 800]], ids=str)
+def test_more_rows_than_the_work_area_holds(level, sizes):
+    """The passes go over 28 to 1008 rows at a time; where they divide must not show."""
+    net = network(sizes, "relu", "identity", "quadratic", "float32")
+    rng = np.random.default_rng(3)
+    n = 2500 if sizes[0] == 3 else 75
+    X = rng.standard_normal((n, sizes[0])).astype(np.float32)
+    V = rng.standard_normal((n, sizes[0])).astype(np.float32)
+    Y = rng.standard_normal((n, sizes[-1])).astype(np.float32)
+    cuts = [0, 1, 28, 29, n // 2, n]
+    parts = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    for ask in (
+        lambda rows: net.predict(X[rows]),
+        lambda rows: net.feedforward(X[rows])[0][1],
+        lambda rows: net.deltas(X[rows], Y[rows])[0],
+        lambda rows: net.input_gradient(X[rows], Y[rows]),
+        lambda rows: net.vjp(X[rows], Y[rows]),
+        lambda rows: net.jvp(X[rows], V[rows]),
+    ):
+        assert_array_equal(ask(slice(n)), np.concatenate([ask(rows) for rows in parts]))
+    if sizes[0] == 3:
+        rows = [net.jacobian(X[rows]) for rows in parts]
+        assert_array_equal(net.jacobian(X), np.concatenate(rows))
+    deltas = net.deltas(X, Y)
+    a = [X, net.feedforward(X)[1][1]]
+    expected = np.concatenate(
+        [
+            part.ravel()
+            for l in range(2)
+            for part in (a[l].T.astype(float) @ deltas[l] / n, deltas[l].astype(float).mean(axis=0))
+        ]
+    )
+    assert_allclose(net.gradient(X, Y), expected, atol=4e-6 * np.abs(expected).max())

@@ -1,0 +1,152 @@
+"""Reading CSV files: dialects, classes and numbers, and what is refused and how."""
+
+import csv
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastbp import datasets
+
+
+def write(path, content):
+    if isinstance(content, str):
+        content = content.encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def refusal(path, **options):
+    """Read what must be refused; the message must begin with the file's name."""
+    with pytest.raises(ValueError) as caught:
+        datasets.read(path, **options)
+    message = str(caught.value)
+    assert message.startswith(Path(path).name), message
+    assert "\n" not in message
+    return message
+
+
+def test_csv_classes(tmp_path):
+    text = "kind,length,width\nlily,1,2.5\nrose,-3e1, 4\nlily,.5,6\n"
+    for path in (tmp_path / "a.csv", tmp_path / "a.csv.gz"):
+        data = datasets.read(write(path, text), target="kind")
+        assert data.X.tolist() == [[1, 2.5], [-30, 4], [0.5, 6]]
+        assert data.columns == ("length", "width") and data.classes == ("lily", "rose")
+        assert data.Y.tolist() == [0, 1, 0] and data.Y.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "Y"),
+    [
+        (["1", "10", "9"], ("1", "9", "10"), [0, 2, 1]),
+        (["1.0", "10", "9"], None, [1.0, 10.0, 9.0]),
+        (["yes", "no", "yes"], ("no", "yes"), [1, 0, 1]),
+        (["1", "2", "unknown"], ("1", "2", "unknown"), [0, 1, 2]),
+        (["True", "False", "True"], ("False", "True"), [1, 0, 1]),
+        (["-1", "+1", "-1"], ("-1", "1"), [0, 1, 0]),
+        (["1e3", "2e3", "9" * 30], None, [1e3, 2e3, 1e30]),
+    ],
+)
+def test_csv_targets(tmp_path, values, classes, Y):
+    text = "a,t\n" + "".join(f"1,{value}\n" for value in values)
+    data = datasets.read(write(tmp_path / "a.csv", text), target="t")
+    assert data.classes == classes and data.Y.tolist() == Y
+
+
+def test_csv_whole_numbers_of_many_values_are_fitted(tmp_path):
+    text = "a,t\n" + "".join(f"{i},{i % 101}\n" for i in range(500))
+    path = write(tmp_path / "a.csv", text)
+    assert datasets.read(path, target="t").classes is None
+    assert len(datasets.read(path, target="t", task="classification").classes) == 101
+    path = write(path, "a,t\n1,3\n2,4\n")
+    assert datasets.read(path, target="t").classes == ("3", "4")
+    assert datasets.read(path, target="t", task="regression").Y.tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeffa,t\n1,x\n2,y\n",
+        "a,t\r\n1,x\r\n2,y\r\n",
+        "\n\na,t\n\n1,x\n2,y\n\n",
+        "a;t\n1;x\n2;y\n",
+        "a\tt\n1\tx\n2\ty",
+        '"a","t"\n"1","x"\n"2","y"\n',
+        " a , t \n 1 , x \n2,y\n",
+    ],
+)
+def test_csv_dialects(tmp_path, content):
+    data = datasets.read(write(tmp_path / "a.csv", content), target="t")
+    assert data.columns == ("a",) and data.X.tolist() == [[1], [2]] and data.classes == ("x", "y")
+
+
+def test_csv_quoted_names_and_line_breaks(tmp_path):
+    path = tmp_path / "a.csv"
+    with open(path, "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerows([["a, b", "the\nkind"], [1, "x\ny"], [2, "z"], ["?", "z"]])
+    assert "'a, b', line 6: missing value" in refusal(path, target="the\nkind")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ["empty", "header line"]),
+        ("\n\n", ["empty"]),
+        ("\ufeff", ["empty"]),
+        ("a,t\n", ["rows below the header", "found none"]),
+        ("a,b\n1,2\n", ["no column 't'", "'a', 'b'"]),
+        ("a,T_\n1,2\n", ["did you mean 'T_'"]),
+        ("t\n1\n", ["columns besides the target", "found none"]),
+        ("a,a,t\n1,2,3\n", ["'a' twice"]),
+        (",a,t\n0,1,2\n", ["column 1 has no name", "row index"]),
+        ("1,2,3\n4,5,6\n", ["names of the columns", "found numbers"]),
+        ("a,t\n1,2\n3\n", ["line 3", "expected 2 fields", "found 1"]),
+        ("a,t\n1,2,3\n", ["line 2", "expected 2 fields", "found 3"]),
+        ("a,t\n1,x\n,y\n", ["column 'a'", "line 3", "missing value"]),
+        ("a,t\n1,x\nNA,y\n", ["column 'a'", "line 3", "missing value ('NA')"]),
+        ("a,t\n1,x\nnan,y\n", ["missing value ('nan')"]),
+        ("a,t\n1,x\ninf,y\n", ["column 'a'", "line 3", "finite number", "'inf'"]),
+        ("a,t\n1,x\n1e999,y\n", ["finite number", "'1e999'"]),
+        ("a,t\n1,x\nred,y\n", ["column 'a'", "line 3", "found 'red'"]),
+        ("a,t\n1,x\n1_000,y\n", ["found '1_000'"]),
+        ("a,b,t\n1,2,x\n1,3 m,y\n", ["column 'b'", "line 3", "found '3 m'"]),
+        ("a,t\n1,x\n2,\n", ["column 't'", "line 3", "missing value"]),
+        ("a,t\n1,1.5\n2,n/a\n", ["column 't'", "numbers and words", "line 3", "'n/a'"]),
+        ("a,t\n1,1.5\n2,inf\n", ["column 't'", "line 3", "finite"]),
+        ("a,t\n" + "".join(f"1,id{i}\n" for i in range(200)), ["200 different", "classes"]),
+        ('a,t\n1,"x\n2,y\n', ["line"]),
+        (b"a,t\n1,caf\xe9\n", ["line 2", "UTF-8", "byte e9"]),
+        ("a,t\n1,x\n".encode("utf-16"), ["UTF-16"]),
+        (b"a,t\n1,\0\n", ["line 2", "zero byte"]),
+        (b"PK\x03\x04" + bytes(range(256)), ["expected"]),
+    ],
+)
+def test_csv_refuses(tmp_path, content, words):
+    for path in (tmp_path / "some.csv", tmp_path / "some.csv.gz"):
+        message = refusal(write(path, content), target="t")
+        for word in words:
+            assert word in message
+
+
+def test_csv_needs_a_target(tmp_path):
+    message = refusal(write(tmp_path / "a.csv", "a,t\n1,2\n"))
+    assert "target" in message and "'a', 't'" in message
+
+
+def test_csv_refuses_one_endless_line(tmp_path):
+    path = write(tmp_path / "bomb.csv.gz", b"a,t\n" + b"1" * 20_000_000)
+    assert "line 2 is longer than" in refusal(path, target="t")
+
+
+def test_csv_inputs_are_picked_by_name(tmp_path):
+    path = write(tmp_path / "a.csv", "note,b,t,a\nhello,2,x,1\nworld,4,y,3\n")
+    found = datasets.read_inputs(path, columns=["a", "b"], target="t")
+    assert found.X.tolist() == [[1, 2], [3, 4]]
+    assert found.Y.tolist() == [0, 1] and found.classes == ("x", "y")
+    assert datasets.read_inputs(path, columns=["a"], target="absent").Y is None
+    with pytest.raises(ValueError, match=r"^a.csv: no column 'bb'.*did you mean 'b'"):
+        datasets.read_inputs(path, columns=["a", "bb"])
+    path = write(tmp_path / "b.csv", "a,t\n1,\n2,\n")
+    assert datasets.read_inputs(path, target="t").Y is None  # to be filled in

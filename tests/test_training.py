@@ -1,0 +1,234 @@
+"""`fit` against the oracle's training, and the order in which it takes the samples.
+
+What belongs here: parameters and losses after some epochs, on every CPU level. What does not: laws that
+need no oracle (test_properties.py), refusals, interruption and divergence.
+
+The oracle makes each step sample by sample from the published formulas. Rounding differences grow from
+step to step, so float64 is held to 1e-11 of the largest parameter, float32 to n eps with n the
+additions on the way through the network times the steps.
+"""
+
+import numpy as np
+import pytest
+from cases import DTYPES, OPTIMIZERS, network, oracle, short, targets
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fastbp
+from fastbp import reference
+from fastbp.kernels import dispatch
+
+EPOCHS = 3
+
+NETWORKS = {
+    "tanh": ([5, 7, 3], "tanh", "softmax", "cross_entropy"),
+    "kinked": ([4, 17, 9, 2], ["relu", "leaky_relu(0.2)"], "identity", "huber(0.4)"),
+    "coupled": ([6, 9, 7, 9, 5], ["glu", "layer_norm", "maxout(3)"], "log_softmax", "quadratic"),
+    "one layer": ([33, 1], (), "sigmoid", "binary_cross_entropy"),
+    "smooth": ([2, 33, 4], "gelu", "softplus", "poisson"),
+    "likelihood": ([3, 8, 2], "silu", "identity", "gaussian_nll"),
+}
+
+
+def permuted(epoch, n):
+    return np.random.default_rng([99, epoch]).permutation(n)
+
+
+def both(arguments, dtype, optimizer, n, batch_size, weighted=False, l2=0.0, l1=0.0, **options):
+    """Train with the engine and with the oracle: (network, its history), (oracle, its losses)."""
+    net = network(*arguments, dtype)
+    rng = np.random.default_rng([7, n])
+    X = short(rng.standard_normal((n, net.sizes[0])))
+    Y = targets(rng, arguments[3], n, net.sizes[-1])
+    weight = rng.integers(0, 4, n) / 2.0 if weighted else None
+    ref = oracle(net)
+    mine, its = OPTIMIZERS[optimizer]
+    orders = [permuted(epoch, n) for epoch in range(EPOCHS)]
+    losses = reference.train(ref, X, Y, orders, batch_size, its(), weight, l2, l1)
+    history = net.fit(X, Y, epochs=EPOCHS, batch_size=batch_size, optimizer=mine, shuffle=permuted,
+                      sample_weight=weight, l2=l2, l1=l1, **options)  # fmt: skip
+    return (net, history), (ref, losses)
+
+
+def close(fitted, expected, dtype, steps):
+    (net, history), (ref, losses) = fitted, expected
+    scale = np.abs(ref.parameters).max()
+    tolerance = 1e-11
+    if dtype == "float32":
+        tolerance = sum(net.sizes) * steps * np.finfo(dtype).eps / 2
+    assert net.parameters.dtype == dtype
+    error = np.abs(net.parameters - ref.parameters).max()
+    assert error <= tolerance * scale, f"{error / scale:.3g} exceeds {tolerance:.3g}"
+    assert_allclose(history["loss"], losses, rtol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fit_is_the_oracles_training(level, name, optimizer, dtype):
+    """23 samples in batches of 10, 10 and 3, with everything that enters a step."""
+    for options in ({}, {"weighted": True, "l2": 2.0, "l1": 0.5}):
+        fitted, expected = both(NETWORKS[name], dtype, optimizer, 23, 10, **options)
+        close(fitted, expected, dtype, 3 * EPOCHS)
+        start = network(*NETWORKS[name], "float64").parameters
+        assert np.abs(fitted[0].parameters - start).max() > 0.01  # it went somewhere
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("options", [{"weighted": True}, {"l2": 3.0}, {"l1": 2.0}], ids=str)
+def test_each_part_of_a_step_alone(level, optimizer, options):
+    close(*both(NETWORKS["coupled"], "float64", optimizer, 23, 7, **options), "float64", 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize(
+    ("n", "batch_size"), [(1, 1), (1, 5), (7, 1), (10, 3), (64, 64), (50, 64), (65, 64), (130, 17)]
+)
+def test_batches(level, n, batch_size, optimizer, dtype):
+    """Batches that divide n and do not, of one sample, and of more than there are (counts as n)."""
+    fitted, expected = both(NETWORKS["kinked"], dtype, optimizer, n, batch_size, weighted=n > 1, l2=0.1)
+    close(fitted, expected, dtype, EPOCHS * -(-n // batch_size))
+
+
+@pytest.mark.parametrize("sizes", [[1, 1], [1, 2, 1], [9, 1, 17], [70, 65, 33], [130, 3, 70]], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_widths(level, sizes, dtype):
+    """Widths below, at and above a tile's, in the fused update too."""
+    arguments = (sizes, "sigmoid", "identity", "mse")
+    for optimizer in ("momentum", "adam"):
+        fitted, expected = both(arguments, dtype, optimizer, 11, 4, l2=1.0, l1=0.1)
+        close(fitted, expected, dtype, 3 * EPOCHS)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads(level, threads):
+    fitted, expected = both(NETWORKS["coupled"], "float64", "adam", 23, 7, weighted=True, l2=1.0,
+                            threads=threads)  # fmt: skip
+    close(fitted, expected, "float64", 1)
+
+
+def test_weight_of_a_whole_batch_zero(level):
+    """Such a batch has no data gradient; the optimizer steps all the same (momentum, penalty)."""
+    net = network([3, 4, 2], "tanh", "identity", "quadratic", "float64")
+    rng = np.random.default_rng(5)
+    X, Y = rng.standard_normal((6, 3)), rng.standard_normal((6, 2))
+    weight = np.array([1.0, 2.0, 0.0, 0.0, 1.0, 0.5])
+    ref = oracle(net)
+    orders = [np.arange(6)] * EPOCHS
+    losses = reference.train(ref, X, Y, orders, 2, reference.SGD(0.1, 0.9), weight, 0.5)
+    history = net.fit(X, Y, epochs=EPOCHS, batch_size=2, optimizer=fastbp.SGD(0.1, momentum=0.9),
+                      shuffle=False, sample_weight=weight, l2=0.5)  # fmt: skip
+    close((net, history), (ref, losses), "float64", 9)
+
+
+def test_class_indices(level):
+    rng = np.random.default_rng(6)
+    X, classes = rng.standard_normal((23, 5)), rng.integers(0, 3, 23)
+    for loss in ("cross_entropy", "quadratic", "hinge"):
+        Y = np.eye(3)[classes] * (2 if loss == "hinge" else 1) - (1 if loss == "hinge" else 0)
+        one, other = (network([5, 7, 3], "tanh", "softmax", loss, "float64") for _ in range(2))
+        a = one.fit(X, classes, epochs=2, batch_size=10, optimizer=fastbp.SGD(0.5), seed=1)
+        b = other.fit(X, Y, epochs=2, batch_size=10, optimizer=fastbp.SGD(0.5), seed=1)
+        assert_array_equal(one.parameters, other.parameters)
+        assert_array_equal(a["loss"], b["loss"])
+
+
+def test_the_books_rule(level):
+    """Nielsen 2015, ch. 3: w <- (1 - eta lambda/n) w - eta/m sum nabla C_x; b without the decay."""
+    net = network([4, 3, 2], "sigmoid", "sigmoid", "binary_cross_entropy", "float64")
+    rng = np.random.default_rng(8)
+    X, Y = rng.standard_normal((12, 4)), rng.integers(0, 2, (12, 2))
+    eta, lmbda, n = 0.5, 0.7, 12
+    twin = net.copy()
+    net.fit(X, Y, epochs=1, batch_size=5, optimizer=fastbp.SGD(eta), shuffle=False, l2=lmbda)
+    for start in (0, 5, 10):
+        rows = slice(start, start + 5)
+        nabla = twin.gradient(X[rows], Y[rows])
+        for W in twin.weights:
+            W *= 1 - eta * lmbda / n
+        twin.parameters -= eta * nabla
+    assert_allclose(net.parameters, twin.parameters, rtol=1e-13)
+
+
+# ---- the order of samples
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 20])
+def test_shuffle_is_a_permutation_of_seed_and_epoch(level, n):
+    def orders(seed, epochs=6):
+        seen = []
+        net = fastbp.Network([1, 1], output="identity", loss="quadratic", dtype="float64",
+                             init="zeros")  # fmt: skip
+        # a row's cost is its own power of two, so an epoch's loss so far tells its rows
+        numbers = {"learning_rate": 0.0, "l2": 0.0, "l1": 0.0}
+        trainer = dispatch.engine.Trainer(net._compiled, "sgd", numbers, n, 1, 1, True, seed)
+        X = np.zeros((n, 1))
+        Y = 2.0 ** np.arange(n)[:, None]  # C_i = 4^i / 2
+        order, losses, clock = np.zeros(n, np.intp), np.zeros(epochs), np.zeros(epochs)
+        net._doors.load_state(trainer, net.parameters, np.zeros((0, net.n_parameters)))
+        for _ in range(epochs):
+            rows, before = [], 0.0
+            for _ in range(n):
+                net._doors.train(trainer, 0, 1, epochs, X, Y, None, None, order, 0, losses, clock)
+                total = trainer.position[3] or losses[trainer.position[0] - 1] * n
+                rows.append(round((np.log2(total - before) + 1) / 2))
+                before = total
+            seen.append(rows)
+        return np.array(seen)
+
+    first = orders(11)
+    assert_array_equal(np.sort(first, axis=1), np.tile(np.arange(n), (6, 1)))
+    assert_array_equal(orders(11), first)
+    if n == 20:
+        assert len({tuple(row) for row in first}) == 6  # epochs differ
+        assert not (orders(12) == first).all(axis=1).any()  # seeds differ
+        moved = (first != np.arange(n)).mean()
+        assert moved > 0.8
+
+
+def test_seeds():
+    rng = np.random.default_rng(9)
+    X, Y = rng.standard_normal((40, 3)), rng.standard_normal((40, 2))
+
+    def run(seed, shuffle=True):
+        net = network([3, 5, 2], "tanh", "identity", "quadratic", "float32")
+        history = net.fit(X, Y, epochs=3, batch_size=7, optimizer=fastbp.SGD(0.1), seed=seed,
+                          shuffle=shuffle)  # fmt: skip
+        return net.parameters, history["loss"]
+
+    for shuffle in (True, False):
+        for one, other in zip(run(3, shuffle), run(3, shuffle), strict=True):
+            assert_array_equal(one, other)
+    assert (run(3)[0] != run(4)[0]).any()
+    assert (run(None)[0] != run(None)[0]).any()  # None draws one
+    assert_array_equal(run(3, False)[0], run(4, False)[0])
+    assert_array_equal(run(None, lambda epoch, n: np.arange(n))[0], run(0, False)[0])
+    assert_array_equal(run(np.random.SeedSequence(3))[0], run(3)[0])
+
+
+def test_shuffle_uses_every_row_once_an_epoch(level):
+    """With a learning rate of 0 the epoch's loss is the loss of the data, whatever the order."""
+    net = network([3, 5, 2], "tanh", "identity", "quadratic", "float64")
+    rng = np.random.default_rng(10)
+    X, Y, weight = rng.standard_normal((37, 3)), rng.standard_normal((37, 2)), rng.random(37)
+    history = net.fit(X, Y, epochs=5, batch_size=8, optimizer=fastbp.SGD(0.0), seed=2,
+                      sample_weight=weight)  # fmt: skip
+    assert_allclose(history["loss"], net.loss(X, Y, sample_weight=weight), rtol=1e-13)
+    assert_array_equal(history["learning_rate"], np.zeros(5))
+    assert history.epochs == 5 and history.samples == 5 * 37
+    assert (np.diff(history["seconds"]) >= 0).all()
+
+
+def test_order_is_uniform():
+    """Every row comes at every place equally often: chi squared over 4000 epochs of 6 rows."""
+    n, epochs = 6, 4000
+    net = fastbp.Network([1, 1], output="identity", loss="quadratic")
+    numbers = {"learning_rate": 0.0, "l2": 0.0, "l1": 0.0}
+    trainer = dispatch.engine.Trainer(net._compiled, "sgd", numbers, n, 1, 1, True, 123)
+    order, counts = np.zeros(n, np.intp), np.zeros((n, n))
+    for epoch in range(epochs):
+        trainer.position = (epoch, 0, 0, 0.0, 0.0)
+        dispatch.engine.draw_order(trainer, order)
+        counts[np.arange(n), order] += 1
+    chi_squared = ((counts - epochs / n) ** 2 / (epochs / n)).sum()
+    assert 8 < chi_squared < 50  # 25 degrees of freedom: outside with probability 0.3 %
