@@ -258,7 +258,9 @@ def fit(
         raise TypeError(f"shuffle: expected True, False or (epoch, n) -> order; got {shuffle!r}")
     shuffle = shuffle if callable(shuffle) else bool(shuffle)
     if isinstance(callbacks, (str, bytes)) or not isinstance(callbacks, Iterable):
-        raise TypeError(f"callbacks: expected a list of callables (event) -> stop?; got {callbacks!r}")
+        raise TypeError(
+            f"callbacks: expected a list of callables (event) -> stop?; got {callbacks!r}"
+        )
     callbacks = list(callbacks)
     for callback in callbacks:
         if not callable(callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,8 @@ class GradientCheck:
     ----------
     ok : bool
     error : float
-        Largest difference, relative to the largest element of its layer's gradient.
+        Largest difference, relative to the largest element of its array's gradient (or to what
+        rounding makes of a gradient of 0, where that is more).
     tolerance : float
     worst : str
         Name and index of the parameter it belongs to.
@@ -113,10 +115,17 @@ def gradients(net: Network, X: Any, Y: Any, *, max_parameters: int = 5000) -> Gr
     picked = analytic[index]
     difference = np.abs(picked - numeric)
     difference[(low <= picked) & (picked <= high)] = 0.0
-    scale, names = _scales(twin, analytic)
+    tolerance = TOLERANCE[net.dtype.name]
+    # what rounding alone makes of a gradient that is nearly 0: of delta, which is a difference of
+    # numbers near 1, and of the two losses that are subtracted
+    rounding = 32 * float(np.finfo(net.dtype).eps)
+    rounding_of_losses = 8 * float(np.finfo(np.float64).eps) * max(1.0, abs(middle)) / STEP
+    largest = [max(1.0, float(np.abs(a).max())) for a in twin.feedforward(X)[1]]
+    scale, names = _scales(
+        twin, analytic, [(rounding * a + rounding_of_losses) / tolerance for a in largest]
+    )
     error = difference / scale[index]
     worst = int(np.argmax(error))
-    tolerance = TOLERANCE[net.dtype.name]
     return GradientCheck(
         bool(error[worst] <= tolerance),
         float(error[worst]),
@@ -128,16 +137,17 @@ def gradients(net: Network, X: Any, Y: Any, *, max_parameters: int = 5000) -> Gr
     )
 
 
-def _scales(net: Network, gradient: np.ndarray) -> tuple[np.ndarray, Any]:
+def _scales(
+    net: Network, gradient: np.ndarray, floors: list[float]
+) -> tuple[np.ndarray, Callable[[int], str]]:
     """For each parameter the largest gradient of its array, and a function that names it."""
     scale = np.empty(net.n_parameters)
     starts = []
     at = 0
-    floor = 1e-3 * max(float(np.abs(gradient).max()), np.finfo(float).tiny)
     for layer, pair in enumerate(zip(net.weights, net.biases, strict=True), 1):
         for letter, array in zip("Wb", pair, strict=True):
             part = np.abs(gradient[at : at + array.size])
-            scale[at : at + array.size] = max(float(part.max()), floor)
+            scale[at : at + array.size] = max(float(part.max()), floors[layer - 1])
             starts.append((at, f"{letter}{layer}", array.shape))
             at += array.size
 

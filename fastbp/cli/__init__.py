@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
-from .options import parser
-from .output import fail
+from fastbp.cli.options import parser
+from fastbp.cli.output import fail
 
 __all__ = ["main"]
 

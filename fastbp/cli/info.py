@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 import fastbp
-
-from ..kernels import dispatch
-from .output import plain, print_json
+from fastbp.cli.output import plain, print_json
+from fastbp.kernels import dispatch
 
 
 def run(options: argparse.Namespace) -> int:

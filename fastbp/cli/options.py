@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .output import fail
+from fastbp.cli.output import fail
 
 DIGITS = "digits"  # the data set that the package carries
 LEARNING_RATES = {"sgd": 0.1, "adam": 0.005, "adamw": 0.005}

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 import fastbp
-
-from ..datasets import Inputs, load_digits, read_inputs
-from ..datasets.dataset import Array
-from .options import DIGITS
-from .output import check_writable, print_json, scores_in_words
-from .scores import SIGNED_LOSSES, class_indices, kind, scores
+from fastbp.cli.options import DIGITS
+from fastbp.cli.output import check_writable, print_json, scores_in_words
+from fastbp.cli.scores import SIGNED_LOSSES, class_indices, kind, scores
+from fastbp.datasets import Inputs, load_digits, read_inputs
+from fastbp.datasets.dataset import Array
 
 PROBABILITIES = ("softmax", "sigmoid")  # what other outputs give is called a score
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.dataset import Array
+from fastbp.datasets.dataset import Array
 
 SIGNED_LOSSES = ("hinge", "squared_hinge")  # a single output tells two classes as -1 and 1
 

@@ -8,14 +8,13 @@ from typing import Any, TextIO
 import numpy as np
 
 import fastbp
-
-from ..datasets import Dataset, load_digits, read
-from ..datasets.dataset import Array
-from ..datasets.scaling import Scaling
-from ..datasets.splitting import Parts, partition
-from .options import DIGITS, LEARNING_RATES
-from .output import check_writable, fail, print_json, progress_bar, say, scores_in_words
-from .scores import SIGNED_LOSSES, kind, scores
+from fastbp.cli.options import DIGITS, LEARNING_RATES
+from fastbp.cli.output import check_writable, fail, print_json, progress_bar, say, scores_in_words
+from fastbp.cli.scores import SIGNED_LOSSES, kind, scores
+from fastbp.datasets import Dataset, load_digits, read
+from fastbp.datasets.dataset import Array
+from fastbp.datasets.scaling import Scaling
+from fastbp.datasets.splitting import Parts, partition
 
 SPLIT_SEED = 0  # not --seed: runs with different seeds are tested on the same rows
 CHECKED_ROWS = 20
@@ -39,7 +38,7 @@ RECTIFIERS = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish", 
 
 def run(options: argparse.Namespace) -> int:
     """Train, test, check the gradients, save."""
-    from ..check import gradients
+    from fastbp.check import gradients
 
     check_writable("--save", options.save)
     optimizer = _optimizer(options)

@@ -5,10 +5,10 @@
 Dataset('digits', X (1797, 64) float32, Y (1797,) int64, 10 classes)
 """
 
-from .dataset import Dataset, Inputs
-from .digits import ATTRIBUTION, load_digits
-from .idx import read_idx
-from .reading import read, read_inputs
+from fastbp.datasets.dataset import Dataset, Inputs
+from fastbp.datasets.digits import ATTRIBUTION, load_digits
+from fastbp.datasets.idx import read_idx
+from fastbp.datasets.reading import read, read_inputs
 
 __all__ = [
     "ATTRIBUTION",

@@ -10,9 +10,9 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from .compressed import MOST_EXPANSION
-from .dataset import Array, Dataset, Inputs, features
-from .labels import targets
+from fastbp.datasets.compressed import MOST_EXPANSION
+from fastbp.datasets.dataset import Array, Dataset, Inputs, features
+from fastbp.datasets.labels import targets
 
 # (inputs, targets, test inputs, test targets), in lower case
 LAYOUTS = (

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .dataset import Dataset
+from fastbp.datasets.dataset import Dataset
 
 ATTRIBUTION = (
     "Optical Recognition of Handwritten Digits. Alpaydin, E. & Kaynak, C. (1998). "

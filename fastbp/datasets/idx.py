@@ -11,9 +11,9 @@ from typing import IO
 
 import numpy as np
 
-from .compressed import opened
-from .dataset import Array, Dataset, features
-from .labels import targets
+from fastbp.datasets.compressed import opened
+from fastbp.datasets.dataset import Array, Dataset, features
+from fastbp.datasets.labels import targets
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_DIMENSIONS = 32  # NumPy before 2.0 has no more

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import Array
+from fastbp.datasets.dataset import Array
 
 TASKS = ("classification", "regression")
 MOST_INTEGER_CLASSES = 100  # integers with more distinct values are numbers to fit

@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .dataset import Dataset, Inputs, features
-from .labels import check_task
+from fastbp.datasets.dataset import Dataset, Inputs, features
+from fastbp.datasets.labels import check_task
 
 # The readers are imported when they are needed: `import fastbp` stays quick.
 
@@ -76,18 +76,18 @@ def read(
     if target is not None and kind != "csv":
         raise ValueError(f"{path.name}: only a CSV file has a target column, found {kind}")
     if kind == "csv":
-        from .table import read_csv
+        from fastbp.datasets.table import read_csv
 
         return read_csv(path, target, task)
     if kind == "npz":
-        from .archive import read_npz
+        from fastbp.datasets.archive import read_npz
 
         return read_npz(path, task)
     if kind == "npy":
-        from .archive import read_npy_file
+        from fastbp.datasets.archive import read_npy_file
 
         return read_npy_file(path, labels, task)
-    from . import idx
+    from fastbp.datasets import idx
 
     if kind == "folder":
         return idx.read_folder(path, task)
@@ -128,8 +128,8 @@ def read_inputs(
     """
     path, kind, labels = _checked(path, labels, task)
     if kind == "csv":
-        from .labels import targets_from_text
-        from .table import read_table
+        from fastbp.datasets.labels import targets_from_text
+        from fastbp.datasets.table import read_table
 
         table = read_table(path, target=target, columns=columns, target_required=False)
         if table.target is None or target is None or not any(table.target):
@@ -138,15 +138,15 @@ def read_inputs(
             table.X, *targets_from_text(table.target, table.lines, path.name, target, task)
         )
     if kind == "npz":
-        from .archive import read_npz_inputs
+        from fastbp.datasets.archive import read_npz_inputs
 
         return read_npz_inputs(path, task)
     if kind == "npy" and labels is None:
-        from .archive import read_npy
+        from fastbp.datasets.archive import read_npy
 
         return Inputs(features(read_npy(path), path.name), None, None)
     if kind == "IDX" and labels is None:
-        from . import idx
+        from fastbp.datasets import idx
 
         try:
             labels = idx.find_labels(path)
@@ -176,7 +176,7 @@ def _checked(
     elif name.endswith(".npy"):
         kind = "npy"
     else:
-        from .idx import looks_like_idx
+        from fastbp.datasets.idx import looks_like_idx
 
         if not looks_like_idx(path):
             raise ValueError(f"{path.name}: expected {KNOWN}, found none of these")

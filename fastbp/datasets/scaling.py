@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .dataset import Array
+from fastbp.datasets.dataset import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .dataset import Array, Dataset
+from fastbp.datasets.dataset import Array, Dataset
 
 
 def held_out(Y: Array, share: float, seed: int) -> tuple[Array, Array]:

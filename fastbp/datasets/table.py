@@ -10,9 +10,9 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from .compressed import opened
-from .dataset import Array, Dataset
-from .labels import targets_from_text
+from fastbp.datasets.compressed import opened
+from fastbp.datasets.dataset import Array, Dataset
+from fastbp.datasets.labels import targets_from_text
 
 LONGEST_LINE = 1 << 24  # characters; a longer one is no table, and may be a decompression bomb
 DELIMITERS = ",;\t"
