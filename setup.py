@@ -60,11 +60,12 @@ class BuildLevels(build_ext):
         sources.mkdir(parents=True, exist_ok=True)
 
         extensions = []
-        extensions = []
         for module in ["cpu", *(f"engine_{name}" for name in levels)]:
             # a file of its own for each, because two extensions cannot name one .pyx
             source = sources / f"{module}.pyx"
-            source.write_text(f'include "kernels/{module.partition("_")[0]}.pyx"\n')
+            body = f'include "kernels/{module.partition("_")[0]}.pyx"\n'
+            if not source.exists() or source.read_text() != body:
+                source.write_text(body)
             extension = Extension(
                 f"fastbp.kernels.{module}",
                 [str(source)],

@@ -8,12 +8,19 @@
 True
 """
 
-from fastbp import check, datasets
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from fastbp.kernels import dispatch as _dispatch
 from fastbp.network import Network
 from fastbp.optimizers import SGD, Adam, AdamW
-from fastbp.persistence import load
 from fastbp.training import DivergenceError, History
+
+if TYPE_CHECKING:
+    from fastbp import check, datasets
+    from fastbp.persistence import load
 
 __version__ = "0.1.0"
 
@@ -31,3 +38,19 @@ __all__ = [
     "datasets",
     "load",
 ]
+
+_LATER = {"check": "fastbp.check", "datasets": "fastbp.datasets", "load": "fastbp.persistence"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import when asked for: `import fastbp` is to cost little beside NumPy's own."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(_LATER[name])
+    found = module.load if name == "load" else module
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

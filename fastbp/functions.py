@@ -6,7 +6,6 @@ their mathematics (kernels/activation.pxd, kernels/cost.pxd; the oracle is refer
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -116,6 +115,8 @@ LOSSES = tuple(_LOSSES)
 
 def unknown(argument: str, name: object, known: Iterable[str]) -> str:
     """Message for a name that is not known: the nearest, and all there are."""
+    import difflib  # 1 ms that most programs never need
+
     known = list(known)
     near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -10,6 +10,7 @@ read-only arrays, memory maps. An array that already has the engine's dtype and 
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -27,20 +28,13 @@ def as_numbers(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def _converted(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise ValueError(
-            f"{name}: expected no masked values; got {int(np.ma.getmaskarray(value).sum())}"
-        )
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name}: expected a rectangular array of numbers; {error}") from None
+    array = _as_array(value, name)
     if array.dtype.kind not in "fiub":
         what = type(value).__name__ if array.dtype.kind == "O" else "an array"
         raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}")
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
         with np.errstate(over="ignore"):
-            narrow = np.ascontiguousarray(array, dtype)
+            narrow = np.asarray(array, dtype, order="C")
         if narrow.size and not _is_finite(narrow) and np.isfinite(array).all():
             raise ValueError(
                 f"{name}: expected values that {dtype} holds; got one of magnitude "
@@ -49,6 +43,17 @@ def _converted(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
         return narrow
     # not ascontiguousarray alone, which makes a scalar one-dimensional
     return np.asarray(array, dtype, order="C")
+
+
+def _as_array(value: Any, name: str) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"{name}: expected no masked values; got {int(np.ma.getmaskarray(value).sum())}"
+        )
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name}: expected a rectangular array of numbers; {error}") from None
 
 
 def _is_finite(array: np.ndarray) -> bool:
@@ -94,12 +99,12 @@ def as_targets(
 
     One-dimensional values are class indices where there are several columns of targets.
     """
-    array = np.asarray(value) if not isinstance(value, np.ma.MaskedArray) else value
+    array = _as_array(value, "Y")
     if array.ndim == 1 and n_columns > 1:
         return None, _as_labels(array, n, n_classes)
     if array.ndim == 1:
-        array = array.reshape(-1, 1)
-    array = as_numbers(array, "Y", dtype)
+        value = array.reshape(-1, 1)
+    array = as_numbers(value, "Y", dtype)
     if array.ndim != 2 or array.shape[1] != n_columns:
         either = f"class indices ({n},) or " if n_columns > 1 else f"({n},) or "
         raise ValueError(f"Y: expected {either}shape ({n}, {n_columns}); got shape {array.shape}")
@@ -172,18 +177,25 @@ def as_output(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.nd
 
 def as_count(value: Any, name: str, least: int = 1) -> int:
     """A whole number of at least `least`."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected a whole number >= {least}; got {value!r}")
-    count = value.__index__()
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a whole number >= {least}; got {value!r}") from None
     if count < least:
         raise ValueError(f"{name}: expected a whole number >= {least}; got {count}")
-    return int(count)
+    return count
 
 
 def as_penalty(value: Any, name: str) -> float:
     """A finite number >= 0."""
     try:
+        if isinstance(value, (str, bytes, bytearray, bool, np.bool_)) or np.ndim(value):
+            raise TypeError
         number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a finite number >= 0; got a larger one") from None
     except (TypeError, ValueError):
         raise TypeError(f"{name}: expected a number >= 0; got {value!r}") from None
     if not (math.isfinite(number) and number >= 0):

@@ -229,7 +229,7 @@ class Network:
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        extra = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
+        extra = {k: v for k, v in self.__dict__.items() if k not in _DESCRIBED}
         return {
             "architecture": self.architecture,
             "parameters": self._parameters.copy(),
@@ -276,8 +276,11 @@ class Network:
         """
         X = self._ready(X)
         result = inputs.as_output(out, (X.shape[0], self._sizes[-1]), self._dtype)
-        if out is not None and np.may_share_memory(X, out):
-            X = X.copy()
+        if out is not None:
+            if np.may_share_memory(out, self._parameters):
+                raise ValueError("out: expected memory apart from the network's parameters")
+            if np.may_share_memory(out, X):
+                X = X.copy()
         self._doors.predict(self._compiled, self._parameters, X, result)
         self._warn_unless_finite(result, "predict")
         return result
@@ -369,10 +372,14 @@ class Network:
         weight = inputs.as_weight(sample_weight, n, self._dtype)
         l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
         result = inputs.as_output(out, self._parameters.shape, self._dtype)
-        if out is not None and (
-            np.may_share_memory(out, self._parameters) or np.may_share_memory(out, X)
+        if out is not None and any(
+            np.may_share_memory(out, other)
+            for other in (self._parameters, X, dense, labels, weight)
+            if other is not None
         ):
-            raise ValueError("out: expected memory apart from X and the network's parameters")
+            raise ValueError(
+                "out: expected memory apart from the network's parameters, X, Y and sample_weight"
+            )
         total = n if weight is None else float(weight.sum(dtype=np.float64))
         self._doors.gradient(
             self._compiled, self._parameters, X, dense, labels, weight, 1 / total, result
@@ -380,10 +387,11 @@ class Network:
         at = 0
         for W, b in zip(self._weights, self._biases, strict=True):
             nabla_W = result[at : at + W.size].reshape(W.shape)
-            if l2:
-                nabla_W += self._dtype.type(l2 / n) * W
-            if l1:
-                nabla_W += self._dtype.type(l1 / n) * np.sign(W)
+            with np.errstate(over="ignore", invalid="ignore"):  # told below
+                if l2:
+                    nabla_W += self._dtype.type(l2 / n) * W
+                if l1:
+                    nabla_W += self._dtype.type(l1 / n) * np.sign(W)
             at += W.size + b.size
         self._warn_unless_finite(result, "gradient")
         return result
@@ -465,6 +473,13 @@ class Network:
         persistence.save(self, path, metadata=metadata)
 
 
+# What `_describe` sets; all else in a network's __dict__ is the user's or a subclass's.
+_DESCRIBED = frozenset(
+    "_sizes _hidden _output _loss _dtype _n_targets _parameters _weights _biases _compiled "
+    "_doors".split()
+)
+
+
 def _checked_sizes(sizes: Any) -> list[int]:
     if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__iter__"):
         raise TypeError(f"sizes: expected whole numbers such as [784, 30, 10]; got {sizes!r}")
@@ -477,7 +492,7 @@ def _checked_sizes(sizes: Any) -> list[int]:
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     try:
         checked = np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError, DeprecationWarning):
         raise ValueError(functions.unknown("dtype", dtype, ("float32", "float64"))) from None
     if checked not in (np.dtype(np.float32), np.dtype(np.float64)) or dtype is None:
         raise ValueError(functions.unknown("dtype", dtype, ("float32", "float64")))

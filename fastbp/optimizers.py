@@ -9,16 +9,20 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 
 def _check(optimizer: object, name: str, low: float, high: float, rule: str) -> None:
     value = getattr(optimizer, name)
     argument = f"{type(optimizer).__name__}.{name}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        try:
-            value = value.__float__()  # NumPy's numbers
-        except (AttributeError, TypeError, ValueError):
-            raise TypeError(f"{argument}: expected a number {rule}; got {value!r}") from None
-        object.__setattr__(optimizer, name, value)
+    # NumPy's scalars are numbers; bool is an int but not meant here, and an array is not one number
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{argument}: expected a number {rule}; got {value!r}")
+    try:
+        value = float(value)
+    except (OverflowError, TypeError):  # an int beyond float64, a complex number
+        raise ValueError(f"{argument}: expected a number {rule}; got {value!r}") from None
+    object.__setattr__(optimizer, name, value)
     if not (math.isfinite(value) and low <= value <= high):
         raise ValueError(f"{argument}: expected a number {rule}; got {value!r}")
 
@@ -67,6 +71,8 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self, "momentum", 0.0, math.nextafter(1.0, 0.0), "in [0, 1)")
+        if not isinstance(self.nesterov, (bool, np.bool_)):
+            raise TypeError(f"SGD.nesterov: expected True or False; got {self.nesterov!r}")
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("SGD.nesterov: expected momentum above 0 with it; got momentum 0")
 

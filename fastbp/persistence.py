@@ -14,8 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from fastbp import functions, inputs
 from fastbp.network import Network
 
 FORMAT = "fastbp"
@@ -56,6 +55,7 @@ def save(
     """
     import safetensors.numpy
 
+    inputs.as_numbers(net.parameters, "parameters", net.dtype)  # such a file would be refused
     metadata = net.metadata if metadata is None else metadata
     if not isinstance(metadata, dict):
         raise TypeError(f"metadata: expected a dict; got {type(metadata).__name__}")
@@ -69,7 +69,7 @@ def save(
             },
             allow_nan=False,
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"metadata: expected values that JSON holds; {error}") from None
     tensors = {}
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True), 1):
@@ -115,15 +115,14 @@ def load(path: str | os.PathLike[str]) -> Network:
     path = Path(path)
     try:
         description = _description(path)
-        net = Network(
-            **{**description["architecture"], "init": "zeros"},
-        )
-        net.metadata = description["metadata"]
         with safetensors.safe_open(path, framework="numpy") as file:
+            _check_tensors(description["architecture"], file)
+            net = Network(**{**description["architecture"], "init": "zeros"})
             _fill(net, file)
+        net.metadata = description["metadata"]
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: truncated or damaged: {error}") from None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
     return net
 
@@ -138,7 +137,8 @@ def _description(path: Path) -> dict[str, Any]:
     # told apart before the parser sees it, so that the message says what the file is
     if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= min(_HEADER_LIMIT, size - 8):
         raise ValueError(
-            "expected a model file of fastbp (safetensors); this is another kind of file"
+            "expected a model file of fastbp (safetensors); this is another kind of file, or "
+            "a truncated one"
         )
     with safetensors.safe_open(path, framework="numpy") as file:
         text = (file.metadata() or {}).get(FORMAT)
@@ -161,21 +161,38 @@ def _description(path: Path) -> dict[str, Any]:
     return description
 
 
-def _fill(net: Network, file: Any) -> None:
+def _check_tensors(architecture: dict[str, Any], file: Any) -> None:
+    """Hold the tensors against the architecture, before memory is taken for what it claims."""
+    sizes, hidden = architecture.get("sizes"), architecture.get("activation")
+    if not isinstance(sizes, list) or not all(type(n) is int for n in sizes):
+        raise ValueError(f"expected 'sizes' as a list of whole numbers; got {str(sizes)[:200]}")
+    if not isinstance(hidden, list) or len(hidden) != len(sizes) - 2:
+        raise ValueError(
+            f"expected 'activation' as a list, one a hidden layer; got {str(hidden)[:200]}"
+        )
+    codes = {"float32": "F32", "float64": "F64"}
+    dtype = str(architecture.get("dtype"))
+    if dtype not in codes:
+        raise ValueError(functions.unknown("dtype", dtype, codes))
     names = set(file.keys())
-    for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True), 1):
-        for name, view in ((f"W{layer}", W), (f"b{layer}", b)):
+    layers = zip(sizes, sizes[1:], [*hidden, architecture.get("output")], strict=False)
+    for layer, (n_in, n_out, activation) in enumerate(layers, 1):
+        n_z = n_out * functions.activation(activation).z_per_a
+        for name, shape in ((f"W{layer}", [n_in, n_z]), (f"b{layer}", [n_z])):
             if name not in names:
-                raise ValueError(f"expected a tensor {name!r} {view.shape}; there is none")
-            tensor = file.get_tensor(name)
-            if tensor.shape != view.shape or tensor.dtype != view.dtype:
-                raise ValueError(
-                    f"expected tensor {name!r} of shape {view.shape} and dtype {view.dtype}; got "
-                    f"{tensor.shape} and {tensor.dtype}"
-                )
-            view[...] = tensor
+                raise ValueError(f"expected a tensor {name!r} {shape}; there is none")
             names.discard(name)
+            found = file.get_slice(name)
+            if found.get_shape() != shape or found.get_dtype() != codes[dtype]:
+                raise ValueError(
+                    f"expected tensor {name!r} of shape {shape} and dtype {codes[dtype]}; got "
+                    f"{found.get_shape()} and {found.get_dtype()}"
+                )
     if names:
         raise ValueError(f"expected no further tensors; got {', '.join(sorted(names))}")
-    if not np.isfinite(net.parameters).all():
-        raise ValueError("expected finite parameters; got NaN or infinity")
+
+
+def _fill(net: Network, file: Any) -> None:
+    for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True), 1):
+        W[...], b[...] = file.get_tensor(f"W{layer}"), file.get_tensor(f"b{layer}")
+    inputs.as_numbers(net.parameters, "parameters", net.dtype)

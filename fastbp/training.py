@@ -18,7 +18,7 @@ import numpy as np
 from fastbp import inputs
 from fastbp.kernels import dispatch
 from fastbp.network import Network
-from fastbp.optimizers import Adam, Optimizer
+from fastbp.optimizers import SGD, Adam, Optimizer
 
 SLICE_SECONDS = 0.03  # between looks at signals: Ctrl-C is to act within 0.1 s
 SYNC_SECONDS = 1.0  # between copies of the state that a diverged run is replayed from
@@ -250,7 +250,7 @@ def fit(
     epochs = inputs.as_count(epochs, "epochs")
     batch_size = inputs.as_count(batch_size, "batch_size")
     optimizer = Adam() if optimizer is None else optimizer
-    if not isinstance(optimizer, Optimizer):
+    if not isinstance(optimizer, (SGD, Adam)):  # AdamW is an Adam
         raise TypeError(
             f"optimizer: expected SGD, Adam or AdamW with its numbers; got {optimizer!r}"
         )
@@ -361,8 +361,6 @@ class _Run:
         self.seconds = 0.0
         self.n_steps = max(1, int(2e7 / _flops(net, state.batch_size)))  # about 1 ms to begin with
         self.reload()
-        if shuffle is True and state.position[1] > 0:  # resumed within an epoch
-            dispatch.engine.draw_order(self.trainer, self.order)
         self.lead = self.others = None
         if n_threads > 1:
             from concurrent.futures import ThreadPoolExecutor
@@ -400,7 +398,7 @@ class _Run:
             self.sync()
 
     def _train(self, n_steps: int, end_epoch: int) -> int:
-        """Make steps with every thread; returns how many. The losses of epochs begin at losses[0]."""
+        """Make steps with every thread; returns how many. Losses of epochs begin at losses[0]."""
         data, first = self.data, self.epoch
         end_epoch = min(end_epoch, first + self.losses.size)
         rest: tuple[Any, ...] = (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight)

@@ -1,4 +1,7 @@
-"""Names, sizes and data that several test files use. What does not belong here: tests, tolerances."""
+"""Names, sizes and data that several test files use.
+
+What does not belong here: tests, fixtures (conftest.py), tolerances.
+"""
 
 import numpy as np
 

@@ -1,17 +1,18 @@
 """Everything that can be asked of a network, against the oracle, on every CPU level.
 
-What belongs here: values and derivatives, for every activation, cost and admitted pair. What does not:
-training (test_training.py), laws that need no oracle (test_properties.py), refusals (test_inputs.py).
+What belongs here: values and derivatives, for every activation, cost and admitted pair. What does
+not: training (test_training.py), laws that need no oracle (test_properties.py), refusals of input.
 
 Tolerances. float64: 1e-12 of the largest element of the sample's row (of the layer's part for a
-gradient). To it comes what the dtype cannot avoid, n eps S: n additions one after the other on the way
-through the network, eps the unit roundoff, S the row's largest sum of moduli of the terms that make the
-element, J moving with the errors of z included (`Scales`); that is more than the element where terms
-cancel, as in layer_norm of two elements. float32 has this second part alone, against the oracle in float64 with the same
-parameters, data and targets, all of which float32 holds.
+gradient). To it comes what the dtype cannot avoid, n eps S: n additions one after the other on the
+way through the network, eps the unit roundoff, S the row's largest sum of moduli of the terms that
+make the element, J moving with the errors of z included (`Scales`); that is more than the element
+where terms cancel, as in layer_norm of two elements. float32 has this second part alone, against
+the oracle in float64 with the same parameters, data and targets, all of which float32 holds.
 """
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def jacobian_terms(name, z):
     elif kind == "layer_norm":
         s = np.sqrt(np.var(z) + reference.LAYER_NORM_EPSILON)
         x = (z - z.mean()) / s
-        terms = np.abs(parameter) / s * (np.eye(z.size) + 1 / z.size + np.abs(np.outer(x, x)) / z.size)
+        terms = abs(parameter) / s * (np.eye(z.size) + (1 + np.abs(np.outer(x, x))) / z.size)
     return terms
 
 
@@ -89,11 +90,12 @@ class Scales:
         before = [np.abs(X), *map(np.array, self.activations[:-1])]
         self.gradient = []
         for a, delta in zip(before, self.deltas, strict=True):
-            self.gradient += [np.mean(a, axis=0)[:, None] * np.max(delta, axis=0), np.mean(delta, axis=0)]
+            largest, mean = np.max(delta, axis=0), np.mean(delta, axis=0)
+            self.gradient += [np.mean(a, axis=0)[:, None] * largest, mean]
 
 
 class Case:
-    """A network in both dtypes, its data, and what the oracle says of it (made once, for all levels)."""
+    """A network in both dtypes, its data, and what the oracle says of it, once for all levels."""
 
     def __init__(self, sizes, activation, output, loss, n, seed=0):
         self.arguments = (list(sizes), activation, output, loss)
@@ -189,12 +191,11 @@ class Case:
         self.close(net.vjp(X, self.U), "vjp", scales.vjp, dtype)
         self.close(net.jvp(X, self.V), "jvp", scales.jvp, dtype)
         options = {"sample_weight": self.weight, "l2": 0.3, "l1": 0.2}
-        scale = np.max(scales.costs) + np.sum(np.abs(self.ref.parameters)) + np.sum(
-            self.ref.parameters**2
-        )
+        parameters = np.abs(self.ref.parameters)
+        scale = np.max(scales.costs) + np.sum(parameters) + np.sum(parameters**2)
         self.close([net.loss(X, Y, **options)], "penalised_loss", [scale], dtype,
                    [self.expected["penalised_loss"]], terms=len(X))  # fmt: skip
-        extra = 1 + np.abs(self.ref.parameters).max()
+        extra = 1 + parameters.max()
         share = self.weight.max() / self.weight.mean() if len(X) > 1 else 1
         self.close_gradient(net.gradient(X, Y, **options), "penalised_gradient", dtype,
                             extra * share)  # fmt: skip
@@ -325,6 +326,49 @@ def test_golden_example(level, pair, dtype):
     assert_array_equal(net.deltas(z, [2])[0], net.deltas(z, y)[0])
 
 
+# ---- kinks: one value is declared, the oracle's
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_slope_at_a_kink(level, name, dtype):
+    """z at the kinks (0, -0, 1, -1), and equal to its neighbours (maxout: the first wins)."""
+    f = functions.activation(name)
+    z = np.array([[0.0, 1.0, -1.0, 1.0, 1.0, 1.0, 0.0, -1.0, -1.0, -1.0, -0.0, 0.0]])
+    net = layer(name, "quadratic", z[0], dtype, z.size // f.z_per_a)
+    ref = oracle(net)
+    accuracy = 1e-14 if dtype == "float64" else 1e-6
+    assert_allclose(net.predict(z), ref.predict(z), rtol=accuracy, atol=accuracy)
+    assert_allclose(net.jacobian(z), ref.jacobian(z), rtol=accuracy, atol=accuracy)
+    v = np.arange(1.0, 13.0)[None]
+    assert_allclose(net.jvp(z, v), ref.jvp(z, v), rtol=accuracy, atol=20 * accuracy)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_cost_at_a_kink(level, loss, dtype):
+    """a = y, |a - y| = d, ya = 1; for the logarithms 0 ln 0 and a label of 0 or 1."""
+    f = functions.loss(loss)
+    if f.kind == "binary_cross_entropy":
+        output, z, y = "softmax", [[0.0, 0.0]], [[0.5, 0.5], [0.0, 0.0], [1.0, 0.0]]
+    elif f.domain == "positive":
+        # not fused with these; the first a is 0
+        output, z, y = "softplus", [[-800.0, 0.5]], [[0.0, 0.5], [0.0, 1.0], [0.0, 0.0]]
+    elif f.targets == "-1 or 1":
+        output, z, y = "identity", [[1.0, -1.0]], [[1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]
+    elif f.kind == "gaussian_nll":
+        output, z, y = "identity", [[1.0, 0.0]], [[1.0], [2.0], [0.0]]
+    else:
+        d = f.parameter if f.kind == "huber" else 1.0
+        output, z, y = "identity", [[0.0, 0.0]], [[0.0, 0.0], [d, -d], [2.0, -2.0]]
+    net = layer(output, loss, z[0], dtype)
+    ref = oracle(net)
+    for row in np.asarray(y, dtype)[:, None].astype(float):
+        accuracy = 1e-14 if dtype == "float64" else 1e-6
+        assert net.loss(z, row) == pytest.approx(ref.loss(z, row), rel=accuracy, abs=accuracy)
+        assert_allclose(net.deltas(z, row)[0], ref.deltas(z, row)[0], rtol=accuracy, atol=accuracy)
+
+
 # ---- saturation
 
 
@@ -337,11 +381,15 @@ def test_slopes_survive_saturation(level):
     z = np.array([[40.0, -40.0, 700.0, -700.0]])
     got = slopes(layer("sigmoid", "quadratic", z[0]), z)
     assert_allclose(got, np.exp(-np.abs(z)), rtol=1e-13)  # 4.2e-18 and 9.9e-305
+    z = np.array([[40.0, -40.0, 80.0, -80.0]])
+    got = slopes(layer("sigmoid", "quadratic", z[0], "float32"), z)
+    assert_allclose(got, np.exp(-np.abs(z)), rtol=1e-6)
     z = np.array([[20.0, -20.0, 350.0, -350.0]])
     got = slopes(layer("tanh", "quadratic", z[0]), z)
     assert_allclose(got, 4 * np.exp(-2 * np.abs(z)), rtol=1e-13)
     z = np.array([[-40.0, -700.0]])
-    for name, factor in {"elu": 1, "elu(0.6)": 0.6, "selu": 1.7580993408473766, "softplus": 1}.items():
+    factors = {"elu": 1, "elu(0.6)": 0.6, "selu": 1.7580993408473766, "softplus": 1}
+    for name, factor in factors.items():
         got = slopes(layer(name, "quadratic", z[0]), z)
         assert_allclose(got, factor * np.exp(z), rtol=1e-13)
 
@@ -364,7 +412,8 @@ def test_no_nan_where_z_is_large(level, name, dtype):
         (net.deltas(z, y)[0], ref.deltas(z, y)[0]),
         (net.jacobian(z), ref.jacobian(z)),
     ):
-        assert_allclose(got, expected, rtol=accuracy, atol=accuracy * max(1, np.abs(expected).max()))
+        largest = max(1, np.abs(expected).max())
+        assert_allclose(got, expected, rtol=accuracy, atol=accuracy * largest)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -413,7 +462,8 @@ def test_class_indices_are_rows_of_targets(level, loss):
 
 def test_results_in_given_memory(level):
     net = network([4, 6, 5], "tanh", "softmax", "cross_entropy", "float32")
-    X, Y = np.random.default_rng(2).standard_normal((7, 4)).astype(np.float32), [0, 1, 2, 3, 4, 0, 1]
+    X = np.random.default_rng(2).standard_normal((7, 4)).astype(np.float32)
+    Y = [0, 1, 2, 3, 4, 0, 1]
     out = np.full((7, 5), np.nan, np.float32)
     assert net.predict(X, out=out) is out
     assert_array_equal(out, net.predict(X))
@@ -436,7 +486,7 @@ def test_more_rows_than_the_work_area_holds(level, sizes):
     V = rng.standard_normal((n, sizes[0])).astype(np.float32)
     Y = rng.standard_normal((n, sizes[-1])).astype(np.float32)
     cuts = [0, 1, 28, 29, n // 2, n]
-    parts = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    parts = [slice(a, b) for a, b in itertools.pairwise(cuts)]
     for ask in (
         lambda rows: net.predict(X[rows]),
         lambda rows: net.feedforward(X[rows])[0][1],

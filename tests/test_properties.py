@@ -1,9 +1,9 @@
 """Laws that hold without an oracle, for networks that hypothesis draws.
 
-What belongs here: what must be equal to what (a batch and its samples, a run and its continuation, one
-CPU level and another, any number of threads). What does not: values (test_network.py, test_training.py).
-Equal means the same bits wherever no sum changes its order; examples are drawn anew the same way on
-every run.
+What belongs here: what must be equal to what (a batch and its samples, a run and its continuation,
+one CPU level and another, any number of threads). What does not: values (test_network.py,
+test_training.py). Equal means the same bits wherever no sum changes its order; examples are drawn
+anew the same way on every run.
 """
 
 import contextlib
@@ -70,8 +70,8 @@ widths = st.integers(1, 36)
 
 
 @st.composite
-def problems(draw, n=st.integers(1, 40), hidden=st.integers(0, 3), names=HIDDEN, pairs=PAIRS):
-    depth = draw(hidden)
+def problems(draw, n=(1, 40), hidden=(0, 3), names=HIDDEN, pairs=PAIRS):
+    depth = draw(st.integers(*hidden))
     output, loss = draw(st.sampled_from(pairs))
     n_outputs = draw(widths)
     return Problem(
@@ -81,7 +81,7 @@ def problems(draw, n=st.integers(1, 40), hidden=st.integers(0, 3), names=HIDDEN,
         output,
         loss,
         draw(st.sampled_from(DTYPES)),
-        draw(n),
+        draw(st.integers(*n)),
         draw(st.integers(0, 2**32 - 1)),
     )
 
@@ -92,13 +92,15 @@ levels = st.sampled_from(LEVELS)
 def close(got, expected, dtype, factor=1e3):
     """To rounding: `factor` roundings of the largest element."""
     expected = np.asarray(expected)
-    assert_allclose(got, expected, rtol=0, atol=factor * EPS[dtype] * np.abs(expected).max(initial=0))
+    assert_allclose(
+        got, expected, rtol=0, atol=factor * EPS[dtype] * np.abs(expected).max(initial=0)
+    )
 
 
 # ---- samples and batches
 
 
-@given(problems(n=st.integers(1, 70)), levels)
+@given(problems(n=(1, 70)), levels)
 def test_batch_is_stacked_samples(problem, level):
     """Row for row the same bits: a tile adds each output in one order, whatever lies beside it."""
     with running_on(level):
@@ -130,13 +132,15 @@ def test_gradient_of_a_batch_is_the_mean_of_its_samples(problem, level):
     losses = [net.loss(X[s : s + 1], Y[s : s + 1]) for s in range(len(X))]
     scale = np.abs(single).max() / max(np.abs(single.mean(axis=0)).max(), 1e-300)
     close(net.gradient(X, Y), single.mean(axis=0), problem.dtype, 1e2 * max(scale, 1))
-    assert net.loss(X, Y) == pytest.approx(np.mean(losses), rel=1e-12, abs=1e-12 * max(np.abs(losses)))
+    assert net.loss(X, Y) == pytest.approx(
+        np.mean(losses), rel=1e-12, abs=1e-12 * max(np.abs(losses))
+    )
     weight = rng.random(len(X)).astype(problem.dtype) + np.asarray(0.1, problem.dtype)
     mean = np.average(single, axis=0, weights=weight)
     close(net.gradient(X, Y, sample_weight=weight), mean, problem.dtype, 1e2 * max(scale, 1) * 10)
 
 
-@given(problems(n=st.integers(2, 20)), levels, st.data())
+@given(problems(n=(2, 20)), levels, st.data())
 def test_weight_2_is_a_row_twice(problem, level, data):
     with running_on(level):
         net = problem.network()
@@ -154,7 +158,7 @@ def test_weight_2_is_a_row_twice(problem, level, data):
 
 
 @given(
-    problems(n=st.integers(2, 20), names=["tanh", "glu", "softmax"],
+    problems(n=(2, 20), names=["tanh", "glu", "softmax"],
              pairs=[("identity", "log_cosh"), ("softmax", "cross_entropy"), ("sigmoid", "mse")]),
     levels,
     st.sampled_from(sorted(OPTIMIZERS)),
@@ -185,7 +189,7 @@ def columns_of_z(name, order):
     return (order[:, None] * f.z_per_a + np.arange(f.z_per_a)).ravel()
 
 
-@given(problems(hidden=st.integers(1, 3)), levels, st.data())
+@given(problems(hidden=(1, 3)), levels, st.data())
 def test_permuting_hidden_units_leaves_the_output(problem, level, data):
     with running_on(level):
         net, twin = problem.network(), problem.network()
@@ -197,7 +201,8 @@ def test_permuting_hidden_units_leaves_the_output(problem, level, data):
     twin.weights[layer + 1][...] = net.weights[layer + 1][order]
     X, _, _ = problem.data()
     # layer_norm of nearly equal z divides rounding errors by as little as sqrt(1e-5)
-    factor = 1e2 * 300 ** sum("layer_norm" in name for name in [*problem.activation, problem.output])
+    normed = sum("layer_norm" in name for name in [*problem.activation, problem.output])
+    factor = 1e2 * 300**normed
     if factor * EPS[problem.dtype] < 0.1:
         close(twin.predict(X), net.predict(X), problem.dtype, factor)
         # the unit that moved is the unit that is there
@@ -221,7 +226,7 @@ def test_vjp_and_jvp_are_adjoint(problem, level):
     assert_allclose(left, right, rtol=0, atol=3e3 * EPS[problem.dtype] * (scale + 1e-3))
 
 
-@given(problems(n=st.integers(1, 30)), levels)
+@given(problems(n=(1, 30)), levels)
 def test_rows_of_the_jacobian_are_vjps_of_unit_vectors(problem, level):
     with running_on(level):
         net = problem.network()
@@ -255,7 +260,7 @@ def test_input_gradient_is_what_the_gradient_is_made_of(problem, level):
 SMOOTH = ["tanh", "gelu", "relu", "glu", "softmax", "maxout(3)"]
 ENDS = [("softmax", "cross_entropy"), ("identity", "huber(0.4)"), ("log_softmax", "log_cosh"),
         ("sigmoid", "binary_cross_entropy")]  # fmt: skip
-fits_of = problems(n=st.integers(1, 45), names=SMOOTH, pairs=ENDS)
+fits_of = problems(n=(1, 45), names=SMOOTH, pairs=ENDS)
 
 
 def run_of(problem, level, **options):
@@ -280,7 +285,7 @@ def assert_same_run(one, other):
 def test_resuming_is_not_stopping(problem, level, optimizer, batch_size, data):
     a, b, c = (data.draw(st.integers(1, 3)) for _ in range(3))
     shuffle = data.draw(st.sampled_from([True, False, lambda e, n: np.roll(np.arange(n), e)]))
-    X, Y, rng = problem.data()
+    X, Y, _ = problem.data()
     options = {"batch_size": batch_size, "optimizer": OPTIMIZERS[optimizer][0], "shuffle": shuffle,
                "seed": problem.seed, "validation": (X, Y)}  # fmt: skip
     whole = run_of(problem, level, epochs=a + b + c, **options)
@@ -335,7 +340,8 @@ def test_resuming_in_the_middle_of_an_epoch(level, monkeypatch, stop_after, shuf
 @given(fits_of, levels, st.sampled_from(sorted(OPTIMIZERS)), st.integers(1, 50))
 @settings(max_examples=40)
 def test_threads_do_not_change_a_bit(problem, level, optimizer, batch_size):
-    options = {"epochs": 2, "batch_size": batch_size, "optimizer": OPTIMIZERS[optimizer][0], "seed": 1}
+    optimizer = OPTIMIZERS[optimizer][0]
+    options = {"epochs": 2, "batch_size": batch_size, "optimizer": optimizer, "seed": 1}
     alone = run_of(problem, level, threads=1, **options)
     for threads in (2, 3, 5):
         assert_same_run(run_of(problem, level, threads=threads, **options), alone)
@@ -345,7 +351,8 @@ def test_threads_do_not_change_a_bit(problem, level, optimizer, batch_size):
 @settings(max_examples=30)
 def test_slices_do_not_change_a_bit(problem, level, optimizer, batch_size):
     """Coming back to Python after every step, copying the state out each time, or being watched."""
-    options = {"epochs": 3, "batch_size": batch_size, "optimizer": OPTIMIZERS[optimizer][0], "seed": 1}
+    optimizer = OPTIMIZERS[optimizer][0]
+    options = {"epochs": 3, "batch_size": batch_size, "optimizer": optimizer, "seed": 1}
     whole = run_of(problem, level, **options)
     seen = []
     watched = run_of(problem, level, callbacks=[lambda event: seen.append(event.epoch)], **options)
@@ -391,7 +398,7 @@ def test_avx2_and_avx512_give_the_same_bits(name, dtype):
 
 
 @pytest.mark.skipif(len(FMA_LEVELS) < 2, reason="needs two levels with FMA")
-@given(problems(n=st.integers(1, 70)))
+@given(problems(n=(1, 70)))
 def test_any_network_gives_the_same_bits_on_avx2_and_avx512(problem):
     X, Y, _ = problem.data()
     results = []

@@ -1,10 +1,10 @@
 """`fit` against the oracle's training, and the order in which it takes the samples.
 
-What belongs here: parameters and losses after some epochs, on every CPU level. What does not: laws that
-need no oracle (test_properties.py), refusals, interruption and divergence.
+What belongs here: parameters and losses after some epochs, on every CPU level. What does not: laws
+that need no oracle (test_properties.py), refusals, interruption and divergence.
 
-The oracle makes each step sample by sample from the published formulas. Rounding differences grow from
-step to step, so float64 is held to 1e-11 of the largest parameter, float32 to n eps with n the
+The oracle makes each step sample by sample from the published formulas. Rounding differences grow
+from step to step, so float64 is held to 1e-11 of the largest parameter, float32 to n eps with n the
 additions on the way through the network times the steps.
 """
 
@@ -86,11 +86,15 @@ def test_each_part_of_a_step_alone(level, optimizer, options):
 )
 def test_batches(level, n, batch_size, optimizer, dtype):
     """Batches that divide n and do not, of one sample, and of more than there are (counts as n)."""
-    fitted, expected = both(NETWORKS["kinked"], dtype, optimizer, n, batch_size, weighted=n > 1, l2=0.1)
+    fitted, expected = both(
+        NETWORKS["kinked"], dtype, optimizer, n, batch_size, weighted=n > 1, l2=0.1
+    )
     close(fitted, expected, dtype, EPOCHS * -(-n // batch_size))
 
 
-@pytest.mark.parametrize("sizes", [[1, 1], [1, 2, 1], [9, 1, 17], [70, 65, 33], [130, 3, 70]], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [[1, 1], [1, 2, 1], [9, 1, 17], [70, 65, 33], [130, 3, 70]], ids=str
+)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_widths(level, sizes, dtype):
     """Widths below, at and above a tile's, in the fused update too."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.inputs import as_count
 from fastbp.network import Network
 
 STEP = 1e-5  # of a float64 central difference: truncation and rounding are both near 1e-10
@@ -94,6 +95,7 @@ def gradients(net: Network, X: Any, Y: Any, *, max_parameters: int = 5000) -> Gr
     >>> fastbp.check.gradients(net, digits.X[:5], digits.Y[:5]).ok
     True
     """
+    max_parameters = as_count(max_parameters, "max_parameters")
     twin = Network(**{**net.architecture, "dtype": "float64"}, init="zeros")
     twin.parameters = net.parameters
     analytic = net.gradient(X, Y).astype(np.float64)

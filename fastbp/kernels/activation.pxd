@@ -9,7 +9,7 @@ its name in `functions.py`. The value at a kink is declared beside the formula.
 """
 from cython cimport floating as real
 from fastbp.kernels.elementary cimport (
-    exp, expm1, fabs, log, normal_cdf, normal_pdf, sigmoid, softplus, sqrt, tanh)
+    exp, expm1, fabs, log1p, normal_cdf, normal_pdf, sigmoid, softplus, sqrt, tanh)
 
 cdef enum:
     LANES = 16  # fixed, so that a row's sum has the same bits at every vector width
@@ -228,17 +228,30 @@ cdef inline real row_max(const real *x, Py_ssize_t n) noexcept nogil:
 # Coupled activations, one sample a call. `value`: z (n_z,) -> a (n_a,). `vjp`: delta = J^T g.
 # `jvp`: da = J dz. delta may not be g itself.
 
+cdef inline real sum_but_one(real *a, Py_ssize_t n) noexcept nogil:
+    """Sum of a less 1, where the first 1 among them is left out: nothing is lost beside it."""
+    cdef Py_ssize_t j
+    cdef real rest
+    for j in range(n):
+        if a[j] == <real>1:
+            a[j] = <real>0
+            rest = row_sum(a, n)
+            a[j] = <real>1
+            return rest
+    return row_sum(a, n) - <real>1  # no 1: NaN or infinity is among them
+
+
 cdef inline real softmax(const real *z, real c, Py_ssize_t n, real *a) noexcept nogil:
     """a = softmax(c z), c > 0, shifted by the largest z; returns log sum e^{c(z - largest)}."""
     cdef Py_ssize_t j
-    cdef real m = row_max(z, n), total, r
+    cdef real m = row_max(z, n), rest, r
     for j in range(n):
         a[j] = exp(c * (z[j] - m))
-    total = row_sum(a, n)
-    r = <real>1 / total
+    rest = sum_but_one(a, n)
+    r = <real>1 / (<real>1 + rest)
     for j in range(n):
         a[j] = a[j] * r
-    return log(total)
+    return log1p(rest)
 
 
 cdef inline void softmax_product(const real *a, real c, const real *g, Py_ssize_t n,
@@ -256,7 +269,7 @@ cdef inline void log_softmax(const real *z, Py_ssize_t n, real *a) noexcept nogi
     cdef real m = row_max(z, n), lse
     for j in range(n):
         a[j] = exp(z[j] - m)
-    lse = log(row_sum(a, n))
+    lse = log1p(sum_but_one(a, n))
     for j in range(n):
         a[j] = (z[j] - m) - lse
 

@@ -47,8 +47,7 @@ cdef void forward_rows(const Plan *plan, const real *parameters, const real *X, 
 cdef double gradient_rows(const Plan *plan, const real *parameters, const real *X,
                           const Targets *targets, double scale, Py_ssize_t n, real *nabla,
                           void *scratch) noexcept nogil:
-    # nabla = scale sum_s w_s nabla C_s, in the layout of parameters; returns sum_s C_s   nabla  #
-    # OUT
+    # nabla = scale sum_s w_s nabla C_s, laid out as parameters; returns sum_s C_s      nabla  # OUT
     cdef Rows r
     cdef Py_ssize_t s = 0, i
     cdef double total = 0.0

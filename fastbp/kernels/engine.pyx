@@ -28,8 +28,8 @@ from fastbp.kernels.cost cimport (
 from fastbp.kernels.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, sqrt, tanh)
 from fastbp.kernels.products cimport (
-    PANEL, TILE_ROWS, TILE_SIZE, TILE_VECTORS, bias_gradient, lanes, propagate_back, update_rows, weight_gradient, weight_update,
-    weighted_input)
+    PANEL, TILE_ROWS, TILE_SIZE, TILE_VECTORS, bias_gradient, lanes, propagate_back,
+    update_rows, weight_gradient, weight_update, weighted_input)
 from fastbp.kernels.random cimport shuffle
 from fastbp.kernels.update cimport ADAM, ADAMW, MOMENTUM, NESTEROV, SGD, Step, begin_step, n_slots
 
@@ -393,9 +393,9 @@ def elementary(str name, const real[::1] x, real[::1] out):
 def multiply_add(const real[::1] x, Py_ssize_t repeats):
     """Run the tallest register tile on x (1024,), in cache; returns the number of flops it made."""
     cdef real out[TILE_SIZE]
-    cdef Py_ssize_t i, width = TILE_VECTORS * lanes(&x[0])
+    cdef Py_ssize_t _i, width = TILE_VECTORS * lanes(&x[0])
     with nogil:
-        for i in range(repeats):
+        for _i in range(repeats):
             weighted_input(&x[0], 0, &x[0], 0, <const real *>NULL, &out[0], width, TILE_ROWS, 992,
                            width)
     return 2.0 * repeats * 992 * TILE_ROWS * width

@@ -169,8 +169,7 @@ cdef void activate(const Layer *f, real *z, Py_ssize_t m, bint slopes, real *a) 
 
 cdef void transpose_jacobian(const Layer *f, const real *z, const real *a, const real *g,
                              Py_ssize_t g_row, Py_ssize_t m, real *delta) noexcept nogil:
-    # delta = J^T g   (m, n_z); elementwise: z holds sigma'(z) and delta = g * sigma'(z)  delta  #
-    # OUT
+    # delta = J^T g   (m, n_z); elementwise: z holds sigma'(z), delta = g * that        delta  # OUT
     cdef Py_ssize_t s, j
     cdef const real *z_s
     cdef const real *a_s
@@ -316,8 +315,8 @@ cdef inline int gradient_mode(const Plan *plan) noexcept nogil:
 
 cdef void output_error(const Plan *plan, const Targets *targets, Py_ssize_t first, const Rows *r,
                        double scale, const real *kind) noexcept nogil:
-    # BP1: delta^L = J^T dC/da   (m, n_z), times w_s * scale; C_s unweighted          delta^L, C  #
-    # OUT the batch's sample s is row first + s of the targets (by way of order)
+    # BP1: delta^L = J^T dC/da   (m, n_z), times w_s * scale; C_s unweighted       delta^L, C  # OUT
+    # the batch's sample s is row first + s of the targets (by way of order)
     cdef const Layer *f = &plan.layers[plan.n_layers - 1]
     cdef real *z = rows_of(r, f.z_at, f.z_row, <real *>NULL)
     cdef real *a = rows_of(r, f.a_at, f.a_row, <real *>NULL)

@@ -68,8 +68,8 @@
 #endif
 
 #ifdef FASTBP_VECTOR_BYTES
-/* aligned(sizeof element): unaligned loads cost nothing on aligned data; predict reads W unpadded.
-*/ typedef float v_f32 __attribute__((vector_size(FASTBP_VECTOR_BYTES), aligned(4), may_alias));
+/* aligned to the element only: that costs nothing on aligned data, and predict reads W unpadded */
+typedef float v_f32 __attribute__((vector_size(FASTBP_VECTOR_BYTES), aligned(4), may_alias));
 typedef double v_f64 __attribute__((vector_size(FASTBP_VECTOR_BYTES), aligned(8), may_alias));
 typedef int v_i32 __attribute__((vector_size(FASTBP_VECTOR_BYTES)));
 typedef long long v_i64 __attribute__((vector_size(FASTBP_VECTOR_BYTES)));

@@ -1,0 +1,96 @@
+"""The names and numbers of optimizers: what is refused, and what the engine is told."""
+
+import dataclasses
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import SGD, Adam, AdamW
+from fastbp.kernels.dispatch import available_levels, load
+
+
+def test_policies_are_the_engines():
+    policies = {
+        optimizer.policy
+        for optimizer in (SGD(), SGD(momentum=0.5), SGD(1, 0.5, nesterov=True), Adam(), AdamW())
+    }
+    assert policies == {"sgd", "momentum", "nesterov", "adam", "adamw"}
+    for level in available_levels():
+        assert set(load(level).OPTIMIZERS) == policies
+
+
+def test_numbers():
+    assert SGD(3, momentum=0.5).numbers == {"learning_rate": 3.0, "momentum": 0.5, "nesterov": 0.0}
+    assert AdamW(0.1, weight_decay=2).numbers == {
+        "learning_rate": 0.1,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+        "weight_decay": 2.0,
+    }
+    assert all(type(value) is float for value in Adam(np.float32(0.5), beta1=0).numbers.values())
+    assert Adam().learning_rate == 1e-3 and SGD(1).momentum == 0  # the usual defaults
+
+
+@pytest.mark.parametrize("bad", [-1e-9, math.nan, math.inf, -math.inf])
+def test_learning_rate_out_of_range(bad):
+    for kind in (SGD, Adam, AdamW):
+        with pytest.raises(ValueError) as caught:
+            kind(bad)
+        assert str(caught.value) == (
+            f"{kind.__name__}.learning_rate: expected a number >= 0; got {bad!r}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: SGD(1, momentum=1.0), "SGD.momentum: expected a number in [0, 1); got 1.0"),
+        (lambda: SGD(1, momentum=-0.1), "SGD.momentum: expected a number in [0, 1)"),
+        (lambda: SGD(1, nesterov=True), "SGD.nesterov: expected momentum above 0"),
+        (lambda: Adam(beta1=1), "Adam.beta1: expected a number in [0, 1)"),
+        (lambda: Adam(beta2=1.5), "Adam.beta2: expected a number in [0, 1)"),
+        (lambda: Adam(epsilon=0), "Adam.epsilon: expected a number >= 1e-30; got 0"),
+        (lambda: AdamW(weight_decay=-1), "AdamW.weight_decay: expected a number >= 0; got -1"),
+        (lambda: AdamW(weight_decay=math.nan), "AdamW.weight_decay"),
+    ],
+)
+def test_number_out_of_range(make, says):
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", ["0.1", None, [0.1], 1j])
+def test_not_a_number(bad):
+    with pytest.raises(TypeError, match=r"^SGD.learning_rate: expected a number >= 0; got "):
+        SGD(bad)
+    with pytest.raises(TypeError, match=r"^Adam.beta1: "):
+        Adam(beta1=bad)
+
+
+def test_limits_are_accepted():
+    assert SGD(0).learning_rate == 0
+    assert SGD(1, momentum=math.nextafter(1, 0)).momentum < 1
+    assert Adam(beta1=0, beta2=0, epsilon=1e-30).beta1 == 0
+    assert AdamW(weight_decay=0).weight_decay == 0
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), Adam(), AdamW(weight_decay=0.5)])
+def test_frozen_equal_and_pickled(optimizer):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        optimizer.learning_rate = 1.0
+    assert pickle.loads(pickle.dumps(optimizer)) == optimizer
+    assert eval(repr(optimizer), vars(fastbp)) == optimizer
+    assert dataclasses.replace(optimizer, learning_rate=2.0) != optimizer
+
+
+def test_adam_without_gradient_stays_where_it_is():
+    """m = v = 0 gives 0 / epsilon, not 0 / 0, in float32 too."""
+    for dtype in ("float32", "float64"):
+        net = fastbp.Network([2, 1], output="relu", loss="quadratic", dtype=dtype, init="zeros")
+        net.fit([[1.0, 2.0]], [[1.0]], epochs=2, optimizer=Adam(epsilon=1e-30))
+        assert not net.parameters.any()
