@@ -4,8 +4,8 @@
 
 What belongs here: the same network, data, batches and SGD updates for each side, sides in turn,
 medians. Peers that are not installed are left out (extra: bench). The loss of the last timed epoch
-is printed for each side, so that nobody is fast by doing something else; per cent is of the FMA rate
-measured here.
+is printed for each side, so that nobody is fast by doing something else; per cent is of the FMA
+rate measured here.
 """
 
 from __future__ import annotations
@@ -240,7 +240,8 @@ def main() -> None:
             for side, row in results[name].items():
                 print(
                     f"  {side:14} {row['us_per_step']:9.2f} us a step "
-                    f"{row['percent_of_peak']:5.1f} % of peak  x{row['times_fastbp']:6.2f}  loss {row['loss']:.5f}"
+                    f"{row['percent_of_peak']:5.1f} % of peak  x{row['times_fastbp']:6.2f}"
+                    f"  loss {row['loss']:.5f}"
                 )
     if options.json:
         print(

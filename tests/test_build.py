@@ -1,4 +1,4 @@
-"""The kernels compile elsewhere: other compilers, other CPUs, no vector extensions, and no warnings.
+"""The kernels compile elsewhere: other compilers, other CPUs, no vector extensions; no warnings.
 
 What belongs here: compiling the engine's C without running it. Compilers that the machine lacks are
 skipped.

@@ -724,17 +724,16 @@ def test_bad_optimizers(make, kind, words):
         assert word in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="optimizers.py takes these as they come: to be mended there")
 @pytest.mark.parametrize(
     ("make", "kind"),
     [
-        (lambda: fastbp.SGD(10**400), ValueError),  # now OverflowError, without a name
+        (lambda: fastbp.SGD(10**400), ValueError),
         (lambda: fastbp.SGD(True), TypeError),
         (lambda: fastbp.SGD(0.1, 0.9, nesterov="no"), TypeError),
-        (lambda: fastbp.SGD(0.1, 0.9, nesterov=np.array([1, 2])), TypeError),  # now no name
+        (lambda: fastbp.SGD(0.1, 0.9, nesterov=np.array([1, 2])), TypeError),
     ],
 )
-def test_bad_optimizers_not_yet_refused(make, kind):
+def test_optimizers_take_numbers_alone(make, kind):
     with pytest.raises((ValueError, TypeError), match=r"SGD\.") as caught:
         make()
     assert caught.type is kind
@@ -819,7 +818,7 @@ FUZZ = """
                 net.parameters = what
             elif case == "optimizer":
                 kind = chance.choice([fastbp.SGD, fastbp.Adam, fastbp.AdamW])
-                what = chance.choice(OPTIMIZER_GARBAGE)
+                what = chance.choice(garbage)
                 kind(**{chance.choice([*kind.__dataclass_fields__]): what})
             else:
                 names = calls[case]
@@ -845,9 +844,7 @@ FUZZ = """
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_garbage_never_ends_the_process(seed):
-    script = textwrap.dedent(FUZZ).replace(
-        "OPTIMIZER_GARBAGE", "[g for g in garbage if g is not HUGE and type(g) is not np.ndarray]"
-    )
+    script = textwrap.dedent(FUZZ)
     done = subprocess.run(
         [sys.executable, "-c", script, str(seed), "2500"],
         capture_output=True, text=True, env=ENVIRONMENT, timeout=120,

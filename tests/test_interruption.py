@@ -41,7 +41,7 @@ WILD = {
                           Y, 0.6),
     "mse": ({"output": "identity", "loss": "mse", "activation": "relu"}, Y, 1e4),
     "exp": ({"output": "exp", "loss": "poisson", "activation": "tanh"}, POSITIVE, 40.0),
-    "exp, general": ({"output": "exp", "loss": "quadratic", "activation": "tanh"}, Y, 40.0),
+    "exp, general": ({"output": "exp", "loss": "mse", "activation": "tanh"}, 99 * POSITIVE, 1.0),
     "first step": ({"output": "identity", "loss": "quadratic", "activation": "tanh"}, Y, 3e307),
 }  # fmt: skip
 # sigmoid saturates and the penalty alone makes the weights grow by -5 a step: the loss stays finite
@@ -86,7 +86,7 @@ def test_the_parameters_are_those_after_the_last_good_step(case, dtype, shuffle,
         assert word in str(error)
     if case == "first step":
         assert error.step <= 1
-    else:
+    elif not case.startswith("exp"):
         assert error.step > 1
     if error.step == 0:
         assert net.parameters.tobytes() == start.tobytes()
@@ -135,8 +135,9 @@ def test_one_step_an_epoch(case, make, watched, threads):
     assert error.step == error.epoch > 1
     twin.fit(X, targets, epochs=error.step, **options)
     assert net.parameters.tobytes() == twin.parameters.tobytes()
-    with pytest.raises(fastbp.DivergenceError):
-        twin.fit(X, targets, epochs=1, **options | {"optimizer": fastbp.SGD(rate)})
+    if options["optimizer"].momentum == 0:  # not a step too early
+        with pytest.raises(fastbp.DivergenceError):
+            twin.fit(X, targets, epochs=1, **options)
 
 
 @pytest.mark.parametrize("optimizer", [fastbp.Adam(1e300), fastbp.AdamW(1e306)])
@@ -306,6 +307,51 @@ def test_ctrl_c_at_any_moment_leaves_no_thread_waiting():
     interrupt(child(HASTY, 40), 40, (0.002, 0.03))
 
 
+STARTED = """
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+    import numpy as np
+    import fastbp
+
+    X = np.random.default_rng(0).standard_normal((64, 8)).astype("f4")
+    Y = np.arange(64) % 3
+    real = ThreadPoolExecutor.submit
+
+    for moment in range(1, 8):
+        calls = []
+
+        def submit(pool, *args):
+            future = real(pool, *args)
+            if threading.current_thread() is threading.main_thread():
+                calls.append(0)
+                if len(calls) == moment:
+                    raise KeyboardInterrupt
+            return future
+
+        net = fastbp.Network([8, 16, 3], seed=0)
+        ThreadPoolExecutor.submit = submit
+        try:
+            net.fit(X, Y, epochs=10**6, batch_size=64, threads=3)
+            raise SystemExit("not interrupted")
+        except KeyboardInterrupt:
+            assert np.isfinite(net.parameters).all()
+        finally:
+            ThreadPoolExecutor.submit = real
+        net.fit(X, Y, epochs=2, threads=3)
+"""
+
+
+def test_ctrl_c_while_threads_are_started():
+    """The moment that signals seldom hit: one thread is on its way, the next is not yet."""
+    process = child(STARTED)
+    try:
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, errors
+
+
 def test_an_interrupted_run_can_be_resumed(monkeypatch):
     """Within an epoch: the order of that epoch, and the sums of its loss, are those of one run."""
     data, classes = rng.standard_normal((100, 3)), rng.integers(0, 2, 100)
@@ -325,14 +371,12 @@ def test_an_interrupted_run_can_be_resumed(monkeypatch):
 
             with monkeypatch.context() as patch:
                 patch.setattr(training._Run, "_train", stop)
-                state = []
                 patch.setattr(
                     training, "History",
                     lambda *a, kept=kept: kept.append(History(*a)) or kept[-1],
                 )  # fmt: skip
                 with pytest.raises(KeyboardInterrupt):
                     net.fit(data, classes, epochs=6, shuffle=shuffle, **options)
-                del state
             epoch, row, *_ = kept[0]._state.position
             assert 0 < row < 100, "not within an epoch"
             history = net.fit(data, classes, epochs=6 - epoch, shuffle=shuffle, resume=kept[0],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -53,15 +54,10 @@ class GradientCheck:
         return f"gradient check: {self.verdict}"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """JSON-able; None for a number that is NaN or infinite."""
         return {
-            "ok": self.ok,
-            "error": self.error,
-            "tolerance": self.tolerance,
-            "worst": self.worst,
-            "analytic": self.analytic,
-            "numeric": self.numeric,
-            "n_checked": self.n_checked,
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
         }
 
 
@@ -126,7 +122,7 @@ def gradients(net: Network, X: Any, Y: Any, *, max_parameters: int = 5000) -> Gr
     scale, names = _scales(
         twin, analytic, [(rounding * a + rounding_of_losses) / tolerance for a in largest]
     )
-    error = difference / scale[index]
+    error = np.where(np.isfinite(picked), difference / scale[index], np.inf)
     worst = int(np.argmax(error))
     return GradientCheck(
         bool(error[worst] <= tolerance),
@@ -143,6 +139,7 @@ def _scales(
     net: Network, gradient: np.ndarray, floors: list[float]
 ) -> tuple[np.ndarray, Callable[[int], str]]:
     """For each parameter the largest gradient of its array, and a function that names it."""
+    gradient = np.where(np.isfinite(gradient), gradient, 0.0)
     scale = np.empty(net.n_parameters)
     starts = []
     at = 0

@@ -1,0 +1,428 @@
+"""The package as a whole: what importing costs and changes, who imports whom, CPU levels, memory.
+
+What belongs here: facts about no single module. What does not: wheels, compilers (test_build.py).
+"""
+
+import ast
+import ctypes
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import fastbp
+from fastbp.kernels import cpu, dispatch
+
+PACKAGE = Path(fastbp.__file__).parent
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "FASTBP_ISA"} | {
+    "PYTHONPATH": str(PACKAGE.parent)
+}
+
+
+def python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, env=ENVIRONMENT | environment, timeout=60,
+    )  # fmt: skip
+
+
+def output(code, **environment):
+    done = python(code, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# importing
+
+
+def test_import_time():
+    """Within 30 ms of NumPy's own; pairs one after the other, for machines that are busy."""
+
+    def seconds(code):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, env=ENVIRONMENT)
+        return time.perf_counter() - began
+
+    seconds("import numpy, fastbp")  # bytecode written, files in the cache
+    over = [seconds("import numpy, fastbp") - seconds("import numpy") for _ in range(15)]
+    assert statistics.median(over) < 0.030, sorted(over)
+
+
+def test_import_brings_in_nothing_heavy():
+    code = (
+        "import sys, json, numpy; before = set(sys.modules); import fastbp;"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    new = {name.partition(".")[0] for name in json.loads(output(code))}
+    heavy = {"tqdm", "safetensors", "matplotlib", "scipy", "sklearn", "pandas", "torch", "onnx"}
+    assert not new & heavy
+    assert "fastbp" in new
+
+
+def test_what_is_imported_later_is_there():
+    for name in fastbp.__all__:
+        assert output(f"import fastbp; print(fastbp.{name} is not None)") == "True"
+    code = "import fastbp; print(*[n for n in fastbp.__all__ if n not in dir(fastbp)])"
+    assert output(code) == ""
+    assert "no attribute 'nonsense'" in python("import fastbp; fastbp.nonsense").stderr
+
+
+def test_import_leaves_the_process_as_it_was():
+    """No flush-to-zero, and neither signals, warnings, random numbers nor the environment."""
+    code = """
+import os, signal, threading, warnings
+import numpy as np
+
+def state():
+    return (
+        [signal.getsignal(s) for s in sorted(signal.valid_signals())], list(warnings.filters),
+        dict(os.environ), os.getcwd(), threading.active_count(), np.geterr(),
+        str(np.random.get_state()), np.get_printoptions(),
+    )
+
+before = state()
+import fastbp
+from fastbp import check, datasets, load, persistence, plotting, cli
+digits = datasets.load_digits()
+net = fastbp.Network([64, 30, 10])
+net.fit(digits.X, digits.Y, epochs=1, threads=2)
+check.gradients(net, digits.X[:2], digits.Y[:2], max_parameters=20)
+assert state() == before, (state(), before)
+
+tiny = 5e-324
+assert tiny != 0 and tiny * 1.0 != 0
+assert np.float32(1e-45) * np.float32(1) != 0
+assert (np.full(100, 1e-310) / 2 != 0).all() and (np.full(100, 1e-40, "f4") / 2 != 0).all()
+print("same")
+"""
+    assert output(code) == "same"
+
+
+def test_subnormal_numbers_survive_the_engine():
+    for dtype, tiny in (("float32", 1e-44), ("float64", 5e-324)):
+        net = fastbp.Network([1, 1], output="identity", loss="mse", init="zeros", dtype=dtype)
+        net.weights[0][0, 0] = 1
+        got = net.predict([[tiny]])
+        assert got[0, 0] == net.dtype.type(tiny) != 0
+
+
+# who imports whom
+
+# Each module imports those of lower rank only; a folder counts as one. A new module needs a place.
+RANKS = {
+    "kernels": 0,
+    "functions": 0,
+    "optimizers": 0,
+    "schedules": 0,
+    "datasets": 0,
+    "initialization": 1,
+    "inputs": 1,
+    "network": 2,
+    "check": 3,
+    "persistence": 3,
+    "interop": 3,
+    "training": 3,
+    "plotting": 4,
+    "estimators": 4,
+    "cli": 5,
+}
+ALONE = {"reference": {"math", "re", "numpy"}}
+FACADES = {"__init__", "__main__"}
+
+
+def room(path):
+    """The module or folder of the package that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def is_for_types(node):
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
+def imports(tree, path, everywhere):
+    """Names of modules imported when the file is imported, or `everywhere` in it."""
+    todo = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if is_for_types(node):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = path.relative_to(PACKAGE.parent).with_suffix("").parts
+            parent = base[: len(base) - node.level] if node.level else ()
+            module = ".".join([*parent, *([node.module] if node.module else [])])
+            if module == "fastbp":
+                yield from (f"fastbp.{alias.name}" for alias in node.names)
+            else:
+                yield module
+        elif everywhere or not isinstance(
+            node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+        ):
+            todo.extend(ast.iter_child_nodes(node))
+
+
+def sources():
+    return sorted(p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts)
+
+
+def known_rooms(path, everywhere=False):
+    for name in imports(ast.parse(path.read_text()), path, everywhere):
+        parts = name.split(".")
+        if parts[0] == "fastbp" and len(parts) > 1:
+            yield parts[1]
+
+
+def test_every_module_has_a_place():
+    assert {room(p) for p in sources()} <= {*RANKS, *ALONE, *FACADES}
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    here = room(path)
+    if here in FACADES:
+        return
+    for other in known_rooms(path):
+        if other == here:
+            continue
+        assert here not in ALONE and other not in ALONE, f"{path} imports {other}"
+        assert RANKS[other] < RANKS[here], f"{path} imports {other}"
+
+
+def test_the_chain_of_the_design():
+    files = {p.stem: p for p in sources() if p.parent == PACKAGE}
+    assert "kernels" in set(known_rooms(files["network"]))
+    assert "network" in set(known_rooms(files["training"]))
+    assert not {"training", "cli", "persistence"} & set(known_rooms(files["network"]))
+    for path in sources():
+        if room(path) not in {"cli", *FACADES}:
+            assert "cli" not in set(known_rooms(path, everywhere=True)), path
+
+
+def test_the_reference_stands_alone():
+    path = PACKAGE / "reference.py"
+    names = set(imports(ast.parse(path.read_text()), path, everywhere=True))
+    assert {name.partition(".")[0] for name in names} <= ALONE["reference"] | {"__future__"} | {
+        "typing", "collections", "dataclasses", "functools", "itertools",
+    }  # fmt: skip
+    for other in sources():
+        assert "reference" not in set(known_rooms(other, everywhere=True)), other
+
+
+def test_checks_ask_a_network_in_public():
+    for path in (PACKAGE / "check").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
+                owner = node.value
+                assert isinstance(owner, ast.Name) and owner.id == "self", (path, node.attr)
+
+
+def test_no_drawers_for_odds_and_ends():
+    names = {p.stem for p in PACKAGE.rglob("*") if p.suffix in (".py", ".pyx", ".pxd", ".pxi")}
+    assert "network" in names
+    assert not names & {"utils", "util", "common", "helpers", "helper", "misc", "base", "core"}
+
+
+def test_kernels_include_one_way():
+    """elementary -> activation -> cost; products, update by themselves; none knows the engine."""
+    allowed = {
+        "elementary": set(),
+        "activation": {"elementary"},
+        "cost": {"elementary", "activation"},
+        "update": set(),
+        "products": {"update"},
+        "barrier": set(),
+        "random": set(),
+    }
+    for path in (PACKAGE / "kernels").glob("*.pxd"):
+        if path.stem == "__init__":
+            continue
+        text = path.read_text()
+        used = set(re.findall(r"from\s+fastbp\.kernels\.(\w+)\s+cimport", text))
+        used |= set(re.findall(r"cimport\s+fastbp\.kernels\.(\w+)", text))
+        assert used <= allowed[path.stem], path
+        assert not re.search(r"\b(import numpy|cimport numpy|from \.)", text), path
+    assert "elementary" in re.findall(
+        r"from fastbp\.kernels\.(\w+) cimport", (PACKAGE / "kernels/activation.pxd").read_text()
+    )
+
+
+# CPU levels
+
+
+@pytest.mark.parametrize("level", dispatch.available_levels())
+def test_a_level_can_be_forced(level):
+    code = (
+        "import fastbp; from fastbp.kernels import dispatch; import sys;"
+        "n = fastbp.Network([3, 2]); n.predict([[1, 2, 3]]);"
+        "print(dispatch.level, dispatch.engine.__name__,"
+        " sum(m.startswith('fastbp.kernels.engine_') for m in sys.modules))"
+    )
+    assert output(code, FASTBP_ISA=level) == f"{level} fastbp.kernels.engine_{level} 1"
+
+
+def test_the_best_level_is_chosen():
+    code = "import fastbp; from fastbp.kernels import dispatch; print(dispatch.level)"
+    best = dispatch.available_levels()[-1]
+    assert output(code) == best and output(code, FASTBP_ISA="") == best
+    assert dispatch.available_levels()[0] == "baseline"
+
+
+@pytest.mark.parametrize("level", ["sse2", "AVX2", "avx2 ", "../avx2", "baseline,avx2"])
+def test_an_unknown_level_is_refused(level):
+    done = python("import fastbp", FASTBP_ISA=level)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == (
+        f"ValueError: FASTBP_ISA: expected one of baseline, avx2, avx512; got {level!r}"
+    )
+
+
+class OtherCpu:
+    """A machine with fewer levels than this one."""
+
+    def __init__(self, built, has):
+        self.built_levels, self.has = built, has
+
+    def supports(self, level):
+        return level in self.has
+
+
+def test_a_level_that_is_not_there_is_refused_before_it_is_imported(monkeypatch):
+    imported = []
+    monkeypatch.setattr(dispatch.importlib, "import_module", imported.append)
+    monkeypatch.setattr(dispatch, "cpu", OtherCpu(("baseline", "avx2"), ("baseline",)))
+    assert dispatch.available_levels() == ("baseline",)
+    with pytest.raises(ImportError, match=r"'avx2' is not in this CPU; available: baseline$"):
+        dispatch.load("avx2")
+    with pytest.raises(ImportError, match=r"'avx512' is not built here; available: baseline$"):
+        dispatch.load("avx512")
+    assert not imported
+    dispatch.load("baseline")
+    assert imported == ["fastbp.kernels.engine_baseline"]
+
+
+def test_the_cpu_answers_for_itself():
+    assert cpu.supports("baseline") and not cpu.supports("") and not cpu.supports("mmx")
+    if not Path("/proc/cpuinfo").exists():
+        pytest.skip("only Linux tells the flags of its CPU in a file")
+    flags = set(re.search(r"(?m)^(?:flags|Features)\s*:(.*)$",
+                          Path("/proc/cpuinfo").read_text())[1].split())  # fmt: skip
+    assert cpu.supports("avx2") == ({"avx2", "fma"} <= flags)
+    wanted = {"avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl"}
+    assert cpu.supports("avx512") == (wanted <= flags)
+
+
+# memory
+
+COUNTER = """
+#define _GNU_SOURCE
+#include <stddef.h>
+#include <stdatomic.h>
+extern void *__libc_malloc(size_t);
+extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+static atomic_long calls;
+long counted_allocations(void) { return calls; }
+void *malloc(size_t n) { calls++; return __libc_malloc(n); }
+void *calloc(size_t m, size_t n) { calls++; return __libc_calloc(m, n); }
+void *realloc(void *p, size_t n) { calls++; return __libc_realloc(p, n); }
+void *memalign(size_t a, size_t n) { calls++; return __libc_memalign(a, n); }
+void *aligned_alloc(size_t a, size_t n) { calls++; return __libc_memalign(a, n); }
+int posix_memalign(void **p, size_t a, size_t n)
+{ calls++; *p = __libc_memalign(a, n); return *p ? 0 : 12; }
+"""
+
+COUNTED = """
+import ctypes, gc, json
+import numpy as np
+import fastbp
+from fastbp import training
+from fastbp.kernels import dispatch
+
+count = ctypes.CDLL(None).counted_allocations
+count.restype = ctypes.c_long
+gc.disable()
+before = count()
+kept = [bytearray(1000) for _ in range(100)]
+assert count() - before >= 100, "the counter does not count"
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((70, 9)).astype("f4")
+Y = rng.integers(0, 4, 70)
+answers = []
+for policy in (fastbp.SGD(0.01), fastbp.SGD(0.01, 0.9), fastbp.Adam(1e-4)):
+    for shuffle in (True, False):
+        net = fastbp.Network([9, 20, 17, 4], activation=["glu", "layer_norm"], seed=0)
+        data = training._as_data(net, X, Y, np.ones(70))
+        state = training._State((0, 0, 0, 0.0, 0.0), None, 1, policy, 70, 8)
+        numbers = policy.numbers | {"l2": 0.1, "l1": 0.1}
+        run = training._Run(net, data, state, numbers, 1, shuffle, 10**6)
+
+        def allocations(steps):
+            before = count()
+            made = run._train(steps, 10**6)
+            after = count()
+            assert made == steps
+            return after - before
+
+        allocations(1000)
+        answers.append([allocations(1000), allocations(20_000)])
+print(json.dumps(answers))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts glibc's allocations")
+def test_no_step_allocates(tmp_path):
+    """1,000 steps and 20,000 call malloc equally often: when the engine is entered, and no more.
+
+    Python's own objects are counted too: PYTHONMALLOC=malloc.
+    """
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or not hasattr(ctypes.CDLL(None), "__libc_malloc"):
+        pytest.skip("needs a C compiler and glibc")
+    (tmp_path / "counter.c").write_text(COUNTER)
+    library = tmp_path / "counter.so"
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(tmp_path / "counter.c")],
+        check=True,
+    )
+    answers = json.loads(output(COUNTED, LD_PRELOAD=str(library), PYTHONMALLOC="malloc"))
+    assert len(answers) == 6
+    for few, many in answers:
+        assert few == many < 100, answers
+
+
+GROWTH = """
+import ctypes, json, resource, sys
+import numpy as np
+import fastbp
+
+X = np.random.default_rng(0).standard_normal((80, 9)).astype("f4")
+Y = np.arange(80) % 4
+net = fastbp.Network([9, 20, 4], seed=0)
+
+def fit(epochs, threads):
+    net.fit(X, Y, epochs=epochs, batch_size=8, seed=0, threads=threads)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+for threads in (1, 2):
+    fit(1, threads)
+print(json.dumps([[fit(1, t), fit(2000, t), fit(20_000 if t == 1 else 4000, t)] for t in (1, 2)]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss in KiB")
+def test_memory_does_not_grow_with_steps():
+    """200,000 steps more: a leak of 64 bytes a step would be 12,500 KiB."""
+    for short, middle, long in json.loads(output(GROWTH)):
+        # the record of an epoch is some 100 bytes; 20,000 of them 2,000 KiB and their lists
+        assert middle - short < 1500 and long - middle < 6000, (short, middle, long)
