@@ -10,7 +10,9 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 # Which values an output takes and a loss can be given: each kind holds those before it.
 RANGES = ("unit", "positive", "real")  # (0, 1); (0, inf); any
@@ -118,7 +120,9 @@ def unknown(argument: str, name: object, known: Iterable[str]) -> str:
     import difflib  # 1 ms that most programs never need
 
     known = list(known)
-    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+    text = str(name).lower()
+    near = [entry for entry in known if text and entry.startswith(text)]
+    near = near or difflib.get_close_matches(text, known, n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"{argument}: expected one of {', '.join(known)}; got {name!r}.{hint}"
 
@@ -154,7 +158,9 @@ def _fill(argument: str, name: str, given: float | None, parameter: Parameter | 
 
 def _full_name(name: str, value: float, parameter: Parameter | None) -> str:
     """The name as a model file holds it: with its parameter where it is not the default."""
-    return name if parameter is None or value == parameter.default else f"{name}({value!r})"
+    if parameter is None or value == parameter.default:
+        return name
+    return f"{name}({int(value) if value == int(value) else value!r})"
 
 
 def activation(text: object, argument: str = "activation") -> Activation:
@@ -182,15 +188,24 @@ def loss(text: object) -> Loss:
     return Loss(_full_name(kind, value, parameter), kind, value, domain, targets)
 
 
+def check_parameter(f: Activation | Loss, argument: str, dtype: np.dtype[Any]) -> None:
+    """Refuse a parameter that the network's dtype does not hold."""
+    limits = np.finfo(dtype)
+    if f.parameter and not float(limits.tiny) <= abs(f.parameter) <= float(limits.max):
+        raise ValueError(
+            f"{argument}: expected a parameter of {f.kind!r} that {dtype} holds; got "
+            f"{f.parameter!r}"
+        )
+
+
 def check_pair(output: Activation, loss: Loss) -> None:
     """Refuse an output whose values the loss cannot take.
 
     >>> from fastbp import functions
-    >>> tanh, cross_entropy = activation("tanh"), functions.loss("cross_entropy")
-    >>> check_pair(tanh, cross_entropy)  # doctest: +ELLIPSIS
+    >>> check_pair(activation("tanh"), functions.loss("kl"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: loss: 'cross_entropy' needs outputs above 0; output 'tanh' gives values of any sign...
+    ValueError: loss: 'kl' needs outputs above 0; output 'tanh' gives values of any sign. Outputs...
     """
     if RANGES.index(output.range) <= RANGES.index(loss.domain):
         return

@@ -108,6 +108,10 @@ class Network:
         self._loss = functions.loss(loss)
         functions.check_pair(self._output, self._loss)
         self._dtype = _checked_dtype(dtype)
+        for hidden in self._hidden:
+            functions.check_parameter(hidden, "activation", self._dtype)
+        functions.check_parameter(self._output, "output", self._dtype)
+        functions.check_parameter(self._loss, "loss", self._dtype)
         self.metadata: dict[str, Any] = {}
 
         n_outputs = self._sizes[-1]

@@ -165,6 +165,7 @@ class _State:
     optimizer: Optimizer
     n: int
     batch_size: int
+    shuffle: str
 
 
 def fit(
@@ -276,7 +277,8 @@ def fit(
     batch_size = min(batch_size, n)
     l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
     n_threads = _as_threads(threads, net, batch_size)
-    state = _State((0, 0, 0, 0.0, 0.0), None, seed_bits, optimizer, n, batch_size)
+    order = "a callable" if callable(shuffle) else str(shuffle)
+    state = _State((0, 0, 0, 0.0, 0.0), None, seed_bits, optimizer, n, batch_size, order)
     if resume is not None:
         state = _checked_resume(resume, state, net)
 
@@ -579,7 +581,7 @@ def _checked_resume(resume: History, new: _State, net: Network) -> _State:
     old = resume._state
     if old is None or old.slots is None:
         raise ValueError(f"resume: expected the History of a finished fit; got {resume!r}")
-    for name in ("n", "batch_size", "seed"):
+    for name in ("n", "batch_size", "seed", "shuffle"):
         if getattr(old, name) != getattr(new, name):
             raise ValueError(
                 f"resume: expected the same {name} as in that run, {getattr(old, name)}; got "

@@ -35,9 +35,9 @@ def test_defaults_are_the_oracles():
         ("leaky_relu(0.01)", "leaky_relu", 0.01, "leaky_relu"),
         (" elu ( 5e-1 ) ", "elu", 0.5, "elu(0.5)"),
         ("softmax(1)", "softmax", 1.0, "softmax"),
-        ("maxout(3)", "maxout", 3.0, "maxout(3.0)"),
+        ("maxout(3)", "maxout", 3.0, "maxout(3)"),
         ("maxout", "maxout", 2, "maxout"),
-        ("layer_norm(-2)", "layer_norm", -2.0, "layer_norm(-2.0)"),
+        ("layer_norm(-2)", "layer_norm", -2.0, "layer_norm(-2)"),
     ],
 )
 def test_activation_is_read(text, kind, parameter, name):
@@ -139,3 +139,21 @@ def test_every_admitted_pair_makes_a_network():
                     fastbp.Network([2, 2], output=other, loss=loss)
             else:
                 fastbp.Network([2, 2], output=output, loss=loss)
+
+
+@pytest.mark.parametrize("name", ["elu(1e300)", "leaky_relu(1e-300)"])
+def test_parameters_must_fit_the_dtype(name):
+    fastbp.Network([2, 3, 1], activation=name, output="identity", loss="mse", dtype="float64")
+    with pytest.raises(ValueError, match=r"activation: .*float32 holds; got 1e[+-]300"):
+        fastbp.Network([2, 3, 1], activation=name, output="identity", loss="mse", dtype="float32")
+
+
+def test_names_print_as_they_are_written():
+    assert functions.activation("maxout(3)").name == "maxout(3)"
+    assert functions.activation("leaky_relu(0.02)").name == "leaky_relu(0.02)"
+    assert functions.activation("elu(1)").name == "elu"
+
+
+def test_the_nearest_name_may_be_a_beginning():
+    with pytest.raises(ValueError, match=r"Did you mean 'he_uniform'\?"):
+        fastbp.Network([2, 1], output="identity", loss="mse", init="he")

@@ -691,6 +691,7 @@ def test_resume_of_another_run():
         ({"batch_size": 3}, ["same batch_size", "2", "3"]),
         ({"batch_size": 2, "seed": 5}, ["same seed"]),
         ({"batch_size": 2, "optimizer": fastbp.SGD(0.1)}, ["same kind of optimizer", "SGD"]),
+        ({"batch_size": 2, "shuffle": False}, ["same shuffle", "True", "False"]),
     ]:
         refused(network(), "fit", ValueError, "resume: expected", *words,
                 resume=history, **changed)  # fmt: skip

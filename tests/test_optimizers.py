@@ -94,3 +94,14 @@ def test_adam_without_gradient_stays_where_it_is():
         net = fastbp.Network([2, 1], output="relu", loss="quadratic", dtype=dtype, init="zeros")
         net.fit([[1.0, 2.0]], [[1.0]], epochs=2, optimizer=Adam(epsilon=1e-30))
         assert not net.parameters.any()
+
+
+@pytest.mark.parametrize("value", [True, np.True_, "0.1", None, np.array([0.1]), 1j])
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(TypeError, match=r"SGD.learning_rate: expected a number >= 0; got"):
+        fastbp.SGD(value)
+    assert fastbp.SGD(np.float32(0.5)).learning_rate == 0.5
+    with pytest.raises(ValueError, match=r"SGD.learning_rate: expected a number >= 0; got"):
+        fastbp.SGD(10**400)
+    with pytest.raises(TypeError, match=r"SGD.nesterov: expected True or False; got 'no'"):
+        fastbp.SGD(0.1, momentum=0.9, nesterov="no")

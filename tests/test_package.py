@@ -363,7 +363,7 @@ for policy in (fastbp.SGD(0.01), fastbp.SGD(0.01, 0.9), fastbp.Adam(1e-4)):
     for shuffle in (True, False):
         net = fastbp.Network([9, 20, 17, 4], activation=["glu", "layer_norm"], seed=0)
         data = training._as_data(net, X, Y, np.ones(70))
-        state = training._State((0, 0, 0, 0.0, 0.0), None, 1, policy, 70, 8)
+        state = training._State((0, 0, 0, 0.0, 0.0), None, 1, policy, 70, 8, "False")
         numbers = policy.numbers | {"l2": 0.1, "l1": 0.1}
         run = training._Run(net, data, state, numbers, 1, shuffle, 10**6)
 

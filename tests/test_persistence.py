@@ -352,7 +352,7 @@ def test_no_permission(tmp_path):
 # writing
 
 
-@pytest.mark.parametrize("name", ["fsync", "replace", "fdopen", "chmod"])
+@pytest.mark.parametrize("name", ["fsync", "replace", "fdopen"])
 @pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
 def test_a_failed_save_leaves_the_old_file(name, old, error, tmp_path, monkeypatch):
@@ -538,3 +538,20 @@ def test_lists_of_views_are_the_callers():
     for name in ("weights", "biases", "sizes", "dtype", "n_parameters", "architecture"):
         with pytest.raises(AttributeError):
             setattr(net, name, [])
+
+
+def test_save_follows_a_link_and_honours_the_umask(tmp_path):
+    (tmp_path / "store").mkdir()
+    network(seed=1).save(tmp_path / "store" / "net")
+    (tmp_path / "link").symlink_to(tmp_path / "store" / "net")
+    network(seed=2).save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert np.array_equal(
+        fastbp.load(tmp_path / "store" / "net").parameters, network(seed=2).parameters
+    )
+    before = os.umask(0o027)
+    try:
+        network().save(tmp_path / "private")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o640

@@ -173,6 +173,16 @@ cdef inline void values_and_slopes(elementwise *tag, real *z, real p, Py_ssize_t
 # Row reductions in LANES fixed partial sums: they vectorise without reassociation, so the bits do
 # not depend on the level.
 
+cdef inline real sum_of_lanes(const real *lane) noexcept nogil:
+    cdef real half[LANES / 2]
+    cdef Py_ssize_t i
+    for i in range(8):
+        half[i] = lane[i] + lane[i + 8]
+    for i in range(4):
+        half[i] = half[i] + half[i + 4]
+    return (half[0] + half[2]) + (half[1] + half[3])
+
+
 cdef inline real row_sum(const real *x, Py_ssize_t n) noexcept nogil:
     cdef real lane[LANES]
     cdef Py_ssize_t i, j, whole = n - n % LANES
@@ -181,13 +191,9 @@ cdef inline real row_sum(const real *x, Py_ssize_t n) noexcept nogil:
     for j in range(n / LANES):
         for i in range(LANES):
             lane[i] += x[j * LANES + i]
-    for j in range(whole, n):
-        lane[j - whole] += x[j]
-    for i in range(8):
-        lane[i] += lane[i + 8]
-    for i in range(4):
-        lane[i] += lane[i + 4]
-    return (lane[0] + lane[2]) + (lane[1] + lane[3])
+    for i in range(n % LANES):
+        lane[i] += x[whole + i]
+    return sum_of_lanes(lane)
 
 
 cdef inline real row_dot(const real *x, const real *y, Py_ssize_t n) noexcept nogil:
@@ -198,31 +204,29 @@ cdef inline real row_dot(const real *x, const real *y, Py_ssize_t n) noexcept no
     for j in range(n / LANES):
         for i in range(LANES):
             lane[i] += x[j * LANES + i] * y[j * LANES + i]
-    for j in range(whole, n):
-        lane[j - whole] += x[j] * y[j]
-    for i in range(8):
-        lane[i] += lane[i + 8]
-    for i in range(4):
-        lane[i] += lane[i + 4]
-    return (lane[0] + lane[2]) + (lane[1] + lane[3])
+    for i in range(n % LANES):
+        lane[i] += x[whole + i] * y[whole + i]
+    return sum_of_lanes(lane)
 
 
 cdef inline real row_max(const real *x, Py_ssize_t n) noexcept nogil:
     """Largest element; NaN is skipped (it reaches the result through the sum that follows)."""
     cdef real lane[LANES]
-    cdef real m
     cdef Py_ssize_t i, j, whole = n - n % LANES
     for i in range(LANES):
         lane[i] = x[0]
     for j in range(n / LANES):
         for i in range(LANES):
             lane[i] = x[j * LANES + i] if x[j * LANES + i] > lane[i] else lane[i]
-    for j in range(whole, n):
-        lane[0] = x[j] if x[j] > lane[0] else lane[0]
-    m = lane[0]
-    for i in range(1, LANES):
-        m = lane[i] if lane[i] > m else m
-    return m
+    for i in range(n % LANES):
+        lane[i] = x[whole + i] if x[whole + i] > lane[i] else lane[i]
+    for i in range(8):
+        lane[i] = lane[i + 8] if lane[i + 8] > lane[i] else lane[i]
+    for i in range(4):
+        lane[i] = lane[i + 4] if lane[i + 4] > lane[i] else lane[i]
+    for i in range(1, 4):
+        lane[0] = lane[i] if lane[i] > lane[0] else lane[0]
+    return lane[0]
 
 
 # Coupled activations, one sample a call. `value`: z (n_z,) -> a (n_a,). `vjp`: delta = J^T g.
@@ -241,17 +245,79 @@ cdef inline real sum_but_one(real *a, Py_ssize_t n) noexcept nogil:
     return row_sum(a, n) - <real>1  # no 1: NaN or infinity is among them
 
 
-cdef inline real softmax(const real *z, real c, Py_ssize_t n, real *a) noexcept nogil:
-    """a = softmax(c z), c > 0, shifted by the largest z; returns log sum e^{c(z - largest)}."""
-    cdef Py_ssize_t j
-    cdef real m = row_max(z, n), rest, r
-    for j in range(n):
-        a[j] = exp(c * (z[j] - m))
-    rest = sum_but_one(a, n)
+# softmax takes all rows of a batch at once and whole padded rows, so that nothing has a tail: with
+# 10 outputs it costs a third of what a row at a time did (bench/step.py, cases C and D).
+
+cdef inline Py_ssize_t per_cache_line(const real *kind) noexcept nogil:
+    return 16 if real is float else 8  # a padded row holds whole ones
+
+
+cdef inline void softmax_shift(real *z, real c, Py_ssize_t m, Py_ssize_t n, Py_ssize_t row,
+                               real *a) noexcept nogil:
+    # a = c (z - max z)  (m, n), padding of z and a far below it                            a  # OUT
+    cdef Py_ssize_t s, i, j, W = per_cache_line(z)
+    cdef real lane[LANES]
+    cdef real top, lowest
+    cdef real *z_s
+    if real is float:
+        lowest = <float>-3.4028234e38
+    else:
+        lowest = -1.7976931348623157e308
+    for s in range(m):
+        for j in range(n, row):
+            z[s * row + j] = lowest
+    for s in range(m):
+        z_s = z + s * row
+        for i in range(W):
+            lane[i] = z_s[i]
+        for j in range(1, row / W):
+            for i in range(W):
+                lane[i] = z_s[j * W + i] if z_s[j * W + i] > lane[i] else lane[i]
+        top = lane[0]
+        for i in range(1, W):
+            top = lane[i] if lane[i] > top else top
+        for j in range(row / W):
+            for i in range(W):
+                a[s * row + j * W + i] = c * (z_s[j * W + i] - top)
+    # e^-1e4 is 0, and 0 times -1e4 is still 0, which it would not be with -infinity
+    for s in range(m):
+        for j in range(n, row):
+            a[s * row + j] = <real>-1e4
+
+
+cdef inline real softmax_scale(real *a, Py_ssize_t row) noexcept nogil:
+    """From e^{c(z - max z)} to softmax; returns the logarithm of their sum.               a  # OUT
+
+    One of them is 1. It is counted, not added, so that log(1 + rest) keeps a small rest.
+    """
+    cdef Py_ssize_t i, j, W = per_cache_line(a)
+    cdef real lane[LANES]
+    cdef real ones[LANES]
+    cdef real rest, r, x
+    for i in range(LANES):
+        lane[i] = <real>0
+        ones[i] = <real>0
+    for j in range(row / W):
+        for i in range(W):
+            x = a[j * W + i]
+            lane[i] += <real>0 if x == <real>1 else x
+            ones[i] += <real>1 if x == <real>1 else <real>0
+    rest = sum_of_lanes(&lane[0]) + (sum_of_lanes(&ones[0]) - <real>1)
     r = <real>1 / (<real>1 + rest)
-    for j in range(n):
-        a[j] = a[j] * r
+    for j in range(row / W):
+        for i in range(W):
+            a[j * W + i] = a[j * W + i] * r
     return log1p(rest)
+
+
+cdef inline void softmax(real *z, real c, Py_ssize_t m, Py_ssize_t n, Py_ssize_t row,
+                         real *a) noexcept nogil:
+    # a = softmax(c z), c > 0  (m, n); the padding of z is written                          a  # OUT
+    cdef Py_ssize_t s
+    softmax_shift(z, c, m, n, row, a)
+    values(<Exp *>NULL, a, <real>0, m * row, a)
+    for s in range(m):
+        softmax_scale(a + s * row, row)
 
 
 cdef inline void softmax_product(const real *a, real c, const real *g, Py_ssize_t n,

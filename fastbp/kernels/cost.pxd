@@ -7,7 +7,7 @@ digits where a saturates. What does not: J^T g (activation.pxd), means over samp
 y = 0 times ln a = -inf counts as 0: logarithms and quotients see a >= the smallest normal number.
 """
 from cython cimport floating as real
-from fastbp.kernels.activation cimport row_max, row_sum
+from fastbp.kernels.activation cimport row_dot, row_sum
 from fastbp.kernels.elementary cimport exp, expm1, fabs, log, log1p, tanh
 
 cdef struct Quadratic:
@@ -153,25 +153,27 @@ cdef inline real cost_and_slopes(separable *tag, const real *x, const real *y, r
     return row_sum(term, n)
 
 
-cdef inline real softmax_cross_entropy(const real *z, real c, const real *a, const real *y,
-                                       real log_total, bint kl, Py_ssize_t n, real *term,
-                                       real *delta) noexcept nogil:
-    """Canonical: C = lse(cz) sum y - y . cz, delta = c (a sum y - y).
+# softmax with cross_entropy or kl: C = sum_j y_j (log sum - c(z_j - max z)), where no two terms
+# have different signs, and delta = c (a sum y - y). The part of C that needs z comes before a
+# replaces it.
 
-    `log_total` is what `softmax` returned. Each term is y_j (c (m - z_j) + log_total) with m the
-    largest z: nothing cancels. kl adds sum y ln y.                                    delta  # OUT
-    """
+cdef inline real cost_of_shifted(const real *shifted, const real *y, bint kl,
+                                 Py_ssize_t n) noexcept nogil:
+    """-<y, c(z - max z)>, for kl with sum y ln y."""
     cdef Py_ssize_t j
-    cdef real m, total = row_sum(y, n)
-    m = row_max(z, n)
-    for j in range(n):
-        term[j] = y[j] * (c * (m - z[j]) + log_total)
+    cdef real C = -row_dot(shifted, y, n)
     if kl:
         for j in range(n):
-            term[j] += y[j] * log(at_least_tiny(y[j]))
+            C += y[j] * log(at_least_tiny(y[j]))
+    return C
+
+
+cdef inline void softmax_delta(const real *a, const real *y, real c, Py_ssize_t n, real total,
+                               real *delta) noexcept nogil:
+    # delta = c (a sum y - y)  (n,)                                                     delta  # OUT
+    cdef Py_ssize_t j
     for j in range(n):
         delta[j] = c * (a[j] * total - y[j])
-    return row_sum(term, n)
 
 
 cdef inline real gaussian_nll(const real *a, const real *y, Py_ssize_t n, real *term,

@@ -18,13 +18,13 @@ from libc.time cimport time_t
 from fastbp.kernels.activation cimport (
     Elu, Exp, Gelu, GeluTanh, Hardtanh, Identity, LANES, LeakyRelu, Mish, Relu, Selu, Sigmoid, Silu,
     Softplus, Softsign, Tanh, elementwise, glu, glu_jvp, glu_vjp, layer_norm, layer_norm_product,
-    log_softmax, log_softmax_jvp, log_softmax_vjp, maxout, maxout_jvp, maxout_vjp, softmax,
-    softmax_product, values, values_and_slopes)
+    log_softmax, log_softmax_jvp, log_softmax_vjp, maxout, maxout_jvp, maxout_vjp, row_sum, softmax,
+    softmax_product, softmax_scale, softmax_shift, values, values_and_slopes)
 from fastbp.kernels.barrier cimport Barrier, MAX_THREADS, is_raised, raise_flag, wait
 from fastbp.kernels.cost cimport (
     Absolute, BinaryCrossEntropy, CrossEntropy, ExpPoisson, Hinge, Huber, KullbackLeibler, LogCosh,
     MeanSquared, Pinball, Poisson, Quadratic, SigmoidBinaryCrossEntropy, SquaredHinge,
-    cost_and_slopes, gaussian_nll, softmax_cross_entropy)
+    cost_and_slopes, cost_of_shifted, gaussian_nll, softmax_delta)
 from fastbp.kernels.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, sqrt, tanh)
 from fastbp.kernels.products cimport (
@@ -393,12 +393,14 @@ def elementary(str name, const real[::1] x, real[::1] out):
 def multiply_add(const real[::1] x, Py_ssize_t repeats):
     """Run the tallest register tile on x (1024,), in cache; returns the number of flops it made."""
     cdef real out[TILE_SIZE]
-    cdef Py_ssize_t _i, width = TILE_VECTORS * lanes(&x[0])
+    cdef real total = <real>0
+    cdef Py_ssize_t i, width = TILE_VECTORS * lanes(&x[0])
     with nogil:
-        for _i in range(repeats):
-            weighted_input(&x[0], 0, &x[0], 0, <const real *>NULL, &out[0], width, TILE_ROWS, 992,
-                           width)
-    return 2.0 * repeats * 992 * TILE_ROWS * width
+        for i in range(repeats):  # another place each time, and used: or the compiler leaves it out
+            weighted_input(&x[i % 16], 0, &x[i % 16], 0, <const real *>NULL, &out[0], width,
+                           TILE_ROWS, 960, width)
+            total += out[0]
+    return 2.0 * repeats * 960 * TILE_ROWS * width if total == total else 0.0
 
 
 cdef class Trainer:

@@ -81,6 +81,7 @@ cdef enum:
     KEEP_Z = 0          # forward leaves z
     HIDDEN_SLOPES = 1   # forward leaves sigma'(z) in place of z in elementwise hidden layers
     OUTPUT_SLOPES = 2   # and in the output layer
+    LEAVE_OUTPUT = 4    # z^L is all that is asked for: the cost makes a^L itself
 
 
 cdef struct Rows:
@@ -153,11 +154,11 @@ cdef void activate(const Layer *f, real *z, Py_ssize_t m, bint slopes, real *a) 
         apply(<Hardtanh *>NULL, z, p, n, slopes, a)
     elif kind == EXP:
         apply(<Exp *>NULL, z, p, n, slopes, a)
+    elif kind == SOFTMAX:
+        softmax(z, p, m, f.n_a, f.a_row, a)
     else:
         for s in range(m):
-            if kind == SOFTMAX:
-                softmax(z + s * f.z_row, p, f.n_a, a + s * f.a_row)
-            elif kind == LOG_SOFTMAX:
+            if kind == LOG_SOFTMAX:
                 log_softmax(z + s * f.z_row, f.n_a, a + s * f.a_row)
             elif kind == LAYER_NORM:
                 layer_norm(z + s * f.z_row, p, f.n_a, a + s * f.a_row)
@@ -253,17 +254,13 @@ cdef real cost_of(int kind, const real *x, const real *y, real p, Py_ssize_t n, 
     return gaussian_nll(x, y, n / 2, term, slope)
 
 
-cdef real canonical_cost(const Plan *plan, const real *z, real *a, const real *y, real *term,
+cdef real canonical_cost(const Plan *plan, const real *z, const real *y, real *term,
                          real *delta) noexcept nogil:
     """C of one sample from z, and delta = dC/dz by the pair's own formula.          delta  # OUT"""
     cdef const Layer *f = &plan.layers[plan.n_layers - 1]
-    cdef real log_total
     if f.activation == SIGMOID:
         return cost_and_slopes(<SigmoidBinaryCrossEntropy *>NULL, z, y, <real>0, f.n_a, term, delta)
-    if f.activation == EXP:
-        return cost_and_slopes(<ExpPoisson *>NULL, z, y, <real>0, f.n_a, term, delta)
-    log_total = softmax(z, <real>f.p, f.n_a, a)
-    return softmax_cross_entropy(z, <real>f.p, a, y, log_total, plan.cost == KL, f.n_a, term, delta)
+    return cost_and_slopes(<ExpPoisson *>NULL, z, y, <real>0, f.n_a, term, delta)
 
 
 cdef struct Targets:
@@ -272,6 +269,10 @@ cdef struct Targets:
     const Py_ssize_t *labels
     const Py_ssize_t *order     # sample s of the batch is row order[s]; NULL: row s
     const void *weight          # one a sample, or NULL
+
+
+cdef inline Py_ssize_t target_index(const Targets *t, Py_ssize_t s) noexcept nogil:
+    return s if t.order == NULL else t.order[s]
 
 
 cdef inline const real *target_row(const Plan *plan, const Targets *t, Py_ssize_t i,
@@ -303,14 +304,50 @@ cdef void forward(const Plan *plan, const real *parameters, bint padded, const r
         z = rows_of(r, f.z_at, f.z_row, <real *>NULL)
         a_next = rows_of(r, f.a_at, f.a_row, <real *>NULL)
         weighted_input(a, a_row, W, f.z_row if padded else f.n_z, b, z, f.z_row, r.m, f.n_in, f.n_z)
-        activate(f, z, r.m, leaves_slope(plan, l, mode), a_next)
+        if l < plan.n_layers - 1 or not mode & LEAVE_OUTPUT:
+            activate(f, z, r.m, leaves_slope(plan, l, mode), a_next)
         a = a_next
         a_row = f.a_row
 
 
 cdef inline int gradient_mode(const Plan *plan) noexcept nogil:
     """What `forward` must leave for `output_error` and `backward`."""
-    return HIDDEN_SLOPES if plan.canonical else HIDDEN_SLOPES | OUTPUT_SLOPES
+    return HIDDEN_SLOPES | (LEAVE_OUTPUT if plan.canonical else OUTPUT_SLOPES)
+
+
+cdef void softmax_output_error(const Plan *plan, const Targets *targets, Py_ssize_t first,
+                               const Rows *r, const real *kind) noexcept nogil:
+    # BP1 of softmax with cross_entropy or kl, all rows of the batch at once       delta^L, C  # OUT
+    cdef const Layer *f = &plan.layers[plan.n_layers - 1]
+    cdef real *a = rows_of(r, f.a_at, f.a_row, <real *>NULL)
+    cdef real *delta = rows_of(r, f.delta_at, f.z_row, <real *>NULL)
+    cdef real *C = <real *>r.C + r.first
+    cdef real c = <real>f.p, total
+    cdef const real *y
+    cdef Py_ssize_t s, i, j
+    softmax_shift(rows_of(r, f.z_at, f.z_row, <real *>NULL), c, r.m, f.n_a, f.a_row, a)
+    for s in range(r.m):
+        i = target_index(targets, first + s)
+        if targets.labels != NULL:  # y is 1 at the class: no row of it is made
+            C[s] = -a[s * f.a_row + targets.labels[i]]
+        else:
+            C[s] = cost_of_shifted(a + s * f.a_row, <const real *>targets.Y + i * plan.n_y,
+                                   plan.cost == KL, f.n_a)
+    values(<Exp *>NULL, a, <real>0, r.m * f.a_row, a)
+    for s in range(r.m):
+        i = target_index(targets, first + s)
+        if targets.labels != NULL:
+            C[s] += softmax_scale(a, f.a_row)
+            for j in range(f.a_row):
+                delta[j] = c * a[j]
+            delta[targets.labels[i]] = c * (a[targets.labels[i]] - <real>1)
+        else:
+            y = <const real *>targets.Y + i * plan.n_y
+            total = row_sum(y, f.n_a)
+            C[s] += total * softmax_scale(a, f.a_row)
+            softmax_delta(a, y, c, f.n_a, total, delta)
+        a += f.a_row
+        delta += f.z_row
 
 
 cdef void output_error(const Plan *plan, const Targets *targets, Py_ssize_t first, const Rows *r,
@@ -328,23 +365,25 @@ cdef void output_error(const Plan *plan, const Targets *targets, Py_ssize_t firs
     cdef real w
     cdef const real *y
     cdef Py_ssize_t s, i, j
+    cdef bint softmax_rows = plan.canonical and f.activation == SOFTMAX
+    if softmax_rows:
+        softmax_output_error(plan, targets, first, r, kind)
     for s in range(r.m):
-        i = first + s
-        if targets.order != NULL:
-            i = targets.order[i]
-        y = target_row(plan, targets, i, y_made)
-        if plan.canonical:
-            C[s] = canonical_cost(plan, z, a, y, term, delta)
-        else:
-            C[s] = cost_of(plan.cost, a, y, <real>plan.cost_p, f.n_a, term, g)
-            transpose_jacobian(f, z, a, g, f.a_row, 1, delta)
+        i = target_index(targets, first + s)
+        if not softmax_rows:
+            y = target_row(plan, targets, i, y_made)
+            if plan.canonical:
+                C[s] = canonical_cost(plan, z, y, term, delta)
+            else:
+                C[s] = cost_of(plan.cost, a, y, <real>plan.cost_p, f.n_a, term, g)
+                transpose_jacobian(f, z, a, g, f.a_row, 1, delta)
         w = <real>scale
         if targets.weight != NULL:
             w = <real>((<const real *>targets.weight)[i] * scale)
-        for j in range(f.n_z):
-            delta[j] = delta[j] * w
         for j in range(f.n_z, f.z_row):
             delta[j] = <real>0
+        for j in range(f.z_row):
+            delta[j] = delta[j] * w
         z += f.z_row
         a += f.a_row
         delta += f.z_row
