@@ -13,10 +13,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fastbp.history import History
 from fastbp.kernels import dispatch as _dispatch
 from fastbp.network import Network
 from fastbp.optimizers import SGD, Adam, AdamW
-from fastbp.training import DivergenceError, History
+from fastbp.run import DivergenceError
 
 if TYPE_CHECKING:
     from fastbp import check, datasets

@@ -19,7 +19,7 @@ from fastbp.kernels import dispatch
 if TYPE_CHECKING:
     import os
 
-    from fastbp.training import History
+    from fastbp.history import History
 
 Array = np.ndarray
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastbp.training import History
+    from fastbp.history import History
 
 
 def _new_axes() -> Any:

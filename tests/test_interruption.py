@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp import run as run_module
 from fastbp import training
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
@@ -154,7 +155,7 @@ def test_adam(optimizer):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_after_many_steps(threads, monkeypatch):
     """A run that goes wrong long after the last copy of its state is not made again for long."""
-    monkeypatch.setattr(training, "SYNC_SECONDS", 1e9)
+    monkeypatch.setattr(run_module, "SYNC_SECONDS", 1e9)
     net = fastbp.Network([1, 1], output="identity", loss="quadratic", dtype="float64", seed=0)
     net.parameters = [1.0, 1.0]
     twin = net.copy()
@@ -360,7 +361,7 @@ def test_an_interrupted_run_can_be_resumed(monkeypatch):
         for n_calls in (2, 5, 11):
             net, twin = (fastbp.Network([3, 4, 2], seed=0) for _ in range(2))
             kept, calls = [], []
-            real = training._Run._train
+            real = run_module.Run._train
 
             def stop(self, n_steps, end_epoch, calls=calls, n_calls=n_calls, real=real):
                 made = real(self, min(n_steps, 4), end_epoch)
@@ -370,7 +371,7 @@ def test_an_interrupted_run_can_be_resumed(monkeypatch):
                 return made
 
             with monkeypatch.context() as patch:
-                patch.setattr(training._Run, "_train", stop)
+                patch.setattr(run_module.Run, "_train", stop)
                 patch.setattr(
                     training, "History",
                     lambda *a, kept=kept: kept.append(History(*a)) or kept[-1],
@@ -451,7 +452,7 @@ def longest_gap(task):
 
 @pytest.mark.parametrize("what", ["fit", "predict", "gradient", "jacobian", "loss"])
 def test_the_gil_is_released(what, monkeypatch):
-    monkeypatch.setattr(training, "SLICE_SECONDS", 60.0)  # fit in a few long calls of the engine
+    monkeypatch.setattr(run_module, "SLICE_SECONDS", 60.0)  # fit in a few long calls of the engine
     net = fastbp.Network([32, 256, 64], seed=0)
     rows = 400 if what == "jacobian" else 4000
     data, classes = rng.standard_normal((rows, 32)).astype("f4"), rng.integers(0, 64, rows)

@@ -126,12 +126,14 @@ RANKS = {
     "inputs": 1,
     "network": 2,
     "check": 3,
+    "history": 1,
     "persistence": 3,
     "interop": 3,
-    "training": 3,
+    "run": 3,
+    "training": 4,
     "plotting": 4,
-    "estimators": 4,
-    "cli": 5,
+    "estimators": 5,
+    "cli": 6,
 }
 ALONE = {"reference": {"math", "re", "numpy"}}
 FACADES = {"__init__", "__main__"}
@@ -346,6 +348,7 @@ import ctypes, gc, json
 import numpy as np
 import fastbp
 from fastbp import training
+from fastbp import run as run_module
 from fastbp.kernels import dispatch
 
 count = ctypes.CDLL(None).counted_allocations
@@ -363,9 +366,9 @@ for policy in (fastbp.SGD(0.01), fastbp.SGD(0.01, 0.9), fastbp.Adam(1e-4)):
     for shuffle in (True, False):
         net = fastbp.Network([9, 20, 17, 4], activation=["glu", "layer_norm"], seed=0)
         data = training._as_data(net, X, Y, np.ones(70))
-        state = training._State((0, 0, 0, 0.0, 0.0), None, 1, policy, 70, 8, "False")
+        state = run_module.State((0, 0, 0, 0.0, 0.0), None, 1, policy, 70, 8, "False")
         numbers = policy.numbers | {"l2": 0.1, "l1": 0.1}
-        run = training._Run(net, data, state, numbers, 1, shuffle, 10**6)
+        run = run_module.Run(net, data, state, numbers, 1, shuffle, 10**6)
 
         def allocations(steps):
             before = count()

@@ -18,6 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
 from fastbp import functions, training
+from fastbp import run as run_module
 from fastbp.kernels import dispatch
 
 LEVELS = dispatch.available_levels()
@@ -311,10 +312,10 @@ def test_resuming_in_the_middle_of_an_epoch(level, monkeypatch, stop_after, shuf
     whole = problem.network()
     expected = whole.fit(X, Y, epochs=6, **options)
 
-    monkeypatch.setattr(training, "_flops", lambda *_: 1e12)  # slices of one step
-    monkeypatch.setattr(training, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(run_module, "flops", lambda *_: 1e12)  # slices of one step
+    monkeypatch.setattr(run_module, "SLICE_SECONDS", 0.0)
     slices, histories = [], []
-    make_slice = training._Run.slice
+    make_slice = run_module.Run.slice
     make_history = training.History.__init__
 
     def interrupted(run, end_epoch):
@@ -329,7 +330,7 @@ def test_resuming_in_the_middle_of_an_epoch(level, monkeypatch, stop_after, shuf
 
     net = problem.network()
     with monkeypatch.context() as patch:
-        patch.setattr(training._Run, "slice", interrupted)
+        patch.setattr(run_module.Run, "slice", interrupted)
         patch.setattr(training.History, "__init__", remembered)
         with pytest.raises(KeyboardInterrupt):
             net.fit(X, Y, epochs=6, **options)
@@ -357,9 +358,9 @@ def test_slices_do_not_change_a_bit(problem, level, optimizer, batch_size):
     seen = []
     watched = run_of(problem, level, callbacks=[lambda event: seen.append(event.epoch)], **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_flops", lambda *_: 1e12)
-        patch.setattr(training, "SLICE_SECONDS", 0.0)
-        patch.setattr(training, "SYNC_SECONDS", 0.0)
+        patch.setattr(run_module, "flops", lambda *_: 1e12)
+        patch.setattr(run_module, "SLICE_SECONDS", 0.0)
+        patch.setattr(run_module, "SYNC_SECONDS", 0.0)
         sliced = run_of(problem, level, threads=1, **options)
     assert_same_run(watched, whole)
     assert_same_run(sliced, whole)

@@ -1,0 +1,89 @@
+"""`History`: what a run of `fit` recorded.
+
+What belongs here: arrays of one value an epoch, by name. What does not: pictures (plotting.py), the
+run itself (run.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fastbp.run import State
+
+
+class History(Mapping[str, np.ndarray]):
+    """What a run recorded: arrays of one value an epoch, by name.
+
+    "loss": mean data loss of the epoch's batches, each taken before its update, without penalties;
+    "seconds": time from the start; "learning_rate"; with validation "validation_loss" and, for
+    classes, "validation_accuracy" (NaN for epochs without, where a resumed run changed it).
+
+    Attributes
+    ----------
+    epochs : int
+    seconds : float
+        Time spent in training, without validation and callbacks.
+    samples_per_second : float
+    """
+
+    def __init__(self, earlier: History | None = None) -> None:
+        columns = {} if earlier is None else earlier._columns
+        self._columns: dict[str, list[float]] = {k: list(v) for k, v in columns.items()}
+        self.seconds: float = 0.0 if earlier is None else earlier.seconds
+        self.samples: int = 0 if earlier is None else earlier.samples
+        self._state: State | None = None
+
+    def _append(self, **values: float) -> None:
+        for name, value in values.items():
+            column = self._columns.setdefault(name, [])
+            last = self.epochs - (name != "loss")  # which every epoch has, and has first
+            column += [math.nan] * (last - len(column)) + [value]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        column = self._columns[name]
+        return np.array(column + [math.nan] * (self.epochs - len(column)))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        return f"History({self.epochs} epochs: {self._last()})"
+
+    def _last(self) -> str:
+        return ", ".join(f"{name} {values[-1]:.4g}" for name, values in self._columns.items())
+
+    @property
+    def epochs(self) -> int:
+        """Epochs recorded."""
+        return len(self._columns.get("loss", ()))
+
+    @property
+    def samples_per_second(self) -> float:
+        """Training samples a second."""
+        return self.samples / self.seconds if self.seconds else math.nan
+
+    def to_dict(self) -> dict[str, list[float | None]]:
+        """The arrays as lists; JSON-able."""
+        return {
+            name: [None if math.isnan(value) else value for value in values.tolist()]
+            for name, values in self.items()
+        }
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the curves (needs matplotlib: ``pip install fastbp[plot]``); returns the Axes."""
+        from fastbp import plotting
+
+        return plotting.history(self, ax)
