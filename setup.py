@@ -63,7 +63,8 @@ class BuildLevels(build_ext):
         for module in ["cpu", *(f"engine_{name}" for name in levels)]:
             # a file of its own for each, because two extensions cannot name one .pyx
             source = sources / f"{module}.pyx"
-            body = f'include "kernels/{module.partition("_")[0]}.pyx"\n'
+            # the flags stand in it so that other flags make it newer than what was built
+            body = f'# {described}\ninclude "kernels/{module.partition("_")[0]}.pyx"\n'
             if not source.exists() or source.read_text() != body:
                 source.write_text(body)
             extension = Extension(
