@@ -73,10 +73,9 @@ class BuildLevels(build_ext):
                 include_dirs=[str(KERNELS)],
                 depends=SOURCES,
             )
+            extension.extra_compile_args = flags + levels.get(module.removeprefix("engine_"), [])
             if module == "cpu":
                 extension.define_macros = [("FASTBP_LEVELS", f'"{described}"')]
-            else:
-                extension.extra_compile_args = flags + levels[module.removeprefix("engine_")]
             extensions.append(extension)
         directives = dict(DIRECTIVES)
         if DEBUG:
