@@ -161,3 +161,13 @@ def test_a_kink_is_not_an_error():
     outside = planted(add(16, 3.0))([3, 5, 2], activation="relu", init="zeros", dtype="float64")
     outside.weights[1][...] = net.weights[1]
     assert not check.gradients(outside, X[:1], LABELS[:1]).ok
+
+
+def test_a_loss_too_large_for_differences_is_inconclusive():
+    net = fastbp.Network([3, 4, 2], seed=0)
+    X, Y = np.random.default_rng(0).standard_normal((5, 3)), [0, 1, 0, 1, 1]
+    assert fastbp.check.gradients(net, X, Y).verdict.startswith("pass")
+    net.weights[1][...] *= 1e25
+    found = fastbp.check.gradients(net, X, Y)
+    assert found.ok and not found.conclusive and not found.to_dict()["conclusive"]
+    assert found.verdict.startswith("inconclusive (huge loss)")

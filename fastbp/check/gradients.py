@@ -32,6 +32,8 @@ class GradientCheck:
     analytic, numeric : float
         There.
     n_checked : int
+    conclusive : bool
+        False where the loss is so large that its differences cannot resolve the gradient.
     """
 
     ok: bool
@@ -41,12 +43,14 @@ class GradientCheck:
     analytic: float
     numeric: float
     n_checked: int
+    conclusive: bool
 
     @property
     def verdict(self) -> str:
         """One line."""
+        word = "FAIL" if not self.ok else "pass" if self.conclusive else "inconclusive (huge loss)"
         return (
-            f"{'pass' if self.ok else 'FAIL'}: largest relative error {self.error:.1e} (tolerance "
+            f"{word}: largest relative error {self.error:.1e} (tolerance "
             f"{self.tolerance:.0e}) at {self.worst}, {self.n_checked:,} parameters checked"
         )
 
@@ -132,6 +136,7 @@ def gradients(net: Network, X: Any, Y: Any, *, max_parameters: int = 5000) -> Gr
         float(picked[worst]),
         float(numeric[worst]),
         int(index.size),
+        rounding_of_losses <= tolerance * max(1.0, float(np.abs(numeric).max())),
     )
 
 

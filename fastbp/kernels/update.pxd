@@ -113,7 +113,7 @@ cdef inline void update_tile(policy *tag, const Step *step, bint is_weight, int 
     cdef bint penalised = is_weight and (step.l2 != 0.0 or step.l1 != 0.0)
     cdef vector *first = W + slot
     cdef vector *second = first + slot
-    cdef int i, j
+    cdef int _i, j
     mu = splat(W, step.momentum)
     beta1 = splat(W, step.beta1)
     beta2 = splat(W, step.beta2)
@@ -124,7 +124,7 @@ cdef inline void update_tile(policy *tag, const Step *step, bint is_weight, int 
     if policy is Adam or policy is AdamW:
         root_bias2 = splat(W, 1.0 / c_sqrt(step.bias2))
         adam_rate = splat(W, step.learning_rate / step.bias1)
-    for i in range(R):
+    for _i in range(R):
         for j in range(V):
             g = nabla[j]
             w = W[j]
