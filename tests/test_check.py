@@ -15,7 +15,7 @@ rng = np.random.default_rng(0)
 X = rng.standard_normal((4, 3))
 LABELS = np.array([0, 1, 1, 0])
 TARGETS = rng.uniform(0.1, 0.9, (4, 2))
-FIELDS = ["ok", "error", "tolerance", "worst", "analytic", "numeric", "n_checked"]
+FIELDS = ["ok", "error", "tolerance", "worst", "analytic", "numeric", "n_checked", "conclusive"]
 
 
 def fits(output, loss):

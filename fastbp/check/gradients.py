@@ -33,7 +33,7 @@ class GradientCheck:
         There.
     n_checked : int
     conclusive : bool
-        False where the loss is so large that its differences cannot resolve the gradient.
+        False where the loss is so large that its differences cannot resolve every gradient.
     """
 
     ok: bool
@@ -126,6 +126,7 @@ def gradients(net: Network, X: Any, Y: Any, *, max_parameters: int = 5000) -> Gr
     scale, names = _scales(
         twin, analytic, [(rounding * a + rounding_of_losses) / tolerance for a in largest]
     )
+    smallest = float(_scales(twin, analytic, [0.0] * len(largest))[0].min())
     error = np.where(np.isfinite(picked), difference / scale[index], np.inf)
     worst = int(np.argmax(error))
     return GradientCheck(
@@ -136,7 +137,7 @@ def gradients(net: Network, X: Any, Y: Any, *, max_parameters: int = 5000) -> Gr
         float(picked[worst]),
         float(numeric[worst]),
         int(index.size),
-        rounding_of_losses <= tolerance * max(1.0, float(np.abs(numeric).max())),
+        rounding_of_losses <= tolerance * max(1.0, smallest),
     )
 
 
