@@ -235,17 +235,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    peak = peak_gflops("float32")
-    results = {}
+    results, peaks = {}, []
     for name, (sizes, activation, batch, steps) in CASES.items():
         shapes = list(itertools.pairwise(sizes))
         flops = 2 * batch * (3 * sum(a * b for a, b in shapes) - shapes[0][0] * shapes[0][1])
+        peaks.append(peak_gflops("float32"))  # of this moment: the clock of a shared machine moves
         measured = compare(sizes, activation, batch, steps, options.repeats)
         ours = measured["fastbp"][0]
         results[name] = {
             side: {
                 "us_per_step": us,
-                "percent_of_peak": 100 * flops / us / 1e3 / peak,
+                "percent_of_peak": 100 * flops / us / 1e3 / peaks[-1],
                 "times_fastbp": us / ours,
                 "loss": loss,
             }
@@ -261,10 +261,11 @@ def main() -> None:
                 )
     if options.json:
         print(
-            json.dumps({"level": dispatch.level, "peak_gflops": peak, "cases": results}, indent=1)
+            json.dumps({"level": dispatch.level, "peak_gflops": peaks, "cases": results}, indent=1)
         )
     else:
-        print(f"\n{dispatch.level}, float32 FMA peak measured: {peak:.0f} GFLOP/s")
+        shown = ", ".join(f"{peak:.0f}" for peak in peaks)
+        print(f"\n{dispatch.level}, float32 FMA peak before each case: {shown} GFLOP/s")
 
 
 if __name__ == "__main__":
