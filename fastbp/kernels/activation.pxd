@@ -4,8 +4,8 @@ What belongs here: for each elementwise activation one scalar body that gives a 
 sigma'(z) from shared intermediates; for each coupled one (some a_k depends on several z_j) three
 row functions: value, J^T g and J v. What does not: costs, sums over layers, memory.
 
-Adding an elementwise activation: a tag, a branch in `value_and_slope`, a line in `engine.pyx` and
-its name in `functions.py`. The value at a kink is declared beside the formula.
+Adding an elementwise activation: a tag, a branch in `value_and_slope`, its number, name and line in
+`passes.pxi`, and its facts in `functions.py`. The value at a kink is declared beside the formula.
 """
 from cython cimport floating as real
 from fastbp.kernels.elementary cimport (

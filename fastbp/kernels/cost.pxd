@@ -2,7 +2,7 @@
 
 What belongs here: for each cost one scalar body that gives a sample's term C_j and dC/da_j; for
 each canonical pair (output activation, cost) the term on z and delta_j = dC/dz_j, which loses no
-digits where a saturates. What does not: J^T g (activation.pxd), means over samples (engine.pyx).
+digits where a saturates. What does not: J^T g (activation.pxd), means over samples (passes.pxi).
 
 y = 0 times ln a = -inf counts as 0: logarithms and quotients see a >= the smallest normal number.
 """
