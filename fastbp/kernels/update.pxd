@@ -4,8 +4,8 @@ What belongs here: W <- W - step, written once on vectors of the level, with the
 (velocity, moments) lying `slot` vectors behind W. What does not: forming the gradient
 (products.pxd), names and defaults (optimizers.py).
 
-Adding an optimizer: a tag, a branch in `update_tile`, a line in `update`, its slots in `n_slots`, its
-name and numbers in `engine.pyx` (OPTIMIZERS, `set_step`) and a dataclass in optimizers.py.
+Adding an optimizer: a tag, a branch in `update_tile`, a line in `update`, its slots in `n_slots`,
+its name and numbers in `engine.pyx` (OPTIMIZERS, `set_step`) and a dataclass in optimizers.py.
 """
 from libc.math cimport pow
 from libc.math cimport sqrt as c_sqrt

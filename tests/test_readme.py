@@ -1,0 +1,31 @@
+"""What README.md says is so: its example runs, its lists are complete, its limits are named."""
+
+import re
+from pathlib import Path
+
+import fastbp
+from fastbp import functions, initialization
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_first_example_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert "gradient check: pass" in capsys.readouterr().out
+    assert names["history"]["validation_accuracy"][-1] > 0.95
+    assert fastbp.load("digits.safetensors").n_parameters == 2260
+
+
+def test_the_lists_of_names_are_complete():
+    words = set(re.findall(r"[a-z_0-9]+", README))
+    for known in (functions.ACTIVATIONS, functions.LOSSES, initialization.SCHEMES):
+        assert set(known) <= words
+
+
+def test_the_two_commands_are_there():
+    """.ci/run takes them from here and runs them in a fresh clone."""
+    assert re.search(r"^python3 -m venv \.venv && .*fastbp train$", README, re.MULTILINE)
+    assert re.search(r"^\.venv/bin/pip install .* && .*pytest$", README, re.MULTILINE)
