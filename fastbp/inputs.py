@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.functions import Loss
+from fastbp.kernels import dispatch
 
 
 def as_numbers(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
@@ -57,8 +58,6 @@ def _as_array(value: Any, name: str) -> np.ndarray:
 
 
 def _is_finite(array: np.ndarray) -> bool:
-    from fastbp.kernels import dispatch
-
     return bool(dispatch.doors(array.dtype).is_finite(array.reshape(-1)))
 
 

@@ -277,7 +277,7 @@ def _checked_resume(resume: History, new: State, net: Network) -> State:
             f"resume: expected a network as in that run, {old.slots.shape[1]} parameters of "
             f"{old.slots.dtype}; got {net.n_parameters} of {net.dtype}"
         )
-    return replace(new, position=old.position, slots=old.slots.copy())
+    return replace(new, position=old.position, slots=old.slots)
 
 
 def _classes(net: Network, data: Samples) -> np.ndarray | None:

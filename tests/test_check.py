@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from cases import fits
 
 import fastbp
 from fastbp import check, functions
@@ -16,14 +17,6 @@ X = rng.standard_normal((4, 3))
 LABELS = np.array([0, 1, 1, 0])
 TARGETS = rng.uniform(0.1, 0.9, (4, 2))
 FIELDS = ["ok", "error", "tolerance", "worst", "analytic", "numeric", "n_checked", "conclusive"]
-
-
-def fits(output, loss):
-    try:
-        functions.check_pair(functions.activation(output), functions.loss(loss))
-    except ValueError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

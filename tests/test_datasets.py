@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_cases import refusal
 
 from fastbp import datasets
 from fastbp.datasets.scaling import Scaling
@@ -50,16 +51,6 @@ def write_mnist(folder, pattern="{}-{}-idx{}-ubyte.gz", parts=("train", "t10k"))
         write(folder / pattern.format(part, "images", 3), images)
         write(folder / pattern.format(part, "labels", 1), labels)
     return written
-
-
-def refusal(path, **options):
-    """Read what must be refused; the message must begin with the file's name."""
-    with pytest.raises(ValueError) as caught:
-        datasets.read(path, **options)
-    message = str(caught.value)
-    assert message.startswith(Path(path).name), message
-    assert "\n" not in message
-    return message
 
 
 # The digits ---------------------------------------------------------------------------------------

@@ -2,10 +2,10 @@
 
 import csv
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pytest
+from data_cases import refusal
 
 from fastbp import datasets
 
@@ -15,16 +15,6 @@ def write(path, content):
         content = content.encode()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
-
-
-def refusal(path, **options):
-    """Read what must be refused; the message must begin with the file's name."""
-    with pytest.raises(ValueError) as caught:
-        datasets.read(path, **options)
-    message = str(caught.value)
-    assert message.startswith(Path(path).name), message
-    assert "\n" not in message
-    return message
 
 
 def test_csv_classes(tmp_path):

@@ -229,8 +229,9 @@ cdef inline real row_max(const real *x, Py_ssize_t n) noexcept nogil:
     return lane[0]
 
 
-# Coupled activations, one sample a call. `value`: z (n_z,) -> a (n_a,). `vjp`: delta = J^T g.
-# `jvp`: da = J dz. delta may not be g itself.
+# Coupled activations, one sample a call (the values of softmax: all rows). The bare name: z (n_z,)
+# -> a (n_a,); `vjp`: delta = J^T g; `jvp`: da = J dz; `product`: both, where J is symmetric. delta
+# may not be g itself.
 
 cdef inline real sum_but_one(real *a, Py_ssize_t n) noexcept nogil:
     """Sum of a less 1, where the first 1 among them is left out: nothing is lost beside it."""

@@ -226,7 +226,7 @@ cdef void apply_jacobian(const Layer *f, const real *z, const real *a, const rea
 
 cdef real cost_of(int kind, const real *x, const real *y, real p, Py_ssize_t n, real *term,
                   real *slope) noexcept nogil:
-    """C of one sample and dC/dx; x is a, or z for a canonical pair.                 slope  # OUT"""
+    """C of one sample and dC/da from its activations x.                             slope  # OUT"""
     if kind == QUADRATIC:
         return cost_and_slopes(<Quadratic *>NULL, x, y, p, n, term, slope)
     if kind == MSE:
