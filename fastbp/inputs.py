@@ -159,6 +159,22 @@ def as_weight(value: Any, n: int, dtype: np.dtype[Any]) -> np.ndarray | None:
     return weight
 
 
+def as_indices(value: Any, name: str, n: int) -> np.ndarray:
+    """`value` as indices (k,) of intp, each in 0..n-1."""
+    array = _as_array(value, name)
+    if array.size == 0:
+        array = array.astype(np.intp)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected whole numbers; got dtype {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"{name}: expected 1 dimension; got shape {array.shape}")
+    outside = (array < 0) | (array >= n)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise ValueError(f"{name}: expected indices 0..{n - 1}; got {array[i]} at [{i}]")
+    return np.ascontiguousarray(array, np.intp)
+
+
 def as_output(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """`out` as it was given, or a new array."""
     if value is None:

@@ -339,6 +339,65 @@ class Network:
         self._warn_unless_finite(C, "loss")
         return float(np.average(C.astype(np.float64), weights=weight)) + self._penalty(n, l2, l1)
 
+    def costs(self, X: Any, Y: Any) -> Array:
+        """C_x of every sample.
+
+        Returns
+        -------
+        ndarray (n,)
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network([1, 1], output="identity", loss="quadratic", init="zeros")
+        >>> net.costs([[1.0], [2.0]], [0.0, 2.0]).tolist()
+        [0.0, 2.0]
+        """
+        X = self._ready(X)
+        dense, labels = self._targets(Y, X.shape[0])
+        C = np.empty(X.shape[0], self._dtype)
+        self._doors.costs(self._compiled, self._parameters, X, dense, labels, C)
+        return C
+
+    def perturbed_costs(self, X: Any, Y: Any, index: Any, values: Any) -> Array:
+        """C_x of every sample with one parameter changed, for many such changes in one call.
+
+        Parameters
+        ----------
+        X, Y : as in `loss`
+        index : array_like of int (k,)
+            Which of `parameters` takes another value.
+        values : array_like (k,)
+            That value. The network itself stays as it is.
+
+        Returns
+        -------
+        ndarray (k, n)
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network([1, 1], output="identity", loss="quadratic", init="zeros")
+        >>> net.perturbed_costs([[1.0], [2.0]], [0.0, 2.0], [0, 1], [1.0, 1.0]).tolist()
+        [[0.5, 0.0], [0.5, 0.5]]
+        """
+        X = self._ready(X)
+        dense, labels = self._targets(Y, X.shape[0])
+        index = inputs.as_indices(index, "index", self.n_parameters)
+        values = inputs.as_numbers(values, "values", self._dtype)
+        if values.shape != index.shape:
+            raise ValueError(
+                f"values: expected shape {index.shape}, that of index; got {values.shape}"
+            )
+        C = np.empty((index.size, X.shape[0]), self._dtype)
+        scratch = np.empty(self.n_parameters + 64 // self._dtype.itemsize, self._dtype)
+        scratch[: self.n_parameters] = self._parameters
+        scratch[self.n_parameters :] = 0
+        self._doors.perturbed_costs(
+            self._compiled, scratch[: self.n_parameters], X, dense, labels, index, values, C
+        )
+        return C
+
     def deltas(self, X: Any, Y: Any) -> list[Array]:
         """delta^l = dC_x/dz^l of every sample and layer but the input (BP1, BP2).
 

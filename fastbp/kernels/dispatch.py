@@ -46,8 +46,9 @@ def build_info() -> dict[str, str]:
 
 
 DOORS = (
-    "predict", "feedforward", "costs", "deltas", "gradient", "input_gradient", "jacobian", "vjp",
-    "jvp", "is_finite", "elementary", "load_state", "store_state", "has_finite_parameters", "train",
+    "predict", "feedforward", "costs", "perturbed_costs", "deltas", "gradient", "input_gradient",
+    "jacobian", "vjp", "jvp", "is_finite", "elementary", "load_state", "store_state",
+    "has_finite_parameters", "train",
 )  # fmt: skip
 
 

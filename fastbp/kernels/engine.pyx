@@ -201,6 +201,33 @@ def costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
             s += r.m
 
 
+def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1] X,
+                    const real[:, ::1] Y, const Py_ssize_t[::1] labels,
+                    const Py_ssize_t[::1] index, const real[::1] values, real[:, ::1] out):
+    """out[i] = C_x of every sample with parameters[index[i]] = values[i]   (k, n).
+
+    Each value is put into `parameters`, which must be nobody else's, and taken out again.
+    """
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef Targets targets = targets_of[real](Y, labels, None)
+    cdef Py_ssize_t i, s, n = X.shape[0]
+    cdef real kept
+    with nogil:
+        for i in range(index.shape[0]):
+            kept = parameters[index[i]]
+            parameters[index[i]] = values[i]
+            s = 0
+            while s < n:
+                r.m = min(r.cap, n - s)
+                forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, gradient_mode(p))
+                output_error(p, &targets, s, r, 1.0, &parameters[0])
+                memcpy(&out[i, s], r.C, r.m * sizeof(real))
+                s += r.m
+            parameters[index[i]] = kept
+
+
 def deltas(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
            const real[:, ::1] Y, const Py_ssize_t[::1] labels, list out):
     """out[l] = delta^l = dC_x/dz^l   (n, n_z)."""

@@ -1,0 +1,222 @@
+"""Derivatives from values of a function alone, each with a bound on its own error.
+
+What belongs here: difference quotients, their extrapolation (Richardson 1911; Ridders 1982), how
+much noise a function's values carry (Moré and Wild 2011), complex steps. What does not: networks,
+verdicts.
+
+A function is known here by `change(index, values)`: how much f differs from f(x) where x[index[i]]
+is values[i]. It answers many such questions at once, (k,), or (k, m) for m functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+Array = np.ndarray
+Change = Callable[[Array, Array], Array]
+
+EPSILON = float(np.finfo(np.float64).eps)
+N_LEVELS = 5  # steps h, h/2, ... of one extrapolation
+# Largest step of each extrapolation, in units of `scale`: the first serves functions that vary on
+# that scale; the others those that vary faster, have a kink nearby, or hardly vary at all.
+WINDOWS = tuple(2.0**k for k in (-3, -8, 3, -13, -18, -23, 9, -28, -33))
+NOISE_STEP = 2.0**-30  # between the points at which noise is measured
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Derivatives (k, m) with bounds on their errors, central and one-sided."""
+
+    value: Array
+    bound: Array
+    left: Array
+    left_bound: Array
+    right: Array
+    right_bound: Array
+
+
+def _extrapolate(quotients: Array, noise: Array, ratio: float) -> tuple[Array, Array]:
+    """Best value and bound of Richardson's tableau on (levels, k, m) quotients at halved steps.
+
+    `ratio`: 4 where the error is a series in h^2, 2 where in h; noise: of each quotient.
+    """
+    best = np.full(quotients.shape[1:], np.nan)
+    bound = np.full(quotients.shape[1:], np.inf)
+    earlier: list[tuple[Array, Array]] = []
+    entries: list[tuple[Array, Array]] = []
+    with np.errstate(invalid="ignore", over="ignore"):
+        for D, N in zip(quotients, noise, strict=True):
+            row = [(D, N)]
+            for j, (before, noise_before) in enumerate(earlier, 1):
+                last, noise_last = row[-1]
+                weight = 1 / (ratio**j - 1)
+                T = last + (last - before) * weight
+                N_j = noise_last + (noise_last + noise_before) * weight
+                error = 2 * np.maximum(np.abs(T - last), np.abs(T - before)) + N_j
+                better = error < bound
+                best = np.where(better, T, best)
+                bound = np.where(better, error, bound)
+                row.append((T, N_j))
+                entries.append((T, error))
+            earlier = row
+        for T, error in entries:  # two estimates that were close by chance: another contradicts
+            gap = np.abs(T - best)
+            bound = np.where(gap > bound + error, np.maximum(bound, gap), bound)
+    return best, bound
+
+
+def _windows(
+    change: Change, x: Array, index: Array, scale: Array, factor: float
+) -> tuple[Array, Array, Array, Array]:
+    """Changes above and below (levels, k, m), with the steps that were really made (levels, k)."""
+    exponent = np.round(np.log2(scale[index] * factor))
+    h = np.exp2(np.clip(exponent, -1000, 1000))
+    x_i = x[index]
+    h = np.maximum(h, np.exp2(np.ceil(np.log2(np.maximum(np.abs(x_i), 1e-300))) - 40))
+    steps = h / 2.0 ** np.arange(N_LEVELS)[:, None]
+    up, down = x_i + steps, x_i - steps
+    many = np.tile(index, 2 * N_LEVELS)
+    changes = change(many, np.concatenate([up.ravel(), down.ravel()]))
+    changes = changes.reshape(2, N_LEVELS, len(index), -1)
+    return changes[0], changes[1], up - x_i, x_i - down
+
+
+def slopes(
+    change: Change,
+    x: Array,
+    index: Array,
+    *,
+    scale: Array,
+    noise: Array,
+    enough: Callable[[Array, Array], Array],
+) -> Slopes:
+    """Derivatives of f by x[index], central and one-sided, each with a bound on its error.
+
+    Parameters
+    ----------
+    change : callable (index (k,), values (k,)) -> (k,) or (k, m)
+    x : ndarray (n,)
+    index : ndarray of int (k,)
+    scale : ndarray (n,)
+        A length on which f varies, for each element; wrong by some powers of ten it costs time.
+    noise : ndarray (m,)
+        Error of a value of f.
+    enough : callable (value, bound) -> bool (k,)
+        Asked after each window of steps which elements are known well enough.
+
+    Returns
+    -------
+    Slopes, arrays (k, m)
+
+    Examples
+    --------
+    >>> f = lambda index, values: np.exp(values) - 1
+    >>> found = slopes(f, np.zeros(1), np.array([0]), scale=np.ones(1), noise=np.array([1e-16]),
+    ...                enough=lambda value, bound: (bound < 1e-9).all(axis=1))
+    >>> bool(abs(found.value[0, 0] - 1) <= found.bound[0, 0] < 1e-9)
+    True
+    """
+    k = len(index)
+    noise = np.atleast_1d(noise)
+    m = len(noise)
+    values = [np.full((k, m), np.nan) for _ in range(3)]
+    bounds = [np.full((k, m), np.inf) for _ in range(3)]
+    todo = np.arange(k)
+    for factor in WINDOWS:
+        above, below, h_up, h_down = _windows(change, x, index[todo], scale, factor)
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            h_up, h_down = h_up[:, :, None], h_down[:, :, None]
+            both = h_up + h_down
+            error = noise + EPSILON * np.maximum(np.abs(above), np.abs(below))
+            found = (
+                _extrapolate((above - below) / both, 2 * error / both, 4.0),
+                _extrapolate(-below / h_down, 2 * error / h_down, 2.0),
+                _extrapolate(above / h_up, 2 * error / h_up, 2.0),
+            )
+        for (value, bound), best, best_bound in zip(found, values, bounds, strict=True):
+            better = bound < best_bound[todo]
+            best[todo] = np.where(better, value, best[todo])
+            best_bound[todo] = np.where(better, bound, best_bound[todo])
+        todo = todo[~enough(values[0], bounds[0])[todo]]
+        if not len(todo):
+            break
+    return Slopes(values[0], bounds[0], values[1], bounds[1], values[2], bounds[2])
+
+
+def noise_of(evaluate: Callable[[Array], Array], x: Array, scale: Array, seed: int = 0) -> Array:
+    """How much the last digits of a function's values scatter: (m,) for evaluate(x) of (m,).
+
+    From differences of high order at nine points so close together that the function itself
+    contributes none (Moré and Wild 2011). All lie on one side of x, which may be on a kink.
+
+    >>> bool(1e-17 < noise_of(lambda x: np.atleast_1d(np.sin(x).sum()), np.ones(3), np.ones(3)) < 1e-14)
+    True
+    """
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(3):
+        direction = random.standard_normal(x.shape) * np.maximum(scale, np.abs(x)) * NOISE_STEP
+        table = np.stack([np.atleast_1d(evaluate(x + k * direction)) for k in range(1, 10)])
+        levels = []
+        gamma = 1.0
+        with np.errstate(invalid="ignore", over="ignore"):
+            floor = np.abs(table).max(axis=0) * (EPSILON / 2)
+            for order in range(1, 7):
+                table = np.diff(table, axis=0)
+                gamma *= order / (2 * (2 * order - 1))
+                if order >= 3:
+                    levels.append(np.sqrt(gamma * np.mean(table**2, axis=0)))
+            found.append(np.maximum(np.median(levels, axis=0), floor))
+    return 3 * np.max(found, axis=0)
+
+
+def complex_step(f: Callable[[Array], object], x: Array, index: Array) -> Array | None:
+    """Im f(x + 1e-20 i e_j) / 1e-20 for each j of index; None where f does not take it.
+
+    What comes back may still be wrong (np.abs gives 0, np.maximum the wrong side of a kink): hold
+    each value against a difference before it is believed.
+
+    >>> complex_step(lambda x: (x**3).sum(), np.array([2.0]), np.array([0])).tolist()
+    [12.0]
+    """
+    out = np.empty(len(index))
+    for i, j in enumerate(index):
+        point = x.astype(complex)
+        point[j] += 1e-20j
+        try:
+            with np.errstate(all="ignore"):
+                value = complex(np.asarray(f(point)).reshape(()))
+        except Exception:  # whatever a function raises that was not made for complex numbers
+            return None
+        out[i] = value.imag / 1e-20
+    return out if np.isfinite(out).all() else None
+
+
+def central_of_digits(
+    f: Callable[[Array], object], x: Array, index: Array, digits: int = 50
+) -> Iterator[tuple[float, float]]:
+    """Derivatives and bounds from differences in mpmath's numbers of that many digits.
+
+    f is handed an object array of mpf and must compute with such.
+    """
+    try:
+        import mpmath
+    except ImportError as error:
+        raise ImportError("method='mpmath' needs mpmath: pip install 'fastbp[check]'") from error
+    with mpmath.workdps(digits):
+        exact = np.array([mpmath.mpf(float(v)) for v in x], dtype=object)
+        for j in index:
+            h = mpmath.mpf(10) ** (-digits // 3) * max(1, abs(exact[j]))
+            quotients = []
+            for step in (h, h / 2):
+                point = exact.copy()
+                point[j] = exact[j] + step
+                above = mpmath.mpf(f(point))
+                point[j] = exact[j] - step
+                quotients.append((above - mpmath.mpf(f(point))) / (2 * step))
+            value = quotients[1] + (quotients[1] - quotients[0]) / 3
+            bound = abs(value - quotients[1]) + abs(quotients[1]) * EPSILON
+            yield float(value), float(bound)

@@ -1,0 +1,165 @@
+"""What a check found, shown: `Result` and the tables it is printed in.
+
+What belongs here: text, JSON and HTML of any result. What does not: what is checked and how;
+pictures (fastbp/plotting.py).
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+WIDTH = 100
+MOST_ROWS, MOST_COLUMNS = 24, 24
+
+
+def plain(value: Any) -> Any:
+    """`value` in the types of JSON; a number that is NaN or infinite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if hasattr(value, "tolist"):  # arrays and numbers of NumPy
+        value = value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return str(value)
+
+
+def number(value: Any, digits: int = 6) -> str:
+    """A number as tables show it.
+
+    >>> number(0.1437351), number(float("nan")), number(3)
+    ('0.143735', 'nan', '3')
+    """
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float | np.floating):
+        return format(float(value) + 0.0, f".{digits}g")
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values under a header; the first column names the row.
+
+    >>> print(Table("terms", ["k", "j=1", "j=2"], [["1", 0.5, 0.25], ["2", 0.0, -1.5]]))
+    terms
+    k  j=1   j=2
+    1  0.5  0.25
+    2    0  -1.5
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    def cells(self) -> list[list[str]]:
+        """Header and rows as texts; the middle of what is very long or wide is left out."""
+        lines = [list(self.header), *([number(v) for v in row] for row in self.rows)]
+        if len(lines) > MOST_ROWS + 2:
+            gap = ["..."] * len(self.header)
+            lines = [*lines[: MOST_ROWS // 2 + 1], gap, *lines[-(MOST_ROWS // 2) :]]
+        if len(self.header) > MOST_COLUMNS + 2:
+            half = MOST_COLUMNS // 2
+            lines = [[*line[: half + 1], "...", *line[-half:]] for line in lines]
+        return lines
+
+    def __str__(self) -> str:
+        lines = self.cells()
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        out = [self.title] if self.title else []
+        at = 1
+        while at < len(widths) or at == 1:  # as many columns side by side as fit
+            end, used = at, widths[0]
+            while end < len(widths) and (end == at or used + 2 + widths[end] <= WIDTH):
+                used += 2 + widths[end]
+                end += 1
+            out += [""] if at > 1 else []
+            for line in lines:
+                shown = [line[0].ljust(widths[0])]
+                shown += [line[i].rjust(widths[i]) for i in range(at, end)]
+                out.append("  ".join(shown).rstrip())
+            at = max(end, at + 1)
+        return "\n".join(out)
+
+    def to_html(self) -> str:
+        """The same as an HTML table."""
+        header, *rows = [[html.escape(text) for text in line] for line in self.cells()]
+        lines = ["<table>"]
+        if self.title:
+            lines.append(f"<caption>{html.escape(self.title)}</caption>")
+        lines.append("<thead><tr>" + "".join(f"<th>{t}</th>" for t in header) + "</tr></thead>")
+        lines.append("<tbody>")
+        for first, *rest in rows:
+            lines.append(f"<tr><th>{first}</th>" + "".join(f"<td>{t}</td>" for t in rest) + "</tr>")
+        return "\n".join([*lines, "</tbody>", "</table>"])
+
+
+class Result:
+    """What a check found.
+
+    Attributes
+    ----------
+    ok : bool
+        False where something is wrong.
+    verdict : str
+        One line; where a check can fail it begins with "pass", "FAIL" or "inconclusive".
+    findings : sequence of str
+        What was noticed, in sentences.
+    """
+
+    title: str = "check"
+    verdict: str
+    findings: Sequence[str]
+
+    @property
+    def ok(self) -> bool:
+        return not self.verdict.startswith("FAIL")
+
+    def tables(self) -> list[Table]:
+        """The numbers, as tables."""
+        return []
+
+    def __str__(self) -> str:
+        parts = [textwrap.fill(f"{self.title}: {self.verdict}", WIDTH)]
+        parts += [str(table) for table in self.tables()]
+        if self.findings:
+            wrapped = [
+                textwrap.fill(f"- {text}", WIDTH, subsequent_indent="  ") for text in self.findings
+            ]
+            parts.append("\n".join(wrapped))
+        return "\n\n".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in the types of JSON; None for a number that is NaN or infinite."""
+        found: dict[str, Any] = {"ok": self.ok, "verdict": self.verdict}
+        if is_dataclass(self):
+            found |= {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+        return found
+
+    def _repr_html_(self) -> str:
+        colour = {"p": "#1a7f37", "F": "#cf222e", "i": "#9a6700"}.get(self.verdict[0], "inherit")
+        items = "".join(f"<li>{html.escape(text)}</li>" for text in self.findings)
+        return "\n".join(
+            [
+                f'<p>{html.escape(self.title)}: <strong style="color:{colour}">'
+                f"{html.escape(self.verdict)}</strong></p>",
+                *(table.to_html() for table in self.tables()),
+                f"<ul>{items}</ul>" if items else "",
+            ]
+        )
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw it (needs matplotlib: ``pip install 'fastbp[plot]'``)."""
+        raise NotImplementedError
