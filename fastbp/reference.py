@@ -28,6 +28,7 @@ __all__ = [
     "Network",
     "activation",
     "activation_jacobian",
+    "activation_slope",
     "activation_width",
     "cost",
     "cost_gradient",
@@ -209,38 +210,50 @@ def _sum_of_others(a):
 
 
 def _coupled(name, parameter, z):
-    """Activation a and Jacobian J[k, j] = da_k/dz_j where a_k depends on more than z_k."""
+    """Activation a where a_k depends on more than z_k."""
+    if name == "softmax":
+        return _softmax(parameter * z)
+    if name == "log_softmax":
+        return _log_softmax(z)
+    if name == "layer_norm":
+        s = np.sqrt(np.mean((z - z.mean()) ** 2) + LAYER_NORM_EPSILON)
+        return parameter * (z - z.mean()) / s
+    if name == "maxout":
+        return z.reshape(-1, _pieces(parameter)).max(axis=1)
+    if name == "glu":
+        u, v = np.split(z, 2)
+        return u * _sigmoid(v)
+    raise AssertionError(name)
+
+
+def _coupled_jacobian(name, parameter, z):
+    """Jacobian J[k, j] = da_k/dz_j of those."""
     if name == "softmax":
         c = parameter
         a = _softmax(c * z)
         J = -c * np.outer(a, a)
         np.fill_diagonal(J, c * a * _sum_of_others(a))  # c a_k (1 - a_k)
-        return a, J
+        return J
     if name == "log_softmax":
         p = _softmax(z)
         J = -np.outer(np.ones(len(z)), p)
         np.fill_diagonal(J, _sum_of_others(p))  # 1 - p_k
-        return _log_softmax(z), J
+        return J
     if name == "layer_norm":
         gamma, n = parameter, len(z)
         s = np.sqrt(np.mean((z - z.mean()) ** 2) + LAYER_NORM_EPSILON)
         x_hat = (z - z.mean()) / s
-        J = gamma / s * (np.eye(n) - 1 / n - np.outer(x_hat, x_hat) / n)
-        return gamma * x_hat, J
+        return gamma / s * (np.eye(n) - 1 / n - np.outer(x_hat, x_hat) / n)
     if name == "maxout":
         p = _pieces(parameter)
-        a = np.zeros(len(z) // p)
-        J = np.zeros((len(a), len(z)))
-        for k in range(len(a)):
+        J = np.zeros((len(z) // p, len(z)))
+        for k in range(len(J)):
             winner = k * p + np.argmax(z[k * p : (k + 1) * p])  # a tie: the first
-            a[k] = z[winner]
             J[k, winner] = 1
-        return a, J
+        return J
     if name == "glu":
-        n = len(z) // 2
-        u, v = z[:n], z[n:]
-        J = np.hstack([np.diag(_sigmoid(v)), np.diag(u * _sigmoid_prime(v))])
-        return u * _sigmoid(v), J
+        u, v = np.split(z, 2)
+        return np.hstack([np.diag(_sigmoid(v)), np.diag(u * _sigmoid_prime(v))])
     raise AssertionError(name)
 
 
@@ -304,7 +317,7 @@ def activation(name, z):
     base, parameter, z = _checked_activation(name, z)
     if base in ELEMENTWISE:
         return _elementwise(base, parameter, z)[0]
-    return _coupled(base, parameter, z)[0]
+    return _coupled(base, parameter, z)
 
 
 def activation_jacobian(name, z):
@@ -330,7 +343,30 @@ def activation_jacobian(name, z):
     base, parameter, z = _checked_activation(name, z)
     if base in ELEMENTWISE:
         return np.diag(_elementwise(base, parameter, z)[1])
-    return _coupled(base, parameter, z)[1]
+    return _coupled_jacobian(base, parameter, z)
+
+
+def activation_slope(name, z):
+    """Diagonal sigma'(z) of the Jacobian of an elementwise activation; None for a coupled one.
+
+    Parameters
+    ----------
+    name : str
+    z : array_like, (n,)
+
+    Returns
+    -------
+    ndarray, (n,), or None
+
+    Examples
+    --------
+    >>> activation_slope("softsign", [0, 1, -3]).tolist()
+    [1.0, 0.25, 0.0625]
+    >>> activation_slope("softmax", [0, 1]) is None
+    True
+    """
+    base, parameter, z = _checked_activation(name, z)
+    return _elementwise(base, parameter, z)[1] if base in ELEMENTWISE else None
 
 
 # ---------------------------------------------------------------------------------------- costs

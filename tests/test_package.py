@@ -195,6 +195,8 @@ def test_imports_run_one_way(path):
     for other in known_rooms(path):
         if other == here:
             continue
+        if (here, other) == ("check", "reference"):  # a second opinion, by other code
+            continue
         assert here not in ALONE and other not in ALONE, f"{path} imports {other}"
         assert RANKS[other] < RANKS[here], f"{path} imports {other}"
 
@@ -216,7 +218,8 @@ def test_the_reference_stands_alone():
         "typing", "collections", "dataclasses", "functools", "itertools",
     }  # fmt: skip
     for other in sources():
-        assert "reference" not in set(known_rooms(other, everywhere=True)), other
+        if room(other) != "check":  # which holds the engine against it
+            assert "reference" not in set(known_rooms(other, everywhere=True)), other
 
 
 def test_checks_ask_a_network_in_public():

@@ -1,9 +1,30 @@
-"""Checks: is a gradient what its function says?
+"""Checks: is a gradient what its function says, and if not, which equation is wrong?
 
 What belongs here: routines that ask a network through its public methods only, so that what they
-find does not rest on how it computes. What does not: the engine, training.
+find does not rest on how it computes, and that take anybody's functions. What does not: the
+engine, training.
+
+`output_error` (ladder.py) and `recurrence` show BP1 and BP2 term by term, `structure` shows which
+a_k depend on which z_j, `gradients` checks a network, `gradient` (function.py) anybody's function.
 """
 
-from fastbp.check.gradients import GradientCheck, gradients
+from fastbp.check.function import FunctionCheck, UncheckableError, gradient
+from fastbp.check.gradients import GradientCheck, assert_gradients, gradients
+from fastbp.check.ladder import OutputError, output_error
+from fastbp.check.recurrence import Recurrence, recurrence
+from fastbp.check.structure import Structure, structure
 
-__all__ = ["GradientCheck", "gradients"]
+__all__ = [
+    "FunctionCheck",
+    "GradientCheck",
+    "OutputError",
+    "Recurrence",
+    "Structure",
+    "UncheckableError",
+    "assert_gradients",
+    "gradient",
+    "gradients",
+    "output_error",
+    "recurrence",
+    "structure",
+]

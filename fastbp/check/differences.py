@@ -10,7 +10,7 @@ is values[i]. It answers many such questions at once, (k,), or (k, m) for m func
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,9 @@ N_LEVELS = 5  # steps h, h/2, ... of one extrapolation
 # Largest step of each extrapolation, in units of `scale`: the first serves functions that vary on
 # that scale; the others those that vary faster, have a kink nearby, or hardly vary at all.
 WINDOWS = tuple(2.0**k for k in (-3, -8, 3, -13, -18, -23, 9, -28, -33))
-NOISE_STEP = 2.0**-30  # between the points at which noise is measured
+FARTHEST = 1.0  # window above which a slope must have converged to be believed
+CONVERGED = 1e-3  # relative
+NOISE_STEPS = (2.0**-30, 2.0**-14, 2.0**-8)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def _extrapolate(quotients: Array, noise: Array, ratio: float) -> tuple[Array, A
                 T = last + (last - before) * weight
                 N_j = noise_last + (noise_last + noise_before) * weight
                 error = 2 * np.maximum(np.abs(T - last), np.abs(T - before)) + N_j
-                better = error < bound
+                better = (error < bound) & (j > 1)  # three steps agree: two may by chance
                 best = np.where(better, T, best)
                 bound = np.where(better, error, bound)
                 row.append((T, N_j))
@@ -69,11 +71,11 @@ def _extrapolate(quotients: Array, noise: Array, ratio: float) -> tuple[Array, A
 
 
 def _windows(
-    change: Change, x: Array, index: Array, scale: Array, factor: float
+    change: Change, x: Array, index: Array, scale: Array, factor: float, largest: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Changes above and below (levels, k, m), with the steps that were really made (levels, k)."""
     exponent = np.round(np.log2(scale[index] * factor))
-    h = np.exp2(np.clip(exponent, -1000, 1000))
+    h = np.minimum(np.exp2(np.clip(exponent, -1000, 1000)), largest)
     x_i = x[index]
     h = np.maximum(h, np.exp2(np.ceil(np.log2(np.maximum(np.abs(x_i), 1e-300))) - 40))
     steps = h / 2.0 ** np.arange(N_LEVELS)[:, None]
@@ -92,6 +94,7 @@ def slopes(
     scale: Array,
     noise: Array,
     enough: Callable[[Array, Array], Array],
+    largest: Array | None = None,
 ) -> Slopes:
     """Derivatives of f by x[index], central and one-sided, each with a bound on its error.
 
@@ -102,10 +105,12 @@ def slopes(
     index : ndarray of int (k,)
     scale : ndarray (n,)
         A length on which f varies, for each element; wrong by some powers of ten it costs time.
-    noise : ndarray (m,)
+    noise : ndarray (m,) or (k, m)
         Error of a value of f.
     enough : callable (value, bound) -> bool (k,)
         Asked after each window of steps which elements are known well enough.
+    largest : ndarray (k,), optional
+        No step is larger: where kinks are known to lie beyond.
 
     Returns
     -------
@@ -120,57 +125,116 @@ def slopes(
     True
     """
     k = len(index)
-    noise = np.atleast_1d(noise)
-    m = len(noise)
+    m = np.shape(noise)[-1] if np.ndim(noise) else 1
+    noise = np.broadcast_to(noise, (k, m))
+    largest = np.full(k, np.inf) if largest is None else largest
     values = [np.full((k, m), np.nan) for _ in range(3)]
     bounds = [np.full((k, m), np.inf) for _ in range(3)]
+    steps = [np.full((k, m), np.inf) for _ in range(3)]  # the window that each came from
     todo = np.arange(k)
     for factor in WINDOWS:
-        above, below, h_up, h_down = _windows(change, x, index[todo], scale, factor)
+        above, below, h_up, h_down = _windows(change, x, index[todo], scale, factor, largest[todo])
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             h_up, h_down = h_up[:, :, None], h_down[:, :, None]
             both = h_up + h_down
-            error = noise + EPSILON * np.maximum(np.abs(above), np.abs(below))
-            found = (
+            error = noise[todo] + EPSILON * np.maximum(np.abs(above), np.abs(below))
+            found = [
                 _extrapolate((above - below) / both, 2 * error / both, 4.0),
                 _extrapolate(-below / h_down, 2 * error / h_down, 2.0),
                 _extrapolate(above / h_up, 2 * error / h_up, 2.0),
-            )
-        for (value, bound), best, best_bound in zip(found, values, bounds, strict=True):
-            better = bound < best_bound[todo]
-            best[todo] = np.where(better, value, best[todo])
-            best_bound[todo] = np.where(better, bound, best_bound[todo])
-        todo = todo[~enough(values[0], bounds[0])[todo]]
+            ]
+        if factor > FARTHEST:
+            # Over so long a step a bounded function looks flat, and relu looks straight: believed
+            # only where it has converged, and to the same on both sides.
+            with np.errstate(invalid="ignore"):
+                central, left, right = (value for value, _ in found)
+                same = np.abs(left - right) <= CONVERGED * np.abs(central)
+            found = [
+                (v, np.where(same & (b <= CONVERGED * np.abs(central)), b, np.inf))
+                for v, b in found
+            ]
+        for (value, bound), best, best_bound, step in zip(
+            found, values, bounds, steps, strict=True
+        ):
+            v, b, h = best[todo], best_bound[todo], step[todo]
+            with np.errstate(invalid="ignore"):
+                # Two windows that exclude each other: a kink lies within the larger.
+                apart = np.isfinite(bound) & (np.abs(value - v) > bound + b)
+                better = np.where(apart, factor < h, bound < b)
+            best[todo] = np.where(better, value, v)
+            best_bound[todo] = np.where(better, bound, b)
+            step[todo] = np.where(better, factor, h)
+        done = enough(values[0], bounds[0])
+        with np.errstate(invalid="ignore"):
+            # One-sided slopes that differ: x is on a kink or beside one; a smaller step tells.
+            kink = np.abs(values[1] - values[2]) > bounds[1] + bounds[2] + 1e-6 * np.abs(values[1])
+        todo = todo[~(done & ~kink.any(axis=1))[todo]]
         if not len(todo):
             break
     return Slopes(values[0], bounds[0], values[1], bounds[1], values[2], bounds[2])
 
 
-def noise_of(evaluate: Callable[[Array], Array], x: Array, scale: Array, seed: int = 0) -> Array:
+def noise_of(
+    evaluate: Callable[[Array], Array],
+    x: Array,
+    scale: Array,
+    *,
+    steps: tuple[float, ...] = NOISE_STEPS,
+    seed: int = 0,
+) -> Array:
     """How much the last digits of a function's values scatter: (m,) for evaluate(x) of (m,).
 
     From differences of high order at nine points so close together that the function itself
-    contributes none (Moré and Wild 2011). All lie on one side of x, which may be on a kink.
+    contributes none (Moré and Wild 2011). All lie on one side of x, which may be on a kink. Where
+    most neighbours have the very same value, as those of a function that rounds its argument to
+    float32, the points are set further apart. NaN where no such row of points has finite values.
 
-    >>> bool(1e-17 < noise_of(lambda x: np.atleast_1d(np.sin(x).sum()), np.ones(3), np.ones(3)) < 1e-14)
+    >>> found = noise_of(lambda x: np.atleast_1d(np.sin(x).sum()), np.ones(3), np.ones(3))
+    >>> bool(1e-17 < found[0] < 1e-14)
     True
     """
     random = np.random.default_rng(seed)
-    found = []
-    for _ in range(3):
-        direction = random.standard_normal(x.shape) * np.maximum(scale, np.abs(x)) * NOISE_STEP
-        table = np.stack([np.atleast_1d(evaluate(x + k * direction)) for k in range(1, 10)])
-        levels = []
-        gamma = 1.0
+    directions = random.standard_normal((3, *x.shape)) * np.maximum(scale, np.abs(x))
+    rough, counted = [], []
+    for step in steps:
+        tables = [
+            np.stack([np.atleast_1d(evaluate(x + k * step * v)) for k in range(1, 10)])
+            for v in directions
+        ]
         with np.errstate(invalid="ignore", over="ignore"):
-            floor = np.abs(table).max(axis=0) * (EPSILON / 2)
-            for order in range(1, 7):
-                table = np.diff(table, axis=0)
-                gamma *= order / (2 * (2 * order - 1))
-                if order >= 3:
-                    levels.append(np.sqrt(gamma * np.mean(table**2, axis=0)))
-            found.append(np.maximum(np.median(levels, axis=0), floor))
-    return 3 * np.max(found, axis=0)
+            changes = np.stack([np.diff(table, axis=0) for table in tables])
+            # Points too close give equal values: such a row does not count, nor does one that
+            # leaves a flat part over a kink. A kink before the third point is passed over.
+            still = changes == 0
+            counts = still.sum(axis=1) <= 1
+            leaves = still[:, 0] & ~(~still[:, :-1] & still[:, 1:]).any(axis=1)
+            whole = 3 * np.stack([_scatter(table) for table in tables])
+            ends = 3 * np.stack([_scatter(table[2:]) for table in tables])
+            floor = 2 * EPSILON * np.stack([np.abs(table).max(axis=0) for table in tables])
+            rough.append(np.fmax.reduce(np.where(leaves, floor, whole)))
+            counted.append(np.fmax.reduce(np.where(counts, ends, np.nan)))
+        if step == steps[0]:
+            complete = counts.all(axis=0)
+            if complete.all():
+                break
+    coarse, most = np.fmin.reduce(counted), np.fmax.reduce(rough)
+    found = np.where(np.isnan(coarse), most, np.fmax(rough[0], coarse))
+    return np.where(complete, rough[0], found)
+
+
+def _scatter(table: Array) -> Array:
+    """Standard deviation of the noise in 9 neighbouring values, (9, m) -> (m,)."""
+    largest = np.abs(table).max(axis=0)
+    short = (table.astype(np.float32) == table).all(axis=0) & (np.ptp(table, axis=0) > 0)
+    floor = largest * np.where(short, np.finfo(np.float32).eps / 2, EPSILON / 2)
+    levels = []
+    gamma = 1.0
+    for order in range(1, 7):
+        table = np.diff(table, axis=0)
+        gamma *= order / (2 * (2 * order - 1))
+        if order >= 3:
+            levels.append(np.sqrt(gamma * np.mean(table**2, axis=0)))
+    return np.maximum(np.median(levels, axis=0), floor)
 
 
 def complex_step(f: Callable[[Array], object], x: Array, index: Array) -> Array | None:
@@ -193,30 +257,3 @@ def complex_step(f: Callable[[Array], object], x: Array, index: Array) -> Array 
             return None
         out[i] = value.imag / 1e-20
     return out if np.isfinite(out).all() else None
-
-
-def central_of_digits(
-    f: Callable[[Array], object], x: Array, index: Array, digits: int = 50
-) -> Iterator[tuple[float, float]]:
-    """Derivatives and bounds from differences in mpmath's numbers of that many digits.
-
-    f is handed an object array of mpf and must compute with such.
-    """
-    try:
-        import mpmath
-    except ImportError as error:
-        raise ImportError("method='mpmath' needs mpmath: pip install 'fastbp[check]'") from error
-    with mpmath.workdps(digits):
-        exact = np.array([mpmath.mpf(float(v)) for v in x], dtype=object)
-        for j in index:
-            h = mpmath.mpf(10) ** (-digits // 3) * max(1, abs(exact[j]))
-            quotients = []
-            for step in (h, h / 2):
-                point = exact.copy()
-                point[j] = exact[j] + step
-                above = mpmath.mpf(f(point))
-                point[j] = exact[j] - step
-                quotients.append((above - mpmath.mpf(f(point))) / (2 * step))
-            value = quotients[1] + (quotients[1] - quotients[0]) / 3
-            bound = abs(value - quotients[1]) + abs(quotients[1]) * EPSILON
-            yield float(value), float(bound)

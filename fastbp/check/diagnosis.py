@@ -1,0 +1,425 @@
+"""What is wrong with a gradient, in words.
+
+What belongs here: comparisons of a wrong gradient with what known mistakes would make of it, most
+telling first. What does not: finding out that it is wrong (gradients.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fastbp.check import judging
+from fastbp.check.judging import FAIL, INCONCLUSIVE, TensorCheck
+from fastbp.check.model import Mistake, Model
+from fastbp.check.subject import NetworkSubject, Subject
+
+Array = np.ndarray
+Points = dict[str, dict[str, Array]]
+
+CLOSE = 1e-5  # relative, of two gradients that are taken for the same
+
+
+def of(
+    checked: Subject,
+    analytic: Array,
+    points: Points,
+    tensors: Sequence[TensorCheck],
+    model: Model | None,
+) -> list[str]:
+    """Sentences about what is wrong; the last say where."""
+    patient = _Patient(checked, analytic, points, tensors, model)
+    for look in (patient.proportional, patient.combined):
+        found = list(look())
+        if found:
+            return [*found, *patient.where()]
+    for look in (patient.mistaken, patient.local):
+        found = list(look())
+        if found:
+            break
+    return [*found, *patient.where() or patient.everywhere()]
+
+
+class _Patient:
+    """A wrong gradient, with what it should be: by the model where that agrees with the loss."""
+
+    def __init__(
+        self,
+        checked: Subject,
+        analytic: Array,
+        points: Points,
+        tensors: Sequence[TensorCheck],
+        model: Model | None,
+    ) -> None:
+        self.checked, self.analytic, self.points = checked, analytic, points
+        self.tensors = {t.name: t for t in tensors}
+        self.model = model
+        self.close = CLOSE if self._is_double() else 1e-3
+        self.parts = [analytic[t.part].reshape(t.shape) for t in checked.tensors]
+        self.right = self._right()
+        self.n_outputs = model.n_outputs if model else self._n_outputs()
+        self.n_rows = len(np.asarray(getattr(checked, "X", [0])))
+
+    def _is_double(self) -> bool:
+        points = [p for name, p in self.points.items() if name in self._names()]
+        return all((p["analytic"] != p["analytic"].astype(np.float32)).any() for p in points)
+
+    def _names(self) -> list[str]:
+        return [t.name for t in self.checked.tensors]
+
+    def _n_outputs(self) -> int:
+        return self.checked.tensors[-1].size if len(self.checked.tensors) > 1 else 0
+
+    def _right(self) -> list[Array] | None:
+        """The gradient by the model, if differences of the loss agree with it."""
+        if self.model is None:
+            return None
+        with np.errstate(all="ignore"):
+            data = self.model.gradient()
+            l2, l1 = self.model.penalties()
+        self.data, self.l2, self.l1 = data, l2, l1
+        right = [
+            d + (a + b if i % 2 == 0 else 0)
+            for i, (d, a, b) in enumerate(zip(data, l2, l1, strict=True))
+        ]
+        for tensor, part in zip(self.checked.tensors, right, strict=True):
+            p = self.points.get(tensor.name)
+            if p is None:
+                continue
+            there = part.ravel()[p["index"]]
+            known = (p["status"] != INCONCLUSIVE) & np.isfinite(p["numeric"])
+            size = np.abs(there).max(initial=0.0)
+            gap = np.abs(there - p["numeric"])
+            if (gap > p["bound"] + 1e-3 * np.abs(there) + 1e-6 * size)[known].any():
+                return None
+        return right
+
+    def _same(self, one: Sequence[Array], other: Sequence[Array]) -> bool:
+        """Whether two gradients agree, tensor by tensor."""
+        for a, b in zip(one, other, strict=True):
+            if not np.isfinite(a).all() or not np.isfinite(b).all():
+                return False
+            if np.abs(a - b).max() > self.close * max(np.abs(b).max(), 1e-300) + 1e-14:
+                return False
+        return True
+
+    def _numbers(self, names: Sequence[str]) -> tuple[Array, Array, Array]:
+        """Analytic, numeric and bound of some tensors' elements that differences resolve."""
+        chosen = [self.points[n] for n in names if n in self.points]
+        columns = []
+        for key in ("analytic", "numeric", "bound"):
+            columns.append(np.concatenate([p[key] for p in chosen]) if chosen else np.empty(0))
+        return columns[0], columns[1], columns[2]
+
+    def _ratio(self, names: Sequence[str]) -> float | None:
+        analytic, numeric, bound = self._numbers(names)
+        if not len(analytic):
+            return None
+        return judging.ratio_of(analytic, numeric, bound, tolerance=self.close)
+
+    # what may be wrong, most telling first
+
+    def proportional(self) -> Iterator[str]:
+        """One factor for every element."""
+        names = self._names()
+        ratio = self._ratio(names)
+        if ratio is None or abs(ratio - 1) <= self.close:
+            return
+        if self.model is not None and (self.model.l2 or self.model.l1) and ratio > 0:
+            return  # a factor of the data part alone is more likely: `combined` tells
+        yield self._factor_in_words(ratio, "The gradient", "its slope")
+
+    def _factor_in_words(self, ratio: float, what: str, of: str) -> str:
+        words = judging.in_words(ratio, self.close).removesuffix(" of")
+        times = f"{words} {'of ' if not words.endswith('times') else ''}{of}"
+        text = f"{what} is {times}, everywhere"
+        if abs(ratio + 1) <= self.close:
+            return f"{what} has the wrong sign, everywhere."
+        reasons = []
+        m, n = self.n_rows, self.n_outputs
+
+        def near(value: float) -> bool:
+            return value > 0 and abs(ratio / value - 1) <= self.close
+
+        if m > 1 and near(m):
+            reasons.append(f"the batch has {m} rows: its 1/m is missing")
+        if m > 1 and near(1 / m):
+            reasons.append(f"the batch has {m} rows: its 1/m is applied twice")
+        if n > 1 and near(n):
+            reasons.append(
+                f"{n} is the number of outputs: the loss divides by it and the gradient does not"
+            )
+        if n > 1 and near(1 / n):
+            reasons.append(
+                f"{n} is the number of outputs: the gradient divides by it and the loss does not"
+            )
+        total = self._sum_of_weights()
+        if total is not None and near(total / m):
+            reasons.append("divided by the number of rows instead of the sum of sample_weight")
+        if total is not None and near(total):
+            reasons.append("the division by the sum of sample_weight is missing")
+        if near(2.0) or near(0.5):
+            reasons.append("a 2, or the 1/2 of a squared error, is in one and not in the other")
+        return f"{text}: {'; or '.join(reasons)}." if reasons else f"{text}."
+
+    def _sum_of_weights(self) -> float | None:
+        if self.model is None or (self.model.w == 1).all():
+            return None
+        return float(self.model.w.sum())
+
+    def combined(self) -> Iterator[str]:
+        """Data part and penalties, each with a factor of its own."""
+        if self.right is None or self.model is None:
+            return
+        if self._sum_of_weights() is not None:
+            unweighted = self.model.gradient(weighted=False)
+            with_penalty = [
+                d + (a + b if i % 2 == 0 else 0)
+                for i, (d, a, b) in enumerate(zip(unweighted, self.l2, self.l1, strict=True))
+            ]
+            if self._same(self.parts, with_penalty):
+                yield "sample_weight is left out of the gradient: every sample counts the same."
+                return
+        parts = {"data": self.data}
+        if self.model.l2:
+            parts["l2"] = [a * (i % 2 == 0) for i, a in enumerate(self.l2)]
+            parts["l2 of biases"] = [a * (i % 2 == 1) for i, a in enumerate(self.l2)]
+        if self.model.l1:
+            parts["l1"] = [a * (i % 2 == 0) for i, a in enumerate(self.l1)]
+            parts["l1 of biases"] = [a * (i % 2 == 1) for i, a in enumerate(self.l1)]
+        if len(parts) == 1:
+            return
+        columns = {k: np.concatenate([p.ravel() for p in v]) for k, v in parts.items()}
+        columns = {k: v for k, v in columns.items() if v.any()}
+        sizes = np.array([np.abs(v).max() for v in columns.values()])
+        matrix = np.stack(list(columns.values()), axis=1) / sizes
+        if not np.isfinite(self.analytic).all() or np.linalg.matrix_rank(matrix) < len(columns):
+            return
+        factors = np.linalg.lstsq(matrix, self.analytic, rcond=None)[0] / sizes
+        c = dict(zip(columns, factors.tolist(), strict=True))
+        fitted = [sum(c[k] * parts[k][i] for k in c) for i in range(len(self.parts))]
+        if not self._same(self.parts, [np.asarray(f) for f in fitted]):
+            return
+        expected = {k: 0.0 if "biases" in k else 1.0 for k in c}
+        noise = 100 * self.close
+        for key, factor in c.items():
+            if abs(factor - expected[key]) > noise:
+                yield self._part_in_words(key, factor)
+
+    def _part_in_words(self, key: str, factor: float) -> str:
+        m, near = self.n_rows, 100 * self.close
+        if key == "data":
+            words = self._factor_in_words(factor, "The data part of the gradient", "its slope")
+            return words + " The penalty is right." if words.endswith(".") else words
+        letter, _, biases = key.partition(" of ")
+        name = {"l2": "L2", "l1": "L1"}[letter]
+        if biases:
+            return f"Biases are regularised: {name} stands in their gradient ({factor:.6g} times)."
+        if abs(factor) <= near:
+            return f"The {name} term is left out of the gradient."
+        if abs(factor / m - 1) <= near and m > 1:
+            return (
+                f"The {name} term is {m} times too large, once for each of the {m} rows: it stands "
+                "inside the loop over samples."
+            )
+        if abs(factor * m - 1) <= near and m > 1:
+            return f"The {name} term is divided by the {m} rows once too often."
+        return f"The {name} term is {judging.in_words(factor, near)} what it should be."
+
+    def mistaken(self) -> Iterator[str]:
+        """A known mistake in delta, at one layer or at all."""
+        if self.right is None or self.model is None:
+            return
+        seen: list[tuple[list[Array], Mistake]] = []
+        with np.errstate(all="ignore"):
+            for mistake in self.model.possible_mistakes():
+                data = self.model.gradient(mistake)
+                if self._same(data, self.data):
+                    continue  # it would change nothing here
+                whole = [
+                    d + (a + b if i % 2 == 0 else 0)
+                    for i, (d, a, b) in enumerate(zip(data, self.l2, self.l1, strict=True))
+                ]
+                if self._same(self.parts, whole):
+                    seen.append((whole, mistake))
+        if seen:
+            yield self._mistake_in_words(seen[0][1])
+
+    def _mistake_in_words(self, mistake: Mistake) -> str:
+        assert self.model is not None
+        layer = mistake.layer
+        at = f"at layer {layer}" if layer else "at every layer"
+        name = self.model.names[layer - 1] if layer else ""
+        return {
+            "the k = j term only": (
+                f"Only the k = j term {at}: every output of {name or 'these layers'} depends on "
+                "every z_j, so the sum over k does not collapse, and it has been dropped."
+            ),
+            "J for J^T": (
+                f"J where J^T belongs {at}: delta_j = sum_k g_k da_k/dz_j sums over the rows of J."
+            ),
+            "W for W^T": f"W transposed (or not) in the recurrence that leads to layer {layer}."
+            if layer
+            else "W transposed (or not) in the recurrence.",
+            "sigma'(a) for sigma'(z)": (
+                f"sigma' is taken at a instead of z {at}: sigma'(a) for sigma'(z)."
+            ),
+        }[mistake.kind]
+
+    def local(self) -> Iterator[str]:
+        """Tensors, layers or neurons that are wrong by themselves."""
+        names = self._names()
+        if len(names) == 1:
+            return
+        wrong = {n: self.tensors[n].failed > 0 for n in names if n in self.tensors}
+        yield from self._transposed_tensors(wrong)
+        if self._is_scaled_layer(wrong):
+            yield from self._scaled(wrong)
+            return
+        if any(wrong.values()) and not any(wrong[n] for n in wrong if n[0] == "W"):
+            ratios = {n: self._ratio([n]) for n in wrong if wrong[n]}
+            factor = self._one_factor(ratios)
+            yield f"Only biases are wrong ({', '.join(ratios)}){factor}: weights agree everywhere."
+            return
+        if any(wrong.values()) and not any(wrong[n] for n in wrong if n[0] == "b"):
+            ratios = {n: self._ratio([n]) for n in wrong if wrong[n]}
+            factor = self._one_factor(ratios)
+            yield f"Only weights are wrong ({', '.join(ratios)}){factor}: biases agree everywhere."
+        yield from self._masked(wrong)
+
+    def _one_factor(self, ratios: dict[str, float | None]) -> str:
+        if all(not self.points[n]["analytic"].any() for n in ratios):
+            return ", all zero"
+        values = [r for r in ratios.values() if r is not None]
+        if len(values) == len(ratios) and np.ptp(values) <= self.close * np.abs(values).max():
+            return f", {judging.in_words(values[0], self.close)} what they should be"
+        return ""
+
+    def _transposed_tensors(self, wrong: dict[str, bool]) -> Iterator[str]:
+        for tensor in self.checked.tensors:
+            p = self.points.get(tensor.name)
+            square = len(tensor.shape) == 2 and tensor.shape[0] == tensor.shape[1] > 1
+            if not square or p is None or not wrong[tensor.name] or len(p["index"]) < tensor.size:
+                continue
+            numeric = p["numeric"].reshape(tensor.shape)
+            turned = p["analytic"].reshape(tensor.shape).T
+            size = np.abs(numeric).max()
+            if (np.abs(turned - numeric) <= self.close * size).all():
+                yield f"The gradient of {tensor.name} is transposed."
+
+    def _layers(self) -> int:
+        return len(self._names()) // 2
+
+    def _is_scaled_layer(self, wrong: dict[str, bool]) -> bool:
+        pairs = [(f"W{i}", f"b{i}") for i in range(1, self._layers() + 1)]
+        known = [p for p in pairs if all(n in wrong for n in p)]
+        return any(wrong[W] and wrong[b] for W, b in known)
+
+    def _scaled(self, wrong: dict[str, bool]) -> Iterator[str]:
+        """delta of one layer too large: the layers below inherit it, or not."""
+        last = self._layers()
+        ratios = {i: self._ratio([f"W{i}", f"b{i}"]) for i in range(1, last + 1)}
+        bad = [i for i in ratios if wrong.get(f"W{i}") or wrong.get(f"b{i}")]
+        top = max(bad)
+        ratio = ratios[top]
+        if ratio is None:
+            yield from self._masked(wrong)
+            return
+        words = judging.in_words(ratio, self.close)
+        if abs(ratio) < 1e-12:
+            yield f"The gradient of layer {top} is zero: delta^{top} is lost."
+            return
+        # dead layers carry no gradient and so no ratio
+        below = [ratios[i] for i in bad if i < top]
+        if abs(ratio - 1) <= 100 * self.close:
+            return  # no factor: too small an error to tell
+        same = all(r is not None and abs(r / ratio - 1) <= self.close for r in below)
+        if abs(ratio + 1) <= self.close:
+            words = "the negative of"
+        if same and (below or top == 1):
+            tail = (
+                f", and with it the layers below it, {', '.join(map(str, bad[:-1]))}"
+                if below
+                else ""
+            )
+            yield f"delta of layer {top} is {words} what it should be{tail}."
+        elif not below:
+            yield (
+                f"The gradient of layer {top} is {words} what it should be; delta handed on to the "
+                "layers below is right."
+            )
+
+    def _masked(self, wrong: dict[str, bool]) -> Iterator[str]:
+        """In the highest wrong layer: neurons that are wrong as a whole, the others right."""
+        layers = [
+            i for i in range(1, self._layers() + 1) if wrong.get(f"W{i}") or wrong.get(f"b{i}")
+        ]
+        if not layers:
+            return
+        top = max(layers)
+        W, b = self.points.get(f"W{top}"), self.points.get(f"b{top}")
+        tensor = self.checked.tensors[2 * top - 2]
+        if W is None or b is None or len(W["index"]) < tensor.size:
+            return
+        analytic = np.vstack([W["analytic"].reshape(tensor.shape), b["analytic"]])
+        numeric = np.vstack([W["numeric"].reshape(tensor.shape), b["numeric"]])
+        size = np.abs(numeric).max()
+        off = np.abs(analytic - numeric).max(axis=0) > self.close * size
+        lost = off & ~analytic.any(axis=0)
+        extra = off & (np.abs(numeric).max(axis=0) <= 1e-9 * max(np.abs(analytic).max(), 1e-300))
+        if off.any() and (lost | extra)[off].all() and not off.all():
+            yield (
+                f"Whole neurons of layer {top} are switched off in one pass and not in the other "
+                f"(neurons {_short(np.flatnonzero(off))}): a dropout mask that is not the forward "
+                "pass's, a stale one."
+            )
+        elif off.any() and off.sum() <= max(1, len(off) // 4):
+            yield f"In layer {top} only neurons {_short(np.flatnonzero(off))} are wrong."
+
+    # where
+
+    def everywhere(self) -> list[str]:
+        """Where every layer is wrong."""
+        if self._layers() < 2:
+            return []
+        return [
+            f"Wrong from the output layer down: look at delta^{self._layers()} (BP1) first, and at "
+            "what all layers share."
+        ]
+
+    def where(self) -> list[str]:
+        """From which layer on it is wrong."""
+        last = self._layers() if len(self._names()) > 1 else 0
+        bad = [
+            i
+            for i in range(1, last + 1)
+            if any(n in self.tensors and self.tensors[n].failed for n in (f"W{i}", f"b{i}"))
+        ]
+        out = []
+        if bad and bad == list(range(1, max(bad) + 1)) and max(bad) < last:
+            top = max(bad)
+            out.append(
+                f"Right down to layer {top + 1}, wrong from layer {top}: look at the step from "
+                f"delta^{top + 1} to layer {top}."
+            )
+        elif bad and len(bad) < last:
+            out.append(f"Wrong in layer{'s' * (len(bad) > 1)} {', '.join(map(str, bad))} only.")
+        if isinstance(self.checked, NetworkSubject):
+            deltas = [
+                t.name for t in self.tensors.values() if t.name.startswith("delta") and t.failed
+            ]
+            if deltas:
+                out.append(f"net.deltas is wrong too: {', '.join(sorted(deltas))}.")
+            if "x" in self.tensors and self.tensors["x"].failed:
+                out.append("net.input_gradient is wrong.")
+        counts = [(n, self.points[n]["status"]) for n in self._names() if n in self.points]
+        single = [(n, s) for n, s in counts if (s == FAIL).any()]
+        if len(single) == 1 and (single[0][1] == FAIL).sum() == 1:
+            out.append(f"Only one element is wrong: {self.tensors[single[0][0]].element}.")
+        return out
+
+
+def _short(index: Array) -> str:
+    shown = ", ".join(str(int(i)) for i in index[:8])
+    return shown + (", ..." if len(index) > 8 else "")

@@ -1,0 +1,314 @@
+"""A network on paper: every z, a, J, g and delta, by the reference's formulas, a sample at a time.
+
+What belongs here: what the checks need to know of a network beside values of its loss: how far
+rounding alone may carry its gradients, and what its gradient would be with a known mistake in it.
+What does not: the check itself (gradients.py), words about it (diagnosis.py).
+
+Shapes: W (n_in, width of z), J[k, j] = da_k/dz_j. The Jacobian of an elementwise activation is
+kept as its diagonal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastbp import functions, reference
+
+Array = np.ndarray
+
+EPSILON = float(np.finfo(np.float64).eps)
+
+# Mistakes that change delta, each at one layer: what is done instead of delta = J^T (W delta).
+MISTAKES = ("the k = j term only", "J for J^T", "W for W^T", "sigma'(a) for sigma'(z)")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One of MISTAKES at a layer, counted from 1; at 0: at every layer where it makes sense."""
+
+    kind: str
+    layer: int
+
+
+def transposed(J: Array, v: Array) -> Array:
+    """J^T v."""
+    return J * v if J.ndim == 1 else v @ J
+
+
+class Model:
+    """A network's parameters and architecture, with X and Y, in float64.
+
+    Parameters
+    ----------
+    architecture : dict
+        As `Network.architecture`.
+    weights, biases : sequences of ndarray
+    X : ndarray (n, n_0)
+    Y : ndarray (n,) of class indices, or (n, width)
+    sample_weight : ndarray (n,), optional
+    l2, l1 : float
+    """
+
+    def __init__(
+        self,
+        architecture: dict[str, Any],
+        weights: Sequence[Array],
+        biases: Sequence[Array],
+        X: Array,
+        Y: Array,
+        sample_weight: Array | None = None,
+        l2: float = 0.0,
+        l1: float = 0.0,
+    ) -> None:
+        self.names = [*architecture["activation"], architecture["output"]]
+        self.loss = architecture["loss"]
+        self.n_outputs = int(architecture["sizes"][-1])
+        self.weights = [np.asarray(W, np.float64) for W in weights]
+        self.biases = [np.asarray(b, np.float64) for b in biases]
+        self.X = np.asarray(X, np.float64)
+        Y = np.asarray(Y)
+        halves = functions.loss(self.loss).kind == "gaussian_nll"
+        width = self.n_outputs // 2 if halves else self.n_outputs
+        if Y.ndim == 1 and width > 1:
+            Y = np.eye(width)[Y.astype(int)]
+        self.Y = Y.reshape(len(self.X), width).astype(np.float64)
+        self.w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        self.l2, self.l1 = l2, l1
+
+    def feedforward(self, x: Array) -> tuple[list[Array], list[Array]]:
+        """zs and activations (the input first) of one sample."""
+        zs, activations = [], [x]
+        for W, b, name in zip(self.weights, self.biases, self.names, strict=True):
+            zs.append(activations[-1] @ W + b)
+            activations.append(reference.activation(name, zs[-1]))
+        return zs, activations
+
+    def jacobian(self, layer: int, z: Array) -> Array:
+        """J of a layer counted from 0, as its diagonal where it has no more."""
+        slope = reference.activation_slope(self.names[layer], z)
+        if slope is not None:
+            return np.asarray(slope)
+        return np.asarray(reference.activation_jacobian(self.names[layer], z))
+
+    def deltas(
+        self, zs: list[Array], activations: list[Array], y: Array, mistake: Mistake | None = None
+    ) -> list[Array]:
+        """delta^1 ... delta^L of one sample (BP1, BP2), with a mistake where one is given."""
+        last = len(zs) - 1
+        out: list[Array] = []
+        for layer in range(last, -1, -1):
+            here = mistake is not None and mistake.layer in (0, layer + 1)
+            kind = mistake.kind if mistake is not None and here else ""
+            if layer == last:
+                if not kind or kind == "W for W^T":
+                    out.append(reference.output_error(self.names[-1], self.loss, zs[-1], y))
+                    continue
+                back = reference.cost_gradient(self.loss, activations[-1], y)
+            else:
+                W = self.weights[layer + 1]
+                square = kind == "W for W^T" and W.shape[0] == W.shape[1]
+                back = W.T @ out[0] if square else W @ out[0]
+            J = self.jacobian(layer, zs[layer])
+            square_J = J.ndim == 2 and J.shape[0] == J.shape[1]
+            if kind == "the k = j term only" and square_J:
+                J = np.diagonal(J)
+            elif kind == "J for J^T" and square_J:
+                J = J.T
+            elif kind == "sigma'(a) for sigma'(z)" and J.ndim == 1:
+                J = self.jacobian(layer, activations[layer + 1])
+            out.insert(0, transposed(J, back))
+        return out
+
+    def gradient(self, mistake: Mistake | None = None, weighted: bool = True) -> list[Array]:
+        """W1, b1, ... of the data part: sum_x w_x nabla C_x / sum_x w_x (BP3, BP4)."""
+        w = self.w if weighted else np.ones_like(self.w)
+        a_rows: list[list[Array]] = [[] for _ in self.names]
+        delta_rows: list[list[Array]] = [[] for _ in self.names]
+        for x, y in zip(self.X, self.Y, strict=True):
+            zs, activations = self.feedforward(x)
+            for layer, delta in enumerate(self.deltas(zs, activations, y, mistake)):
+                a_rows[layer].append(activations[layer])
+                delta_rows[layer].append(delta)
+        out = []
+        for a, deltas in zip(a_rows, delta_rows, strict=True):
+            weighted_delta = np.array(deltas) * (w / w.sum())[:, None]
+            out += [np.array(a).T @ weighted_delta, weighted_delta.sum(axis=0)]
+        return out
+
+    def penalties(self) -> tuple[list[Array], list[Array]]:
+        """Gradients (l2/n) W and (l1/n) sign W, with what they would be for biases."""
+        n = len(self.X)
+        parts = list(self._tensors())
+        return [self.l2 / n * p for p in parts], [self.l1 / n * np.sign(p) for p in parts]
+
+    def _tensors(self) -> Iterator[Array]:
+        for W, b in zip(self.weights, self.biases, strict=True):
+            yield W
+            yield b
+
+    def possible_mistakes(self) -> Iterator[Mistake]:
+        """Mistakes that would change this network's gradient, those at every layer last."""
+        n_layers = len(self.names)
+        for kind in MISTAKES:
+            for layer in [*range(n_layers, 0, -1), 0]:
+                if kind == "W for W^T" and layer == n_layers:
+                    continue
+                yield Mistake(kind, layer)
+
+    # rounding
+
+    def rounding(self, unit: float) -> tuple[list[Array], list[Array], Array]:
+        """Bounds on what rounding makes of gradient, deltas and dC/dx, n eps throughout.
+
+        Parameters
+        ----------
+        unit : float
+            Half the distance from 1 to the next number of the dtype.
+
+        Returns
+        -------
+        gradient : list of ndarray, W1, b1, ...
+        deltas : list of ndarray (n, width of z)
+        input_gradient : ndarray (n, n_0)
+        """
+        n = len(self.X)
+        n_layers = len(self.names)
+        a_rows: list[list[Array]] = [[] for _ in range(n_layers)]
+        own_rows: list[list[Array]] = [[] for _ in range(n_layers)]
+        delta_rows: list[list[Array]] = [[] for _ in range(n_layers)]
+        error_rows: list[list[Array]] = [[] for _ in range(n_layers)]
+        a_error_rows: list[list[Array]] = [[] for _ in range(n_layers)]
+        of_inputs = np.zeros_like(self.X)
+        W_1 = np.abs(self.weights[0])
+        for s, (x, y) in enumerate(zip(self.X, self.Y, strict=True)):
+            zs, activations = self.feedforward(x)
+            errors_z, errors_a = self._forward_errors(zs, activations, unit)
+            deltas = self.deltas(zs, activations, y)
+            errors = self._backward_errors(zs, activations, y, deltas, errors_z, errors_a, unit)
+            for layer, (delta, error) in enumerate(zip(deltas, errors, strict=True)):
+                # n additions a term; 4 for the products with w and 1/m
+                own_rows[layer].append(unit * (n + 4) * np.abs(delta) + error)
+                delta_rows[layer].append(np.abs(delta) + error)
+                error_rows[layer].append(error)
+                a_rows[layer].append(np.abs(activations[layer]))
+                a_error_rows[layer].append(errors_a[layer])
+            of_inputs[s] = W_1 @ (errors[0] + unit * (W_1.shape[1] + 2) * np.abs(deltas[0]))
+        shares = (self.w / self.w.sum())[:, None]
+        nablas = []
+        for layer in range(n_layers):
+            own = shares * np.array(own_rows[layer])
+            through_a = np.array(a_error_rows[layer]).T @ (shares * np.array(delta_rows[layer]))
+            nablas += [np.array(a_rows[layer]).T @ own + through_a, own.sum(axis=0)]
+        for nabla, l2_part, l1_part in zip(nablas, *self.penalties(), strict=True):
+            nabla += 4 * unit * (np.abs(l2_part) + np.abs(l1_part))
+        return nablas, [np.array(rows) for rows in error_rows], of_inputs
+
+    def _forward_errors(
+        self, zs: list[Array], activations: list[Array], unit: float
+    ) -> tuple[list[Array], list[Array]]:
+        errors_z, errors_a = [], [np.zeros_like(activations[0])]
+        for layer, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            W, a = np.abs(W), np.abs(activations[layer])
+            rounded = unit * (W.shape[0] + 2) * (a @ W + np.abs(b))
+            z, error = zs[layer], rounded + errors_a[-1] @ W
+            if functions.activation(self.names[layer]).kind == "softmax":
+                error = error + 4 * unit * (z.max() - z)  # of c, and of c (z - max z)
+            errors_z.append(error)
+            J = np.abs(self.jacobian(layer, z)) + self._change_of_jacobian(layer, z, error)
+            a = activations[layer + 1]
+            own = 8 * unit * np.abs(a) + _least(unit)
+            if J.ndim == 2:  # log_softmax, layer_norm: differences of numbers as large as z
+                own = own + 8 * unit * np.abs(z).max() * J.max()
+            errors_a.append((J * error if J.ndim == 1 else J @ error) + own)
+        return errors_z, errors_a
+
+    def _change_of_jacobian(self, layer: int, z: Array, error: Array) -> Array:
+        """How far J moves while z moves by `error`; a kink within reach counts whole."""
+        J = self.jacobian(layer, z)
+        ones = np.ones_like(z)
+        signs = [ones, -ones]
+        if J.ndim == 2:  # softmax does not see a common shift
+            signs += list(np.random.default_rng(0).choice([-2.0, 2.0], (4, len(z))))
+        moved = [np.abs(self.jacobian(layer, z + sign * error) - J) for sign in signs]
+        return np.asarray(np.max(moved, axis=0))
+
+    def _uncancelled(self, layer: int, z: Array, a: Array, J: Array) -> Array:
+        """Sizes of the terms whose sum is J."""
+        kind, p = functions.activation(self.names[layer]).kind, np.abs(J)
+        if kind == "softmax":
+            c = functions.activation(self.names[layer]).parameter
+            return c * (np.diag(a) + np.outer(a, a))
+        if kind == "log_softmax":
+            return p + np.eye(len(a))
+        if kind == "layer_norm":
+            gamma = abs(functions.activation(self.names[layer]).parameter)
+            s = np.sqrt(np.var(z) + reference.LAYER_NORM_EPSILON)
+            x_hat = np.abs(z - z.mean()) / s
+            ones = np.eye(len(z)) + 1 / len(z) + np.outer(x_hat, x_hat) / len(z)
+            # x_hat itself is a difference of numbers as large as z
+            return gamma / s * ones * (1 + np.abs(z).max() / s)
+        if p.ndim == 1:  # a product rule's two terms may cancel: sigma' of gelu, silu, mish
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.where(z == 0, p, p + np.abs(a / np.where(z == 0, 1, z)))
+        return p
+
+    def _backward_errors(
+        self,
+        zs: list[Array],
+        activations: list[Array],
+        y: Array,
+        deltas: list[Array],
+        errors_z: list[Array],
+        errors_a: list[Array],
+        unit: float,
+    ) -> list[Array]:
+        last = len(zs) - 1
+        errors: list[Array] = []
+        for layer in range(last, -1, -1):
+            z, a = zs[layer], activations[layer + 1]
+            if layer == last and self._is_canonical():
+                scale = functions.activation(self.names[-1]).parameter or 1.0
+                total = max(1.0, float(np.abs(y).sum()))
+                size = np.abs(a) + np.abs(y)
+                errors.insert(0, scale * total * (errors_a[-1] + 8 * unit * size))
+                continue
+            if layer == last:
+                g = reference.cost_gradient(self.loss, a, y)
+                with np.errstate(over="ignore"):
+                    near = [self._cost_gradient_near(a + s * errors_a[-1], y) for s in (1.0, -1.0)]
+                error = np.maximum(np.abs(near[0] - g), np.abs(near[1] - g)) + 8 * unit * np.abs(g)
+                error = error + unit * (np.abs(a) + 1)  # r = a - y
+            else:
+                W = np.abs(self.weights[layer + 1])
+                error = W @ (errors[0] + unit * (W.shape[1] + 2) * np.abs(deltas[layer + 1]))
+                g = self.weights[layer + 1] @ deltas[layer + 1]
+            J = self.jacobian(layer, z)
+            moved = self._change_of_jacobian(layer, z, errors_z[layer])
+            n = 8 if J.ndim == 1 else 8 + 2 * len(a)
+            sizes = np.abs(J) + moved
+            own = transposed(moved + unit * n * self._uncancelled(layer, z, a, J), np.abs(g))
+            errors.insert(0, transposed(sizes, error) + own)
+        return errors
+
+    def _is_canonical(self) -> bool:
+        pair = functions.activation(self.names[-1]).kind, functions.loss(self.loss).kind
+        return pair in functions.CANONICAL
+
+    def _cost_gradient_near(self, a: Array, y: Array) -> Array:
+        """g beside a, kept inside the loss's domain."""
+        domain = functions.loss(self.loss).domain
+        tiny = float(np.finfo(np.float64).tiny)
+        if domain != "real":
+            a = np.maximum(a, tiny)
+        if domain == "unit":
+            a = np.minimum(a, 1 - EPSILON / 2)
+        return np.asarray(reference.cost_gradient(self.loss, a, y))
+
+
+def _least(unit: float) -> float:
+    """The smallest normal number of the dtype whose half epsilon is `unit`."""
+    return float(np.finfo(np.float32 if unit > 1e-12 else np.float64).tiny)

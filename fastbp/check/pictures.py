@@ -1,0 +1,94 @@
+"""Pictures of what the checks found.
+
+What belongs here: matplotlib, imported where it is used and nowhere else. What does not: training
+histories (fastbp/plotting.py), numbers that are not in a result already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fastbp.check.ladder import OutputError
+    from fastbp.check.recurrence import Recurrence
+    from fastbp.check.structure import Structure
+
+MOST_NAMED = 10  # terms that a legend names
+
+
+def _pyplot() -> Any:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'fastbp[plot]'") from error
+    return pyplot
+
+
+def _heat_map(ax: Any, J: np.ndarray, title: str) -> None:
+    n_a, n_z = J.shape
+    finite = np.abs(J[np.isfinite(J)])
+    top = float(finite.max(initial=0.0)) or 1.0
+    edges = (0.5, n_z + 0.5, n_a + 0.5, 0.5)
+    image = ax.imshow(J, cmap="RdBu_r", vmin=-top, vmax=top, extent=edges, aspect="auto")
+    ax.figure.colorbar(image, ax=ax)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlabel("j")
+    ax.set_ylabel("k")
+    ax.set_title(title)
+
+
+def output_error(result: OutputError, ax: Any = None) -> Any:
+    """Draw the terms of each delta_j as stacked bars and, beside them, the Jacobian.
+
+    Returns the Figure; where an Axes is given, it takes the bars alone and is returned.
+    """
+    right = None
+    bars = ax
+    if ax is None:
+        figure, (bars, right) = _pyplot().subplots(1, 2, figsize=(10, 4), layout="constrained")
+    j = np.arange(1, len(result.z) + 1)
+    up, down = np.zeros(len(j)), np.zeros(len(j))
+    for k, row in enumerate(np.where(np.isfinite(result.terms), result.terms, 0.0), 1):
+        bars.bar(j, row, bottom=np.where(row > 0, up, down), label=f"k = {k}")
+        up += np.maximum(row, 0)
+        down += np.minimum(row, 0)
+    bars.plot(j, result.black_box, "k_", markersize=18, label="dC/dz_j")
+    if result.claimed is not None:
+        bars.plot(j, result.claimed, "kx", label=result.claimant)
+    bars.axhline(0, color="black", linewidth=0.8)
+    bars.xaxis.get_major_locator().set_params(integer=True)
+    bars.set_xlabel("neuron j")
+    bars.set_ylabel("dC/da_k da_k/dz_j")
+    bars.set_title(f"{result.activation} + {result.cost}")
+    if len(result.a) <= MOST_NAMED:
+        bars.legend()
+    if right is None:
+        return bars
+    _heat_map(right, result.jacobian, "da_k/dz_j")
+    return figure
+
+
+def structure(result: Structure, ax: Any = None) -> Any:
+    """Draw the Jacobian as a heat map; returns the Axes."""
+    ax = _pyplot().subplots()[1] if ax is None else ax
+    _heat_map(ax, result.jacobian, f"da_k/dz_j of {result.activation}: {result.kind}")
+    return ax
+
+
+def recurrence(result: Recurrence, ax: Any = None) -> Any:
+    """Draw ||delta^l|| by layer on a logarithmic scale; returns the Axes."""
+    ax = _pyplot().subplots()[1] if ax is None else ax
+    layers = np.arange(1, len(result.norms) + 1)
+    claimed = [*(hidden.claimed for hidden in result.layers), result.output_claimed]
+    ax.plot(layers, result.norms, "o-", label="formula")
+    ax.plot(layers, [float(np.linalg.norm(d)) for d in claimed], "x", label="engine")
+    if any(norm > 0 for norm in result.norms):
+        ax.set_yscale("log")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlabel("layer l")
+    ax.set_ylabel("||delta^l||")
+    ax.legend()
+    return ax

@@ -1,0 +1,283 @@
+"""What is checked: a network, or any object with `parameters`, `loss` and `gradient`.
+
+What belongs here: one face for both, through public names only; parameters by tensor; losses with
+one parameter changed. What does not: derivatives (differences.py), what a right gradient is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastbp import functions, inputs
+from fastbp.check.differences import EPSILON, NOISE_STEPS, noise_of
+from fastbp.network import Network
+
+Array = np.ndarray
+
+# Losses of r = a - y, that lose no digits where they are small.
+RESIDUAL_LOSSES = {"quadratic", "mse", "mae", "huber", "log_cosh", "pinball"}
+SCALES = 1e-12, 1e12  # an input beyond that says nothing of the loss
+FLOPS_A_CALL = 2e8  # of one call into the engine: between calls Ctrl-C is heard
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A part of the flat parameters: W1, b1, ..."""
+
+    name: str
+    start: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    @property
+    def part(self) -> slice:
+        return slice(self.start, self.start + self.size)
+
+
+def tensors_of(net: Any, n_parameters: int) -> list[Tensor]:
+    """W1, b1, W2, ... where the object has weights and biases that make up its parameters."""
+    weights, biases = getattr(net, "weights", None), getattr(net, "biases", None)
+    found: list[Tensor] = []
+    if isinstance(weights, Sequence) and isinstance(biases, Sequence):
+        at = 0
+        for layer, pair in enumerate(zip(weights, biases, strict=False), 1):
+            for letter, array in zip("Wb", pair, strict=True):
+                found.append(Tensor(f"{letter}{layer}", at, np.shape(array)))
+                at += np.size(array)
+        if at == n_parameters:
+            return found
+    return [Tensor("parameters", 0, (n_parameters,))]
+
+
+class Subject:
+    """Losses of `net` on X and Y with one parameter changed, and how exact they are.
+
+    Attributes
+    ----------
+    parameters : ndarray (n_parameters,), float64, a copy
+    tensors : list of Tensor
+    noise : ndarray (m,)
+        Error of each component of a change.
+    shares : ndarray (m,)
+        With which the components add up to the loss.
+    """
+
+    parameters: Array
+    tensors: list[Tensor]
+    noise: Array
+    shares: Array
+
+    def components(self, index: Array, values: Array) -> Array:
+        """Changes (k, m) of the parts of the loss where parameters[index] take `values`."""
+        raise NotImplementedError
+
+    def penalty(self, index: Array, values: Array) -> Array:
+        """Changes (k,) of what is not in the components."""
+        return np.zeros(len(index))
+
+    def changes(self, index: Array, values: Array) -> Array:
+        """Changes (k,) of the loss."""
+        return self.components(index, values) @ self.shares + self.penalty(index, values)
+
+    def moved(self, parameters: Array) -> Array:
+        """The components (m,) at other parameters, less those at the network's own."""
+        raise NotImplementedError
+
+    def natural_scale(self) -> Array:
+        """For each parameter the length that moves some z by 1; 1 where that is not known."""
+        return np.ones_like(self.parameters)
+
+    @property
+    def noise_of_sum(self) -> float:
+        """Error of a change of the loss: roundings of the components are independent."""
+        return float(np.sqrt(np.sum((self.shares * self.noise) ** 2)))
+
+
+class NetworkSubject(Subject):
+    """A `Network`: its float64 twin answers for many parameters in one call."""
+
+    def __init__(
+        self, net: Network, X: Any, Y: Any, sample_weight: Any, l2: float, l1: float
+    ) -> None:
+        # what the network computes with: numbers of its own dtype
+        self.X = inputs.as_matrix(X, "X", net.sizes[0], net.dtype).astype(np.float64)
+        Y = np.asarray(Y)
+        self.Y = Y.astype(net.dtype).astype(np.float64) if Y.dtype.kind == "f" else Y
+        n = len(self.X)
+        weight = inputs.as_weight(sample_weight, n, net.dtype)
+        self.sample_weight = np.ones(n) if weight is None else weight.astype(np.float64)
+        self.l2, self.l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
+        self.twin = Network(**{**net.architecture, "dtype": "float64"}, init="zeros")
+        self.twin.parameters = net.parameters
+        self.parameters = self.twin.parameters.copy()
+        self.tensors = tensors_of(self.twin, self.parameters.size)
+        self.is_weight = np.zeros(self.parameters.size, bool)
+        for tensor in self.tensors[::2]:
+            self.is_weight[tensor.part] = True
+        self.base = self.twin.costs(self.X, self.Y)
+        self.has_kinks = self.sides(self.X).shape[1] > 0
+        if not np.isfinite(self.base).all():
+            raise ValueError(
+                f"net: expected finite costs; got {self.base[~np.isfinite(self.base)][0]} for row "
+                f"{int(np.argmin(np.isfinite(self.base)))} of X"
+            )
+        self.shares = self.sample_weight / self.sample_weight.sum()
+        # the twin takes parameters as they are: where its costs stand still they do
+        noise = noise_of(self.moved, self.parameters, self._own_scale(), steps=NOISE_STEPS[:1])
+        self.noise = np.maximum(noise, self._least_noise())
+
+    def _least_noise(self) -> Array:
+        """Rounding of a cost itself: it does not show where the cost stands still."""
+        terms = np.abs(self.base)
+        if functions.loss(self.twin.architecture["loss"]).kind not in RESIDUAL_LOSSES:
+            z = self.twin.feedforward(self.X)[0][-1]
+            terms = terms + np.maximum(1.0, np.abs(z)).sum(axis=1)  # which cancel in C
+        return 2 * EPSILON * terms
+
+    def _own_scale(self) -> Array:
+        scale = np.empty_like(self.parameters)
+        for tensor in self.tensors:
+            values = self.parameters[tensor.part]
+            scale[tensor.part] = np.sqrt(np.mean(values**2)) or 1.0
+        return scale
+
+    def moved(self, parameters: Array) -> Array:
+        with self.at(parameters):
+            return self.twin.costs(self.X, self.Y) - self.base
+
+    @contextlib.contextmanager
+    def at(self, parameters: Array) -> Iterator[None]:
+        """Have the twin at other parameters for a while."""
+        self.twin.parameters[...] = parameters
+        try:
+            yield
+        finally:
+            self.twin.parameters[...] = self.parameters
+
+    def sides(self, X: Array) -> Array:
+        """On which side of its kinks each unit is, and each output of the loss: (n, units)."""
+        zs, activations = self.twin.feedforward(X)
+        architecture = self.twin.architecture
+        found = []
+        for z, name in zip(zs, [*architecture["activation"], architecture["output"]], strict=True):
+            kind, p = functions.activation(name).kind, functions.activation(name).parameter
+            if kind in ("relu", "leaky_relu", "selu", "elu"):
+                found.append((z > 0).astype(int))
+            elif kind == "hardtanh":
+                found.append((z > -1).astype(int) + (z >= 1))
+            elif kind == "maxout":
+                found.append(z.reshape(len(z), -1, int(p)).argmax(axis=2))
+        loss, a = functions.loss(architecture["loss"]), activations[-1]
+        if loss.kind in ("mae", "pinball"):
+            found.append((a > self.Y.reshape(a.shape)).astype(int))
+        elif loss.kind == "hinge":
+            found.append((a * self.Y.reshape(a.shape) < 1).astype(int))
+        return np.hstack(found) if found else np.zeros((len(X), 0), int)
+
+    def components(self, index: Array, values: Array) -> Array:
+        out = np.empty((len(index), len(self.base)))
+        k = max(1, int(FLOPS_A_CALL / (2 * len(self.X) * self.parameters.size)))
+        for at in range(0, len(index), k):
+            part = slice(at, at + k)
+            out[part] = self.twin.perturbed_costs(self.X, self.Y, index[part], values[part])
+        return out - self.base
+
+    def penalty(self, index: Array, values: Array) -> Array:
+        if not (self.l2 or self.l1):
+            return np.zeros(len(index))
+        n, old = len(self.X), self.parameters[index]
+        change = self.l2 / (2 * n) * (values - old) * (values + old)
+        change += self.l1 / n * (np.abs(values) - np.abs(old))
+        return np.where(self.is_weight[index], change, 0.0)
+
+    def input_changes(self, index: Array, values: Array) -> Array:
+        """Changes (k,) of C_x where X.ravel()[index] takes `values`."""
+        out = np.empty(len(index))
+        row, column = np.divmod(index, self.X.shape[1])
+        for at in range(0, len(index), 4096):
+            part = slice(at, at + 4096)
+            X = self.X[row[part]]
+            X[np.arange(len(X)), column[part]] = values[part]
+            out[part] = self.twin.costs(X, self.Y[row[part]]) - self.base[row[part]]
+        return out
+
+    def natural_scale(self) -> Array:
+        activations = self.twin.feedforward(self.X)[1]
+        scale = np.ones_like(self.parameters)
+        for tensor, a in zip(self.tensors[::2], activations, strict=False):
+            largest = np.abs(a).max(axis=0)
+            rows = np.where(largest > 0, largest, 1.0)[:, None]
+            scale[tensor.part] = np.broadcast_to(1 / rows, tensor.shape).ravel()
+        return np.clip(scale, *SCALES)
+
+
+class ObjectSubject(Subject):
+    """Anybody's object with `parameters` (flat, writable), `loss` and `gradient`."""
+
+    def __init__(self, net: Any, X: Any, Y: Any, options: dict[str, Any]) -> None:
+        for name in ("parameters", "loss"):
+            if not hasattr(net, name):
+                raise TypeError(
+                    "net: expected a fastbp.Network, or an object with parameters, loss and "
+                    f"gradient; got {type(net).__name__}, which has no {name}"
+                )
+        self.net, self.X, self.Y, self.options = net, X, Y, options
+        own = net.parameters
+        if not (isinstance(own, np.ndarray) and own.ndim == 1 and own.dtype.kind == "f"):
+            raise TypeError(
+                f"net: expected parameters as a one-dimensional array of floats; got {own!r:.60}"
+            )
+        self.parameters = own.astype(np.float64)
+        self.tensors = tensors_of(net, own.size)
+        self.shares = np.ones(1)
+        self.base = self._loss()
+        if not np.isfinite(self.base):
+            raise ValueError(f"net: expected a finite loss; got {self.base}")
+        if self._loss() != self.base:
+            raise ValueError("net: expected the same loss each time; a repeat gave other bits")
+        scale = np.full(own.size, np.sqrt(np.mean(self.parameters**2)) or 1.0)
+        noise = noise_of(self.moved, self.parameters, scale)
+        self.noise = np.maximum(noise, EPSILON * abs(self.base))
+
+    def _loss(self) -> float:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore", RuntimeWarning)  # far away much may overflow
+            value = np.asarray(self.net.loss(self.X, self.Y, **self.options))
+        if value.size != 1 or value.dtype.kind not in "fiu":
+            raise ValueError(f"net: expected a loss that is one number; got {value!r:.60}")
+        return float(value.reshape(()))
+
+    def moved(self, parameters: Array) -> Array:
+        try:
+            self.net.parameters[...] = parameters
+            return np.array([self._loss() - self.base])
+        finally:
+            self.net.parameters[...] = self.parameters
+
+    def components(self, index: Array, values: Array) -> Array:
+        own, out = self.net.parameters, np.empty((len(index), 1))
+        try:
+            for i, (at, value) in enumerate(zip(index, values, strict=True)):
+                own[at] = value
+                out[i] = self._loss() - self.base
+                own[at] = self.parameters[at]
+        finally:
+            own[...] = self.parameters
+        return out
+
+
+def subject(net: Any, X: Any, Y: Any, sample_weight: Any, l2: float, l1: float) -> Subject:
+    """The network's own face where its loss is that of `Network`; else through `net.loss`."""
+    if isinstance(net, Network) and type(net).loss is Network.loss:
+        return NetworkSubject(net, X, Y, sample_weight, l2, l1)
+    given = {"sample_weight": sample_weight, "l2": l2 or None, "l1": l1 or None}
+    return ObjectSubject(net, X, Y, {k: v for k, v in given.items() if v is not None})

@@ -1,0 +1,232 @@
+"""Known mistakes are found in every mode that can see them, and named.
+
+What belongs here: mutations of networks and of a handwritten backpropagation. What does not: right
+gradients (test_check.py, test_populations.py).
+"""
+
+import numpy as np
+import pytest
+from handwritten import Handwritten
+
+import fastbp
+from fastbp import check
+
+rng = np.random.default_rng(5)
+X = rng.standard_normal((6, 4))
+Y = rng.uniform(0.1, 0.9, (6, 3))
+WEIGHT = np.array([1.0, 2.0, 0.5, 3.0, 1.0, 0.25])
+
+# mistake: (options of the network, options of the loss, what the diagnosis must say)
+MISTAKES = {
+    "only the k = j term": (
+        {"output": "softmax", "mistake": "k = j", "layer": 3},
+        {},
+        ["Only the k = j term at layer 3", "dropped", "Wrong from the output layer down"],
+    ),
+    "only the k = j term of a hidden layer": (
+        {"activation": "softmax", "output": "sigmoid", "mistake": "k = j", "layer": 2},
+        {},
+        ["Only the k = j term at layer 2", "Right down to layer 3, wrong from layer 2"],
+    ),
+    "J for J^T": (
+        {"output": "log_softmax", "mistake": "J", "layer": 3},
+        {},
+        ["J where J^T belongs at layer 3"],
+    ),
+    "J for J^T in a hidden layer": (
+        {"activation": "log_softmax", "output": "sigmoid", "mistake": "J", "layer": 2},
+        {},
+        ["J where J^T belongs at layer 2", "Right down to layer 3"],
+    ),
+    "W for W^T": ({"mistake": "W", "layer": 2}, {}, ["W transposed", "layer 1"]),
+    "1/m missing": ({"mistake": "1/m missing"}, {}, ["exactly 6 times", "1/m is missing"]),
+    "1/m twice": ({"mistake": "1/m twice"}, {}, ["exactly 1/6", "applied twice"]),
+    "1/m missing beside L2": (
+        {"mistake": "1/m missing"},
+        {"l2": 0.3},
+        ["data part", "exactly 6 times", "1/m is missing"],
+    ),
+    "sigma'(a) everywhere": (
+        {"activation": "tanh", "output": "tanh", "mistake": "sigma'(a)"},
+        {},
+        ["sigma'(a) for sigma'(z)", "at every layer"],
+    ),
+    "sigma'(a) in one layer": (
+        {"mistake": "sigma'(a)", "layer": 2},
+        {},
+        ["sigma'(a) for sigma'(z)", "at layer 2", "Right down to layer 3, wrong from layer 2"],
+    ),
+    "sign": ({"mistake": "sign"}, {}, ["wrong sign"]),
+    "bias regularised": (
+        {"mistake": "bias regularised"},
+        {"l2": 0.3},
+        ["Biases are regularised", "L2"],
+    ),
+    "L2 per sample": ({"mistake": "l2 loop"}, {"l2": 0.3}, ["L2 term", "6", "loop over samples"]),
+    "L2 forgotten": ({"mistake": "l2 forgotten"}, {"l2": 0.3}, ["L2 term is left out"]),
+    "loss divided by n_outputs": (
+        {"scale": 3.0},
+        {},
+        ["exactly 3 times", "3 is the number of outputs", "the gradient does not"],
+    ),
+    "delta of one layer scaled": (
+        {"mistake": "delta scaled", "layer": 2},
+        {},
+        ["delta of layer 2 is exactly 5/2 times", "layers below it, 1", "Right down to layer 3"],
+    ),
+    "stale dropout mask": ({"mistake": "dropout"}, {}, ["layer 1", "neurons 1", "stale"]),
+    "biases lost": ({"mistake": "bias lost"}, {}, ["Only biases are wrong", "all zero"]),
+    "one bias lost": ({"mistake": "bias lost", "layer": 2}, {}, ["Only biases are wrong (b2)"]),
+    "biases doubled": ({"mistake": "bias doubled"}, {}, ["Only biases are wrong", "exactly 2"]),
+    "sample weights forgotten": (
+        {"mistake": "sample weight"},
+        {"sample_weight": WEIGHT},
+        ["sample_weight is left out"],
+    ),
+    "a square gradient transposed": (
+        {"mistake": "transposed", "layer": 2},
+        {},
+        ["The gradient of W2 is transposed"],
+    ),
+}
+# what random directions cannot see: nothing in this list, but all of it may be seen differently
+SIZES = [4, 5, 5, 3]
+
+
+def handwritten(**options):
+    options = {"activation": "sigmoid", "output": "sigmoid"} | options
+    return Handwritten(SIZES, **options)
+
+
+def test_the_handwritten_network_is_right_without_a_mistake():
+    for output in ("sigmoid", "tanh", "softmax", "log_softmax"):
+        for options in ({}, {"l2": 0.3, "sample_weight": WEIGHT}):
+            for mode in ("full", "fast"):
+                found = check.gradients(handwritten(output=output), X, Y, mode=mode, **options)
+                assert found.verdict.startswith("pass"), found
+
+
+@pytest.mark.parametrize("mode", ["full", "fast"])
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_in_handwritten_code(case, mode):
+    network, options, words = MISTAKES[case]
+    net = handwritten(**network)
+    before = net.parameters.copy()
+    found = check.gradients(net, X, Y, mode=mode, **options)
+    assert found.verdict.startswith("FAIL"), found
+    assert net.parameters.tobytes() == before.tobytes()
+    if mode == "full":
+        text = " ".join(found.findings)
+        assert all(word in text for word in words), found
+
+
+@pytest.mark.parametrize("case", [c for c in MISTAKES if c != "loss divided by n_outputs"])
+def test_the_same_gradient_held_against_fastbp_s_own_loss(case):
+    """`gradient=`: the student's code checked with a network of fastbp, weights copied."""
+    network, options, words = MISTAKES[case]
+    student = handwritten(**network)
+    net = fastbp.Network(**student.architecture)
+    net.parameters = student.parameters
+    found = check.gradients(
+        net, X, Y, gradient=lambda X, Y: student.gradient(X, Y, **options), **options
+    )
+    assert found.verdict.startswith("FAIL"), found
+    text = " ".join(found.findings)
+    assert all(word in text for word in words), found
+
+
+class Mutant(fastbp.Network):
+    """The engine's own network with a gradient that is tampered with."""
+
+    change = staticmethod(lambda net, nabla: nabla)
+
+    def gradient(self, *args, **options):
+        return self.change(self, super().gradient(*args, **options))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_tampered_engine(dtype):
+    net = Mutant(SIZES, output="sigmoid", loss="quadratic", dtype=dtype, seed=1)
+    for factor, words in ((3.0, "exactly 3 times"), (-1.0, "wrong sign"), (1 / 6, "exactly 1/6")):
+        net.change = lambda net, nabla, factor=factor: nabla * net.dtype.type(factor)
+        found = check.gradients(net, X, Y)
+        assert found.verdict.startswith("FAIL") and words in " ".join(found.findings), found
+        assert check.gradients(net, X, Y, mode="fast").verdict.startswith("FAIL")
+
+
+def test_one_wrong_element_is_found_where_it_is():
+    net = Mutant(SIZES, output="sigmoid", loss="quadratic", dtype="float64", seed=1)
+    at = 4 * 5 + 5 + 2 * 5 + 3  # W2[2, 3]
+
+    def change(net, nabla):
+        nabla[at] *= 1.001
+        return nabla
+
+    net.change = change
+    found = check.gradients(net, X, Y)
+    assert "Only one element is wrong: W2[2, 3]." in found.findings, found
+    assert {t.name: t.failed for t in found.tensors}["W2"] == 1
+    # an error of 1e-3 in one of many elements is what random directions may miss; documented
+    assert check.gradients(net, X, Y, mode="fast").mode == "fast"
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("deltas", "net.deltas is wrong too: delta2"),
+        ("input_gradient", "net.input_gradient is wrong"),
+        ("jvp", "not the other's transpose"),
+        ("vjp", "not the other's transpose"),
+    ],
+)
+def test_other_derivatives_of_a_network_are_checked_too(method, words):
+    def tampered(self, *args):
+        found = getattr(fastbp.Network, method)(self, *args)
+        if method == "deltas":
+            found[1][2, 3] += 0.01
+        else:
+            found[2, 1] += 0.01
+        return found
+
+    wrong = type("Wrong", (fastbp.Network,), {method: tampered})
+    net = wrong(SIZES, output="sigmoid", loss="quadratic", dtype="float64", seed=1)
+    found = check.gradients(net, X, Y)
+    assert found.verdict.startswith("FAIL") and words in " ".join(found.findings), found
+    if method != "deltas":
+        assert check.gradients(net, X, Y, mode="fast").verdict.startswith("FAIL")
+
+
+def test_the_transposed_jacobian_of_softmax_cannot_be_seen():
+    """J of softmax is symmetric: the mistake changes no number, so no check can find it."""
+    student = handwritten(output="softmax", mistake="J", layer=3)
+    right = handwritten(output="softmax")
+    np.testing.assert_allclose(student.gradient(X, Y), right.gradient(X, Y), rtol=1e-12)
+    assert check.gradients(student, X, Y).ok
+    assert check.structure("softmax").symmetric and not check.structure("log_softmax").symmetric
+
+
+def test_a_list_of_arrays_with_one_of_them_turned():
+    net = fastbp.Network([4, 5, 3], output="sigmoid", loss="quadratic", dtype="float64")
+    flat = net.gradient(X, Y)
+    parts = [flat[:20].reshape(4, 5), flat[20:25], flat[25:40].reshape(5, 3), flat[40:]]
+    assert check.gradients(net, X, Y, gradient=parts).ok
+    assert check.gradients(net, X, Y, gradient=lambda X, Y: parts).ok
+    parts[0] = parts[0].T
+    found = check.gradients(net, X, Y, gradient=parts)
+    assert found.verdict.startswith("FAIL")
+    assert found.findings[0].startswith("The gradient of W1 is transposed")
+
+
+def test_scaled_loss_of_an_object_that_tells_nothing_of_itself():
+    class Bare:
+        def __init__(self, net):
+            self.net, self.parameters = net, net.parameters
+
+        def loss(self, X, Y):
+            return self.net.loss(X, Y) / 3
+
+        def gradient(self, X, Y):
+            return self.net.gradient(X, Y)
+
+    found = check.gradients(Bare(handwritten()), X, Y)
+    assert found.verdict.startswith("FAIL") and "exactly 3 times" in found.findings[0]
