@@ -38,7 +38,7 @@ def of(
         found = list(look())
         if found:
             break
-    return [*found, *patient.where() or patient.everywhere()]
+    return [*found, *(patient.where() or patient.everywhere())]
 
 
 class _Patient:
