@@ -62,6 +62,7 @@ def _is_finite(array: np.ndarray) -> bool:
 
 
 def _refuse_non_finite(array: np.ndarray, name: str) -> None:
+    array = np.atleast_1d(array)
     bad = ~np.isfinite(array)
     where = tuple(int(i[0]) for i in np.nonzero(bad))
     kind = "NaN" if np.isnan(array[where]) else "infinity"
@@ -92,7 +93,7 @@ def check_rows(array: np.ndarray, name: str, n: int) -> None:
 
 
 def as_targets(
-    value: Any, n: int, n_classes: int, n_columns: int, loss: Loss, dtype: np.dtype[Any]
+    value: Any, n: int, n_columns: int, loss: Loss, dtype: np.dtype[Any]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """`value` as (dense targets (n, n_columns), None) or (None, class indices (n,) of intp).
 
@@ -100,7 +101,7 @@ def as_targets(
     """
     array = _as_array(value, "Y")
     if array.ndim == 1 and n_columns > 1:
-        return None, _as_labels(array, n, n_classes)
+        return None, _as_labels(array, n, n_columns)
     if array.ndim == 1:
         value = array.reshape(-1, 1)
     array = as_numbers(value, "Y", dtype)

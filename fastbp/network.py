@@ -255,7 +255,7 @@ class Network:
         return X
 
     def _targets(self, Y: Any, n: int) -> tuple[Array | None, Array | None]:
-        return inputs.as_targets(Y, n, self._sizes[-1], self._n_targets, self._loss, self._dtype)
+        return inputs.as_targets(Y, n, self._n_targets, self._loss, self._dtype)
 
     def _warn_unless_finite(self, result: Array, what: str) -> None:
         if not self._doors.is_finite(result.reshape(-1)):

@@ -230,7 +230,7 @@ class _Twin:
         self.cost = functions.loss(about["loss"])
         X = inputs.as_matrix(X, "X", sizes[0], dtype)
         n_targets = sizes[-1] // 2 if self.cost.kind == "gaussian_nll" else sizes[-1]
-        dense, labels = inputs.as_targets(Y, len(X), sizes[-1], n_targets, self.cost, dtype)
+        dense, labels = inputs.as_targets(Y, len(X), n_targets, self.cost, dtype)
         if labels is not None:
             dense = np.eye(sizes[-1])[labels]
         weight = inputs.as_weight(sample_weight, len(X), dtype)

@@ -17,7 +17,7 @@ import numpy as np
 from fastbp import inputs
 from fastbp.check import differences, judging
 from fastbp.check.differences import EPSILON, Slopes
-from fastbp.check.judging import FAIL, RESOLUTION, ZERO, TensorCheck
+from fastbp.check.judging import FAIL, MOST_POINTS, RESOLUTION, ZERO, Points, TensorCheck
 from fastbp.check.report import Result, Table
 
 Array = np.ndarray
@@ -25,27 +25,10 @@ Array = np.ndarray
 METHODS = ("auto", "differences", "complex", "mpmath")
 FEW_DIGITS = 1e-9  # relative noise above which values of f are no float64 results
 COARSE_RESOLUTION = 1e-2  # of such an f; a slope is known to half of its digits at best
-MOST_POINTS = 10_000  # more are left out of to_dict()
 
 
 class UncheckableError(ValueError):
     """f or grad cannot be checked: it raises, or what it returns is no value or gradient of x."""
-
-
-@dataclass(frozen=True, eq=False)
-class Points:
-    """Every checked element in the order of the tensors, (n_checked,) each.
-
-    `tensor` is its position among the tensors, `index` the flat index there, `status` one of
-    judging.PASS, KINK, INCONCLUSIVE, FAIL.
-    """
-
-    tensor: Array
-    index: Array
-    analytic: Array
-    numeric: Array
-    bound: Array
-    status: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,20 +63,7 @@ class FunctionCheck(Result):
 
     def tables(self) -> list[Table]:
         """The worst element of each tensor."""
-        some = {
-            "failed": any(t.failed for t in self.tensors),
-            "kinks": any(t.kinks for t in self.tensors),
-            "inconclusive": any(t.inconclusive for t in self.tensors),
-        }
-        counts = [name for name, present in some.items() if present]
-        header = ["tensor", "shape", "checked", *counts]
-        header += ["worst", "gradient", "slope", "+-", "gap", "allowed"]
-        rows = []
-        for t in self.tensors:
-            row = [t.name, t.shape, t.n_checked, *(getattr(t, name) for name in counts)]
-            small = [float(f"{v:.1e}") for v in (t.bound, t.difference, t.allowed)]
-            rows.append([*row, list(t.worst), t.analytic, t.numeric, *small])
-        return [Table("", header, rows)]
+        return [judging.table(self.tensors)]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in the types of JSON; `points` only where they are not too many."""
@@ -101,6 +71,12 @@ class FunctionCheck(Result):
         if self.n_checked > MOST_POINTS:
             del found["points"]
         return found
+
+    def plot(self, ax: Any = None) -> Any:
+        """Gradient against slopes, with error bars; returns the Axes."""
+        from fastbp.check import pictures
+
+        return pictures.points(self.points, [t.name for t in self.tensors], ax)
 
 
 def gradient(

@@ -16,7 +16,7 @@ import numpy as np
 from fastbp import functions, inputs
 from fastbp.check import diagnosis, digits, judging, taylor
 from fastbp.check.differences import WINDOWS, Slopes, slopes
-from fastbp.check.judging import FAIL, TensorCheck
+from fastbp.check.judging import FAIL, MOST_POINTS, Points, TensorCheck
 from fastbp.check.model import Model
 from fastbp.check.report import Result, Table
 from fastbp.check.subject import SCALES, NetworkSubject, ObjectSubject, Subject, Tensor, subject
@@ -37,7 +37,7 @@ METHODS = ("differences", "mpmath")
 SMALL_STEP = 1e-7  # to either side of a kink, in units in which z moves by 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GradientCheck(Result):
     """What `gradients` found.
 
@@ -58,6 +58,8 @@ class GradientCheck(Result):
         Elements on a kink between whose slopes the analytic value lies; elements that differences
         cannot resolve.
     tolerance : float
+    points : Points
+        Full mode: every value that was checked, for plots.
     """
 
     verdict: str
@@ -71,7 +73,7 @@ class GradientCheck(Result):
     kinks: int
     inconclusive: int
     tolerance: float
-    points: dict[str, dict[str, Array]] = field(default_factory=dict, repr=False, compare=False)
+    points: Points = field(repr=False)
 
     title = "gradient check"
 
@@ -79,31 +81,22 @@ class GradientCheck(Result):
         """Tensors, or directions."""
         if self.mode == "fast":
             return [taylor.table(self.directions)]
-        return [table(self.tensors)]
+        return [judging.table(self.tensors)]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able, without the single elements."""
+        """Everything in the types of JSON; `points` only where they are not too many."""
         found = super().to_dict()
-        del found["points"]
+        if len(self.points.index) > MOST_POINTS:
+            del found["points"]
         return found
 
     def plot(self, ax: Any = None) -> Any:
-        """Analytic against numeric with error bars, or the remainders; returns the Axes."""
+        """Gradient against slopes with error bars, or the Taylor remainders; returns the Axes."""
         from fastbp.check import pictures
 
-        return pictures.gradients(self, ax)
-
-
-def table(tensors: Sequence[TensorCheck]) -> Table:
-    """One row a tensor, with its worst element."""
-    header = ["", "shape", "checked", "worst", "analytic", "numeric", "+-", "difference", "allowed"]
-    rows = []
-    for t in tensors:
-        shape = " x ".join(map(str, t.shape))
-        verdict = "FAIL" if t.failed else "?" if t.inconclusive == t.n_checked else "pass"
-        numbers = [t.analytic, t.numeric, *(f"{v:.0e}" for v in (t.bound, t.difference, t.allowed))]
-        rows.append([f"{t.name} {verdict}", shape, t.n_checked, t.element, *numbers])
-    return Table("", header, rows)
+        if self.mode == "fast":
+            return pictures.remainders(self.directions, ax)
+        return pictures.points(self.points, [t.name for t in self.tensors], ax)
 
 
 def gradients(
@@ -325,7 +318,7 @@ def _fast(
     unclear = sum(d.status == "inconclusive" for d in directions)
     return GradientCheck(
         verdict, tuple(findings), "fast", (), tuple(directions), identity, analytic.size,
-        analytic.size, 0, unclear, tolerance,
+        analytic.size, 0, unclear, tolerance, Points(*[np.empty(0)] * 6),
     )  # fmt: skip
 
 
@@ -445,8 +438,16 @@ class _Full:
         return GradientCheck(
             verdict, tuple(findings), "full", tuple(self.tensors), (), identity, n_checked,
             self.analytic.size, kinks, sum(t.inconclusive for t in self.tensors), self.tolerance,
-            self.points,
+            self._all_points(),
         )  # fmt: skip
+
+    def _all_points(self) -> Points:
+        parts = [self.points[t.name] for t in self.tensors]
+        tensor = [np.full(len(p["index"]), i) for i, p in enumerate(parts)]
+        keys = ("index", "analytic", "numeric", "bound", "status")
+        return Points(
+            np.concatenate(tensor), *(np.concatenate([p[k] for p in parts]) for k in keys)
+        )
 
     def _names(self) -> list[str]:
         parameters = [t.name for t in self.checked.tensors]

@@ -13,10 +13,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from fastbp.check.report import Table
+
 Array = np.ndarray
 
 PASS, KINK, INCONCLUSIVE, FAIL = 0, 1, 2, 3
 RESOLUTION = 1e-4  # a bound above this share of a tensor's largest slope says too little
+MOST_POINTS = 10_000  # more are left out of to_dict()
 MOST_INCONCLUSIVE = 0.01  # share of elements that may stay unknown where the rest is right
 ZERO = 1e-9
 
@@ -63,6 +66,36 @@ class TensorCheck:
         'W[0, 1]'
         """
         return f"{self.name}[{', '.join(map(str, self.worst))}]" if self.worst else self.name
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Every checked element in the order of the tensors, (n_checked,) each.
+
+    `tensor` is its position among the tensors, `index` the flat index there, `status` one of
+    PASS, KINK, INCONCLUSIVE, FAIL.
+    """
+
+    tensor: Array
+    index: Array
+    analytic: Array
+    numeric: Array
+    bound: Array
+    status: Array
+
+
+def table(tensors: Sequence[TensorCheck]) -> Table:
+    """One row a tensor: what was counted, and its worst element."""
+    counts = [n for n in ("failed", "kinks", "inconclusive") if any(getattr(t, n) for t in tensors)]
+    header = ["tensor", "shape", "checked", *counts]
+    header += ["worst at", "gradient", "slope", "+-", "gap", "allowed"]
+    rows = []
+    for t in tensors:
+        shape, worst = " x ".join(map(str, t.shape)), ", ".join(map(str, t.worst))
+        small = [f"{v:.0e}" for v in (t.bound, t.difference, t.allowed)]
+        row = [t.name, shape, t.n_checked, *(getattr(t, name) for name in counts)]
+        rows.append([*row, worst, t.analytic, t.numeric, *small])
+    return Table("", header, rows)
 
 
 def judge(

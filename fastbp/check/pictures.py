@@ -6,14 +6,17 @@ histories (fastbp/plotting.py), numbers that are not in a result already.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from fastbp.check.judging import Points
     from fastbp.check.ladder import OutputError
     from fastbp.check.recurrence import Recurrence
     from fastbp.check.structure import Structure
+    from fastbp.check.taylor import DirectionCheck
 
 MOST_NAMED = 10  # terms that a legend names
 
@@ -91,4 +94,50 @@ def recurrence(result: Recurrence, ax: Any = None) -> Any:
     ax.set_xlabel("layer l")
     ax.set_ylabel("||delta^l||")
     ax.legend()
+    return ax
+
+
+def points(found: Points, names: Sequence[str], ax: Any = None) -> Any:
+    """Draw every checked gradient against its slope, with the slope's error bound; the Axes."""
+    from fastbp.check.judging import FAIL, INCONCLUSIVE
+
+    ax = _pyplot().subplots()[1] if ax is None else ax
+    for place, name in enumerate(names):
+        at = (found.tensor == place) & np.isfinite(found.numeric) & np.isfinite(found.analytic)
+        sure = at & (found.status != INCONCLUSIVE)
+        bound = np.where(np.isfinite(found.bound), found.bound, 0.0)[sure]
+        ax.errorbar(
+            found.numeric[sure], found.analytic[sure], xerr=bound, fmt=".", label=name, alpha=0.7
+        )
+    wrong = (found.status == FAIL) & np.isfinite(found.numeric) & np.isfinite(found.analytic)
+    if wrong.any():
+        ax.plot(found.numeric[wrong], found.analytic[wrong], "rx", label="FAIL", zorder=3)
+    ax.axline((0.0, 0.0), slope=1.0, color="0.6", linewidth=0.8, zorder=0)
+    ax.set_xlabel("slope, by differences")
+    ax.set_ylabel("gradient")
+    if len(names):
+        ax.legend()
+    return ax
+
+
+def remainders(found: Sequence[DirectionCheck], ax: Any = None) -> Any:
+    """Draw the Taylor remainder of each direction by step, beside h and h^2; the Axes."""
+    ax = _pyplot().subplots()[1] if ax is None else ax
+    for direction in found:
+        steps, values = np.array(direction.steps), np.array(direction.remainders)
+        shown = np.isfinite(values) & (values > 0)
+        if shown.any():
+            ax.loglog(
+                steps[shown], values[shown], ".-", label=f"{direction.name}: {direction.status}"
+            )
+    if ax.lines:
+        steps = np.array(found[0].steps)
+        top = max(float(np.max(line.get_ydata())) for line in ax.lines)
+        for power, style in ((1, ":"), (2, "--")):
+            label = "h" if power == 1 else "h^2"
+            scale = top / steps[0] ** power
+            ax.loglog(steps, scale * steps**power, style, color="0.6", label=label)
+        ax.legend()
+    ax.set_xlabel("step h")
+    ax.set_ylabel("Taylor remainder")
     return ax
