@@ -1,134 +1,171 @@
-"""The plain gradient check: it passes right networks and says where a wrong one is wrong.
+"""`check.gradients` and `assert_gradients` on right networks, and what they return and refuse.
 
-What belongs here: `fastbp.check`. What does not: the oracle (test_reference.py).
+What belongs here: networks and objects whose gradients are right; results; bad input. What does
+not: planted mistakes (test_diagnosis.py), many random networks (test_populations.py), functions
+(test_check_function.py).
 """
 
 import json
+import warnings
 
+import matplotlib
 import numpy as np
 import pytest
-from cases import fits
+from cases import ACTIVATIONS, DTYPES, LOSSES, fits, network, targets
+from handwritten import Handwritten
 
 import fastbp
-from fastbp import check, functions
+from fastbp import check
+
+matplotlib.use("Agg")
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((4, 3))
 LABELS = np.array([0, 1, 1, 0])
-TARGETS = rng.uniform(0.1, 0.9, (4, 2))
-FIELDS = ["ok", "error", "tolerance", "worst", "analytic", "numeric", "n_checked", "conclusive"]
+FIELDS = [
+    "ok", "verdict", "findings", "mode", "tensors", "directions", "identity", "n_checked",
+    "n_parameters", "kinks", "inconclusive", "tolerance", "points",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("activation", [*functions.ACTIVATIONS, "leaky_relu(0.3)", "maxout(3)"])
-def test_right_networks_pass(activation, dtype):
-    net = fastbp.Network([3, 5, 2], activation=activation, dtype=dtype, seed=2)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_hidden_activation_passes(activation, dtype):
+    net = network([3, 5, 4, 2], activation, "softmax", "cross_entropy", dtype)
     before = net.parameters.copy()
-    found = check.gradients(net, X, LABELS)
-    assert found.ok and found.n_checked == net.n_parameters, found
-    assert found.error <= found.tolerance
+    for mode in ("full", "fast"):
+        found = check.gradients(net, X, LABELS, mode=mode)
+        assert found.verdict.startswith("pass"), found
     assert net.parameters.tobytes() == before.tobytes()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("output", "loss"),
-    [(a, c) for a in functions.ACTIVATIONS for c in functions.LOSSES if fits(a, c)],
+    ("output", "loss"), [(a, c) for a in ACTIVATIONS for c in LOSSES if fits(a, c)]
 )
-def test_right_pairs_pass(output, loss):
-    sign = 2.0 * (TARGETS > 0.5) - 1 if "hinge" in loss else TARGETS
-    Y = sign[:, :1] if loss == "gaussian_nll" else sign
-    net = fastbp.Network([3, 4, 2], output=output, loss=loss, dtype="float64", seed=3)
-    found = check.gradients(net, X, Y)
+def test_every_pair_passes(output, loss, dtype):
+    net = network([3, 5, 4], "tanh", output, loss, dtype)
+    Y = targets(np.random.default_rng(1), loss, len(X), 4)
+    if dtype == "float32" and output.startswith("softmax") and loss == "binary_cross_entropy":
+        Y = 0.5 + 0 * Y
+    for mode in ("full", "fast"):
+        found = check.gradients(net, X, Y, mode=mode)
+        assert found.verdict.startswith("pass"), found
+        if mode == "full":
+            assert found.n_checked == net.n_parameters
+            names = [t.name for t in found.tensors]
+            assert names == ["W1", "b1", "W2", "b2", "delta1", "delta2", "x"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_penalties_and_sample_weights(dtype):
+    net = network([3, 5, 2], "tanh", "softmax", "cross_entropy", dtype)
+    options = {"l2": 0.7, "l1": 0.2, "sample_weight": [1.0, 0.0, 2.5, 0.3]}
+    for mode in ("full", "fast"):
+        assert check.gradients(net, X, LABELS, mode=mode, **options).verdict.startswith("pass")
+        wrong = check.gradients(
+            net, X, LABELS, mode=mode, gradient=net.gradient(X, LABELS), **options
+        )
+        assert wrong.verdict.startswith("FAIL")
+
+
+def test_the_subgradient_of_l1_at_zero():
+    net = fastbp.Network([3, 4, 2], init="zeros", dtype="float64")
+    assert check.gradients(net, X, LABELS, l1=0.5).ok
+    nabla = net.gradient(X, LABELS, l1=0.5)
+    nabla[:12] += 0.5 / 4 * 0.9  # another subgradient of |W|
+    found = check.gradients(net, X, LABELS, l1=0.5, gradient=nabla)
+    assert found.ok and found.kinks == 12, found
+    nabla[:12] += 0.5 / 4 * 0.2  # none
+    assert check.gradients(net, X, LABELS, l1=0.5, gradient=nabla).verdict.startswith("FAIL")
+
+
+def test_on_the_kink_of_every_relu():
+    """All samples at z = 0 of all units at once, and second layers on their kinks too."""
+    net = fastbp.Network([3, 5, 4, 2], activation="relu", init="zeros", dtype="float64")
+    net.weights[2][...] = rng.standard_normal((4, 2))
+    found = check.gradients(net, X, LABELS)
+    assert found.ok and found.kinks > 0, found
+    assert "lie on a kink" in " ".join(found.findings)
+    net.weights[1][...] = rng.standard_normal((5, 4))
+    found = check.gradients(net, X, LABELS)
     assert found.ok, found
+    fast = check.gradients(net, X, LABELS, mode="fast")
+    assert fast.ok, fast
 
 
-def planted(change):
-    """A network whose gradient is changed by `change(gradient, network)`."""
-
-    class Wrong(fastbp.Network):
-        def gradient(self, *args, **options):
-            nabla = super().gradient(*args, **options)
-            change(nabla, self)
-            return nabla
-
-    return Wrong
+def test_on_a_kink_the_value_must_lie_between_the_slopes():
+    net = fastbp.Network([3, 5, 2], activation="relu", init="zeros", dtype="float64")
+    net.weights[1][...] = rng.standard_normal((5, 2))
+    nabla = net.gradient(X[:1], LABELS[:1])
+    nabla[16] += 3 * np.abs(nabla).max()
+    found = check.gradients(net, X[:1], LABELS[:1], gradient=nabla)
+    assert found.verdict.startswith("FAIL"), found
 
 
-def without_the_sum(nabla, net):
-    """Softmax's sum over k forgotten: only the term k = j."""
-    a = fastbp.Network.predict(net, X)
-    y = np.eye(2)[LABELS]
-    delta = -y * (1 - a)
-    nabla[-2:] = delta.mean(axis=0)
+def test_a_kink_beside_the_point_shrinks_the_step():
+    net = fastbp.Network([1, 1], output="relu", loss="quadratic", dtype="float64", init="zeros")
+    for distance in (1e-2, 1e-4, 1e-6):
+        for side in (1, -1):
+            net.parameters = [0.0, side * distance]
+            found = check.gradients(net, [[1.0]], [[0.5]])
+            assert found.verdict.startswith("pass") and found.kinks == 0, found
 
 
-def add(i, amount):
-    def change(nabla, net):
-        nabla[i] += amount * np.abs(nabla).max()
-
-    return change
-
-
-def scale(factor, part=slice(None)):
-    def change(nabla, net):
-        nabla[part] *= factor
-
-    return change
+def test_saturated_sigmoids_say_what_they_cannot_tell():
+    net = fastbp.Network([3, 4, 2], output="sigmoid", loss="quadratic", dtype="float64", seed=0)
+    net.biases[0][...] = 40.0
+    found = check.gradients(net, X, [[0.0, 1.0]] * 4)
+    assert found.ok and found.verdict.startswith("inconclusive")
+    assert found.inconclusive > 0
 
 
-WRONG = {  # with the parameter that must be named, where there is one
-    "one weight": (add(4, 0.01), "W1[0, 4]"),
-    "another layer": (add(20 + 7, 0.01), "W2[3, 1]"),
-    "one bias": (add(15 + 2, -0.01), "b1[2]"),
-    "last bias": (add(-1, 0.01), "b2[1]"),
-    "sign": (scale(-1.0), ""),
-    "sum instead of mean": (scale(4.0), ""),
-    "half": (scale(0.5), ""),
-    "slightly": (scale(1.01), ""),
-    "biases left out": (scale(0.0, slice(15, 20)), "b1["),
-    "sum over k": (without_the_sum, "b2["),
-    "nan": (scale(np.nan, slice(8, 9)), "W1[1, 3]"),
-    "infinity": (scale(np.inf, slice(8, 9)), "W1[1, 3]"),
-}
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the planted NaN and infinity
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_gradient_is_found_and_named(case, dtype):
-    change, where = WRONG[case]
-    net = planted(change)([3, 5, 2], activation="tanh", dtype=dtype, seed=1)
+def test_a_huge_loss_is_inconclusive():
+    net = fastbp.Network([3, 4, 2], seed=0, dtype="float64")
+    net.weights[1][...] *= 1e25
     found = check.gradients(net, X, LABELS)
-    assert not found.ok
-    assert found.worst.startswith(where), found
-    assert not found.error <= found.tolerance
-    assert "FAIL" in str(found) and found.worst in str(found)
-    json.dumps(found.to_dict(), allow_nan=False)
+    assert found.ok and found.verdict.startswith("inconclusive"), found
 
 
-def test_a_tiny_error_is_found_in_float64_alone():
-    for dtype, ok in (("float64", False), ("float32", True)):
-        net = planted(scale(1 + 1e-5))([3, 5, 2], dtype=dtype, seed=1)
-        assert check.gradients(net, X, LABELS).ok == ok
+def test_float32_is_held_against_float64():
+    """n eps is let pass, a thousand times that is not."""
+    net = fastbp.Network([3, 8, 2], seed=3)
+    nabla = net.gradient(X, LABELS)
+    assert check.gradients(net, X, LABELS, gradient=nabla * np.float32(1 + 1e-6)).ok
+    assert not check.gradients(net, X, LABELS, gradient=nabla * np.float32(1 + 1e-3)).ok
 
 
-def test_the_numbers_are_those_of_the_worst_parameter():
-    net = planted(add(4, 0.5))([3, 5, 2], dtype="float64", seed=1)
-    found = check.gradients(net, X, LABELS)
-    true = fastbp.Network.gradient(net, X, LABELS)
-    assert found.analytic == net.gradient(X, LABELS)[4]
-    assert found.numeric == pytest.approx(true[4], abs=1e-8)
+def test_an_error_of_1e_4_is_found_in_one_small_element():
+    net = fastbp.Network([3, 8, 2], dtype="float64", seed=3)
+    nabla = net.gradient(X, LABELS)
+    i = int(np.argmin(np.abs(nabla[:24])))
+    nabla[i] *= 1 + 1e-4
+    found = check.gradients(net, X, LABELS, gradient=nabla)
+    assert found.verdict.startswith("FAIL: 1 of"), found
 
 
-def test_the_result():
-    found = check.gradients(fastbp.Network([3, 5, 2]), X, LABELS)
-    assert list(found.to_dict()) == FIELDS
-    assert found.to_dict() == {name: getattr(found, name) for name in FIELDS}
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
-    assert type(found.ok) is bool and found.ok
-    assert str(found) == f"gradient check: {found.verdict}" and "pass" in found.verdict
-    with pytest.raises(AttributeError):
-        found.ok = False
+def test_numbers_of_50_digits():
+    pytest.importorskip("mpmath")
+    net = network([3, 4, 2], "tanh", "softmax", "cross_entropy", "float64")
+    found = check.gradients(net, X, LABELS, method="mpmath", l2=0.1)
+    assert found.verdict.startswith("pass"), found
+    assert max(t.bound for t in found.tensors) < 1e-14
+    nabla = net.gradient(X, LABELS)
+    nabla[3] *= 1 + 1e-5
+    assert not check.gradients(net, X, LABELS, method="mpmath", gradient=nabla).ok
+    with pytest.raises(ValueError, match=r"method: 'mpmath' needs a fastbp\.Network"):
+        check.gradients(Handwritten([3, 4, 2], "tanh", "softmax"), X, X[:, :2], method="mpmath")
+
+
+def test_an_object_of_ones_own():
+    student = Handwritten([3, 5, 2], "tanh", "softmax")
+    Y = rng.uniform(0, 1, (4, 2))
+    before = student.parameters.copy()
+    for mode in ("full", "fast"):
+        found = check.gradients(student, X, Y, mode=mode, l2=0.3)
+        assert found.verdict.startswith("pass"), found
+        assert found.identity is None
+    assert student.parameters.tobytes() == before.tobytes()
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 31, 32, 10**6, 10**30])
@@ -138,29 +175,210 @@ def test_a_selection_of_parameters(limit):
     assert found.ok and found.n_checked == min(limit, net.n_parameters)
 
 
-@pytest.mark.parametrize(
-    ("limit", "kind"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), ("x", TypeError)]
-)
-def test_a_bad_selection(limit, kind):
-    with pytest.raises(kind, match="max_parameters: expected a whole number"):
-        check.gradients(fastbp.Network([3, 5, 2]), X, LABELS, max_parameters=limit)
+def test_a_selection_holds_some_of_every_tensor():
+    net = fastbp.Network([30, 20, 2])
+    found = check.gradients(net, rng.standard_normal((2, 30)), [0, 1], max_parameters=60)
+    assert {t.name for t in found.tensors} >= {"W1", "b1", "W2", "b2"}
+    assert found.n_checked == 60 and found.n_parameters == net.n_parameters
 
 
-def test_a_kink_is_not_an_error():
-    """At z = 0 relu's gradient may be either one-sided slope or what lies between."""
-    net = fastbp.Network([3, 5, 2], activation="relu", init="zeros", dtype="float64")
-    net.weights[1][...] = rng.standard_normal((5, 2))
-    assert check.gradients(net, X[:1], LABELS[:1]).ok
-    outside = planted(add(16, 3.0))([3, 5, 2], activation="relu", init="zeros", dtype="float64")
-    outside.weights[1][...] = net.weights[1]
-    assert not check.gradients(outside, X[:1], LABELS[:1]).ok
+@pytest.mark.parametrize("mode", ["full", "fast"])
+def test_the_result(mode):
+    net = fastbp.Network([3, 5, 2], seed=1)
+    found = check.gradients(net, X, LABELS, mode=mode)
+    document = found.to_dict()
+    assert list(document) == FIELDS
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    text = str(found)
+    assert text.startswith("gradient check: pass")
+    assert max(map(len, text.splitlines())) <= 100
+    assert "<table>" in found._repr_html_() and "pass" in found._repr_html_()
+    axes = found.plot()
+    assert axes.lines or axes.containers
+    matplotlib.pyplot.close(axes.figure)
+    with pytest.raises(AttributeError):
+        found.verdict = "pass"
 
 
-def test_a_loss_too_large_for_differences_is_inconclusive():
-    net = fastbp.Network([3, 4, 2], seed=0)
-    X, Y = np.random.default_rng(0).standard_normal((5, 3)), [0, 1, 0, 1, 1]
-    assert fastbp.check.gradients(net, X, Y).verdict.startswith("pass")
+def test_a_result_that_is_not_finite_is_plain_json():
+    net = fastbp.Network([3, 5, 2], dtype="float64")
+    nabla = net.gradient(X, LABELS)
+    nabla[3] = np.nan
+    found = check.gradients(net, X, LABELS, gradient=nabla)
+    assert found.verdict.startswith("FAIL") and "W1[0, 3]" in found.verdict
+    json.dumps(found.to_dict(), allow_nan=False)
+    nabla[3] = np.inf
+    assert not check.gradients(net, X, LABELS, gradient=nabla).ok
+    assert not check.gradients(net, X, LABELS, gradient=nabla, mode="fast").ok
+
+
+def test_two_checks_of_one_network_say_the_same():
+    net = fastbp.Network([3, 5, 2], seed=1)
+    for mode in ("full", "fast"):
+        one, two = (check.gradients(net, X, LABELS, mode=mode) for _ in range(2))
+        assert one.to_dict() == two.to_dict()
+
+
+def test_other_layouts_of_the_same_data():
+    net = fastbp.Network([3, 5, 2], seed=1)
+    for data in (X.tolist(), np.asfortranarray(X), X.astype("float32"), X.astype(">f8")):
+        assert check.gradients(net, data, LABELS.tolist()).ok
+
+
+# assert_gradients
+
+
+def test_assert_gradients():
+    net = fastbp.Network([3, 5, 2], dtype="float64")
+    check.assert_gradients(net, X, LABELS)
+    check.assert_gradients(net, X, LABELS, mode="fast")
+    check.assert_gradients(lambda x: (x**3).sum(), lambda x: 3 * x**2, np.arange(4.0))
+    with pytest.raises(AssertionError, match="exactly 2 times"):
+        check.assert_gradients(net, X, LABELS, gradient=2 * net.gradient(X, LABELS))
+    with pytest.raises(AssertionError, match="FAIL"):
+        check.assert_gradients(lambda x: (x**3).sum(), lambda x: 2 * x**2, np.arange(1, 4.0))
+
+
+def test_what_is_inconclusive_is_not_asserted():
+    net = fastbp.Network([3, 4, 2], seed=0, dtype="float64")
     net.weights[1][...] *= 1e25
-    found = fastbp.check.gradients(net, X, Y)
-    assert found.ok and not found.conclusive and not found.to_dict()["conclusive"]
-    assert found.verdict.startswith("inconclusive (huge loss)")
+    with pytest.raises(AssertionError, match="inconclusive"):
+        check.assert_gradients(net, X, LABELS)
+
+
+# bad input
+
+NET = fastbp.Network([3, 5, 2], dtype="float64")
+
+
+class Drunk(Handwritten):
+    """A loss that is never the same twice."""
+
+    def loss(self, X, Y):
+        return super().loss(X, Y) + rng.standard_normal()
+
+
+def broken(**changes):
+    student = Handwritten([3, 2], "tanh", "sigmoid")
+    for name, value in changes.items():
+        setattr(student, name, value)
+    return student
+
+
+BAD = {
+    "unknown mode": (lambda: check.gradients(NET, X, LABELS, mode="x"), "mode: expected one of"),
+    "unknown method": (
+        lambda: check.gradients(NET, X, LABELS, method="x"), "method: expected one of",
+    ),
+    "no parameters at all": (
+        lambda: check.gradients(NET, X, LABELS, max_parameters=0), "max_parameters: expected",
+    ),
+    "half a parameter": (
+        lambda: check.gradients(NET, X, LABELS, max_parameters=2.5), "max_parameters: expected",
+    ),
+    "negative tolerance": (
+        lambda: check.gradients(NET, X, LABELS, tolerance=-1.0), "tolerance: expected",
+    ),
+    "wrong columns": (lambda: check.gradients(NET, X[:, :2], LABELS), "X: expected 3 columns"),
+    "NaN in X": (lambda: check.gradients(NET, X * np.nan, LABELS), "X: expected finite"),
+    "labels outside": (lambda: check.gradients(NET, X, LABELS + 1), "Y: expected class indices"),
+    "short gradient": (
+        lambda: check.gradients(NET, X, LABELS, gradient=np.zeros(3)),
+        r"gradient: expected shape \(32,\); got \(3,\)",
+    ),
+    "too few arrays": (
+        lambda: check.gradients(NET, X, LABELS, gradient=[np.zeros((3, 5))]),
+        "gradient: expected 4 arrays, W1, b1, W2, b2; got 1",
+    ),
+    "an array of another shape": (
+        lambda: check.gradients(
+            NET, X, LABELS, gradient=[np.zeros((3, 4)), np.zeros(5), np.zeros((5, 2)), np.zeros(2)]
+        ),
+        r"gradient: expected shape \(3, 5\) for W1; got \(3, 4\)",
+    ),
+    "a gradient that is no array": (
+        lambda: check.gradients(NET, X, LABELS, gradient=lambda X, Y: 3),
+        "gradient: expected a flat array or a list of arrays; got int",
+    ),
+    "no network": (lambda: check.gradients("net", X, LABELS), "net: expected a fastbp.Network"),
+    "a loss of several numbers": (
+        lambda: check.gradients(broken(loss=lambda X, Y: np.zeros(3)), X, X[:, :2]),
+        "net: expected a loss that is one number",
+    ),
+    "a loss that is NaN": (
+        lambda: check.gradients(broken(loss=lambda X, Y: np.nan), X, X[:, :2]),
+        "net: expected a finite loss; got nan",
+    ),
+    "a loss that is random": (
+        lambda: check.gradients(Drunk([3, 2], "tanh", "sigmoid"), X, X[:, :2]),
+        "net: expected the same loss each time",
+    ),
+    "parameters in a list": (
+        lambda: check.gradients(broken(parameters=[1.0]), X, X[:, :2]),
+        "net: expected parameters as a one-dimensional array of floats",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case):
+    call, message = BAD[case]
+    before = NET.parameters.copy()
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+    assert NET.parameters.tobytes() == before.tobytes()
+
+
+def test_a_loss_that_raises_midway_leaves_the_parameters():
+    student = Handwritten([3, 2], "tanh", "sigmoid")
+    calls = iter(range(40))
+
+    def loss(X, Y):
+        if next(calls) == 35:
+            raise RuntimeError("enough")
+        return Handwritten.loss(student, X, Y)
+
+    student.loss = loss
+    before = student.parameters.copy()
+    with pytest.raises(RuntimeError, match="enough"):
+        check.gradients(student, X, X[:, :2])
+    assert student.parameters.tobytes() == before.tobytes()
+
+
+def test_costs_that_are_not_finite_are_named():
+    net = fastbp.Network([1, 1], output="exp", loss="quadratic", dtype="float64")
+    net.parameters = [1000.0, 0.0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match="net: expected finite costs; got inf for row 0 of X"):
+            check.gradients(net, [[1.0]], [[1.0]])
+
+
+def test_perturbed_costs_refuses_what_it_cannot_do():
+    for index, values, message in (
+        ([0, 32], [1.0, 1.0], r"index: expected indices 0\.\.31; got 32 at \[1\]"),
+        ([-1], [1.0], "index: expected indices"),
+        ([[0]], [[1.0]], "index: expected 1 dimension"),
+        ([0], [1.0, 2.0], r"values: expected shape \(1,\)"),
+        ([0], [np.nan], "values: expected finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            NET.perturbed_costs(X, LABELS, index, values)
+    with pytest.raises(TypeError, match="index: expected whole numbers"):
+        NET.perturbed_costs(X, LABELS, [0.5], [1.0])
+    assert NET.perturbed_costs(X, LABELS, [], []).shape == (0, 4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_perturbed_costs_are_those_of_the_perturbed_network(dtype, level):
+    net = network([3, 7, 2], "tanh", "softmax", "cross_entropy", dtype)
+    many = rng.standard_normal((70, 3))
+    labels = rng.integers(0, 2, 70)
+    index = np.repeat(np.arange(net.n_parameters), 2)
+    values = rng.standard_normal(index.size).astype(dtype)
+    found = net.perturbed_costs(many, labels, index, values)
+    for at, value, costs in zip(index, values, found, strict=True):
+        other = net.copy()
+        other.parameters[at] = value
+        assert costs.tobytes() == other.costs(many, labels).tobytes()
+    np.testing.assert_allclose(net.costs(many, labels).mean(), net.loss(many, labels), rtol=1e-5)

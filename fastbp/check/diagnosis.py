@@ -192,6 +192,8 @@ class _Patient:
             return
         columns = {k: np.concatenate([p.ravel() for p in v]) for k, v in parts.items()}
         columns = {k: v for k, v in columns.items() if v.any()}
+        if len(columns) < 2:
+            return
         sizes = np.array([np.abs(v).max() for v in columns.values()])
         matrix = np.stack(list(columns.values()), axis=1) / sizes
         if not np.isfinite(self.analytic).all() or np.linalg.matrix_rank(matrix) < len(columns):

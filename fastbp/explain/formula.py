@@ -13,7 +13,7 @@ from __future__ import annotations
 import html
 import re
 
-TOKEN = re.compile(r"\s+|\d+(?:\.\d+)?|[{}()|_^/]|'|.")
+TOKEN = re.compile(r"\s+|\d+(?:\.\d+)?|.")
 OPERATORS = "=≠≈+−·×,;<>→"
 # what terminals show that cannot show the letters
 ASCII = str.maketrans(
@@ -60,8 +60,7 @@ def as_mathml(formula: str, display: bool = False) -> str:
     >>> as_mathml("∂C/∂a_k")
     '<math><mfrac><mrow><mi>∂</mi><mi>C</mi></mrow><mrow><mi>∂</mi><msub><mi>a</mi><mi>k</mi></msub></mrow></mfrac></math>'
     """
-    tokens = [token for token in TOKEN.findall(formula)]
-    parser = _Parser([" " if token.isspace() else token for token in tokens])
+    parser = _Parser([" " if t.isspace() else t for t in TOKEN.findall(formula)])
     block = ' display="block"' if display else ""
     return f"<math{block}>{parser.row('')}</math>"
 
@@ -93,12 +92,11 @@ class _Parser:
         out: list[str] = []
         word: list[str] = []
         top: list[str] | None = None  # what stands above a fraction bar
-        spaced = False  # a word ended just now
 
         def finish() -> None:
             nonlocal word, top
             done = word if top is None else [f"<mfrac>{_row(top)}{_row(word)}</mfrac>"]
-            if done and out and spaced and not (_is_operator(done[0]) or _is_operator(out[-1])):
+            if done and out and not (_is_operator(done[0]) or _is_operator(out[-1])):
                 out.append('<mspace width="0.25em"></mspace>')
             out.extend(done)
             word, top = [], None
@@ -107,7 +105,6 @@ class _Parser:
             token = self.tokens[self.at]
             if token == " ":
                 finish()
-                spaced = True
                 self.at += 1
             elif token == "/":
                 self.at += 1

@@ -1,0 +1,866 @@
+"""What is told, in which order, with which numbers: `explain`.
+
+What belongs here: the results of the checks for one sample, and the sections made of them. What
+does not: judging numbers (fastbp/check), notation (formula.py), terminals (terminal.py), HTML
+(page.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastbp.check.gradients import GradientCheck, gradients
+from fastbp.check.ladder import OutputError, output_error
+from fastbp.check.recurrence import HiddenError, Recurrence, recurrence
+from fastbp.check.report import Table
+from fastbp.check.structure import Structure, structure, why_the_sum
+from fastbp.network import Network
+
+Array = np.ndarray
+
+SHOWN = 24  # neurons, and terms of a sum, that are shown; of more the largest
+PROBED = 10  # neurons of the activation whose dependences are probed
+CHECKED = 2000  # parameters whose gradients are checked, an even selection of more
+SAME = 1e-9  # rungs apart by less, relative to the largest delta, differ by rounding alone
+
+ACTIVATIONS = {
+    "identity": "a_k = z_k",
+    "sigmoid": "a_k = 1/{1 + e^{−z_k}}",
+    "tanh": "a_k = {e^{z_k} − e^{−z_k}}/{e^{z_k} + e^{−z_k}}",
+    "exp": "a_k = e^{z_k}",
+    "softmax": "a_k = e^{z_k}/{∑_i e^{z_i}}",
+    "log_softmax": "a_k = z_k − ln ∑_i e^{z_i}",
+}
+COSTS = {
+    "quadratic": "C = ½ ∑_k (a_k − y_k)^2",
+    "mse": "C = 1/n ∑_k (a_k − y_k)^2",
+    "cross_entropy": "C = −∑_k y_k ln a_k",
+    "binary_cross_entropy": "C = −∑_k (y_k ln a_k + (1 − y_k) ln(1 − a_k))",
+}
+
+
+# what sections are made of; in texts, formulas stand between dollars
+
+
+@dataclass(frozen=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True)
+class Equation:
+    formula: str
+
+
+@dataclass(frozen=True)
+class Heading:
+    text: str
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A table; `marked` is the place of the neuron that is looked at."""
+
+    table: Table
+    marked: int | None = None
+    neurons: tuple[int, ...] = ()  # of each row, where rows are neurons of the last layer
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels in [0, 1], (height, width)."""
+
+    pixels: Array
+    caption: str
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A sum over k, written out: `header` names the factors and their product."""
+
+    header: tuple[str, ...]
+    indices: tuple[int, ...]  # the k that are shown, from 0
+    factors: Array  # one row for each of them
+    terms: Array
+    rest: float  # the sum of the terms that are not shown
+    n_rest: int
+    total: float
+
+
+@dataclass(frozen=True)
+class Rung:
+    label: str
+    formula: str
+    value: str  # in words where there is no number
+    number: float | None
+    note: str = ""
+    sum: Sum | None = None
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs of one neuron of one network."""
+
+    case: int
+    j: int
+    rungs: tuple[Rung, ...]
+
+
+@dataclass(frozen=True)
+class Ladders:
+    """The same for each neuron that is shown; a terminal shows that of the chosen neuron."""
+
+    ladders: tuple[Ladder, ...]
+    chosen: int
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Rungs of anything else."""
+
+    rungs: tuple[Rung, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A Jacobian, its rows k and columns j numbered from 0 in the whole."""
+
+    name: str
+    J: Array
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Jacobians:
+    matrices: tuple[Matrix, ...]
+    chosen: int
+
+
+Block = (
+    Text | Equation | Heading | Numbers | Picture | Ladders | Steps | Jacobians
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    name: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One network at the sample, and what the checks found there."""
+
+    name: str
+    net: Network
+    output_error: OutputError
+    recurrence: Recurrence
+    gradients: GradientCheck
+    structure: Structure
+
+    def checks(self) -> list[tuple[str, Any]]:
+        """Those that can fail, by what they are about."""
+        return [
+            ("output error, rungs (1) to (4)", self.output_error),
+            ("recurrence, BP2", self.recurrence),
+            ("gradients, BP3 and BP4", self.gradients),
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The derivation on the numbers of one sample.
+
+    Attributes
+    ----------
+    cases : tuple of Case
+        One for each network, with the results of the checks.
+    x : ndarray (n_0,)
+    neuron : int
+        Of the last layer, counted from 0; in texts from 1.
+    neurons : tuple of int
+        Those that the page shows, counted from 0.
+    labels : tuple of str
+        Names of the outputs; empty where they have none.
+    sections : tuple of Section
+    verdict : str
+        Begins with "FAIL" where a check fails.
+    """
+
+    cases: tuple[Case, ...]
+    x: Array
+    neuron: int
+    neurons: tuple[int, ...]
+    labels: tuple[str, ...]
+    source: str
+    sections: tuple[Section, ...]
+    verdict: str
+
+    @property
+    def ok(self) -> bool:
+        return not self.verdict.startswith("FAIL")
+
+    def __str__(self) -> str:
+        from fastbp.explain import terminal
+
+        return terminal.text(self)
+
+    def to_html(self) -> str:
+        """A page that needs nothing else: no network, fonts, scripts or images."""
+        from fastbp.explain import page
+
+        return page.html(self)
+
+    def _repr_html_(self) -> str:
+        from fastbp.explain import page
+
+        return page.frame(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers, in the types of JSON; neurons counted from 1 as in the texts."""
+        return {
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "source": self.source,
+            "x": self.x.tolist(),
+            "labels": list(self.labels),
+            "neuron": self.neuron + 1,
+            "networks": [
+                {
+                    "name": case.name,
+                    "architecture": case.net.architecture,
+                    "output_error": case.output_error.to_dict(),
+                    "structure": case.structure.to_dict(),
+                    "recurrence": case.recurrence.to_dict(),
+                    "gradients": case.gradients.to_dict(),
+                }
+                for case in self.cases
+            ],
+        }
+
+
+def explain(
+    nets: Network | Sequence[Network],
+    x: Any,
+    y: Any,
+    *,
+    neuron: int | None = None,
+    labels: Sequence[str] = (),
+    image: tuple[int, int] | None = None,
+    source: str = "one sample",
+) -> Explanation:
+    """Walk through the derivation of backpropagation on the numbers of one sample.
+
+    Why a sum over k appears in ``delta_j = sum_k dC/da_k da_k/dz_j`` and when it collapses, then
+    the recurrence and the gradients of weights and biases, each with every term.
+
+    Parameters
+    ----------
+    nets : Network or sequence of Network
+        With the same sizes. The first is the one that the recurrence is shown on.
+    x : array_like (n_0,)
+    y : class index or target
+    neuron : int, optional
+        Of the last layer, counted from 1. Default: that with the largest abs(delta) in the first
+        network.
+    labels : sequence of str
+        Names of the outputs.
+    image : (height, width), optional
+        Of x, values in [0, 1], to draw it.
+    source : str
+        What the sample is, in words.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    ValueError
+        A sample that does not fit, a neuron that there is not, networks of different sizes.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> from fastbp.explain import explain
+    >>> net = fastbp.Network([2, 3, 3], seed=1)
+    >>> found = explain(net, [0.5, -1.0], 2, labels=["ant", "bee", "cat"])
+    >>> found.ok, found.neuron + 1
+    (True, 3)
+    >>> [section.name for section in found.sections]
+    ['question', 'numbers', 'ladder', 'structure', 'recurrence', 'weights', 'summary']
+    """
+    all_nets = [nets] if isinstance(nets, Network) else list(nets)
+    if not all_nets:
+        raise ValueError("nets: expected at least one network; got none")
+    cases = tuple(_case(net, x, y) for net in all_nets)
+    n_z = len(cases[0].output_error.z)
+    for case in cases[1:]:
+        if case.net.sizes != cases[0].net.sizes or len(case.output_error.z) != n_z:
+            raise ValueError(
+                f"nets: expected networks of the same sizes; got {cases[0].net.sizes} and "
+                f"{case.net.sizes}"
+            )
+    delta = np.abs(cases[0].output_error.total)
+    if neuron is None:
+        j = int(np.argmax(np.where(np.isfinite(delta), delta, -1.0)))
+    elif 1 <= neuron <= n_z:
+        j = neuron - 1
+    else:
+        raise ValueError(f"neuron: expected one of 1..{n_z}; got {neuron}")
+    n_a = len(cases[0].output_error.a)
+    if labels and len(labels) != n_a:
+        raise ValueError(f"labels: expected {n_a} names, one for each output; got {len(labels)}")
+    pixels = np.asarray(x, np.float64).reshape(-1)
+    teller = _Teller(
+        cases, pixels, j, _largest(delta, SHOWN, j), tuple(map(str, labels)), image, source
+    )
+    return Explanation(
+        cases,
+        pixels,
+        j,
+        teller.neurons,
+        teller.labels,
+        source,
+        teller.sections(),
+        teller.verdict(),
+    )
+
+
+def _case(net: Network, x: Any, y: Any) -> Case:
+    error = output_error(net, x, y)
+    about = net.architecture
+    X = np.asarray(x).reshape(1, -1)
+    Y = np.asarray(y).reshape(1) if np.ndim(y) == 0 else np.asarray(y).reshape(1, -1)
+    return Case(
+        f"{about['output']} + {about['loss']}",
+        net,
+        error,
+        recurrence(net, x, y),
+        gradients(net, X, Y, max_parameters=CHECKED),
+        structure(about["output"], min(len(error.a), PROBED)),
+    )
+
+
+def _largest(values: Array, n: int, also: int | None = None) -> tuple[int, ...]:
+    """Places of the n largest absolute values, in order; `also` is among them."""
+    order = np.argsort(-np.abs(values), kind="stable")[:n].tolist()
+    if also is not None and also not in order:
+        order[-1] = also
+    return tuple(sorted(order))
+
+
+def signed(value: float, digits: int = 6) -> str:
+    """A number as the texts show it, with a proper minus.
+
+    >>> signed(-0.1201789), signed(0.0), signed(-2.5e-07)
+    ('−0.120179', '0', '−2.5e−07')
+    """
+    return format(float(value) + 0.0, f".{digits}g").replace("-", "−")
+
+
+class _Teller:
+    """The sections, written from the cases."""
+
+    def __init__(
+        self,
+        cases: tuple[Case, ...],
+        x: Array,
+        j: int,
+        neurons: tuple[int, ...],
+        labels: tuple[str, ...],
+        image: tuple[int, int] | None,
+        source: str,
+    ) -> None:
+        self.cases, self.x, self.j, self.neurons = cases, x, j, neurons
+        self.labels, self.image, self.source = labels, image, source
+        self.first = cases[0]
+        self.n_z, self.n_a = len(self.first.output_error.z), len(self.first.output_error.a)
+
+    def sections(self) -> tuple[Section, ...]:
+        return (
+            Section("question", "The question", tuple(self.question())),
+            Section("numbers", "The numbers", tuple(self.numbers())),
+            Section(
+                "ladder", f"The ladder for neuron {self.called(self.j)}", tuple(self.ladder())
+            ),
+            Section("structure", "What depends on what", tuple(self.structure())),
+            Section("recurrence", "One layer back: here the sum stays", tuple(self.recurrence())),
+            Section("weights", "Weights and biases", tuple(self.weights())),
+            Section("summary", "What was checked", tuple(self.summary())),
+        )
+
+    def called(self, j: int) -> str:
+        """A neuron of the last layer by number, and by name where it has one."""
+        return f"{j + 1} ({self.labels[j]})" if self.labels and self.n_z == self.n_a else f"{j + 1}"
+
+    # 1
+
+    def question(self) -> list[Block]:
+        return [
+            Text(
+                "The error of neuron $j$ in the last layer is $δ_j = ∂C/∂z_j$: how much the cost "
+                "$C$ changes with the weighted input $z_j$. Its derivation begins with"
+            ),
+            Equation("δ_j = ∑_k ∂C/∂a_k ∂a_k/∂z_j"),
+            Text(
+                "and goes on as if only the term $k = j$ were there. Why does a sum over $k$ "
+                "appear when only $k = j$ survives?"
+            ),
+            Text(
+                "The short answer: the chain rule puts the sum there, the model removes it. $C$ "
+                "depends on all the $a_k$, and each of them may depend on $z_j$; the chain rule "
+                "for several variables adds up all these paths. If each $a_k$ depends on its own "
+                "$z_k$ only, as with sigmoid, then $∂a_k/∂z_j = 0$ for $k ≠ j$ and one term is "
+                "left. With softmax every $a_k$ depends on every $z_j$: all terms stay, and code "
+                "that keeps $k = j$ alone is wrong."
+            ),
+        ]
+
+    # 2
+
+    def numbers(self) -> list[Block]:
+        sizes = ", ".join(map(str, self.first.net.sizes))
+        hidden = self.first.net.architecture["activation"]
+        hidden = ", ".join(dict.fromkeys(hidden))
+        blocks: list[Block] = [
+            Text(
+                f"The sample: {self.source}. Networks of sizes {sizes}"
+                if len(self.cases) > 1
+                else f"The sample: {self.source}. A network of sizes {sizes}"
+            )
+        ]
+        text = blocks[0].text if isinstance(blocks[0], Text) else ""
+        text += f"; hidden layers: {hidden}." if hidden else "; no hidden layer."
+        text += " Neurons are counted from 1."
+        blocks = [Text(text)]
+        if self.image is not None:
+            pixels = self.x.reshape(self.image)
+            height, width = self.image
+            blocks.append(Picture(pixels, f"the sample, {height} by {width} pixels"))
+        elif len(self.x) <= SHOWN:
+            row = ", ".join(signed(v, 4) for v in self.x)
+            blocks.append(Text(f"x = ({row})"))
+        for case in self.cases:
+            blocks.append(Heading(case.name))
+            kind = case.output_error.activation.partition("(")[0]
+            known = (case.output_error.activation, case.output_error.cost.partition("(")[0])
+            formulas = [ACTIVATIONS.get(known[0]), COSTS.get(known[1])]
+            blocks += [Equation(formula) for formula in formulas if formula]
+            if kind == "softmax" and known[0] != "softmax":
+                blocks.append(Text(f"The activation is {known[0]}: softmax of scaled $z$."))
+            blocks.append(self.values(case))
+        return blocks
+
+    def values(self, case: Case) -> Numbers:
+        """z, a, y and dC/da of the neurons that are shown."""
+        error = case.output_error
+        header, rows = ["j"], []
+        if self.labels:
+            header.append("name")
+        header += ["$z_j$", "$a_j$", "$y_j$", "$∂C/∂a_j$"]
+        y = np.asarray(error.y).reshape(-1)
+        for j in self.neurons:
+            row: list[Any] = [str(j + 1)]
+            if self.labels:
+                row.append(self.labels[j] if j < self.n_a and self.n_z == self.n_a else "")
+            row.append(float(error.z[j]))
+            row += [
+                float(v[j]) if j < len(v) else "" for v in (error.a, y, error.g)
+            ]
+            rows.append(row)
+        title = f"{case.name}: cost $C$ and output" if False else ""
+        return Numbers(Table(title, header, rows), self.neurons.index(self.j), self.neurons)
+
+    # 3
+
+    def ladder(self) -> list[Block]:
+        blocks: list[Block] = [
+            Text(
+                "Four expressions for the same $δ_j$, each with more knowledge of the model than "
+                "the one before. (1) is measured: $z_j$ is shifted a little and only the values "
+                "of $C$ are looked at; $±$ is the bound of that measurement's error. (2) is the "
+                "chain rule. From (2) to (3) goes only who knows that $a_k$ depends on $z_k$ alone."
+            ),
+            Equation("δ_j = ∂C/∂z_j = ∑_k ∂C/∂a_k ∂a_k/∂z_j"),
+            Equation("∑_k ∂C/∂a_k ∂a_k/∂z_j = ∂C/∂a_j ∂a_j/∂z_j = ∂C/∂a_j σ′(z_j)"),
+        ]
+        for number, case in enumerate(self.cases):
+            error = case.output_error
+            blocks.append(Heading(case.name))
+            ladders = tuple(self.rungs(number, j) for j in self.neurons)
+            blocks.append(Ladders(ladders, self.j))
+            blocks.append(Text(self.about_the_sum(case)))
+            if self.is_cross_entropy(error):
+                blocks.append(Text(self.about_the_true_class(error)))
+            blocks.append(self.all_neurons(case))
+        return blocks
+
+    def rungs(self, number: int, j: int) -> Ladder:
+        error = self.cases[number].output_error
+        n = j + 1
+        low, high = (float(v) for v in error.interval[:, j])
+        one, bound = float(error.black_box[j]), float(error.bound[j])
+        measured = f"{signed(one)} ± {signed(bound, 1)}"
+        if low != high:
+            measured = f"{signed(low)} … {signed(high)}, a kink"
+        total, diagonal = float(error.total[j]), float(error.diagonal[j])
+        apart = total - diagonal
+        scale = float(np.abs(error.total).max())
+        if j >= self.n_a:
+            note = f"there is no $a_{n}$"
+        elif error.collapses:
+            note = f"the same: $∂a_k/∂z_{n} = 0$ for $k ≠ {n}$"
+        elif abs(apart) > SAME * scale:
+            note = f"not (2): the terms $k ≠ {n}$ add {signed(apart)}"
+        else:
+            note = f"the same here: the terms $k ≠ {n}$ add nothing at this sample"
+        slope = "σ" if error.collapses else "the k = j entry of the Jacobian"
+        rungs = [
+            Rung("(1)", f"∂C/∂z_{n}", measured, one, "measured from values of $C$ alone"),
+            Rung(
+                "(2)",
+                f"∑_k ∂C/∂a_k ∂a_k/∂z_{n}",
+                signed(total),
+                total,
+                "the chain rule, every term:",
+                self.sum_of(error, j),
+            ),
+            Rung("(3)", f"∂C/∂a_{n} ∂a_{n}/∂z_{n}", signed(diagonal), diagonal, note),
+            Rung(
+                "(4)",
+                f"∂C/∂a_{n} σ′(z_{n})",
+                signed(float(error.product[j])),
+                float(error.product[j]),
+                f"$σ′(z_{n}) = ∂a_{n}/∂z_{n}$" if slope == "σ" else f"as (3): {slope} is all it has",
+            ),
+        ]
+        if error.claimed is not None:
+            claimed = float(error.claimed[j])
+            gap = abs(claimed - one) if low == high else 0.0
+            rungs.append(
+                Rung(
+                    error.claimant,
+                    f"δ_{n}",
+                    signed(claimed),
+                    claimed,
+                    f"what the library computes; {signed(gap, 1)} from (1)",
+                )
+            )
+        return Ladder(number, j, tuple(rungs))
+
+    def sum_of(self, error: OutputError, j: int) -> Sum:
+        terms = error.terms[:, j]
+        shown = _largest(terms, SHOWN, j if j < self.n_a else None)
+        at = np.array(shown)
+        rest = np.delete(terms, at)
+        return Sum(
+            ("k", "∂C/∂a_k", f"∂a_k/∂z_{j + 1}", "term"),
+            shown,
+            np.column_stack([error.g[at], error.jacobian[at, j]]),
+            terms[at],
+            float(rest.sum()),
+            len(rest),
+            float(error.total[j]),
+        )
+
+    def is_cross_entropy(self, error: OutputError) -> bool:
+        y = np.asarray(error.y)
+        return (
+            not error.collapses
+            and error.cost.partition("(")[0] in ("cross_entropy", "kl")
+            and y.shape == (self.n_a,)
+            and int((y != 0).sum()) == 1
+        )
+
+    def about_the_sum(self, case: Case) -> str:
+        error = case.output_error
+        if error.collapses:
+            return (
+                f"With {error.activation} the sum has {self.n_a} terms, and all but $k = j$ are "
+                "exactly 0. (2), (3) and (4) are the same number for every neuron."
+                if self.n_a > 1
+                else f"With one output the sum has one term, whatever {error.activation} is."
+            )
+        apart = np.abs(error.total - error.diagonal)
+        scale = float(np.abs(error.total).max())
+        worst = int(np.argmax(apart))
+        return (
+            f"With {error.activation} (2) and (3) part at {int((apart > SAME * scale).sum())} of "
+            f"{self.n_z} neurons. Most at neuron {self.called(worst)}: $k = j$ alone gives "
+            f"{signed(error.diagonal[worst])}, the sum {signed(error.total[worst])}. Measurement "
+            "(1) sides with the sum."
+        )
+
+    def about_the_true_class(self, error: OutputError) -> str:
+        c = int(np.flatnonzero(error.y)[0])
+        return (
+            f"Look at $∂C/∂a_k$ here: it is $−y_k/a_k$, which is 0 for all but the true class, "
+            f"neuron {self.called(c)}. So $k = j$ alone gives 0 at every other neuron: code that "
+            "drops the sum never pushes a wrong class down. And at the true class the one term "
+            "that is not 0 is just $k = j$: there the mistake cannot be seen. With the sum, "
+            "$δ_j = a_j − y_j$."
+        )
+
+    def all_neurons(self, case: Case) -> Numbers:
+        error = case.output_error
+        header = ["j"] + (["name"] if self.labels else [])
+        header += ["(1) $∂C/∂z_j$", "±", "(2) sum", "(3) $k = j$", "(4) $∂C/∂a_j σ′(z_j)$"]
+        columns = [error.total, error.diagonal, error.product]
+        if error.claimed is not None:
+            header.append(error.claimant)
+            columns.append(error.claimed)
+        rows: list[list[Any]] = []
+        for j in self.neurons:
+            row: list[Any] = [str(j + 1)]
+            if self.labels:
+                row.append(self.labels[j] if self.n_z == self.n_a else "")
+            row += [float(error.black_box[j]), f"{error.bound[j]:.0e}".replace("-", "−")]
+            rows.append(row + [float(column[j]) for column in columns])
+        some = f", {len(self.neurons)} of {self.n_z}" if len(self.neurons) < self.n_z else ""
+        return Numbers(
+            Table(f"{case.name}: all neurons{some}", header, rows),
+            self.neurons.index(self.j),
+            self.neurons,
+        )
+
+    # 4
+
+    def structure(self) -> list[Block]:
+        rows = self.neurons if self.n_z == self.n_a else tuple(range(min(self.n_a, SHOWN)))
+        matrices: list[Matrix] = []
+        seen: list[tuple[str, Array]] = []
+        for case in self.cases:
+            error = case.output_error
+            if any(error.activation == name and (error.z == z).all() for name, z in seen):
+                continue
+            seen.append((error.activation, error.z))
+            found = case.structure
+            text = f"{found.kind}: {found.verdict.partition(': ')[2]}."
+            text = text[0].upper() + text[1:] + " "
+            text += why_the_sum(error.activation, found.collapses, found.depends)
+            matrices.append(
+                Matrix(
+                    error.activation,
+                    error.jacobian[np.ix_(rows, self.neurons)],
+                    rows,
+                    self.neurons,
+                    text,
+                )
+            )
+        return [
+            Text(
+                "The Jacobian $J_{kj} = ∂a_k/∂z_j$ at this sample, row $k$, column $j$. The sum "
+                "for $δ_j$ runs down column $j$: each entry times its $∂C/∂a_k$."
+            ),
+            Jacobians(tuple(matrices), self.j),
+        ]
+
+    # 5
+
+    def recurrence(self) -> list[Block]:
+        found = self.first.recurrence
+        if not found.layers:
+            return [Text("This network has no hidden layer: the output error is all there is.")]
+        hidden = found.layers[-1]
+        l, j = hidden.layer, self.hidden_neuron(hidden)
+        simple = self.is_elementwise(hidden)
+        blocks: list[Block] = [
+            Text(
+                f"Neuron {j + 1} of layer {l} ({hidden.activation}), the hidden neuron with the "
+                f"largest error, in the network with {self.first.name}. Its $a_{j + 1}$ enters "
+                "every weighted input of the next layer, "
+                "$z_k^{l+1} = ∑_i W_{ki}^{l+1} a_i^l + b_k^{l+1}$, so $C$ depends on it through "
+                f"all of them. Again the chain rule adds up the paths, here with $l = {l}$:"
+            ),
+            Equation("δ_j^l = ∑_k ∂C/∂z_k^{l+1} ∂z_k^{l+1}/∂z_j^l"),
+        ]
+        if simple:
+            blocks.append(Equation("δ_j^l = ∑_k W_{kj}^{l+1} δ_k^{l+1} σ′(z_j^l)"))
+        blocks += [
+            Steps(tuple(self.hidden_rungs(hidden, j, simple))),
+            Text(
+                f"No term is left out here, whatever the activation: the weights $W_{{kj}}$ tie "
+                f"neuron {j + 1} to every neuron $k$ of the next layer. That is the contrast. In "
+                "the last layer the sum runs over the activations of the same layer, and "
+                f"{self.contrast()} Between layers it runs over the neurons of the next layer, "
+                "and a layer that is fully connected leaves none of them out."
+            ),
+            Text(
+                "$W_{kj}$ leads from neuron $j$ to neuron $k$ of the next layer, as in textbooks; "
+                "`net.weights` holds it as [j, k]."
+            ),
+        ]
+        return blocks
+
+    def contrast(self) -> str:
+        name = self.first.output_error.activation
+        if self.first.output_error.collapses:
+            return f"{name} keeps them apart."
+        return f"{name} ties them together; with sigmoid, say, it would not."
+
+    def hidden_neuron(self, hidden: HiddenError) -> int:
+        size = np.abs(hidden.total)
+        return int(np.argmax(np.where(np.isfinite(size), size, -1.0)))
+
+    def is_elementwise(self, hidden: HiddenError) -> bool:
+        return structure(hidden.activation, 3).collapses
+
+    def hidden_rungs(self, hidden: HiddenError, j: int, simple: bool) -> list[Rung]:
+        l, n = hidden.layer, j + 1
+        above = self.above(l)
+        terms = hidden.terms[:, j]
+        shown = _largest(terms, SHOWN)
+        at = np.array(shown)
+        rest = np.delete(terms, at)
+        net = self.first.net
+        if simple:
+            W = np.asarray(net.weights[l][j], np.float64)
+            z = np.asarray(net.feedforward(self.x.reshape(1, -1))[0][l - 1][0], np.float64)
+            slope = self.slope(hidden.activation, z, j)
+            header = ("k", f"W_{{k{n}}}", "δ_k", f"σ′(z_{n})", "term") 
+            factors = np.column_stack([W[at], above[at], np.full(len(at), slope)])
+        else:
+            header = ("k", f"∂z_k/∂z_{n}", "δ_k", "term")
+            with np.errstate(all="ignore"):
+                M = np.where(above != 0, terms / np.where(above != 0, above, 1.0), np.nan)
+            factors = np.column_stack([M[at], above[at]])
+        total = float(hidden.total[j])
+        low, high = (float(v) for v in hidden.interval[:, j])
+        one = float(hidden.black_box[j])
+        measured = f"{signed(one)} ± {signed(float(hidden.bound[j]), 1)}"
+        if low != high:
+            measured = f"{signed(low)} … {signed(high)}, a kink"
+        gap = abs(float(hidden.claimed[j]) - one) if low == high else 0.0
+        product = f"W_{{k{n}}} δ_k σ′(z_{n})" if simple else f"δ_k ∂z_k/∂z_{n}"
+        return [
+            Rung("(1)", f"∂C/∂z_{n}", measured, one, "measured from values of $C$ alone"),
+            Rung(
+                "BP2",
+                f"∑_k {product}",
+                signed(total),
+                total,
+                f"over the {len(terms)} neurons $k$ of layer {l + 1}:",
+                Sum(header, shown, factors, terms[at], float(rest.sum()), len(rest), total),
+            ),
+            Rung(
+                "engine",
+                f"δ_{n}",
+                signed(float(hidden.claimed[j])),
+                float(hidden.claimed[j]),
+                f"what the library computes; {signed(gap, 1)} from (1)",
+            ),
+        ]
+
+    def above(self, l: int) -> Array:
+        """delta of layer l + 1 by the formula; layers counted from 1."""
+        found = self.first.recurrence
+        return found.output if l == len(found.layers) else found.layers[l].total
+
+    def slope(self, activation: str, z: Array, j: int) -> float:
+        """sigma'(z_j) of an elementwise activation."""
+        found = output_error(
+            z=z[j : j + 1], y=np.zeros(1), activation=activation, cost=lambda a, y: a[0]
+        )
+        return float(found.jacobian[0, 0])
+
+    # 6
+
+    def weights(self) -> list[Block]:
+        found = self.first.gradients
+        L = len(self.first.net.weights)
+        blocks: list[Block] = [
+            Text(
+                "With $δ$ of a layer known, its biases and weights are one product away. "
+                "$z_i = ∑_m W_{im} a_m + b_i$: the weight $W_{jk}$ enters $z_j$ and no other "
+                "$z_i$. So here, too, the chain rule gives a sum, and all but one term vanish, "
+                "whatever the activation:"
+            ),
+            Equation("∂C/∂b_j = ∑_i δ_i ∂z_i/∂b_j = δ_j"),
+            Equation("∂C/∂W_{jk} = ∑_i δ_i ∂z_i/∂W_{jk} = a_k δ_j"),
+        ]
+        points = found.points.get(f"W{L}")
+        if points is None or not len(points["index"]):
+            return blocks
+        net, error = self.first.net, self.first.output_error
+        n_out = net.weights[-1].shape[1]
+        places = np.asarray(points["index"]) % (net.weights[-1].size or 1)
+        rows, columns = np.divmod(places, n_out)
+        size = np.abs(points["numeric"]) * np.where(columns == self.j, 1.0, 0.0)
+        if self.first.recurrence.layers:
+            neuron = self.hidden_neuron(self.first.recurrence.layers[-1])
+            size = np.where((rows == neuron) & (size > 0), np.inf, size)
+        if not (columns == self.j).any():
+            size = np.abs(points["numeric"])
+        at = int(np.argmax(np.where(np.isnan(size), -1.0, size)))
+        k, j = int(rows[at]), int(columns[at])
+        a = float(net.feedforward(self.x.reshape(1, -1))[1][-2][0, k])
+        delta = float(error.total[j])
+        numeric, bound = float(points["numeric"][at]), float(points["bound"][at])
+        analytic = float(points["analytic"][at])
+        where = f"layer {L - 1}" if L > 1 else "the input"
+        blocks += [
+            Text(
+                f"The weight from neuron {k + 1} of {where} to neuron {self.called(j)} of the "
+                f"last layer, in the network with {self.first.name}:"
+            ),
+            Steps(
+                (
+                    Rung(
+                        "(1)",
+                        f"∂C/∂W_{{{j + 1},{k + 1}}}",
+                        f"{signed(numeric)} ± {signed(bound, 1)}",
+                        numeric,
+                        "quotients of differences of $C$ with this one weight changed",
+                    ),
+                    Rung(
+                        "BP4",
+                        f"a_{k + 1} δ_{j + 1}",
+                        f"{signed(a)} × {signed(delta)} = {signed(a * delta)}",
+                        a * delta,
+                        f"$a_{k + 1}$ of {where}, $δ_{j + 1}$ from section 3",
+                    ),
+                    Rung(
+                        "engine",
+                        f"∂C/∂W_{{{j + 1},{k + 1}}}",
+                        signed(analytic),
+                        analytic,
+                        f"what the library computes; {signed(abs(analytic - numeric), 1)} from (1)",
+                    ),
+                )
+            ),
+        ]
+        return blocks
+
+    # 7
+
+    def summary(self) -> list[Block]:
+        rows = []
+        remarks: list[str] = []
+        for case in self.cases:
+            for about, result in case.checks():
+                rows.append([case.name, about, result.verdict])
+                if not result.verdict.startswith("pass"):
+                    remarks += [f"{case.name}, {about}: {line}" for line in result.findings]
+        return [
+            Text(f"{self.verdict()}."),
+            Numbers(Table("", ["network", "check", "verdict"], rows)),
+            *(Text(remark) for remark in remarks),
+        ]
+
+    def verdict(self) -> str:
+        results = [result for case in self.cases for _, result in case.checks()]
+        failed = sum(not result.ok for result in results)
+        unclear = sum(result.verdict.startswith("inconclusive") for result in results)
+        if failed:
+            return f"FAIL: {failed} of {len(results)} checks failed"
+        if unclear:
+            return f"inconclusive: rounding hides the answer of {unclear} of {len(results)} checks"
+        return f"pass: all {len(results)} checks agree within their bounds"
