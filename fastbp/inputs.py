@@ -123,6 +123,20 @@ def as_targets(
     return array, None
 
 
+def as_dense_targets(
+    value: Any, n: int, n_columns: int, loss: Loss, dtype: np.dtype[Any]
+) -> np.ndarray:
+    """`value` as (n, n_columns): class indices as 1 among 0, for the hinges among -1."""
+    dense, labels = as_targets(value, n, n_columns, loss, dtype)
+    if labels is None:
+        assert dense is not None
+        return dense
+    rest = -1 if loss.targets == "-1 or 1" else 0
+    dense = np.full((n, n_columns), rest, dtype)
+    dense[np.arange(n), labels] = 1
+    return dense
+
+
 def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
     if array.dtype.kind not in "iuf":
         raise TypeError(

@@ -4,6 +4,8 @@ What belongs here: code as people write it by hand, in batches, sharing nothing 
 layout of the parameters. What does not: tests.
 """
 
+import itertools
+
 import numpy as np
 
 
@@ -41,10 +43,10 @@ class Handwritten:
         rng = np.random.default_rng(seed)
         self.names = [activation] * (len(sizes) - 2) + [output]
         self.sizes, self.mistake, self.layer, self.scale = sizes, mistake, layer, scale
-        n = sum((i + 1) * o for i, o in zip(sizes, sizes[1:], strict=False))
+        n = sum((i + 1) * o for i, o in itertools.pairwise(sizes))
         self.parameters = rng.standard_normal(n)
         self.weights, self.biases, at = [], [], 0
-        for i, o in zip(sizes, sizes[1:], strict=False):
+        for i, o in itertools.pairwise(sizes):
             self.weights.append(self.parameters[at : at + i * o].reshape(i, o))
             self.biases.append(self.parameters[at + i * o : at + (i + 1) * o])
             at += (i + 1) * o

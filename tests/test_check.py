@@ -69,6 +69,14 @@ def test_penalties_and_sample_weights(dtype):
         assert wrong.verdict.startswith("FAIL")
 
 
+@pytest.mark.parametrize("mode", ["full", "fast"])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "quadratic", "pinball", "mae"])
+def test_class_indices_as_targets_of_any_loss(loss, mode):
+    net = network([3, 5, 2], "tanh", "identity", loss, "float64")
+    found = check.gradients(net, X, LABELS, mode=mode)
+    assert found.verdict.startswith("pass"), found
+
+
 def test_the_subgradient_of_l1_at_zero():
     net = fastbp.Network([3, 4, 2], init="zeros", dtype="float64")
     assert check.gradients(net, X, LABELS, l1=0.5).ok

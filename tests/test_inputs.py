@@ -853,3 +853,9 @@ def test_garbage_never_ends_the_process(seed):
     assert done.returncode == 0, (done.returncode, done.stdout[-1000:], done.stderr[-3000:])
     n_refused, n_accepted = map(int, done.stdout.split())
     assert n_refused > 1000 and n_accepted > 100, done.stdout
+
+
+def test_class_indices_of_gaussian_nll_are_those_of_its_means():
+    net = fastbp.Network([2, 4], output="identity", loss="gaussian_nll")
+    with pytest.raises(ValueError, match=r"Y: expected class indices 0\.\.1"):
+        net.loss([[1.0, 2.0]], [2])

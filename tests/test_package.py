@@ -134,6 +134,7 @@ RANKS = {
     "training": 4,
     "plotting": 4,
     "estimators": 5,
+    "explain": 5,
     "cli": 6,
 }
 ALONE = {"reference": {"math", "re", "numpy"}}

@@ -230,12 +230,10 @@ class _Twin:
         self.cost = functions.loss(about["loss"])
         X = inputs.as_matrix(X, "X", sizes[0], dtype)
         n_targets = sizes[-1] // 2 if self.cost.kind == "gaussian_nll" else sizes[-1]
-        dense, labels = inputs.as_targets(Y, len(X), n_targets, self.cost, dtype)
-        if labels is not None:
-            dense = np.eye(sizes[-1])[labels]
+        dense = inputs.as_dense_targets(Y, len(X), n_targets, self.cost, dtype)
         weight = inputs.as_weight(sample_weight, len(X), dtype)
         self.X = [self._exact(row) for row in X]
-        self.Y = [self._exact(row) for row in np.asarray(dense)]
+        self.Y = [self._exact(row) for row in dense]
         self.w = self._exact(np.ones(len(X)) if weight is None else weight)
         self.l2, self.l1 = mp.mpf(float(l2)), mp.mpf(float(l1))
         self.layers = [  # rows: the weights from each unit, then the biases

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import functions, reference
+from fastbp import functions, inputs, reference
 
 Array = np.ndarray
 
@@ -48,7 +48,7 @@ class Model:
         As `Network.architecture`.
     weights, biases : sequences of ndarray
     X : ndarray (n, n_0)
-    Y : ndarray (n,) of class indices, or (n, width)
+    Y : as in `Network.loss`
     sample_weight : ndarray (n,), optional
     l2, l1 : float
     """
@@ -70,12 +70,9 @@ class Model:
         self.weights = [np.asarray(W, np.float64) for W in weights]
         self.biases = [np.asarray(b, np.float64) for b in biases]
         self.X = np.asarray(X, np.float64)
-        Y = np.asarray(Y)
-        halves = functions.loss(self.loss).kind == "gaussian_nll"
-        width = self.n_outputs // 2 if halves else self.n_outputs
-        if Y.ndim == 1 and width > 1:
-            Y = np.eye(width)[Y.astype(int)]
-        self.Y = Y.reshape(len(self.X), width).astype(np.float64)
+        loss = functions.loss(self.loss)
+        width = self.n_outputs // 2 if loss.kind == "gaussian_nll" else self.n_outputs
+        self.Y = inputs.as_dense_targets(Y, len(self.X), width, loss, np.dtype(np.float64))
         self.w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
         self.l2, self.l1 = l2, l1
 

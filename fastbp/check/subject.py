@@ -110,9 +110,10 @@ class NetworkSubject(Subject):
     ) -> None:
         # what the network computes with: numbers of its own dtype
         self.X = inputs.as_matrix(X, "X", net.sizes[0], net.dtype).astype(np.float64)
-        Y = np.asarray(Y)
-        self.Y = Y.astype(net.dtype).astype(np.float64) if Y.dtype.kind == "f" else Y
         n = len(self.X)
+        loss = functions.loss(net.architecture["loss"])
+        n_columns = net.sizes[-1] // 2 if loss.kind == "gaussian_nll" else net.sizes[-1]
+        self.Y = inputs.as_dense_targets(Y, n, n_columns, loss, net.dtype).astype(np.float64)
         weight = inputs.as_weight(sample_weight, n, net.dtype)
         self.sample_weight = np.ones(n) if weight is None else weight.astype(np.float64)
         self.l2, self.l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
@@ -178,9 +179,9 @@ class NetworkSubject(Subject):
                 found.append(z.reshape(len(z), -1, int(p)).argmax(axis=2))
         loss, a = functions.loss(architecture["loss"]), activations[-1]
         if loss.kind in ("mae", "pinball"):
-            found.append((a > self.Y.reshape(a.shape)).astype(int))
+            found.append((a > self.Y).astype(int))
         elif loss.kind == "hinge":
-            found.append((a * self.Y.reshape(a.shape) < 1).astype(int))
+            found.append((a * self.Y < 1).astype(int))
         return np.hstack(found) if found else np.zeros((len(X), 0), int)
 
     def components(self, index: Array, values: Array) -> Array:

@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_predict(commands)
+    _add_explain(commands)
     _add_info(commands)
     return top
 
@@ -236,6 +237,43 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
     parser.add_argument(
         "--out", metavar="FILE", help="write .npy (the outputs) or .csv instead of printing"
+    )
+
+
+def _add_explain(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "explain",
+        "walk through the derivation of backpropagation on real numbers",
+        "Why is there a sum over k, when does it collapse? Without MODEL, on a handwritten digit: "
+        "a sigmoid output beside softmax.",
+        "  fastbp explain\n"
+        "  fastbp explain --html page.html\n"
+        "  fastbp explain wine.safetensors wine.csv --row 3 --neuron 2",
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="file written by train --save")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="?",
+        help="as for predict, with targets (default: the digits of the package, where the network "
+        "fits them)",
+    )
+    parser.add_argument(
+        "--target", metavar="COLUMN", help="column with the true values (default: the model's)"
+    )
+    parser.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
+    parser.add_argument(
+        "--row", type=_seed, default=0, metavar="N", help="the sample, counted from 0 (default: 0)"
+    )
+    parser.add_argument(
+        "--neuron",
+        type=_count,
+        metavar="J",
+        help="of the last layer, counted from 1 (default: that with the largest error)",
+    )
+    parser.add_argument(
+        "--html", metavar="FILE", help="write a page there, which needs no network, and be brief"
     )
 
 

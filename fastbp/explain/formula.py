@@ -142,9 +142,7 @@ class _Parser:
             return f"<mrow>{self.row('}')}</mrow>"
         if token == "(":
             inside = self.row(")")
-            return (
-                f'<mrow><mo stretchy="false">(</mo>{inside}<mo stretchy="false">)</mo></mrow>'
-            )
+            return f'<mrow><mo stretchy="false">(</mo>{inside}<mo stretchy="false">)</mo></mrow>'
         if token[0].isdigit() or token == "½":
             return f"<mn>{token}</mn>"
         if token == "l" and self.tokens[self.at : self.at + 1] == ["n"]:  # the logarithm

@@ -25,6 +25,7 @@ Array = np.ndarray
 SHOWN = 24  # neurons, and terms of a sum, that are shown; of more the largest
 PROBED = 10  # neurons of the activation whose dependences are probed
 CHECKED = 2000  # parameters whose gradients are checked, an even selection of more
+STEPS = (0.1, 0.001, 0.00001)  # of the quotient of differences by one weight
 SAME = 1e-9  # rungs apart by less, relative to the largest delta, differ by rounding alone
 
 ACTIVATIONS = {
@@ -142,9 +143,7 @@ class Jacobians:
     chosen: int
 
 
-Block = (
-    Text | Equation | Heading | Numbers | Picture | Ladders | Steps | Jacobians
-)
+Block = Text | Equation | Heading | Numbers | Picture | Ladders | Steps | Jacobians
 
 
 @dataclass(frozen=True)
@@ -255,6 +254,7 @@ def explain(
     labels: Sequence[str] = (),
     image: tuple[int, int] | None = None,
     source: str = "one sample",
+    note: str = "",
 ) -> Explanation:
     """Walk through the derivation of backpropagation on the numbers of one sample.
 
@@ -276,6 +276,8 @@ def explain(
         Of x, values in [0, 1], to draw it.
     source : str
         What the sample is, in words.
+    note : str
+        A remark on sample and networks: where they come from.
 
     Returns
     -------
@@ -320,7 +322,15 @@ def explain(
         raise ValueError(f"labels: expected {n_a} names, one for each output; got {len(labels)}")
     pixels = np.asarray(x, np.float64).reshape(-1)
     teller = _Teller(
-        cases, pixels, j, _largest(delta, SHOWN, j), tuple(map(str, labels)), image, source
+        cases,
+        pixels,
+        j,
+        _largest(delta, SHOWN, j),
+        tuple(map(str, labels)),
+        image,
+        source,
+        note,
+        _one_row(y),
     )
     return Explanation(
         cases,
@@ -338,15 +348,20 @@ def _case(net: Network, x: Any, y: Any) -> Case:
     error = output_error(net, x, y)
     about = net.architecture
     X = np.asarray(x).reshape(1, -1)
-    Y = np.asarray(y).reshape(1) if np.ndim(y) == 0 else np.asarray(y).reshape(1, -1)
     return Case(
         f"{about['output']} + {about['loss']}",
         net,
         error,
         recurrence(net, x, y),
-        gradients(net, X, Y, max_parameters=CHECKED),
+        gradients(net, X, _one_row(y), max_parameters=CHECKED),
         structure(about["output"], min(len(error.a), PROBED)),
     )
+
+
+def _one_row(y: Any) -> Array:
+    """The target as a batch of one."""
+    array = np.asarray(y)
+    return array.reshape(1) if array.ndim == 0 else array.reshape(1, -1)
 
 
 def _largest(values: Array, n: int, also: int | None = None) -> tuple[int, ...]:
@@ -378,8 +393,11 @@ class _Teller:
         labels: tuple[str, ...],
         image: tuple[int, int] | None,
         source: str,
+        note: str,
+        y: Array,
     ) -> None:
         self.cases, self.x, self.j, self.neurons = cases, x, j, neurons
+        self.note, self.y = note, y
         self.labels, self.image, self.source = labels, image, source
         self.first = cases[0]
         self.n_z, self.n_a = len(self.first.output_error.z), len(self.first.output_error.a)
@@ -388,9 +406,7 @@ class _Teller:
         return (
             Section("question", "The question", tuple(self.question())),
             Section("numbers", "The numbers", tuple(self.numbers())),
-            Section(
-                "ladder", f"The ladder for neuron {self.called(self.j)}", tuple(self.ladder())
-            ),
+            Section("ladder", f"The ladder for neuron {self.called(self.j)}", tuple(self.ladder())),
             Section("structure", "What depends on what", tuple(self.structure())),
             Section("recurrence", "One layer back: here the sum stays", tuple(self.recurrence())),
             Section("weights", "Weights and biases", tuple(self.weights())),
@@ -428,19 +444,15 @@ class _Teller:
 
     def numbers(self) -> list[Block]:
         sizes = ", ".join(map(str, self.first.net.sizes))
-        hidden = self.first.net.architecture["activation"]
-        hidden = ", ".join(dict.fromkeys(hidden))
+        several = len(self.cases) > 1
+        hidden = ", ".join(dict.fromkeys(self.first.net.architecture["activation"]))
         blocks: list[Block] = [
             Text(
-                f"The sample: {self.source}. Networks of sizes {sizes}"
-                if len(self.cases) > 1
-                else f"The sample: {self.source}. A network of sizes {sizes}"
+                f"The sample: {self.source}. {'Networks' if several else 'A network'} of sizes "
+                f"{sizes}; {f'hidden layers: {hidden}' if hidden else 'no hidden layer'}. Neurons "
+                "are counted from 1."
             )
         ]
-        text = blocks[0].text if isinstance(blocks[0], Text) else ""
-        text += f"; hidden layers: {hidden}." if hidden else "; no hidden layer."
-        text += " Neurons are counted from 1."
-        blocks = [Text(text)]
         if self.image is not None:
             pixels = self.x.reshape(self.image)
             height, width = self.image
@@ -448,14 +460,13 @@ class _Teller:
         elif len(self.x) <= SHOWN:
             row = ", ".join(signed(v, 4) for v in self.x)
             blocks.append(Text(f"x = ({row})"))
+        if self.note:
+            blocks.append(Text(self.note))
         for case in self.cases:
             blocks.append(Heading(case.name))
-            kind = case.output_error.activation.partition("(")[0]
-            known = (case.output_error.activation, case.output_error.cost.partition("(")[0])
-            formulas = [ACTIVATIONS.get(known[0]), COSTS.get(known[1])]
+            error = case.output_error
+            formulas = [ACTIVATIONS.get(error.activation), COSTS.get(error.cost)]
             blocks += [Equation(formula) for formula in formulas if formula]
-            if kind == "softmax" and known[0] != "softmax":
-                blocks.append(Text(f"The activation is {known[0]}: softmax of scaled $z$."))
             blocks.append(self.values(case))
         return blocks
 
@@ -472,12 +483,9 @@ class _Teller:
             if self.labels:
                 row.append(self.labels[j] if j < self.n_a and self.n_z == self.n_a else "")
             row.append(float(error.z[j]))
-            row += [
-                float(v[j]) if j < len(v) else "" for v in (error.a, y, error.g)
-            ]
+            row += [float(v[j]) if j < len(v) else "" for v in (error.a, y, error.g)]
             rows.append(row)
-        title = f"{case.name}: cost $C$ and output" if False else ""
-        return Numbers(Table(title, header, rows), self.neurons.index(self.j), self.neurons)
+        return Numbers(Table("", header, rows), self.neurons.index(self.j), self.neurons)
 
     # 3
 
@@ -522,7 +530,6 @@ class _Teller:
             note = f"not (2): the terms $k ≠ {n}$ add {signed(apart)}"
         else:
             note = f"the same here: the terms $k ≠ {n}$ add nothing at this sample"
-        slope = "σ" if error.collapses else "the k = j entry of the Jacobian"
         rungs = [
             Rung("(1)", f"∂C/∂z_{n}", measured, one, "measured from values of $C$ alone"),
             Rung(
@@ -539,7 +546,7 @@ class _Teller:
                 f"∂C/∂a_{n} σ′(z_{n})",
                 signed(float(error.product[j])),
                 float(error.product[j]),
-                f"$σ′(z_{n}) = ∂a_{n}/∂z_{n}$" if slope == "σ" else f"as (3): {slope} is all it has",
+                f"$σ′(z_{n})$ is another name of $∂a_{n}/∂z_{n}$",
             ),
         ]
         if error.claimed is not None:
@@ -725,7 +732,7 @@ class _Teller:
             W = np.asarray(net.weights[l][j], np.float64)
             z = np.asarray(net.feedforward(self.x.reshape(1, -1))[0][l - 1][0], np.float64)
             slope = self.slope(hidden.activation, z, j)
-            header = ("k", f"W_{{k{n}}}", "δ_k", f"σ′(z_{n})", "term") 
+            header = ("k", f"W_{{k{n}}}", "δ_k", f"σ′(z_{n})", "term")
             factors = np.column_stack([W[at], above[at], np.full(len(at), slope)])
         else:
             header = ("k", f"∂z_k/∂z_{n}", "δ_k", "term")
@@ -774,70 +781,91 @@ class _Teller:
     # 6
 
     def weights(self) -> list[Block]:
-        found = self.first.gradients
-        L = len(self.first.net.weights)
-        blocks: list[Block] = [
+        net, error = self.first.net, self.first.output_error
+        L, j = len(net.weights), self.j
+        a = np.asarray(net.feedforward(self.x.reshape(1, -1))[1][-2][0], np.float64)
+        k = int(np.argmax(np.abs(a)))
+        if self.first.recurrence.layers:
+            neuron = self.hidden_neuron(self.first.recurrence.layers[-1])
+            k = neuron if neuron < len(a) and a[neuron] else k
+        product = float(a[k] * error.total[j])
+        n, m = j + 1, k + 1
+        where = f"layer {L - 1}" if L > 1 else "the input"
+        W = f"W_{{{n},{m}}}"
+        quotients = self.quotients(k)
+        best = quotients[-1]
+        X, Y = self.x.reshape(1, -1), self.y
+        nabla = np.asarray(net.gradient(X, Y), np.float64)
+        at = len(nabla) - net.biases[-1].size - net.weights[-1].size
+        engine = float(nabla[at + k * net.weights[-1].shape[1] + j])
+        h = [f"{step:g}" for step in STEPS]
+        rows = [
+            [step, value, f"{abs(value - product):.0e}".replace("-", "−")]
+            for step, value in zip(h, quotients, strict=True)
+        ]
+        return [
             Text(
                 "With $δ$ of a layer known, its biases and weights are one product away. "
                 "$z_i = ∑_m W_{im} a_m + b_i$: the weight $W_{jk}$ enters $z_j$ and no other "
-                "$z_i$. So here, too, the chain rule gives a sum, and all but one term vanish, "
+                "$z_i$. So here, too, the chain rule gives a sum, and all terms but one vanish, "
                 "whatever the activation:"
             ),
             Equation("∂C/∂b_j = ∑_i δ_i ∂z_i/∂b_j = δ_j"),
             Equation("∂C/∂W_{jk} = ∑_i δ_i ∂z_i/∂W_{jk} = a_k δ_j"),
-        ]
-        points = found.points.get(f"W{L}")
-        if points is None or not len(points["index"]):
-            return blocks
-        net, error = self.first.net, self.first.output_error
-        n_out = net.weights[-1].shape[1]
-        places = np.asarray(points["index"]) % (net.weights[-1].size or 1)
-        rows, columns = np.divmod(places, n_out)
-        size = np.abs(points["numeric"]) * np.where(columns == self.j, 1.0, 0.0)
-        if self.first.recurrence.layers:
-            neuron = self.hidden_neuron(self.first.recurrence.layers[-1])
-            size = np.where((rows == neuron) & (size > 0), np.inf, size)
-        if not (columns == self.j).any():
-            size = np.abs(points["numeric"])
-        at = int(np.argmax(np.where(np.isnan(size), -1.0, size)))
-        k, j = int(rows[at]), int(columns[at])
-        a = float(net.feedforward(self.x.reshape(1, -1))[1][-2][0, k])
-        delta = float(error.total[j])
-        numeric, bound = float(points["numeric"][at]), float(points["bound"][at])
-        analytic = float(points["analytic"][at])
-        where = f"layer {L - 1}" if L > 1 else "the input"
-        blocks += [
             Text(
-                f"The weight from neuron {k + 1} of {where} to neuron {self.called(j)} of the "
-                f"last layer, in the network with {self.first.name}:"
+                f"The weight ${W}$ from neuron {m} of {where} to neuron {self.called(j)} of the "
+                f"last layer, in the network with {self.first.name}; in the quotient this one "
+                "weight is changed by $h$ and $C$ evaluated anew:"
             ),
             Steps(
                 (
                     Rung(
                         "(1)",
-                        f"∂C/∂W_{{{j + 1},{k + 1}}}",
-                        f"{signed(numeric)} ± {signed(bound, 1)}",
-                        numeric,
-                        "quotients of differences of $C$ with this one weight changed",
+                        "{C(W + h) − C(W − h)}/{2 h}",
+                        signed(best),
+                        best,
+                        f"$h = {STEPS[-1]:.5f}$, a quotient of differences",
                     ),
                     Rung(
                         "BP4",
-                        f"a_{k + 1} δ_{j + 1}",
-                        f"{signed(a)} × {signed(delta)} = {signed(a * delta)}",
-                        a * delta,
-                        f"$a_{k + 1}$ of {where}, $δ_{j + 1}$ from section 3",
+                        f"a_{m} δ_{n}",
+                        signed(product),
+                        product,
+                        f"${signed(a[k])} × {signed(error.total[j])}$",
                     ),
                     Rung(
                         "engine",
-                        f"∂C/∂W_{{{j + 1},{k + 1}}}",
-                        signed(analytic),
-                        analytic,
-                        f"what the library computes; {signed(abs(analytic - numeric), 1)} from (1)",
+                        f"∂C/∂{W}",
+                        signed(engine),
+                        engine,
+                        f"what the library computes; {signed(abs(engine - product), 1)} from BP4",
                     ),
                 )
             ),
+            Numbers(
+                Table(
+                    "the quotient nears the derivative as $h$ shrinks",
+                    ["$h$", "quotient", f"distance from $a_{m} δ_{n}$"],
+                    rows,
+                )
+            ),
         ]
-        return blocks
+
+    def quotients(self, k: int) -> list[float]:
+        """Central ones by the weight from neuron k to the neuron that is looked at."""
+        net = self.first.net
+        twin = Network(**{**net.architecture, "dtype": "float64"}, init="zeros")
+        twin.parameters = net.parameters
+        W = twin.weights[-1]
+        at = twin.n_parameters - twin.biases[-1].size - W.size + k * W.shape[1] + self.j
+        steps = np.array(STEPS)
+        w = float(W[k, self.j])
+        values = np.concatenate([w + steps, w - steps])
+        costs = twin.perturbed_costs(
+            self.x.reshape(1, -1), self.y, np.full(len(values), at), values
+        )[:, 0]
+        up, down = costs[: len(steps)], costs[len(steps) :]
+        return [float(q) for q in (up - down) / (values[: len(steps)] - values[len(steps) :])]
 
     # 7
 
