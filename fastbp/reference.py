@@ -206,7 +206,7 @@ def _log_softmax(z):
 
 def _sum_of_others(a):
     """For each k the sum of a_j over j != k: 1 - a_k without cancellation if a sums to 1."""
-    return np.array([np.delete(a, k).sum() for k in range(len(a))])
+    return np.where(np.eye(len(a), dtype=bool), 0.0, a).sum(axis=1)
 
 
 def _coupled(name, parameter, z):

@@ -11,50 +11,39 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fastbp.check import judging
-from fastbp.check.judging import FAIL, INCONCLUSIVE, TensorCheck
-from fastbp.check.model import Mistake, Model
-from fastbp.check.subject import NetworkSubject, Subject
+from fastbp.check.claim import Claim
+from fastbp.check.elements import Elements
+from fastbp.check.judging import FAIL, INCONCLUSIVE
+from fastbp.check.model import Mistake
+from fastbp.check.subject import NetworkSubject
 
 Array = np.ndarray
-Points = dict[str, dict[str, Array]]
 
 CLOSE = 1e-5  # relative, of two gradients that are taken for the same
 
 
-def of(
-    checked: Subject,
-    analytic: Array,
-    points: Points,
-    tensors: Sequence[TensorCheck],
-    model: Model | None,
-) -> list[str]:
+def of(claim: Claim, found: Elements) -> list[str]:
     """Sentences about what is wrong; the last say where."""
-    patient = _Patient(checked, analytic, points, tensors, model)
+    patient = _Patient(claim, found)
     for look in (patient.proportional, patient.combined):
-        found = list(look())
-        if found:
-            return [*found, *patient.where()]
+        said = list(look())
+        if said:
+            return [*said, *patient.where()]
     for look in (patient.mistaken, patient.local):
-        found = list(look())
-        if found:
+        said = list(look())
+        if said:
             break
-    return [*found, *(patient.where() or patient.everywhere())]
+    return [*said, *(patient.where() or patient.everywhere())]
 
 
 class _Patient:
     """A wrong gradient, with what it should be: by the model where that agrees with the loss."""
 
-    def __init__(
-        self,
-        checked: Subject,
-        analytic: Array,
-        points: Points,
-        tensors: Sequence[TensorCheck],
-        model: Model | None,
-    ) -> None:
-        self.checked, self.analytic, self.points = checked, analytic, points
-        self.tensors = {t.name: t for t in tensors}
-        self.model = model
+    def __init__(self, claim: Claim, found: Elements) -> None:
+        self.checked, self.analytic, self.points = claim.subject, claim.gradient, found.by_name
+        self.tensors = {t.name: t for t in found.tensors}
+        self.model = model = claim.model
+        checked, analytic = self.checked, self.analytic
         self.close = CLOSE if self._is_double() else 1e-3
         self.parts = [analytic[t.part].reshape(t.shape) for t in checked.tensors]
         self.right = self._right()

@@ -183,9 +183,9 @@ class Model:
         W_1 = np.abs(self.weights[0])
         for s, (x, y) in enumerate(zip(self.X, self.Y, strict=True)):
             zs, activations = self.feedforward(x)
-            errors_z, errors_a = self._forward_errors(zs, activations, unit)
+            errors_a, slopes = self._forward_errors(zs, activations, unit)
             deltas = self.deltas(zs, activations, y)
-            errors = self._backward_errors(zs, activations, y, deltas, errors_z, errors_a, unit)
+            errors = self._backward_errors(zs, activations, y, deltas, errors_a, slopes, unit)
             for layer, (delta, error) in enumerate(zip(deltas, errors, strict=True)):
                 # n additions a term; 4 for the products with w and 1/m
                 own_rows[layer].append(unit * (n + 4) * np.abs(delta) + error)
@@ -206,26 +206,28 @@ class Model:
 
     def _forward_errors(
         self, zs: list[Array], activations: list[Array], unit: float
-    ) -> tuple[list[Array], list[Array]]:
-        errors_z, errors_a = [], [np.zeros_like(activations[0])]
+    ) -> tuple[list[Array], list[tuple[Array, Array]]]:
+        """Errors of a^0 ... a^L, and of each layer |J| and how far J may move."""
+        slopes, errors_a = [], [np.zeros_like(activations[0])]
         for layer, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
             W, a = np.abs(W), np.abs(activations[layer])
             rounded = unit * (W.shape[0] + 2) * (a @ W + np.abs(b))
             z, error = zs[layer], rounded + errors_a[-1] @ W
             if functions.activation(self.names[layer]).kind == "softmax":
                 error = error + 4 * unit * (z.max() - z)  # of c, and of c (z - max z)
-            errors_z.append(error)
-            J = np.abs(self.jacobian(layer, z)) + self._change_of_jacobian(layer, z, error)
+            size = self.jacobian(layer, z)
+            moved = self._change_of_jacobian(layer, z, size, error)
+            slopes.append((np.abs(size), moved))
+            J = np.abs(size) + moved
             a = activations[layer + 1]
             own = 8 * unit * np.abs(a) + _least(unit)
             if J.ndim == 2:  # log_softmax, layer_norm: differences of numbers as large as z
                 own = own + 8 * unit * np.abs(z).max() * J.max()
             errors_a.append((J * error if J.ndim == 1 else J @ error) + own)
-        return errors_z, errors_a
+        return errors_a, slopes
 
-    def _change_of_jacobian(self, layer: int, z: Array, error: Array) -> Array:
+    def _change_of_jacobian(self, layer: int, z: Array, J: Array, error: Array) -> Array:
         """How far J moves while z moves by `error`; a kink within reach counts whole."""
-        J = self.jacobian(layer, z)
         ones = np.ones_like(z)
         signs = [ones, -ones]
         if J.ndim == 2:  # softmax does not see a common shift
@@ -259,8 +261,8 @@ class Model:
         activations: list[Array],
         y: Array,
         deltas: list[Array],
-        errors_z: list[Array],
         errors_a: list[Array],
+        slopes: list[tuple[Array, Array]],
         unit: float,
     ) -> list[Array]:
         last = len(zs) - 1
@@ -283,12 +285,10 @@ class Model:
                 W = np.abs(self.weights[layer + 1])
                 error = W @ (errors[0] + unit * (W.shape[1] + 2) * np.abs(deltas[layer + 1]))
                 g = self.weights[layer + 1] @ deltas[layer + 1]
-            J = self.jacobian(layer, z)
-            moved = self._change_of_jacobian(layer, z, errors_z[layer])
+            J, moved = slopes[layer]
             n = 8 if J.ndim == 1 else 8 + 2 * len(a)
-            sizes = np.abs(J) + moved
             own = transposed(moved + unit * n * self._uncancelled(layer, z, a, J), np.abs(g))
-            errors.insert(0, transposed(sizes, error) + own)
+            errors.insert(0, transposed(J + moved, error) + own)
         return errors
 
     def _is_canonical(self) -> bool:

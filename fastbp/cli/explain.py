@@ -14,7 +14,6 @@ from fastbp.cli.options import DIGITS
 from fastbp.cli.output import check_writable, print_json
 from fastbp.cli.scores import SIGNED_LOSSES, kind
 from fastbp.datasets import Inputs, load_digits, read_inputs
-from fastbp.datasets.dataset import Array
 from fastbp.explain import Explanation, explain
 from fastbp.explain.formula import ASCII
 
@@ -71,7 +70,7 @@ def _of_the_digits(options: argparse.Namespace) -> Explanation:
         image=(8, 8),
         source=f"row {row} of the embedded digits, a handwritten {label}, {which} the "
         f"{len(digits.X) - HELD_OUT} that the networks were trained on, for one epoch",
-        note=f"The third network is the second with another cost. {digits.attribution}",
+        note=digits.attribution,
     )
 
 
@@ -150,6 +149,9 @@ def _target(
         if classes is not None:
             raise ValueError(f"{name}: the network tells classes, the data have numbers to fit")
         target = np.asarray(value, np.float64).reshape(-1)
+        n = net.sizes[-1] // (2 if kind(net.architecture["loss"]) == "gaussian_nll" else 1)
+        if len(target) != n:
+            raise ValueError(f"{name}: the network needs {n} targets a row, found {len(target)}")
         return target, "target " + ", ".join(f"{v:g}" for v in target)
     label = inputs.classes[int(value)]
     if classes is None:

@@ -31,7 +31,7 @@ ASCII = str.maketrans(
         "½": "1/2",
         "′": "'",
         "→": "->",
-        "░": ".",
+        "░": ":",
         "▒": "+",
         "▓": "x",
         "█": "#",
@@ -72,9 +72,23 @@ def text_of(sentence: str) -> str:
 
 
 def html_of(sentence: str) -> str:
-    """A sentence for a page, escaped, its formulas as MathML."""
+    """A sentence for a page, escaped, its formulas as MathML.
+
+    >>> html_of("`a < b`, 2e−05")
+    '<code>a &lt; b</code>, 2×10<sup>−5</sup>'
+    """
     parts = sentence.split("$")
-    return "".join(as_mathml(part) if i % 2 else html.escape(part) for i, part in enumerate(parts))
+    return "".join(as_mathml(part) if i % 2 else _plain(part) for i, part in enumerate(parts))
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text))
+    return re.sub(r"(?<=\d)e([−+])0?(\d+)", power, text)
+
+
+def power(found: re.Match[str]) -> str:
+    """The end of a number such as 2e−05, for a page."""
+    return f"×10<sup>{'−' if found[1] == '−' else ''}{found[2]}</sup>"
 
 
 def _row(elements: list[str]) -> str:
@@ -118,15 +132,12 @@ class _Parser:
     def scripted(self) -> str:
         base = self.atom()
         below = above = ""
-        while self.at < len(self.tokens) and self.tokens[self.at] in ("_", "^", "′"):
-            kind = self.tokens[self.at]
+        while self.at < len(self.tokens) and self.tokens[self.at] in ("_", "^"):
             self.at += 1
-            if kind == "_":
+            if self.tokens[self.at - 1] == "_":
                 below = self.atom()
-            elif kind == "^":
-                above = self.atom()
             else:
-                above = "<mo>′</mo>"
+                above = self.atom()
         if "∑" in base and below:
             return f"<munder>{base}{below}</munder>"
         if below and above:
@@ -150,6 +161,10 @@ class _Parser:
             return '<mi>ln</mi><mspace width="0.15em"></mspace>'
         if token == "∑":
             return "<mo>∑</mo>"
+        if token == "′":  # as a superscript it would be too small to see
+            return '<mo lspace="0" rspace="0.1em">′</mo>'
+        if token == "h":  # the italic one is missing in many fonts, and replaced by another kind
+            return '<mi mathvariant="normal">h</mi>'
         if token in OPERATORS or token in "|":
             return f"<mo>{html.escape(token)}</mo>"
         return f"<mi>{html.escape(token)}</mi>"

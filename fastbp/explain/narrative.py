@@ -7,6 +7,7 @@ does not: judging numbers (fastbp/check), notation (formula.py), terminals (term
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,7 @@ class Text:
 @dataclass(frozen=True)
 class Equation:
     formula: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Rung:
 class Ladder:
     """The rungs of one neuron of one network."""
 
-    case: int
+    title: str
     j: int
     rungs: tuple[Rung, ...]
 
@@ -381,6 +383,24 @@ def signed(value: float, digits: int = 6) -> str:
     return format(float(value) + 0.0, f".{digits}g").replace("-", "−")
 
 
+def with_formulas(text: str) -> str:
+    """A sentence of the checks, with dollars around its formulas and the letters of the textbook.
+
+    >>> with_formulas("da_k/dz_j = 0 for k != j; a_1 changes")
+    '$∂a_k/∂z_j = 0$ for $k ≠ j$; $a_1$ changes'
+    """
+    found = r"\bda_\w+/dz_\w+(?: = 0)?|\b[az]_(?:\{[^}]+\}|\w+)|\bk !?= j\b"
+    letters = (("da_", "∂a_"), ("dz_", "∂z_"), ("!=", "≠"))
+
+    def marked(match: re.Match[str]) -> str:
+        formula = match[0]
+        for plain, proper in letters:
+            formula = formula.replace(plain, proper)
+        return f"${formula}$"
+
+    return re.sub(found, marked, text)
+
+
 class _Teller:
     """The sections, written from the cases."""
 
@@ -415,7 +435,8 @@ class _Teller:
 
     def called(self, j: int) -> str:
         """A neuron of the last layer by number, and by name where it has one."""
-        return f"{j + 1} ({self.labels[j]})" if self.labels and self.n_z == self.n_a else f"{j + 1}"
+        named = self.labels and self.n_z == self.n_a
+        return f"{j + 1} (class {self.labels[j]})" if named else f"{j + 1}"
 
     # 1
 
@@ -464,18 +485,30 @@ class _Teller:
             blocks.append(Text(self.note))
         for case in self.cases:
             blocks.append(Heading(case.name))
+            twin = self.of_the_same_weights(case)
+            if twin:
+                blocks.append(Text(f"The weights of {twin}; only the cost is another."))
             error = case.output_error
             formulas = [ACTIVATIONS.get(error.activation), COSTS.get(error.cost)]
             blocks += [Equation(formula) for formula in formulas if formula]
             blocks.append(self.values(case))
         return blocks
 
+    def of_the_same_weights(self, case: Case) -> str:
+        """The name of an earlier network with these weights; "" where there is none."""
+        for other in self.cases:
+            if other is case:
+                break
+            if np.array_equal(other.net.parameters, case.net.parameters):
+                return other.name
+        return ""
+
     def values(self, case: Case) -> Numbers:
         """z, a, y and dC/da of the neurons that are shown."""
         error = case.output_error
         header, rows = ["j"], []
         if self.labels:
-            header.append("name")
+            header.append("class")
         header += ["$z_j$", "$a_j$", "$y_j$", "$∂C/∂a_j$"]
         y = np.asarray(error.y).reshape(-1)
         for j in self.neurons:
@@ -497,13 +530,15 @@ class _Teller:
                 "of $C$ are looked at; $±$ is the bound of that measurement's error. (2) is the "
                 "chain rule. From (2) to (3) goes only who knows that $a_k$ depends on $z_k$ alone."
             ),
-            Equation("δ_j = ∂C/∂z_j = ∑_k ∂C/∂a_k ∂a_k/∂z_j"),
-            Equation("∑_k ∂C/∂a_k ∂a_k/∂z_j = ∂C/∂a_j ∂a_j/∂z_j = ∂C/∂a_j σ′(z_j)"),
+            Equation("δ_j = ∂C/∂z_j", "(1) by definition"),
+            Equation("= ∑_k ∂C/∂a_k ∂a_k/∂z_j", "(2) always"),
+            Equation("= ∂C/∂a_j ∂a_j/∂z_j", "(3) if each $a_k$ depends on $z_k$ alone"),
+            Equation("= ∂C/∂a_j σ′(z_j)", "(4) the same, with $a_j = σ(z_j)$"),
         ]
-        for number, case in enumerate(self.cases):
+        for case in self.cases:
             error = case.output_error
             blocks.append(Heading(case.name))
-            ladders = tuple(self.rungs(number, j) for j in self.neurons)
+            ladders = tuple(self.rungs(error, j) for j in self.neurons)
             blocks.append(Ladders(ladders, self.j))
             blocks.append(Text(self.about_the_sum(case)))
             if self.is_cross_entropy(error):
@@ -511,8 +546,7 @@ class _Teller:
             blocks.append(self.all_neurons(case))
         return blocks
 
-    def rungs(self, number: int, j: int) -> Ladder:
-        error = self.cases[number].output_error
+    def rungs(self, error: OutputError, j: int) -> Ladder:
         n = j + 1
         low, high = (float(v) for v in error.interval[:, j])
         one, bound = float(error.black_box[j]), float(error.bound[j])
@@ -529,7 +563,7 @@ class _Teller:
         elif abs(apart) > SAME * scale:
             note = f"not (2): the terms $k ≠ {n}$ add {signed(apart)}"
         else:
-            note = f"the same here: the terms $k ≠ {n}$ add nothing at this sample"
+            note = f"the same here: the terms $k ≠ {n}$ add nothing"
         rungs = [
             Rung("(1)", f"∂C/∂z_{n}", measured, one, "measured from values of $C$ alone"),
             Rung(
@@ -561,7 +595,7 @@ class _Teller:
                     f"what the library computes; {signed(gap, 1)} from (1)",
                 )
             )
-        return Ladder(number, j, tuple(rungs))
+        return Ladder(f"Neuron {self.called(j)}", j, tuple(rungs))
 
     def sum_of(self, error: OutputError, j: int) -> Sum:
         terms = error.terms[:, j]
@@ -581,10 +615,11 @@ class _Teller:
     def is_cross_entropy(self, error: OutputError) -> bool:
         y = np.asarray(error.y)
         return (
-            not error.collapses
-            and error.cost.partition("(")[0] in ("cross_entropy", "kl")
+            error.cost.partition("(")[0] in ("cross_entropy", "kl")
             and y.shape == (self.n_a,)
-            and int((y != 0).sum()) == 1
+            and error.activation == "softmax"
+            and np.array_equal(np.unique(y), [0, 1])
+            and y.sum() == 1
         )
 
     def about_the_sum(self, case: Case) -> str:
@@ -618,7 +653,7 @@ class _Teller:
 
     def all_neurons(self, case: Case) -> Numbers:
         error = case.output_error
-        header = ["j"] + (["name"] if self.labels else [])
+        header = ["j"] + (["class"] if self.labels else [])
         header += ["(1) $∂C/∂z_j$", "±", "(2) sum", "(3) $k = j$", "(4) $∂C/∂a_j σ′(z_j)$"]
         columns = [error.total, error.diagonal, error.product]
         if error.claimed is not None:
@@ -629,7 +664,7 @@ class _Teller:
             row: list[Any] = [str(j + 1)]
             if self.labels:
                 row.append(self.labels[j] if self.n_z == self.n_a else "")
-            row += [float(error.black_box[j]), f"{error.bound[j]:.0e}".replace("-", "−")]
+            row += [float(error.black_box[j]), signed(error.bound[j], 1)]
             rows.append(row + [float(column[j]) for column in columns])
         some = f", {len(self.neurons)} of {self.n_z}" if len(self.neurons) < self.n_z else ""
         return Numbers(
@@ -650,16 +685,14 @@ class _Teller:
                 continue
             seen.append((error.activation, error.z))
             found = case.structure
-            text = f"{found.kind}: {found.verdict.partition(': ')[2]}."
-            text = text[0].upper() + text[1:] + " "
-            text += why_the_sum(error.activation, found.collapses, found.depends)
+            text = why_the_sum(error.activation, found.collapses, found.depends)
             matrices.append(
                 Matrix(
-                    error.activation,
+                    f"{error.activation}: {found.kind}",
                     error.jacobian[np.ix_(rows, self.neurons)],
                     rows,
                     self.neurons,
-                    text,
+                    with_formulas(text),
                 )
             )
         return [
@@ -728,6 +761,7 @@ class _Teller:
         at = np.array(shown)
         rest = np.delete(terms, at)
         net = self.first.net
+        header: tuple[str, ...]
         if simple:
             W = np.asarray(net.weights[l][j], np.float64)
             z = np.asarray(net.feedforward(self.x.reshape(1, -1))[0][l - 1][0], np.float64)
@@ -798,10 +832,9 @@ class _Teller:
         nabla = np.asarray(net.gradient(X, Y), np.float64)
         at = len(nabla) - net.biases[-1].size - net.weights[-1].size
         engine = float(nabla[at + k * net.weights[-1].shape[1] + j])
-        h = [f"{step:g}" for step in STEPS]
         rows = [
-            [step, value, f"{abs(value - product):.0e}".replace("-", "−")]
-            for step, value in zip(h, quotients, strict=True)
+            [signed(step), value, signed(abs(value - product), 1)]
+            for step, value in zip(STEPS, quotients, strict=True)
         ]
         return [
             Text(
@@ -831,7 +864,7 @@ class _Teller:
                         f"a_{m} δ_{n}",
                         signed(product),
                         product,
-                        f"${signed(a[k])} × {signed(error.total[j])}$",
+                        f"{signed(a[k])} × {signed(error.total[j])}",
                     ),
                     Rung(
                         "engine",

@@ -36,12 +36,16 @@ MARGIN = "    "
 
 def text(explanation: Explanation) -> str:
     """The whole explanation."""
-    out = []
+    out = ""
     for number, section in enumerate(explanation.sections, 1):
         title = f"{number}. {section.title}"
-        out.append(f"{title}\n{'=' * len(title)}")
-        out += [lines(block) for block in section.blocks]
-    return "\n\n".join(out)
+        out += ("\n\n" if out else "") + f"{title}\n{'=' * len(title)}"
+        above: Block | None = None
+        for block in section.blocks:
+            together = isinstance(block, Equation) and isinstance(above, Equation)
+            out += ("\n" if together else "\n\n") + lines(block)
+            above = block
+    return out
 
 
 def lines(block: Block) -> str:
@@ -49,8 +53,8 @@ def lines(block: Block) -> str:
     match block:
         case Text(sentence):
             return textwrap.fill(text_of(sentence), WIDTH)
-        case Equation(formula):
-            return MARGIN + as_text(formula)
+        case Equation(formula, note):
+            return f"{MARGIN}{as_text(formula):<36}{text_of(note)}".rstrip()
         case Heading(sentence):
             return f"--- {text_of(sentence)} ---"
         case Numbers():
@@ -58,7 +62,8 @@ def lines(block: Block) -> str:
         case Picture(pixels):
             return _picture(pixels)
         case Ladders(ladders, chosen):
-            return _rungs(next(ladder.rungs for ladder in ladders if ladder.j == chosen))
+            ladder = next(ladder for ladder in ladders if ladder.j == chosen)
+            return f"{ladder.title}\n\n{_rungs(ladder.rungs)}"
         case Steps(rungs):
             return _rungs(rungs)
         case Jacobians():
@@ -84,7 +89,8 @@ def _table(block: Numbers) -> str:
             )
             for row in full
         )
-    return str(Table(text_of(table.title), header, rows))
+    shown = [[signed(v) if isinstance(v, float) else v for v in row] for row in rows]
+    return str(Table(text_of(table.title), header, shown))
 
 
 def _rungs(rungs: tuple[Rung, ...]) -> str:
