@@ -112,7 +112,7 @@ def test_gradient_check_that_fails(run, monkeypatch):
         def to_dict(self):
             return {"worst": float("nan")}
 
-    monkeypatch.setattr("fastbp.check.gradients", lambda *_: Wrong())
+    monkeypatch.setattr("fastbp.check.gradients", lambda *_, **__: Wrong())
     code, out, _ = run("train", "--epochs", 1)
     assert code == 1 and "gradient check: wrong: BP2 of layer 1" in out
     code, out, _ = run("train", "--epochs", 1, "--json")

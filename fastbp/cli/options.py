@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_predict(commands)
+    _add_check(commands)
     _add_explain(commands)
     _add_info(commands)
     return top
@@ -238,6 +239,37 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument(
         "--out", metavar="FILE", help="write .npy (the outputs) or .csv instead of printing"
     )
+
+
+def _add_check(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "check",
+        "check every derivative of a network",
+        "Output error, recurrence and gradients against differences of the loss, with error "
+        "bounds. Without MODEL, of two networks on the digits of the package, and the structure "
+        "of every activation. Exit code 1 where something is wrong.",
+        "  fastbp check\n  fastbp check wine.safetensors wine.csv --tables",
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="file written by train --save")
+    parser.add_argument(
+        "data", metavar="DATA", nargs="?", help="as for predict, with targets (default: digits)"
+    )
+    parser.add_argument(
+        "--target", metavar="COLUMN", help="column with the targets (default: the model's)"
+    )
+    parser.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
+    parser.add_argument(
+        "--rows", type=_count, default=20, metavar="N", help="the first N rows (default: 20)"
+    )
+    parser.add_argument(
+        "--max-parameters",
+        type=_count,
+        default=5000,
+        metavar="N",
+        help="of more parameters an even selection is checked (default: 5000)",
+    )
+    parser.add_argument("--tables", action="store_true", help="print the numbers too")
 
 
 def _add_explain(commands: Any) -> None:

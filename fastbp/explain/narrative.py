@@ -624,12 +624,12 @@ class _Teller:
 
     def about_the_sum(self, case: Case) -> str:
         error = case.output_error
+        if self.n_a == 1 and self.n_z == 1:
+            return "There is one output, so the sum has one term: no other $k$ could couple to it."
         if error.collapses:
             return (
                 f"With {error.activation} the sum has {self.n_a} terms, and all but $k = j$ are "
                 "exactly 0. (2), (3) and (4) are the same number for every neuron."
-                if self.n_a > 1
-                else f"With one output the sum has one term, whatever {error.activation} is."
             )
         apart = np.abs(error.total - error.diagonal)
         scale = float(np.abs(error.total).max())
@@ -715,8 +715,9 @@ class _Teller:
         blocks: list[Block] = [
             Text(
                 f"Neuron {j + 1} of layer {l} ({hidden.activation}), the hidden neuron with the "
-                f"largest error, in the network with {self.first.name}. Its $a_{j + 1}$ enters "
-                "every weighted input of the next layer, "
+                f"largest error, in the network with {self.first.name}. "
+                + (f"Its $a_{j + 1}$ enters " if simple else "What it adds to its layer enters ")
+                + "every weighted input of the next layer, "
                 "$z_k^{l+1} = ∑_i W_{ki}^{l+1} a_i^l + b_k^{l+1}$, so $C$ depends on it through "
                 f"all of them. Again the chain rule adds up the paths, here with $l = {l}$:"
             ),
@@ -788,7 +789,7 @@ class _Teller:
                 f"∑_k {product}",
                 signed(total),
                 total,
-                f"over the {len(terms)} neurons $k$ of layer {l + 1}:",
+                f"over every neuron $k$ of layer {l + 1}:",
                 Sum(header, shown, factors, terms[at], float(rest.sum()), len(rest), total),
             ),
             Rung(

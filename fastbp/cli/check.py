@@ -1,0 +1,65 @@
+"""``fastbp check``."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import fastbp
+from fastbp import check, functions
+from fastbp.check.report import Result
+from fastbp.cli.output import print_json
+from fastbp.cli.samples import Samples, for_network, of_digits
+
+ACTIVATION_WIDTH = 4  # of the structures that are shown
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run every check, on a saved network or on two fresh ones."""
+    if options.model is None and (options.target or options.labels):
+        raise ValueError("--target and --labels need MODEL and DATA")
+    document: dict[str, Any] = {"fastbp": fastbp.__version__, "checks": []}
+    ok = True
+    for name, found in _checks(options):
+        ok &= found.ok
+        if options.json:
+            said = {key: value for key, value in found.to_dict().items() if key != "points"}
+            document["checks"].append({"of": name, "what": found.title, **said})
+        elif options.tables or not found.ok:
+            print(f"{name}\n{found}\n")
+        else:
+            print(f"{name}: {found.title}: {found.verdict}")
+    if options.json:
+        print_json({**document, "ok": ok})
+    else:
+        print("all agree" if ok else "something is wrong")
+    return 0 if ok else 1
+
+
+def _checks(options: argparse.Namespace) -> Iterator[tuple[str, Result]]:
+    if options.model is not None:
+        net = fastbp.load(options.model)
+        yield from _of_network(
+            os.path.basename(options.model), net, for_network(options, net), options
+        )
+        return
+    for activation in functions.ACTIVATIONS:
+        yield activation, check.structure(activation, ACTIVATION_WIDTH)
+    for output, loss in (("sigmoid", "quadratic"), ("softmax", "cross_entropy")):
+        for dtype in ("float64", "float32"):
+            net = fastbp.Network([64, 30, 10], output=output, loss=loss, dtype=dtype, seed=0)
+            name = f"64,30,10 {output}, {loss}, {dtype}"
+            yield from _of_network(name, net, of_digits(), options)
+
+
+def _of_network(
+    name: str, net: Any, samples: Samples, options: argparse.Namespace
+) -> Iterator[tuple[str, Result]]:
+    X, Y = samples.X[: options.rows], samples.Y[: options.rows]
+    y = Y[0]
+    yield name, check.output_error(net, X[0], int(y) if np.ndim(y) == 0 else y)
+    yield name, check.recurrence(net, X[0], int(y) if np.ndim(y) == 0 else y)
+    yield name, check.gradients(net, X, Y, mode="fast")
+    yield name, check.gradients(net, X, Y, max_parameters=options.max_parameters)

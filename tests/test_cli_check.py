@@ -1,0 +1,118 @@
+"""`fastbp check`: what it runs, what it prints, and its exit codes.
+
+What belongs here: the command. What does not: what the checks find (test_check.py and others).
+"""
+
+import cli_cases
+import numpy as np
+import pytest
+from cli_cases import command, flowers, houses, strict, write_csv
+
+import fastbp
+
+elsewhere, run = cli_cases.elsewhere, cli_cases.run  # fixtures
+
+TITLES = ["output error", "recurrence", "gradient check"]
+
+
+def test_without_a_model(run):
+    code, out, err = run("check")
+    assert code == 0 and not err
+    lines = out.splitlines()
+    assert lines[-1] == "all agree"
+    assert sum("structure" in line for line in lines) == len(fastbp.functions.ACTIVATIONS)
+    for title in TITLES:
+        found = [line for line in lines if f"{title}: pass" in line]
+        assert len(found) == (8 if title == "gradient check" else 4), title
+
+
+def test_as_a_program():
+    done = command("check", "--json")
+    assert done.returncode == 0, done.stderr
+    document = strict(done.stdout)
+    assert document["ok"] is True
+    assert {c["what"] for c in document["checks"]} == {"structure", *TITLES}
+    assert all(c["ok"] for c in document["checks"])
+    assert not any("points" in c for c in document["checks"])
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        (flowers, ["--target", "kind"]),
+        (houses, ["--target", "price"]),
+        (houses, ["--target", "price", "--loss", "gaussian_nll"]),
+    ],
+)
+def test_a_saved_network_and_its_data(run, tmp_path, data, options):
+    write_csv(tmp_path / "a.csv", data())
+    assert run("train", "a.csv", *options, "--epochs", 5, "--save", "net")[0] == 0
+    code, out, err = run("check", "net", "a.csv", "--rows", 5, "--tables")
+    assert code == 0, out + err
+    assert out.rstrip().endswith("all agree")
+    assert max(map(len, out.splitlines())) <= 100
+    for word in ("(1) dC/dz_j", "slope 2: right, 1: wrong", "worst at", "W1", "delta1"):
+        assert word in out
+    document = strict(run("check", "net", "a.csv", "--rows", 5, "--json")[1])
+    assert [c["what"] for c in document["checks"]] == [*TITLES, TITLES[-1]]
+
+
+def test_one_output_and_two_classes(run, tmp_path):
+    data = flowers()
+    data["kind"] = np.where(data["kind"] == "lily", "no", "yes")
+    write_csv(tmp_path / "a.csv", data)
+    for loss in ("binary_cross_entropy", "hinge"):
+        train = ("train", "a.csv", "--target", "kind", "--sizes", "auto,8,1", "--loss", loss)
+        assert run(*train, "--epochs", 5, "--save", "net")[0] == 0
+        code, out, err = run("check", "net", "a.csv")
+        assert code == 0, out + err
+
+
+def test_digits_are_the_data_of_a_network_that_fits_them(run):
+    fastbp.Network([64, 7, 10], seed=3).save("net")
+    code, out, _ = run("check", "net", "--max-parameters", 50)
+    assert code == 0 and "net: gradient check: pass" in out
+
+
+@pytest.mark.parametrize("method", ["deltas", "gradient", "input_gradient"])
+def test_what_is_wrong_is_shown_and_is_exit_code_1(run, monkeypatch, method):
+    right = getattr(fastbp.Network, method)
+
+    def wrong(self, *args, **options):
+        found = right(self, *args, **options)
+        return [2 * d for d in found] if method == "deltas" else 2 * found
+
+    monkeypatch.setattr(fastbp.Network, method, wrong)
+    code, out, _ = run("check")
+    assert code == 1
+    assert "FAIL" in out and out.rstrip().endswith("something is wrong")
+    assert strict(run("check", "--json")[1])["ok"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "No such file"),
+        (["net"], "DATA is needed"),
+        (["net", "a.csv", "--target", "kind"], "the network takes 5 inputs, found 3"),
+        (["--target", "kind"], "--target and --labels need MODEL and DATA"),
+        (["net", "a.csv", "--rows", "0"], "--rows"),
+        (["net", "a.csv", "--max-parameters", "x"], "--max-parameters"),
+    ],
+)
+def test_bad_usage(run, tmp_path, arguments, message):
+    write_csv(tmp_path / "a.csv", flowers())
+    fastbp.Network([5, 3, 2]).save("net")
+    code, _, err = run("check", *arguments)
+    assert code == 2 and message in err and err.startswith("fastbp: error:")
+    assert len(err.splitlines()) == 1
+
+
+def test_classes_that_the_network_does_not_know(run, tmp_path):
+    data = flowers()
+    write_csv(tmp_path / "a.csv", data)
+    assert run("train", "a.csv", "--target", "kind", "--epochs", 1, "--save", "net")[0] == 0
+    data["kind"][5] = "oak"
+    write_csv(tmp_path / "b.csv", data)
+    code, _, err = run("check", "net", "b.csv")
+    assert code == 2 and "knows no class 'oak'" in err
