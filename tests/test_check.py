@@ -390,3 +390,24 @@ def test_perturbed_costs_are_those_of_the_perturbed_network(dtype, level):
         other.parameters[at] = value
         assert costs.tobytes() == other.costs(many, labels).tobytes()
     np.testing.assert_allclose(net.costs(many, labels).mean(), net.loss(many, labels), rtol=1e-5)
+
+
+def test_perturbed_losses_are_asked_for_in_bulk(monkeypatch):
+    """What keeps the check quick (bench/test_checks.py has the times): few calls, many losses."""
+    calls = {"perturbed_costs": 0, "costs": 0, "loss": 0}
+    for name in calls:
+        original = getattr(fastbp.Network, name)
+
+        def counted(self, *args, name=name, original=original, **options):
+            calls[name] += 1
+            return original(self, *args, **options)
+
+        monkeypatch.setattr(fastbp.Network, name, counted)
+    digits = fastbp.datasets.load_digits()
+    net = fastbp.Network([64, 30, 10], dtype="float64")
+    assert check.gradients(net, digits.X[:20], digits.Y[:20]).n_checked == 2260
+    assert calls["perturbed_costs"] < 60 and calls["costs"] < 100 and calls["loss"] == 0, calls
+    calls.update(dict.fromkeys(calls, 0))
+    net = fastbp.Network([784, 100, 10])
+    assert check.gradients(net, rng.random((20, 784)), digits.Y[:20], mode="fast").ok
+    assert calls["costs"] < 150 and calls["perturbed_costs"] == calls["loss"] == 0, calls

@@ -137,7 +137,8 @@ def test_softmax_is_told_from_sigmoid(found):
     assert "With softmax (2) and (3) part at 3 of 4 neurons." in text  # not at the true class
     assert "which is 0 for all but the true class, neuron 3 (class cat & co)." in text
     assert text.count("true class") == 2  # of cross entropy alone
-    assert "The weights of softmax + quadratic; only the cost is another." in text
+    assert "The weights are those of sigmoid + quadratic; the activation is another." in text
+    assert "The weights are those of softmax + quadratic; the cost is another." in text
 
 
 @pytest.mark.parametrize(
@@ -264,7 +265,7 @@ def test_the_neurons_are_buttons(found):
 
 def test_in_a_notebook(found):
     frame = ElementTree.fromstring(found._repr_html_())
-    assert frame.tag == "iframe" and frame.get("srcdoc") == found.to_html()
+    assert frame.tag == "iframe" and frame.get("srcdoc").split() == found.to_html().split()
 
 
 # the command
@@ -291,13 +292,8 @@ def test_a_terminal_without_greek():
     finally:
         del cli_cases.ENVIRONMENT["PYTHONIOENCODING"]
     assert done.returncode == 0, done.stderr
-    assert (
-        "delta_j = sum_k" in done.stdout.replace("dC/dz_j", "sum_k", 1)
-        or "sum_k dC/da_k" in done.stdout
-    )
-    assert done.stdout.isascii() and "?" not in done.stdout.replace("there at all?", "").replace(
-        "survives?", ""
-    )
+    assert done.stdout.isascii() and done.stdout.count("?") == 1  # the question itself
+    assert "delta_j = sum_k dC/da_k da_k/dz_j" in done.stdout
 
 
 def test_json(run):

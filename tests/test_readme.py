@@ -3,20 +3,29 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import fastbp
 from fastbp import functions, initialization
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_first_example_runs(tmp_path, monkeypatch, capsys):
+def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, checks, torch = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
-    exec(compile(example, "README.md", "exec"), names)
+    exec(compile(first, "README.md", "exec"), names)
     assert "gradient check: pass" in capsys.readouterr().out
     assert names["history"]["validation_accuracy"][-1] > 0.95
     assert fastbp.load("digits.safetensors").n_parameters == 2260
+    exec(compile(checks, "README.md", "exec"), names)
+    out = capsys.readouterr().out
+    assert out.count("check: pass") == 2 and out.count("function: pass") == 1
+    assert out.count("FAIL") == 1 and "exactly 2 times" in out
+    pytest.importorskip("torch")
+    exec(compile(torch, "README.md", "exec"), names)
+    assert "gradient of a function: pass" in capsys.readouterr().out
 
 
 def test_the_lists_of_names_are_complete():

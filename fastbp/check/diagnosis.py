@@ -93,19 +93,16 @@ class _Patient:
                 return False
         return True
 
-    def _numbers(self, names: Sequence[str]) -> tuple[Array, Array, Array]:
-        """Analytic, numeric and bound of some tensors' elements that differences resolve."""
-        chosen = [self.points[n] for n in names if n in self.points]
-        columns = []
-        for key in ("analytic", "numeric", "bound"):
-            columns.append(np.concatenate([p[key] for p in chosen]) if chosen else np.empty(0))
-        return columns[0], columns[1], columns[2]
-
     def _ratio(self, names: Sequence[str]) -> float | None:
-        analytic, numeric, bound = self._numbers(names)
-        if not len(analytic):
+        """Analytic over numeric, where it is the same in all elements that differences resolve."""
+        chosen = [self.points[n] for n in names if n in self.points]
+        if not chosen:
             return None
-        return judging.ratio_of(analytic, numeric, bound, tolerance=self.close)
+        analytic, numeric, bound, rounding = (
+            np.concatenate([p[key] for p in chosen])
+            for key in ("analytic", "numeric", "bound", "rounding")
+        )
+        return judging.ratio_of(analytic, numeric, bound, tolerance=self.close, rounding=rounding)
 
     # what may be wrong, most telling first
 

@@ -52,7 +52,7 @@ class Elements:
     tensors : list of TensorCheck
         W1, b1, ..., delta1, ..., x.
     by_name : dict of dict of arrays
-        Of each tensor index, analytic, numeric, bound and status of what was checked.
+        Of each tensor index, analytic, numeric, bound, status and rounding of what was checked.
     n_checked : int
         Parameters.
     ambiguous : int
@@ -222,7 +222,7 @@ class Elements:
         self.tensors.append(check)
         self.by_name[of.name] = {
             "index": of.index, "analytic": of.analytic, "numeric": found.value,
-            "bound": found.bound, "status": status,
+            "bound": found.bound, "status": status, "rounding": of.rounding,
         }  # fmt: skip
 
     def _allow_kinks(self, of: _Elements, found: Slopes, suspects: Array) -> None:

@@ -485,22 +485,24 @@ class _Teller:
             blocks.append(Text(self.note))
         for case in self.cases:
             blocks.append(Heading(case.name))
-            twin = self.of_the_same_weights(case)
-            if twin:
-                blocks.append(Text(f"The weights of {twin}; only the cost is another."))
+            remark = self.about_the_weights(case)
+            if remark:
+                blocks.append(Text(remark))
             error = case.output_error
             formulas = [ACTIVATIONS.get(error.activation), COSTS.get(error.cost)]
             blocks += [Equation(formula) for formula in formulas if formula]
             blocks.append(self.values(case))
         return blocks
 
-    def of_the_same_weights(self, case: Case) -> str:
-        """The name of an earlier network with these weights; "" where there is none."""
-        for other in self.cases:
-            if other is case:
-                break
+    def about_the_weights(self, case: Case) -> str:
+        """One sentence where an earlier network has these weights."""
+        before = self.cases[: self.cases.index(case)]
+        for other in reversed(before):
             if np.array_equal(other.net.parameters, case.net.parameters):
-                return other.name
+                about, theirs = case.output_error, other.output_error
+                same = about.activation == theirs.activation
+                what = "cost" if same else "activation"
+                return f"The weights are those of {other.name}; the {what} is another."
         return ""
 
     def values(self, case: Case) -> Numbers:
