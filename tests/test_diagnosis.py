@@ -135,6 +135,30 @@ def test_the_same_gradient_held_against_fastbp_s_own_loss(case):
     assert all(word in text for word in words), found
 
 
+@pytest.mark.parametrize("case", MISTAKES)
+def test_the_same_code_as_a_function_of_a_flat_vector(case):
+    """`check.gradient` knows nothing of layers: it finds all of them, and names what ratios tell."""
+    network, options, words = MISTAKES[case]
+    student = handwritten(**network)
+
+    def at(method):
+        def call(parameters):
+            kept = student.parameters.copy()
+            student.parameters[...] = parameters
+            try:
+                return method(X, Y, **options)
+            finally:
+                student.parameters[...] = kept
+
+        return call
+
+    found = check.gradient(at(student.loss), at(student.gradient), student.parameters)
+    assert found.verdict.startswith("FAIL"), found
+    for factor in ("exactly 6 times", "exactly 1/6", "exactly 3 times"):
+        if factor in words and "l2" not in options:
+            assert factor in " ".join(found.findings), found
+
+
 class Mutant(fastbp.Network):
     """The engine's own network with a gradient that is tampered with."""
 

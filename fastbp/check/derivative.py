@@ -78,10 +78,10 @@ def derivatives(
         low, high = np.minimum(found.left, found.right), np.maximum(found.left, found.right)
         bound = np.maximum(found.left_bound, found.right_bound)
         same = SAME * np.abs(np.where(np.isfinite(low + high), [low, high], 0.0)).max(initial=0.0)
-        # a central slope outside of both sides' is one across a kink
-        kink = high - low > found.left_bound + found.right_bound + same
-        kink |= np.abs(found.value - found.left) > found.bound + found.left_bound + same
-        kink |= np.abs(found.value - found.right) > found.bound + found.right_bound + same
+        # a central slope that both sides do not bear out was taken across a kink
+        kink = high - low > 2 * (found.left_bound + found.right_bound) + same
+        kink |= np.abs(found.value - found.left) > 2 * (found.bound + found.left_bound) + same
+        kink |= np.abs(found.value - found.right) > 2 * (found.bound + found.right_bound) + same
     return Derivative(
         np.where(kink, (low + high) / 2, found.value),
         np.where(kink, bound, found.bound),

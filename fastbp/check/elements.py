@@ -16,13 +16,14 @@ from fastbp.check import digits, judging
 from fastbp.check.claim import Claim
 from fastbp.check.differences import WINDOWS, Slopes, slopes
 from fastbp.check.judging import FAIL, Points, TensorCheck
-from fastbp.check.subject import SCALES, NetworkSubject, Tensor
+from fastbp.check.subject import MOST_NUMBERS, NONE, SCALES, NetworkSubject, Tensor
 
 Array = np.ndarray
 Enough = Callable[[Array, Array], Array]
 
 RESOLUTION = {"float64": 1e-4, "float32": 1e-2}
 MOST_INPUTS = 2000
+MOST_SAMPLES = 64  # whose deltas are checked
 MOST_REPEATED = 200
 SMALL_STEP = 1e-7  # to either side of a kink, in units in which z moves by 1
 
@@ -67,6 +68,8 @@ class Elements:
         self.tensors: list[TensorCheck] = []
         self.by_name: dict[str, dict[str, Array]] = {}
         self.ambiguous = 0
+        n = len(self.checked.shares)
+        self.rows = np.unique(np.linspace(0, n - 1, min(n, MOST_SAMPLES)).astype(int))
         chosen = self._chosen(max_parameters)
         self.n_checked = sum(map(len, chosen))
         for tensor, index in zip(self.checked.tensors, chosen, strict=True):
@@ -121,14 +124,12 @@ class Elements:
         per_sample = isinstance(checked, NetworkSubject) and tensor.name[0] == "b"
         rounding = self.rounding[index]
 
-        def change(at: Array, values: Array) -> Array:
-            parts = checked.components(at, values)
-            total = (parts @ checked.shares + checked.penalty(at, values))[:, None]
-            return np.hstack([total, parts]) if per_sample else total
+        # of one sample dC_x/db is its delta: one measurement serves both
+        rows = self.rows if per_sample else NONE
+        noise = np.append(checked.noise_of_sum, checked.noise[rows])
 
-        noise = np.array([checked.noise_of_sum])
-        if per_sample:  # of one sample dC_x/db is its delta: one measurement serves both
-            noise = np.append(noise, checked.noise)
+        def change(at: Array, values: Array) -> Array:
+            return checked.changes(at, values, rows)
 
         def measure(at: Array, enough: Enough, largest: Array | None = None) -> Slopes:
             return slopes(
@@ -160,8 +161,8 @@ class Elements:
         checked = self.checked
         assert isinstance(checked, NetworkSubject)
         deltas = np.asarray(self.net.deltas(checked.X, checked.Y)[layer], np.float64)
-        n, k = len(deltas), len(index)
-        flat = (np.arange(n)[:, None] * deltas.shape[1] + (index - tensor.start)).ravel()
+        k = len(index)
+        flat = (self.rows[:, None] * deltas.shape[1] + (index - tensor.start)).ravel()
 
         def by_sample(s: Slopes) -> Slopes:
             return Slopes(*(np.ascontiguousarray(a[:, 1:].T).ravel() for a in _arrays(s)))
@@ -244,22 +245,23 @@ class Elements:
 
     def _between(self, checked: NetworkSubject, index: Array) -> tuple[Array, Array]:
         """Sums over samples of the smaller and of the larger one-sided slope, with bounds."""
-        parts = slopes(
-            checked.components, checked.parameters, index, scale=self.scale, noise=checked.noise,
-            enough=never,
-        )  # fmt: skip
-        low = np.minimum(parts.left - parts.left_bound, parts.right - parts.right_bound)
-        high = np.maximum(parts.left + parts.left_bound, parts.right + parts.right_bound)
-        smooth = np.abs(parts.left - parts.right) <= parts.left_bound + parts.right_bound
-        low = np.where(smooth, parts.value - parts.bound, low)
-        high = np.where(smooth, parts.value + parts.bound, high)
+        low, high = np.empty(len(index)), np.empty(len(index))
+        block = max(1, MOST_NUMBERS // (10 * len(checked.shares)))
+        for at in range(0, len(index), block):
+            these = slice(at, at + block)
+            parts = slopes(
+                checked.components, checked.parameters, index[these], scale=self.scale,
+                noise=checked.noise, enough=never,
+            )  # fmt: skip
+            smooth = np.abs(parts.left - parts.right) <= parts.left_bound + parts.right_bound
+            lower = np.minimum(parts.left - parts.left_bound, parts.right - parts.right_bound)
+            upper = np.maximum(parts.left + parts.left_bound, parts.right + parts.right_bound)
+            low[these] = np.where(smooth, parts.value - parts.bound, lower) @ checked.shares
+            high[these] = np.where(smooth, parts.value + parts.bound, upper) @ checked.shares
         old = checked.parameters[index]
         h = SMALL_STEP * self.scale[index]
         up, down = checked.penalty(index, old + h) / h, -checked.penalty(index, old - h) / h
-        return (
-            low @ checked.shares + np.minimum(up, down),
-            high @ checked.shares + np.maximum(up, down),
-        )
+        return low + np.minimum(up, down), high + np.maximum(up, down)
 
     def _clear_steps(self, of: _Elements, positions: Array) -> Array:
         """For each the largest of the usual steps within which no unit changes sides."""

@@ -22,6 +22,8 @@ Array = np.ndarray
 
 # Losses of r = a - y, that lose no digits where they are small.
 RESIDUAL_LOSSES = {"quadratic", "mse", "mae", "huber", "log_cosh", "pinball"}
+NONE = np.empty(0, int)
+MOST_NUMBERS = 2**21  # that are held at once, however many rows X has
 SCALES = 1e-12, 1e12  # an input beyond that says nothing of the loss
 FLOPS_A_CALL = 2e8  # of one call into the engine: between calls Ctrl-C is heard
 
@@ -84,9 +86,16 @@ class Subject:
         """Changes (k,) of what is not in the components."""
         return np.zeros(len(index))
 
-    def changes(self, index: Array, values: Array) -> Array:
-        """Changes (k,) of the loss."""
-        return self.components(index, values) @ self.shares + self.penalty(index, values)
+    def changes(self, index: Array, values: Array, parts: Array = NONE) -> Array:
+        """Changes (k, 1 + len(parts)) of the loss, and of some of its components."""
+        out = np.empty((len(index), 1 + len(parts)))
+        block = max(1, MOST_NUMBERS // len(self.shares))
+        for at in range(0, len(index), block):
+            these = slice(at, at + block)
+            change = self.components(index[these], values[these])
+            out[these, 0] = change @ self.shares + self.penalty(index[these], values[these])
+            out[these, 1:] = change[:, parts]
+        return out
 
     def moved(self, parameters: Array) -> Array:
         """The components (m,) at other parameters, less those at the network's own."""

@@ -426,7 +426,7 @@ class _Teller:
         return (
             Section("question", "The question", tuple(self.question())),
             Section("numbers", "The numbers", tuple(self.numbers())),
-            Section("ladder", f"The ladder for neuron {self.called(self.j)}", tuple(self.ladder())),
+            Section("ladder", "The ladder", tuple(self.ladder())),
             Section("structure", "What depends on what", tuple(self.structure())),
             Section("recurrence", "One layer back: here the sum stays", tuple(self.recurrence())),
             Section("weights", "Weights and biases", tuple(self.weights())),
@@ -508,7 +508,7 @@ class _Teller:
     def values(self, case: Case) -> Numbers:
         """z, a, y and dC/da of the neurons that are shown."""
         error = case.output_error
-        header, rows = ["j"], []
+        header, rows = ["$j$"], []
         if self.labels:
             header.append("class")
         header += ["$z_j$", "$a_j$", "$y_j$", "$∂C/∂a_j$"]
@@ -655,7 +655,7 @@ class _Teller:
 
     def all_neurons(self, case: Case) -> Numbers:
         error = case.output_error
-        header = ["j"] + (["class"] if self.labels else [])
+        header = ["$j$"] + (["class"] if self.labels else [])
         header += ["(1) $∂C/∂z_j$", "±", "(2) sum", "(3) $k = j$", "(4) $∂C/∂a_j σ′(z_j)$"]
         columns = [error.total, error.diagonal, error.product]
         if error.claimed is not None:

@@ -213,7 +213,8 @@ def _sum(found: Sum) -> str:
     head = f'<th scope="col">{names[0]}</th>'
     for i, name in enumerate(names[1:]):
         mark = "" if not i else "<td></td>"
-        head += f'{mark}<th scope="col">{name}</th>'
+        term = ' class="term"' if name == "term" else ""
+        head += f'{mark}<th scope="col"{term}>{name}</th>'
     rows = []
     for k, factors, term in zip(found.indices, found.factors, found.terms, strict=True):
         product = "<td>×</td>".join(f"<td>{number(float(v))}</td>" for v in factors)
