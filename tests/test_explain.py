@@ -11,9 +11,8 @@ from cli_cases import command, flowers, houses, strict, write_csv
 import fastbp
 from fastbp.check.ladder import output_error
 from fastbp.check.recurrence import recurrence
-from fastbp.explain import explain, narrative
-from fastbp.explain.formula import as_mathml, as_text, html_of, text_of
-from fastbp.explain.narrative import signed
+from fastbp.explain import blocks, explain
+from fastbp.explain.formula import as_mathml, as_text, html_of, signed, text_of
 
 elsewhere, run = cli_cases.elsewhere, cli_cases.run  # fixtures
 
@@ -166,11 +165,11 @@ def test_any_network(options, y, sizes):
 def test_wide_layers_are_cut_to_their_largest():
     net = fastbp.Network([6, 60, 50], output="softmax", loss="cross_entropy", seed=0)
     found = explain(net, X, 7, neuron=50)
-    assert len(found.neurons) == narrative.SHOWN and 49 in found.neurons
+    assert len(found.neurons) == blocks.SHOWN and 49 in found.neurons
     assert "the other 26 terms" in str(found)
     result = output_error(net, X, 7)
     hidden = [e for e in panels(found.to_html()) if e.get("data-j")]
-    assert len(hidden) == narrative.SHOWN
+    assert len(hidden) == blocks.SHOWN
     assert str(found).count(signed(result.total[49])) >= 2
     assert len(found.to_html()) < 300_000
 

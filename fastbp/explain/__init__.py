@@ -4,6 +4,6 @@ What belongs here: a reader's way through results of `fastbp.check`, as text and
 does not: finding the numbers and judging them (fastbp/check), options and files (fastbp/cli).
 """
 
-from fastbp.explain.narrative import Explanation, explain
+from fastbp.explain.explanation import Explanation, explain
 
 __all__ = ["Explanation", "explain"]

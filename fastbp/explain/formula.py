@@ -172,3 +172,30 @@ class _Parser:
 
 def _is_operator(element: str) -> bool:
     return element.startswith("<mo>") and "∑" not in element
+
+
+def signed(value: float, digits: int = 6) -> str:
+    """A number as the texts show it, with a proper minus.
+
+    >>> signed(-0.1201789), signed(0.0), signed(-2.5e-07)
+    ('−0.120179', '0', '−2.5e−07')
+    """
+    return format(float(value) + 0.0, f".{digits}g").replace("-", "−")
+
+
+def with_formulas(text: str) -> str:
+    """A sentence of the checks, with dollars around its formulas and the letters of the textbook.
+
+    >>> with_formulas("da_k/dz_j = 0 for k != j; a_1 changes")
+    '$∂a_k/∂z_j = 0$ for $k ≠ j$; $a_1$ changes'
+    """
+    found = r"\bda_\w+/dz_\w+(?: = 0)?|\b[az]_(?:\{[^}]+\}|\w+)|\bk !?= j\b"
+    letters = (("da_", "∂a_"), ("dz_", "∂z_"), ("!=", "≠"))
+
+    def marked(match: re.Match[str]) -> str:
+        formula = match[0]
+        for plain, proper in letters:
+            formula = formula.replace(plain, proper)
+        return f"${formula}$"
+
+    return re.sub(found, marked, text)

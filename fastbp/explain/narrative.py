@@ -1,31 +1,45 @@
-"""What is told, in which order, with which numbers: `explain`.
+"""What is told, in which order, with which numbers.
 
-What belongs here: the results of the checks for one sample, and the sections made of them. What
-does not: judging numbers (fastbp/check), notation (formula.py), terminals (terminal.py), HTML
+What belongs here: the sentences and the choice of numbers, made of the results of the checks. What
+does not: the checks (explanation.py), notation (formula.py), terminals (terminal.py), HTML
 (page.py).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.check.gradients import GradientCheck, gradients
 from fastbp.check.ladder import OutputError, output_error
-from fastbp.check.recurrence import HiddenError, Recurrence, recurrence
+from fastbp.check.recurrence import HiddenError
 from fastbp.check.report import Table
-from fastbp.check.structure import Structure, structure, why_the_sum
+from fastbp.check.structure import structure, why_the_sum
+from fastbp.explain.blocks import (
+    SHOWN,
+    Block,
+    Equation,
+    Heading,
+    Jacobians,
+    Ladder,
+    Ladders,
+    Matrix,
+    Numbers,
+    Picture,
+    Rung,
+    Section,
+    Steps,
+    Sum,
+    Text,
+)
+from fastbp.explain.formula import signed, with_formulas
 from fastbp.network import Network
+
+if TYPE_CHECKING:
+    from fastbp.explain.explanation import Case
 
 Array = np.ndarray
 
-SHOWN = 24  # neurons, and terms of a sum, that are shown; of more the largest
-PROBED = 10  # neurons of the activation whose dependences are probed
-CHECKED = 2000  # parameters whose gradients are checked, an even selection of more
 STEPS = (0.1, 0.001, 0.00001)  # of the quotient of differences by one weight
 SAME = 1e-9  # rungs apart by less, relative to the largest delta, differ by rounding alone
 
@@ -45,328 +59,7 @@ COSTS = {
 }
 
 
-# what sections are made of; in texts, formulas stand between dollars
-
-
-@dataclass(frozen=True)
-class Text:
-    text: str
-
-
-@dataclass(frozen=True)
-class Equation:
-    formula: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Heading:
-    text: str
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """A table; `marked` is the place of the neuron that is looked at."""
-
-    table: Table
-    marked: int | None = None
-    neurons: tuple[int, ...] = ()  # of each row, where rows are neurons of the last layer
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Pixels in [0, 1], (height, width)."""
-
-    pixels: Array
-    caption: str
-
-
-@dataclass(frozen=True)
-class Sum:
-    """A sum over k, written out: `header` names the factors and their product."""
-
-    header: tuple[str, ...]
-    indices: tuple[int, ...]  # the k that are shown, from 0
-    factors: Array  # one row for each of them
-    terms: Array
-    rest: float  # the sum of the terms that are not shown
-    n_rest: int
-    total: float
-
-
-@dataclass(frozen=True)
-class Rung:
-    label: str
-    formula: str
-    value: str  # in words where there is no number
-    number: float | None
-    note: str = ""
-    sum: Sum | None = None
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """The rungs of one neuron of one network."""
-
-    title: str
-    j: int
-    rungs: tuple[Rung, ...]
-
-
-@dataclass(frozen=True)
-class Ladders:
-    """The same for each neuron that is shown; a terminal shows that of the chosen neuron."""
-
-    ladders: tuple[Ladder, ...]
-    chosen: int
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Rungs of anything else."""
-
-    rungs: tuple[Rung, ...]
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A Jacobian, its rows k and columns j numbered from 0 in the whole."""
-
-    name: str
-    J: Array
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
-    text: str
-
-
-@dataclass(frozen=True)
-class Jacobians:
-    matrices: tuple[Matrix, ...]
-    chosen: int
-
-
-Block = Text | Equation | Heading | Numbers | Picture | Ladders | Steps | Jacobians
-
-
-@dataclass(frozen=True)
-class Section:
-    name: str
-    title: str
-    blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One network at the sample, and what the checks found there."""
-
-    name: str
-    net: Network
-    output_error: OutputError
-    recurrence: Recurrence
-    gradients: GradientCheck
-    structure: Structure
-
-    def checks(self) -> list[tuple[str, Any]]:
-        """Those that can fail, by what they are about."""
-        return [
-            ("output error, rungs (1) to (4)", self.output_error),
-            ("recurrence, BP2", self.recurrence),
-            ("gradients, BP3 and BP4", self.gradients),
-        ]
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """The derivation on the numbers of one sample.
-
-    Attributes
-    ----------
-    cases : tuple of Case
-        One for each network, with the results of the checks.
-    x : ndarray (n_0,)
-    neuron : int
-        Of the last layer, counted from 0; in texts from 1.
-    neurons : tuple of int
-        Those that the page shows, counted from 0.
-    labels : tuple of str
-        Names of the outputs; empty where they have none.
-    sections : tuple of Section
-    verdict : str
-        Begins with "FAIL" where a check fails.
-    """
-
-    cases: tuple[Case, ...]
-    x: Array
-    neuron: int
-    neurons: tuple[int, ...]
-    labels: tuple[str, ...]
-    source: str
-    sections: tuple[Section, ...]
-    verdict: str
-
-    @property
-    def ok(self) -> bool:
-        return not self.verdict.startswith("FAIL")
-
-    def __str__(self) -> str:
-        from fastbp.explain import terminal
-
-        return terminal.text(self)
-
-    def to_html(self) -> str:
-        """A page that needs nothing else: no network, fonts, scripts or images."""
-        from fastbp.explain import page
-
-        return page.html(self)
-
-    def _repr_html_(self) -> str:
-        from fastbp.explain import page
-
-        return page.frame(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The numbers, in the types of JSON; neurons counted from 1 as in the texts."""
-        return {
-            "ok": self.ok,
-            "verdict": self.verdict,
-            "source": self.source,
-            "x": self.x.tolist(),
-            "labels": list(self.labels),
-            "neuron": self.neuron + 1,
-            "networks": [
-                {
-                    "name": case.name,
-                    "architecture": case.net.architecture,
-                    "output_error": case.output_error.to_dict(),
-                    "structure": case.structure.to_dict(),
-                    "recurrence": case.recurrence.to_dict(),
-                    "gradients": case.gradients.to_dict(),
-                }
-                for case in self.cases
-            ],
-        }
-
-
-def explain(
-    nets: Network | Sequence[Network],
-    x: Any,
-    y: Any,
-    *,
-    neuron: int | None = None,
-    labels: Sequence[str] = (),
-    image: tuple[int, int] | None = None,
-    source: str = "one sample",
-    note: str = "",
-) -> Explanation:
-    """Walk through the derivation of backpropagation on the numbers of one sample.
-
-    Why a sum over k appears in ``delta_j = sum_k dC/da_k da_k/dz_j`` and when it collapses, then
-    the recurrence and the gradients of weights and biases, each with every term.
-
-    Parameters
-    ----------
-    nets : Network or sequence of Network
-        With the same sizes. The first is the one that the recurrence is shown on.
-    x : array_like (n_0,)
-    y : class index or target
-    neuron : int, optional
-        Of the last layer, counted from 1. Default: that with the largest abs(delta) in the first
-        network.
-    labels : sequence of str
-        Names of the outputs.
-    image : (height, width), optional
-        Of x, values in [0, 1], to draw it.
-    source : str
-        What the sample is, in words.
-    note : str
-        A remark on sample and networks: where they come from.
-
-    Returns
-    -------
-    Explanation
-
-    Raises
-    ------
-    ValueError
-        A sample that does not fit, a neuron that there is not, networks of different sizes.
-
-    Examples
-    --------
-    >>> import fastbp
-    >>> from fastbp.explain import explain
-    >>> net = fastbp.Network([2, 3, 3], seed=1)
-    >>> found = explain(net, [0.5, -1.0], 2, labels=["ant", "bee", "cat"])
-    >>> found.ok, found.neuron + 1
-    (True, 3)
-    >>> [section.name for section in found.sections]
-    ['question', 'numbers', 'ladder', 'structure', 'recurrence', 'weights', 'summary']
-    """
-    all_nets = [nets] if isinstance(nets, Network) else list(nets)
-    if not all_nets:
-        raise ValueError("nets: expected at least one network; got none")
-    cases = tuple(_case(net, x, y) for net in all_nets)
-    n_z = len(cases[0].output_error.z)
-    for case in cases[1:]:
-        if case.net.sizes != cases[0].net.sizes or len(case.output_error.z) != n_z:
-            raise ValueError(
-                f"nets: expected networks of the same sizes; got {cases[0].net.sizes} and "
-                f"{case.net.sizes}"
-            )
-    delta = np.abs(cases[0].output_error.total)
-    if neuron is None:
-        j = int(np.argmax(np.where(np.isfinite(delta), delta, -1.0)))
-    elif 1 <= neuron <= n_z:
-        j = neuron - 1
-    else:
-        raise ValueError(f"neuron: expected one of 1..{n_z}; got {neuron}")
-    n_a = len(cases[0].output_error.a)
-    if labels and len(labels) != n_a:
-        raise ValueError(f"labels: expected {n_a} names, one for each output; got {len(labels)}")
-    pixels = np.asarray(x, np.float64).reshape(-1)
-    teller = _Teller(
-        cases,
-        pixels,
-        j,
-        _largest(delta, SHOWN, j),
-        tuple(map(str, labels)),
-        image,
-        source,
-        note,
-        _one_row(y),
-    )
-    return Explanation(
-        cases,
-        pixels,
-        j,
-        teller.neurons,
-        teller.labels,
-        source,
-        teller.sections(),
-        teller.verdict(),
-    )
-
-
-def _case(net: Network, x: Any, y: Any) -> Case:
-    error = output_error(net, x, y)
-    about = net.architecture
-    X = np.asarray(x).reshape(1, -1)
-    return Case(
-        f"{about['output']} + {about['loss']}",
-        net,
-        error,
-        recurrence(net, x, y),
-        gradients(net, X, _one_row(y), max_parameters=CHECKED),
-        structure(about["output"], min(len(error.a), PROBED)),
-    )
-
-
-def _one_row(y: Any) -> Array:
-    """The target as a batch of one."""
-    array = np.asarray(y)
-    return array.reshape(1) if array.ndim == 0 else array.reshape(1, -1)
-
-
-def _largest(values: Array, n: int, also: int | None = None) -> tuple[int, ...]:
+def largest(values: Array, n: int, also: int | None = None) -> tuple[int, ...]:
     """Places of the n largest absolute values, in order; `also` is among them."""
     order = np.argsort(-np.abs(values), kind="stable")[:n].tolist()
     if also is not None and also not in order:
@@ -374,34 +67,7 @@ def _largest(values: Array, n: int, also: int | None = None) -> tuple[int, ...]:
     return tuple(sorted(order))
 
 
-def signed(value: float, digits: int = 6) -> str:
-    """A number as the texts show it, with a proper minus.
-
-    >>> signed(-0.1201789), signed(0.0), signed(-2.5e-07)
-    ('−0.120179', '0', '−2.5e−07')
-    """
-    return format(float(value) + 0.0, f".{digits}g").replace("-", "−")
-
-
-def with_formulas(text: str) -> str:
-    """A sentence of the checks, with dollars around its formulas and the letters of the textbook.
-
-    >>> with_formulas("da_k/dz_j = 0 for k != j; a_1 changes")
-    '$∂a_k/∂z_j = 0$ for $k ≠ j$; $a_1$ changes'
-    """
-    found = r"\bda_\w+/dz_\w+(?: = 0)?|\b[az]_(?:\{[^}]+\}|\w+)|\bk !?= j\b"
-    letters = (("da_", "∂a_"), ("dz_", "∂z_"), ("!=", "≠"))
-
-    def marked(match: re.Match[str]) -> str:
-        formula = match[0]
-        for plain, proper in letters:
-            formula = formula.replace(plain, proper)
-        return f"${formula}$"
-
-    return re.sub(found, marked, text)
-
-
-class _Teller:
+class Teller:
     """The sections, written from the cases."""
 
     def __init__(
@@ -601,7 +267,7 @@ class _Teller:
 
     def sum_of(self, error: OutputError, j: int) -> Sum:
         terms = error.terms[:, j]
-        shown = _largest(terms, SHOWN, j if j < self.n_a else None)
+        shown = largest(terms, SHOWN, j if j < self.n_a else None)
         at = np.array(shown)
         rest = np.delete(terms, at)
         return Sum(
@@ -760,7 +426,7 @@ class _Teller:
         l, n = hidden.layer, j + 1
         above = self.above(l)
         terms = hidden.terms[:, j]
-        shown = _largest(terms, SHOWN)
+        shown = largest(terms, SHOWN)
         at = np.array(shown)
         rest = np.delete(terms, at)
         net = self.first.net

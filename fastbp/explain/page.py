@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from html import escape
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.explain.formula import as_mathml, html_of
-from fastbp.explain.narrative import (
+from fastbp.explain.blocks import (
     Block,
     Equation,
-    Explanation,
     Heading,
     Jacobians,
     Ladder,
@@ -30,8 +29,11 @@ from fastbp.explain.narrative import (
     Steps,
     Sum,
     Text,
-    signed,
 )
+from fastbp.explain.formula import as_mathml, html_of, signed
+
+if TYPE_CHECKING:
+    from fastbp.explain.explanation import Explanation
 
 TITLE = "Why is there a sum over k?"
 EXPLORED = ("ladder", "structure")  # sections under the row of neurons to choose from

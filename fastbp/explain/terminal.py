@@ -7,15 +7,14 @@ told (narrative.py), where it is printed and in which letters (fastbp/cli/explai
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastbp.check.report import WIDTH, Table
-from fastbp.explain.formula import as_text, text_of
-from fastbp.explain.narrative import (
+from fastbp.explain.blocks import (
     Block,
     Equation,
-    Explanation,
     Heading,
     Jacobians,
     Ladders,
@@ -26,8 +25,11 @@ from fastbp.explain.narrative import (
     Steps,
     Sum,
     Text,
-    signed,
 )
+from fastbp.explain.formula import as_text, signed, text_of
+
+if TYPE_CHECKING:
+    from fastbp.explain.explanation import Explanation
 
 SHADES = " ░▒▓█"  # of pixels
 STRENGTHS = "░▒▓█"  # of what is not 0

@@ -1,0 +1,237 @@
+"""The results of the checks for one sample, and the story told of them: `explain`.
+
+What belongs here: what is asked of the checks, and the object that is returned. What does not: what
+is told and in which order (narrative.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastbp.check.gradients import GradientCheck, gradients
+from fastbp.check.ladder import OutputError, output_error
+from fastbp.check.recurrence import Recurrence, recurrence
+from fastbp.check.structure import Structure, structure
+from fastbp.explain.blocks import SHOWN, Section
+from fastbp.explain.narrative import Teller, largest
+from fastbp.network import Network
+
+Array = np.ndarray
+
+PROBED = 10  # neurons of the activation whose dependences are probed
+CHECKED = 2000  # parameters whose gradients are checked, an even selection of more
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One network at the sample, and what the checks found there."""
+
+    name: str
+    net: Network
+    output_error: OutputError
+    recurrence: Recurrence
+    gradients: GradientCheck
+    structure: Structure
+
+    def checks(self) -> list[tuple[str, Any]]:
+        """Those that can fail, by what they are about."""
+        return [
+            ("output error, rungs (1) to (4)", self.output_error),
+            ("recurrence, BP2", self.recurrence),
+            ("gradients, BP3 and BP4", self.gradients),
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The derivation on the numbers of one sample.
+
+    Attributes
+    ----------
+    cases : tuple of Case
+        One for each network, with the results of the checks.
+    x : ndarray (n_0,)
+    neuron : int
+        Of the last layer, counted from 0; in texts from 1.
+    neurons : tuple of int
+        Those that the page shows, counted from 0.
+    labels : tuple of str
+        Names of the outputs; empty where they have none.
+    sections : tuple of Section
+    verdict : str
+        Begins with "FAIL" where a check fails.
+    """
+
+    cases: tuple[Case, ...]
+    x: Array
+    neuron: int
+    neurons: tuple[int, ...]
+    labels: tuple[str, ...]
+    source: str
+    sections: tuple[Section, ...]
+    verdict: str
+
+    @property
+    def ok(self) -> bool:
+        return not self.verdict.startswith("FAIL")
+
+    def __str__(self) -> str:
+        from fastbp.explain import terminal
+
+        return terminal.text(self)
+
+    def to_html(self) -> str:
+        """A page that needs nothing else: no network, fonts, scripts or images."""
+        from fastbp.explain import page
+
+        return page.html(self)
+
+    def _repr_html_(self) -> str:
+        from fastbp.explain import page
+
+        return page.frame(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers, in the types of JSON; neurons counted from 1 as in the texts."""
+        return {
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "source": self.source,
+            "x": self.x.tolist(),
+            "labels": list(self.labels),
+            "neuron": self.neuron + 1,
+            "networks": [
+                {
+                    "name": case.name,
+                    "architecture": case.net.architecture,
+                    "output_error": case.output_error.to_dict(),
+                    "structure": case.structure.to_dict(),
+                    "recurrence": case.recurrence.to_dict(),
+                    "gradients": case.gradients.to_dict(),
+                }
+                for case in self.cases
+            ],
+        }
+
+
+def explain(
+    nets: Network | Sequence[Network],
+    x: Any,
+    y: Any,
+    *,
+    neuron: int | None = None,
+    labels: Sequence[str] = (),
+    image: tuple[int, int] | None = None,
+    source: str = "one sample",
+    note: str = "",
+) -> Explanation:
+    """Walk through the derivation of backpropagation on the numbers of one sample.
+
+    Why a sum over k appears in ``delta_j = sum_k dC/da_k da_k/dz_j`` and when it collapses, then
+    the recurrence and the gradients of weights and biases, each with every term.
+
+    Parameters
+    ----------
+    nets : Network or sequence of Network
+        With the same sizes. The first is the one that the recurrence is shown on.
+    x : array_like (n_0,)
+    y : class index or target
+    neuron : int, optional
+        Of the last layer, counted from 1. Default: that with the largest abs(delta) in the first
+        network.
+    labels : sequence of str
+        Names of the outputs.
+    image : (height, width), optional
+        Of x, values in [0, 1], to draw it.
+    source : str
+        What the sample is, in words.
+    note : str
+        A remark on sample and networks: where they come from.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    ValueError
+        A sample that does not fit, a neuron that there is not, networks of different sizes.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> from fastbp.explain import explain
+    >>> net = fastbp.Network([2, 3, 3], seed=1)
+    >>> found = explain(net, [0.5, -1.0], 2, labels=["ant", "bee", "cat"])
+    >>> found.ok, found.neuron + 1
+    (True, 3)
+    >>> [section.name for section in found.sections]
+    ['question', 'numbers', 'ladder', 'structure', 'recurrence', 'weights', 'summary']
+    """
+    all_nets = [nets] if isinstance(nets, Network) else list(nets)
+    if not all_nets:
+        raise ValueError("nets: expected at least one network; got none")
+    cases = tuple(_case(net, x, y) for net in all_nets)
+    n_z = len(cases[0].output_error.z)
+    for case in cases[1:]:
+        if case.net.sizes != cases[0].net.sizes or len(case.output_error.z) != n_z:
+            raise ValueError(
+                f"nets: expected networks of the same sizes; got {cases[0].net.sizes} and "
+                f"{case.net.sizes}"
+            )
+    delta = np.abs(cases[0].output_error.total)
+    if neuron is None:
+        j = int(np.argmax(np.where(np.isfinite(delta), delta, -1.0)))
+    elif 1 <= neuron <= n_z:
+        j = neuron - 1
+    else:
+        raise ValueError(f"neuron: expected one of 1..{n_z}; got {neuron}")
+    n_a = len(cases[0].output_error.a)
+    if labels and len(labels) != n_a:
+        raise ValueError(f"labels: expected {n_a} names, one for each output; got {len(labels)}")
+    pixels = np.asarray(x, np.float64).reshape(-1)
+    teller = Teller(
+        cases,
+        pixels,
+        j,
+        largest(delta, SHOWN, j),
+        tuple(map(str, labels)),
+        image,
+        source,
+        note,
+        _one_row(y),
+    )
+    return Explanation(
+        cases,
+        pixels,
+        j,
+        teller.neurons,
+        teller.labels,
+        source,
+        teller.sections(),
+        teller.verdict(),
+    )
+
+
+def _case(net: Network, x: Any, y: Any) -> Case:
+    error = output_error(net, x, y)
+    about = net.architecture
+    X = np.asarray(x).reshape(1, -1)
+    return Case(
+        f"{about['output']} + {about['loss']}",
+        net,
+        error,
+        recurrence(net, x, y),
+        gradients(net, X, _one_row(y), max_parameters=CHECKED),
+        structure(about["output"], min(len(error.a), PROBED)),
+    )
+
+
+def _one_row(y: Any) -> Array:
+    """The target as a batch of one."""
+    array = np.asarray(y)
+    return array.reshape(1) if array.ndim == 0 else array.reshape(1, -1)
