@@ -12,14 +12,8 @@ import pytest
 from cases import ACTIVATIONS
 
 from fastbp import functions, reference
-from fastbp.check.structure import (
-    Structure,
-    changes,
-    dependence,
-    derivatives,
-    numeric_jacobian,
-    structure,
-)
+from fastbp.check.derivative import changes, derivatives, numeric_jacobian
+from fastbp.check.structure import Structure, dependence, structure
 
 
 def softmax(z):

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from fastbp.check.callables import Vector
 from fastbp.check.differences import Change, noise_of, slopes
+from fastbp.check.report import number
 
 Array = np.ndarray
 
-SAME = 1e-6  # of the largest slope: one-sided slopes that are nearer make no kink
+# Of the largest slope, beside the bounds, which once in thousands are a little too narrow: what two
+# one-sided slopes have to differ by at a kink; a central one and that of a side.
+SAME, ACROSS = 1e-6, 1e-4
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,13 @@ class Derivative:
     kink: Array
 
     def part(self, of: Callable[[Array], Array]) -> Derivative:
-        """The same function of all arrays: transposed, a column, the diagonal."""
+        """The same of all arrays: transposed, the diagonal."""
         return Derivative(*(of(getattr(self, field.name)) for field in fields(self)))
+
+    @property
+    def of_one(self) -> Derivative:
+        """Arrays (k,), where m is 1."""
+        return self.part(lambda array: array[:, 0])
 
     @property
     def scale(self) -> float:
@@ -77,11 +86,13 @@ def derivatives(
         found = slopes(change, x, np.arange(len(x)), scale=ones, noise=noise, enough=_enough)
         low, high = np.minimum(found.left, found.right), np.maximum(found.left, found.right)
         bound = np.maximum(found.left_bound, found.right_bound)
-        same = SAME * np.abs(np.where(np.isfinite(low + high), [low, high], 0.0)).max(initial=0.0)
-        # a central slope that both sides do not bear out was taken across a kink
-        kink = high - low > 2 * (found.left_bound + found.right_bound) + same
-        kink |= np.abs(found.value - found.left) > 2 * (found.bound + found.left_bound) + same
-        kink |= np.abs(found.value - found.right) > 2 * (found.bound + found.right_bound) + same
+        size = np.maximum(np.abs(low), np.abs(high))
+        scale = size[bound <= 1e-2 * size].max(initial=0.0)
+        kink = high - low > found.left_bound + found.right_bound + SAME * scale
+        # a central slope that a side does not bear out was taken across a kink
+        far = ACROSS * scale
+        kink |= np.abs(found.value - found.left) > found.bound + found.left_bound + far
+        kink |= np.abs(found.value - found.right) > found.bound + found.right_bound + far
     return Derivative(
         np.where(kink, (low + high) / 2, found.value),
         np.where(kink, bound, found.bound),
@@ -89,6 +100,14 @@ def derivatives(
         np.where(kink, high, found.value),
         kink,
     )
+
+
+def cells(value: Array, bound: Array, interval: Array) -> list[list[Any]]:
+    """Derivatives (n,) in a table: each, or both slopes (2, n) where they differ, and its bound."""
+    return [
+        [v if low == high else f"[{number(low)}, {number(high)}]", f"{error:.0e}"]
+        for v, error, low, high in zip(value, bound, *interval, strict=True)
+    ]
 
 
 def _enough(value: Array, bound: Array) -> Array:
@@ -112,6 +131,6 @@ def changes(evaluate: Vector, x: Array) -> Change:
     return change
 
 
-def numeric_jacobian(evaluate: Vector, z: Array) -> Derivative:
+def numeric_jacobian(evaluate: Vector, z: Array, noise_of_value: float = 0.0) -> Derivative:
     """da_k/dz_j from values of a alone: arrays (n_z, n_a), one row for each z_j."""
-    return derivatives(changes(evaluate, z), evaluate, z)
+    return derivatives(changes(evaluate, z), evaluate, z, noise_of_value)

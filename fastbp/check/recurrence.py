@@ -1,8 +1,8 @@
 """The recurrence of the error, term by term: `recurrence`.
 
 What belongs here: BP2 at every hidden layer for one sample, and how delta grows or shrinks on its
-way back. What does not: the output error (ladder.py), weights and biases (gradients.py), pictures
-(pictures.py).
+way back. What does not: the output error (ladder.py), names of mistakes (mistakes.py), weights and
+biases (gradients.py), pictures (pictures.py).
 """
 
 from __future__ import annotations
@@ -12,28 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import functions, reference
-from fastbp.check.ladder import (
+from fastbp import reference
+from fastbp.check.derivative import cells
+from fastbp.check.mistakes import (
     RELATIVE,
-    ROUNDINGS,
-    WORST_BOUND,
-    Judge,
-    as_network,
-    as_sample,
-    as_target,
-    bias_slopes,
-    deltas_of,
     identified,
-    is_canonical,
     jitters,
-    n_targets_of,
-    noise_by_rounding,
-    parts_where,
+    kinks,
+    passed_on,
     rounding_of_output_error,
+    roundings,
     spread,
+    too_blunt,
 )
 from fastbp.check.report import Result, Table, number
-from fastbp.check.structure import Derivative, lenient
+from fastbp.check.sample import Sample
+from fastbp.check.structure import by_k_and_j
 from fastbp.network import Network
 
 Array = np.ndarray
@@ -145,24 +139,21 @@ class Recurrence(Result):
         header = ["l", "||delta^l||", "of l+1's", "||W^{l+1}||", "median |sigma'|", "||J_l||"]
         tables = [Table("delta on its way back", header, rows)]
         if not self.layers:
-            pairs = zip(self.output, self.output_claimed, strict=True)
-            rows = [[str(j), *pair] for j, pair in enumerate(pairs, 1)]
+            rows = [
+                [str(j), *pair]
+                for j, pair in enumerate(zip(self.output, self.output_claimed, strict=True), 1)
+            ]
             tables.append(Table("output error", ["j", "formula", "engine"], rows))
         for hidden in reversed(self.layers):
-            rows = []
-            for j, (low, high) in enumerate(hidden.interval.T):
-                first: Any = hidden.black_box[j]
-                if low != high:
-                    first = f"[{number(low)}, {number(high)}]"
-                bound = f"{hidden.bound[j]:.0e}"
-                rows.append([str(j + 1), first, bound, hidden.total[j], hidden.claimed[j]])
-            title = f"layer {hidden.layer}, {hidden.activation}: {hidden.status}"
+            l, first = hidden.layer, cells(hidden.black_box, hidden.bound, hidden.interval)
+            columns = zip(first, hidden.total, hidden.claimed, strict=True)
+            rows = [[str(j), *cell, *values] for j, (cell, *values) in enumerate(columns, 1)]
+            title = f"layer {l}, {hidden.activation}: {hidden.status}"
             tables.append(Table(title, ["j", "dC/dz_j", "+-", "sum over k", "engine"], rows))
             if max(hidden.terms.shape) <= SMALL:
-                names = ["k", *(f"j={j}" for j in range(1, hidden.terms.shape[1] + 1))]
-                terms = [[str(k), *row] for k, row in enumerate(hidden.terms, 1)]
-                l = hidden.layer
-                tables.append(Table(f"terms dz_k^{l + 1}/dz_j^{l} delta_k^{l + 1}", names, terms))
+                tables.append(
+                    by_k_and_j(f"terms dz_k^{l + 1}/dz_j^{l} delta_k^{l + 1}", hidden.terms)
+                )
         return tables
 
     def plot(self, ax: Any = None) -> Any:
@@ -208,180 +199,139 @@ def recurrence(net: Network, x: Any, y: Any) -> Recurrence:
     >>> found.trend.partition(":")[0]
     'vanishing'
     """
-    net, twin = as_network(net)
-    about = twin.architecture
-    names = [*about["activation"], about["output"]]
-    X = as_sample(x, net.sizes[0], net.dtype)
-    loss = functions.loss(about["loss"])
-    target, Y = as_target(y, n_targets_of(loss, net.sizes[-1]), loss, net.dtype)
-    if not np.isfinite(twin.costs(X, Y)).all():
-        raise ValueError("x: expected a sample with a finite cost; got one that is not")
-    zs_, activations = twin.feedforward(X)
-    zs = [z[0] for z in zs_]
-    cost_of_a = lenient(lambda a: np.array([reference.cost(about["loss"], a, target)]), (1,))
-    noise = 0.0
-    if not is_canonical(about["output"], about["loss"]):
-        noise = noise_by_rounding(cost_of_a, activations[-1][0])
-    oracle = reference.Network(
-        about["sizes"], about["activation"], about["output"], about["loss"], twin.parameters
-    )
-    with np.errstate(all="ignore"):
-        deltas = [d[0] for d in oracle.deltas(X, target.reshape(1, -1))]
-        jacobians = [
-            reference.activation_jacobian(name, z) for name, z in zip(names, zs, strict=True)
-        ]
-    claimed = deltas_of(net, X, Y)
-    epsilon, itemsize = float(np.finfo(net.dtype).eps), net.dtype.itemsize
-    rounding = rounding_of_output_error(names[-1], about["loss"], zs[-1], target, epsilon)
-    a = np.abs(activations[-1][0])
-    size = np.abs(deltas[-1]) + (a if len(a) == len(zs[-1]) else a.max())
-    rounding = rounding + ROUNDINGS * epsilon * size
+    sample = Sample(net, x, y)
+    L, weights = len(sample.zs), sample.twin.weights
+    deltas, jacobians = sample.by_formula()
+    rounding = _rounding_of_output(sample, deltas[-1])
+    top_is_wrong = _is_wrong_at_the_top(sample, deltas[-1], rounding)
     findings: list[str] = []
-    off = Judge(
-        deltas[-1], deltas[-1], rounding + RELATIVE[itemsize] * np.abs(deltas[-1]).max()
-    ).wrong(claimed[-1])
-    top_is_wrong = False
-    if off.any():  # between one-sided slopes? or beyond what rounding allows
-        found = bias_slopes(twin, X, Y, len(zs) - 1, noise)
-        low, high = found.low[:, 0], found.high[:, 0]
-        allowance = found.bound[:, 0] + rounding + RELATIVE[itemsize] * np.abs(deltas[-1]).max()
-        top_is_wrong = bool((off & Judge(low, high, allowance).wrong(claimed[-1])).any())
     if top_is_wrong:
         findings.append(
-            f"The output error (layer {len(zs)}) is wrong already: output_error says how. The "
+            f"The output error (layer {L}) is wrong already: output_error says how. The "
             "layers below are judged from the right one."
         )
     hidden: list[HiddenError] = []
     mistakes: dict[int, str] = {}
     above_wrong = top_is_wrong
-    for l in range(len(zs) - 2, -1, -1):
-        W = twin.weights[l + 1]
-        layer = _Layer(names[l], zs[l], jacobians[l], W, deltas[l + 1], claimed[l + 1])
-        found = bias_slopes(twin, X, Y, l, noise)
-        error, rounding = _hidden(
-            layer, l + 1, found, claimed[l], rounding, epsilon, itemsize, above_wrong
-        )
+    for l in range(L - 1, 0, -1):
+        J, above = jacobians[l - 1], deltas[l]
+        error, rounding = _hidden(sample, l, J, above, rounding, above_wrong)
         above_wrong = error.status in ("wrong", "inherited")
         if error.status == "wrong":
-            mistakes[l + 1] = _mistake(layer, error, net.sizes[-1], itemsize)
+            mistakes[l] = _mistake(sample, l, J, above)
         if error.status != "right":
-            findings.append(_about(error, mistakes.get(l + 1, "")))
+            findings.append(_about(error, mistakes.get(l, "")))
         hidden.insert(0, error)
 
     norms = tuple(float(np.linalg.norm(d)) for d in deltas)
-    growth = tuple(
-        _growth(l + 1, norms, twin.weights[l + 1], jacobians[l], names[l])
-        for l in range(len(hidden))
-    )
-    trend = _trend(growth, names)
+    growth = tuple(_growth(l, norms, weights[l], jacobians[l - 1]) for l in range(1, L))
+    trend = _trend(growth, sample.names)
     for error in hidden:
-        low, high = error.interval
-        if (low != high).any():
-            where = parts_where(
-                low != high, lambda j, e=error: f"z_{j + 1}, slopes {number(e.interval[0, j])} "
-                f"and {number(e.interval[1, j])}"  # type: ignore[misc]
-            )  # fmt: skip
+        if where := kinks(*error.interval):
             findings.append(f"C has a kink in layer {error.layer}: {where}.")
     findings.append(trend if trend else "No hidden layer: there is no recurrence, delta^L is all.")
-    statuses = [error.status for error in hidden]
-    verdict = _verdict(statuses, top_is_wrong, mistakes, len(zs))
     return Recurrence(
-        tuple(hidden), deltas[-1], claimed[-1], norms, growth, trend, tuple(findings), verdict
+        layers=tuple(hidden),
+        output=deltas[-1],
+        output_claimed=sample.deltas[-1],
+        norms=norms,
+        growth=growth,
+        trend=trend,
+        findings=tuple(findings),
+        verdict=_verdict([error.status for error in hidden], top_is_wrong, mistakes, L),
     )
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """What delta^l is made of."""
+def _rounding_of_output(sample: Sample, delta: Array) -> Array:
+    """What rounding may have done to delta^L."""
+    z, a = sample.zs[-1], np.abs(sample.activations[-1])
+    own = rounding_of_output_error(sample.names[-1], sample.cost, z, sample.y, sample.dtype)
+    return own + roundings(sample.dtype) * (np.abs(delta) + (a if len(a) == len(z) else a.max()))
 
-    activation: str
-    z: Array
-    J: Array
-    W: Array  # (n_l, n_z of l+1)
-    delta: Array  # of layer l+1, right
-    claimed: Array  # of layer l+1, as the network says
+
+def _is_wrong_at_the_top(sample: Sample, delta: Array, rounding: Array) -> bool:
+    """Whether delta^L as claimed is neither the formula's nor what differences leave possible."""
+    allowance = rounding + RELATIVE[sample.dtype.name] * np.abs(delta).max()
+    claimed = sample.deltas[-1]
+    off = ~(np.abs(claimed - delta) <= allowance)
+    if not off.any():
+        return False
+    return bool((off & sample.slopes(len(sample.zs) - 1).excludes(claimed, allowance)).any())
 
 
 def _hidden(
-    layer: _Layer,
-    l: int,
-    slopes: Derivative,
-    claimed: Array,
-    rounding: Array,
-    epsilon: float,
-    itemsize: int,
-    above_wrong: bool,
+    sample: Sample, l: int, J: Array, above: Array, rounding: Array, above_wrong: bool
 ) -> tuple[HiddenError, Array]:
-    """One layer judged, and what rounding has amounted to there."""
-    M = layer.W.T @ layer.J  # M[k, j] = dz_k^{l+1}/dz_j^l
-    terms = M * layer.delta[:, None]
+    """Layer l judged from the right delta^{l+1}, and what rounding has amounted to there."""
+    name, W, claimed = sample.names[l - 1], sample.twin.weights[l], sample.deltas[l - 1]
+    relative = RELATIVE[sample.dtype.name]
+    slopes = sample.slopes(l - 1)
+    M = W.T @ J  # M[k, j] = dz_k^{l+1}/dz_j^l
+    terms = M * above[:, None]
     total = terms.sum(axis=0)
-    black_box, bound, kink = slopes.value[:, 0], slopes.bound[:, 0], slopes.kink[:, 0]
-    low, high = slopes.low[:, 0], slopes.high[:, 0]
-    back = layer.W @ layer.delta
+    scale = float(np.abs(total).max())
     with np.errstate(all="ignore"):
         near = [
-            reference.activation_jacobian(layer.activation, z).T @ back
-            for z in jitters(layer.z, epsilon)
+            reference.activation_jacobian(name, z).T @ (W @ above)
+            for z in jitters(sample.zs[l - 1], sample.dtype)
         ]
-    own = spread(near, total) + ROUNDINGS * epsilon * np.abs(terms).sum(axis=0)
-    from_above = np.where(np.abs(M) > 0, np.abs(M) * rounding[:, None], 0.0).sum(axis=0)
-    scale = float(np.abs(total).max())
-    allowance = bound + from_above + RELATIVE[itemsize] * scale + np.where(kink, 0.0, own)
-    judge = Judge(low, high, allowance)
-    floor = max(WORST_BOUND * scale, 1e-7, 64 * epsilon)
-    blunt = ~(bound + from_above + np.where(kink, 0.0, own) <= floor)
-    follows = np.abs(claimed - layer.J.T @ (layer.W @ layer.claimed))
-    if (judge.wrong(claimed) & ~blunt).any():
-        status = "wrong"
+    own = spread(near, total) + roundings(sample.dtype) * np.abs(terms).sum(axis=0)
+    from_above = passed_on(M, rounding)
+    slack = from_above + np.where(slopes.kink, 0.0, own)
+    blunt = too_blunt(slopes.bound + slack, scale, sample.dtype)
+    allowance = slack + relative * scale
+    status = "unresolved" if blunt.any() else "right"
+    if (slopes.excludes(claimed, allowance) & ~blunt).any():
+        follows = np.abs(claimed - J.T @ (W @ sample.deltas[l]))
         size = max(float(np.abs(claimed).max()), scale)
-        if above_wrong and (follows <= allowance + RELATIVE[itemsize] * size).all():
-            status = "inherited"
-    elif (judge.wrong(total) & ~blunt).any():
+        inherited = above_wrong and (follows <= slopes.bound + allowance + relative * size).all()
+        status = "inherited" if inherited else "wrong"
+    elif (slopes.excludes(total, allowance) & ~blunt).any():
         status = "wrong"
-    else:
-        status = "unresolved" if blunt.any() else "right"
-    interval_ = np.stack([low, high])
     error = HiddenError(
-        l, layer.activation, terms, total, black_box, bound, interval_, claimed, status
+        layer=l,
+        activation=name,
+        terms=terms,
+        total=total,
+        black_box=slopes.value,
+        bound=slopes.bound,
+        interval=np.stack([slopes.low, slopes.high]),
+        claimed=claimed,
+        status=status,
     )
     return error, from_above + own
 
 
-def _mistake(layer: _Layer, error: HiddenError, n_outputs: int, itemsize: int) -> str:
+def _mistake(sample: Sample, l: int, J: Array, above: Array) -> str:
     """Which known mistake gives the claimed numbers."""
-    n_a, n_z = layer.J.shape
-    kind = layer.activation.partition("(")[0]
-    for delta in (layer.delta, layer.claimed):  # a mistake may stand on another one
-        if not np.isfinite(delta).all():
-            continue
-        back = layer.W @ delta
-        candidates: list[tuple[Array, str]] = []
-        if n_a == n_z:
-            with np.errstate(all="ignore"):
-                a = reference.activation(layer.activation, layer.z)
-                J_at_a = reference.activation_jacobian(layer.activation, a)
-            diagonal = np.diagonal(layer.J)
-            candidates = [
-                (diagonal * back, "of J only the diagonal: the sum over i has been dropped"),
-                (J_at_a.T @ back, "sigma' taken at a instead of z"),
-                (layer.J @ back, "J where J^T belongs"),
-                (back, f"W delta^{error.layer + 1} alone: sigma' ({kind}) is missing"),
-            ]
-            if layer.W.shape[0] == layer.W.shape[1]:
-                turned = layer.W.T @ delta
-                candidates.append((layer.J.T @ turned, "W^T where W belongs (W is square)"))
-        truth = layer.J.T @ back
-        name = identified(
-            error.claimed,
-            truth,
-            candidates,
-            what=f"delta^{error.layer}",
-            n_outputs=n_outputs,
-            relative=RELATIVE[itemsize],
-        )
-        if name:
-            return name
+    name, W, claimed = sample.names[l - 1], sample.twin.weights[l], sample.deltas[l - 1]
+    with np.errstate(all="ignore"):
+        for delta in (above, sample.deltas[l]):  # a mistake may stand on another one
+            back = W @ delta
+            candidates: list[tuple[Array, str]] = []
+            if J.shape[0] == J.shape[1]:
+                J_at_a = reference.activation_jacobian(name, sample.activations[l])
+                candidates = [
+                    (
+                        np.diagonal(J) * back,
+                        "of J only the diagonal: the sum over i has been dropped",
+                    ),
+                    (J_at_a.T @ back, "sigma' taken at a instead of z"),
+                    (J @ back, "J where J^T belongs"),
+                    (back, f"W delta^{l + 1} alone: sigma' ({name.partition('(')[0]}) is missing"),
+                ]
+                if W.shape[0] == W.shape[1]:
+                    candidates.append((J.T @ (W.T @ delta), "W^T where W belongs (W is square)"))
+            found = identified(
+                claimed,
+                J.T @ back,
+                candidates,
+                what=f"delta^{l}",
+                n_outputs=sample.n_outputs,
+                relative=RELATIVE[sample.dtype.name],
+            )
+            if found:
+                return found
     return ""
 
 
@@ -393,14 +343,10 @@ def _about(error: HiddenError, mistake: str) -> str:
     if error.status == "inherited":
         return f"Layer {l} follows by BP2 from the wrong layer {l + 1}: no mistake of its own."
     gap = np.abs(error.claimed - error.total)
-    worst = np.zeros(len(gap), bool)
-    worst[int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))] = True
-    where = parts_where(
-        worst,
-        lambda j: (
-            f"neuron {j + 1}: engine {number(error.claimed[j])}, BP2 "
-            f"{number(error.total[j])}, differences {number(error.black_box[j])}"
-        ),
+    j = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
+    where = (
+        f"neuron {j + 1}: engine {number(error.claimed[j])}, BP2 {number(error.total[j])}, "
+        f"differences {number(error.black_box[j])}"
     )
     return f"Layer {l} is wrong, {where}" + (f"; it is {mistake}." if mistake else ".")
 
@@ -428,7 +374,7 @@ def _also(mistakes: dict[int, str]) -> str:
     return f" (and by a mistake of its own at layer {', '.join(map(str, sorted(mistakes)))})"
 
 
-def _growth(l: int, norms: tuple[float, ...], W: Array, J: Array, name: str) -> Growth:
+def _growth(l: int, norms: tuple[float, ...], W: Array, J: Array) -> Growth:
     above, here = norms[l], norms[l - 1]
     ratio = here / above if above > 0 else float("nan")
     entries = np.diagonal(J) if J.shape[0] == J.shape[1] else J[J != 0]
