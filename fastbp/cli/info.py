@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 import fastbp
-from fastbp.cli.output import plain, print_json
+from fastbp.check.report import plain
+from fastbp.cli.output import print_json
 from fastbp.kernels import dispatch
 
 

@@ -1,10 +1,9 @@
 """What the commands print."""
 
 import json
-import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TextIO
 
@@ -17,22 +16,9 @@ def fail(message: str, code: int = 2) -> int:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print strict JSON: a number that is not finite becomes null."""
+    from fastbp.check.report import plain  # and with it all checks: not for --help
+
     print(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def plain(value: Any) -> Any:
-    """Return `value` in the types of JSON."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):  # arrays and numbers of NumPy
-        value = value.tolist()
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return str(value)
 
 
 def progress_bar(total: int) -> AbstractContextManager[Any]:
