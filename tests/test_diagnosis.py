@@ -137,7 +137,7 @@ def test_the_same_gradient_held_against_fastbp_s_own_loss(case):
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_the_same_code_as_a_function_of_a_flat_vector(case):
-    """`check.gradient` knows nothing of layers: it finds all of them, and names what ratios tell."""
+    """`check.gradient` knows nothing of layers: it finds all, and names what ratios tell."""
     network, options, words = MISTAKES[case]
     student = handwritten(**network)
 

@@ -67,6 +67,19 @@ def test_no_false_alarm(first):
     assert min(checked.values()) > 0.75 * PART, checked
 
 
+def test_no_false_alarm_term_by_term():
+    passed = dict.fromkeys((check.output_error, check.recurrence), 0)
+    for seed in range(N):
+        net, X, Y = random_network(np.random.default_rng([3, seed]), wild=True)
+        if not is_finite(net, X, Y):
+            continue
+        for look in passed:
+            found = look(net, X[0], Y[0])
+            assert found.ok, (seed, net, found)
+            passed[look] += found.verdict.startswith("pass")
+    assert min(passed.values()) > 0.85 * N, passed
+
+
 def planted(net, X, Y, rng):
     """A gradient with one relative error of 1e-4 to 1; None where it is 0 throughout."""
     nabla = net.gradient(X, Y)

@@ -166,8 +166,13 @@ def slopes(
             step[todo] = np.where(better, factor, h)
         done = enough(values[0], bounds[0])
         with np.errstate(invalid="ignore"):
-            # One-sided slopes that differ: x is on a kink or beside one; a smaller step tells.
-            kink = np.abs(values[1] - values[2]) > bounds[1] + bounds[2] + 1e-6 * np.abs(values[1])
+            # Slopes of both sides, or of one and the middle, that differ: x is on a kink or beside
+            # one; a smaller step tells.
+            size = 1e-6 * np.abs(values[0])
+            kink = np.zeros((k, m), bool)
+            for one, other in ((0, 1), (0, 2), (1, 2)):
+                apart = np.abs(values[one] - values[other]) > bounds[one] + bounds[other] + size
+                kink |= apart
         todo = todo[~(done & ~kink.any(axis=1))[todo]]
         if not len(todo):
             break

@@ -6,6 +6,7 @@ alone. What does not: what is held against it (ladder.py, recurrence.py), batche
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from fastbp.check.callables import Function, Vector, called_twice, copied, lenie
 from fastbp.check.derivative import Derivative, derivatives, numeric_jacobian
 from fastbp.check.differences import EPSILON
 from fastbp.check.mistakes import FLOAT64, is_canonical
+from fastbp.check.model import Model
 from fastbp.network import Network
 
 Array = np.ndarray
@@ -73,6 +75,14 @@ class Sample:
             pairs = zip(self.names, self.zs, strict=True)
             return deltas, [reference.activation_jacobian(name, z) for name, z in pairs]
 
+    def rounding(self, layer: int, dtype: np.dtype[Any]) -> Array:
+        """What rounding may make of delta of that layer where it is computed in `dtype`."""
+        twin = self.twin
+        model = Model(twin.architecture, twin.weights, twin.biases, self.X, self.y[None])
+        with np.errstate(all="ignore"):
+            bound = model.rounding(float(np.finfo(dtype).eps) / 2)[1][layer][0]
+        return np.where(np.isfinite(bound), bound + 1e3 * float(np.finfo(dtype).tiny), np.inf)
+
     def cost_of_a(self, a: Array) -> Array:
         """C, (1,); NaN where it has no value."""
         return lenient(lambda a: np.array([reference.cost(self.cost, a, self.y)]), (1,))(a)
@@ -121,6 +131,7 @@ class Case:
     claimed: Array | None = None
     claimant: str = ""
     dtype: np.dtype[Any] = FLOAT64  # of what is claimed
+    rounding: Callable[[np.dtype[Any]], Array] | None = None  # of delta, computed in some dtype
     findings: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)  # the verdict begins with the first
 
@@ -147,6 +158,7 @@ def of_network(net: Network, x: Any, y: Any) -> Case:
         sample.deltas[-1],
         "engine",
         sample.dtype,
+        partial(sample.rounding, len(sample.zs) - 1),
     )
 
 
