@@ -308,6 +308,15 @@ BAD = {
         lambda: check.gradients(NET, X, LABELS, gradient=lambda X, Y: 3),
         "gradient: expected a flat array or a list of arrays; got int",
     ),
+    "a gradient that raises": (
+        lambda: check.gradients(NET, X, LABELS, gradient=lambda X, Y: 1 / 0),
+        "gradient: expected a function of X and Y; got ZeroDivisionError",
+    ),
+    "a gradient in words": (
+        lambda: check.gradients(NET, X, LABELS, gradient="zero"),
+        "gradient: expected a flat array or a list of arrays; got str",
+    ),
+    "a negative seed": (lambda: check.gradients(NET, X, LABELS, seed=-1), "seed: expected"),
     "no network": (lambda: check.gradients("net", X, LABELS), "net: expected a fastbp.Network"),
     "a loss of several numbers": (
         lambda: check.gradients(broken(loss=lambda X, Y: np.zeros(3)), X, X[:, :2]),

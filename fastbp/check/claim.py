@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.check.callables import called
 from fastbp.check.model import Model
 from fastbp.check.subject import NetworkSubject, ObjectSubject, Subject, Tensor
 
@@ -93,13 +94,14 @@ def claimed(
     if given is None:
         value = net.gradient(X, Y, **options)
     else:
-        value = given(X, Y) if callable(given) else given
+        expected = "gradient: expected a function of X and Y"
+        value = called(given, expected, X, Y) if callable(given) else given
     size = subject.parameters.size
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype != object:
         if value.shape != (size,):
             raise ValueError(f"{name}: expected shape ({size},); got {value.shape}")
         return Claim(net, subject, _numbers(value, name), given is None, ())
-    if not isinstance(value, Sequence):
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise TypeError(
             f"{name}: expected a flat array or a list of arrays; got {type(value).__name__}"
         )

@@ -161,6 +161,7 @@ def gradient(
     """
     tolerance = _as_tolerance(tolerance)
     max_elements = inputs.as_count(max_elements, "max_elements")
+    seed = inputs.as_count(seed, "seed", least=0)
     if method not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
     variables = Variables(x)

@@ -158,6 +158,7 @@ def gradients(
         raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
     max_parameters = inputs.as_count(max_parameters, "max_parameters")
     tolerance = inputs.as_penalty(tolerance, "tolerance")
+    seed = inputs.as_count(seed, "seed", least=0)
     checked = subject(net, X, Y, sample_weight, l2, l1)
     options = {"sample_weight": sample_weight, "l2": l2 or None, "l1": l1 or None}
     options = {name: value for name, value in options.items() if value is not None}
