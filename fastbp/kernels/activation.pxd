@@ -9,7 +9,7 @@ Adding an elementwise activation: a tag, a branch in `value_and_slope`, its numb
 """
 from cython cimport floating as real
 from fastbp.kernels.elementary cimport (
-    exp, expm1, fabs, log1p, normal_cdf, normal_pdf, sigmoid, softplus, sqrt, tanh)
+    exp, expm1, fabs, log1p, normal_cdf, normal_pdf, sigmoid, softplus, sqrt, tanh, tanh_and_slope)
 
 cdef enum:
     LANES = 16  # fixed, so that a row's sum has the same bits at every vector width
@@ -79,10 +79,7 @@ cdef inline real value_and_slope(elementwise *tag, real z, real p, real *slope) 
         a = r if z >= <real>0 else e * r
         return a
     elif elementwise is Tanh:
-        e = exp(<real>-2 * fabs(z))
-        r = <real>1 / (<real>1 + e)
-        slope[0] = <real>4 * e * r * r
-        return tanh(z)
+        return tanh_and_slope(z, slope)
     elif elementwise is Relu:  # sigma'(0) = 0
         slope[0] = <real>1 if z > <real>0 else <real>0
         # written so that NaN stays NaN

@@ -350,15 +350,17 @@ cdef inline real sigmoid(real z) noexcept nogil:
 
 
 @cython.cdivision(True)
-cdef inline real tanh(real x) noexcept nogil:
-    # tanh x    max ULP: 1.38 / 1.34
-    cdef real a, y, q, shifted, power, near, far, high
+cdef inline real tanh_and_slope(real x, real *slope) noexcept nogil:
+    # tanh x, and tanh' x = 4 e^2a / (1 + e^2a)^2 of the same exponential and the same quotient: a
+    # second division would take as long as all the rest (bench/test_kernels.py)
+    # max ULP of tanh: 1.38 / 1.34. A slope of less than 1e-37 / 1e-306 becomes 0.
+    cdef real a, y, q, r, shifted, power, near, far, high
     cdef real shift = _shift(<real>0)
     if real is float:
-        high = 10
+        high = 43
     else:
-        high = 22
-    a = fmin(fabs(x), high)             # tanh(high) rounds to 1
+        high = 353
+    a = fmin(fabs(x), high)             # e^2a stays in the type; tanh has long been 1
     # |x| < 0.55: a + a^3 q(a^2), since 1 - 2 / (e^2a + 1) cancels
     y = a * a
     if real is float:
@@ -384,8 +386,16 @@ cdef inline real tanh(real x) noexcept nogil:
     shifted = _round_log2(y, shift)
     power = _power_of_two(shifted)
     y = _expm1_kernel(_remainder_ln2(y, shifted - shift))
-    far = <real>1 - <real>2 / fma(power, y, power + <real>1)
+    r = <real>1 / fma(power, y, power + <real>1)
+    slope[0] = <real>4 * (fma(power, y, power) * r) * r if a < high else a - a
+    far = <real>1 - <real>2 * r
     return copysign(near if a < <real>0.55 else far, x)
+
+
+cdef inline real tanh(real x) noexcept nogil:
+    # tanh x    max ULP: 1.38 / 1.34
+    cdef real slope
+    return tanh_and_slope(x, &slope)
 
 
 # ---- logarithms ----------------------------------------------------------------------------------
