@@ -203,8 +203,9 @@ def costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
 
 def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1] X,
                     const real[:, ::1] Y, const Py_ssize_t[::1] labels,
-                    const Py_ssize_t[::1] index, const real[::1] values, real[:, ::1] out):
-    """out[i] = C_x of every sample with parameters[index[i]] = values[i]   (k, n).
+                    const Py_ssize_t[::1] index, const real[::1] instead,
+                    real[:, ::1] out):
+    """out[i] = C_x of every sample with parameters[index[i]] = instead[i]   (k, n).
 
     Each value is put into `parameters`, which must be nobody else's, and taken out again.
     """
@@ -217,7 +218,7 @@ def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1
     with nogil:
         for i in range(index.shape[0]):
             kept = parameters[index[i]]
-            parameters[index[i]] = values[i]
+            parameters[index[i]] = instead[i]
             s = 0
             while s < n:
                 r.m = min(r.cap, n - s)

@@ -4,7 +4,8 @@
  *
  *     C[r, j] = init[r, j] + sum_k a(r, k) B[k, j]        r < R rows, j < V vectors
  *
- * (init: a bias with row stride 0, C itself to go on adding, or NULL for zero)
+ * (init: a bias with row stride 0, C itself to go on adding, or NULL for zero), or, with a rate,
+ *     C[r, j] -= rate sum_k a(r, k) B[k, j]
  * whose accumulators stay in registers. Each output adds its terms strictly in k order, one fused
  * multiply-add a term and no horizontal sum, so the result does not depend on R, V or the level.
  * What does not: loops over matrices (products.pxd), formulas (update.pxd), memory.
@@ -110,7 +111,7 @@ typedef double v_f64;
     FASTBP_INLINE void tile_body_##T(const int R, const int V, ptrdiff_t K, const real *a,        \
                                      ptrdiff_t a_row, ptrdiff_t a_k, const real *B,               \
                                      ptrdiff_t B_row, const real *init, ptrdiff_t init_row,       \
-                                     real *C, ptrdiff_t C_row)                                    \
+                                     const real *rate, real *C, ptrdiff_t C_row)                  \
     {                                                                                             \
         v_##T acc[FASTBP_TILE_ROWS][FASTBP_TILE_VECTORS], b[FASTBP_TILE_VECTORS];                 \
         int r, v;                                                                                 \
@@ -127,22 +128,27 @@ typedef double v_f64;
                     FASTBP_FMADD_##T(x, b[v], acc[r][v]);                                         \
             }                                                                                     \
         }                                                                                         \
-        FASTBP_UNROLL for (r = 0; r < R; r++)                                                     \
-            FASTBP_UNROLL for (v = 0; v < V; v++)((v_##T *)(C + r * C_row))[v] = acc[r][v];       \
+        if (rate)                                                                                 \
+            FASTBP_UNROLL for (r = 0; r < R; r++)                                                 \
+                FASTBP_UNROLL for (v = 0; v < V; v++)((v_##T *)(C + r * C_row))[v] -=             \
+                    FASTBP_SPLAT_##T(*rate) * acc[r][v];                                          \
+        else                                                                                      \
+            FASTBP_UNROLL for (r = 0; r < R; r++)                                                 \
+                FASTBP_UNROLL for (v = 0; v < V; v++)((v_##T *)(C + r * C_row))[v] = acc[r][v];   \
     }                                                                                             \
     /* a(r, k) = a[r * stride + k]: rows of A as they lie (forward, delta recurrence) */          \
     static void tile_rows_##T(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride,         \
                               const real *B, ptrdiff_t B_row, const real *init,                   \
                               ptrdiff_t init_row, real *C, ptrdiff_t C_row)                       \
     {                                                                                             \
-        FASTBP_SHAPES(T, K, a, stride, 1, B, B_row, init, init_row, C, C_row)                     \
+        FASTBP_SHAPES(T, K, a, stride, 1, B, B_row, init, init_row, (const real *)0, C, C_row)    \
     }                                                                                             \
     /* a(r, k) = a[r + k * stride]: columns of A as they lie (weight gradient) */                 \
     static void tile_columns_##T(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride,      \
                                  const real *B, ptrdiff_t B_row, const real *init,                \
-                                 ptrdiff_t init_row, real *C, ptrdiff_t C_row)                    \
+                                 ptrdiff_t init_row, const real *rate, real *C, ptrdiff_t C_row)  \
     {                                                                                             \
-        FASTBP_SHAPES(T, K, a, 1, stride, B, B_row, init, init_row, C, C_row)                     \
+        FASTBP_SHAPES(T, K, a, 1, stride, B, B_row, init, init_row, rate, C, C_row)               \
     }
 
 /* Shapes taller than this level's registers are never asked for and compile to nothing. */
