@@ -178,6 +178,17 @@ def test_a_tampered_engine(dtype):
         assert check.gradients(net, X, Y, mode="fast").verdict.startswith("FAIL")
 
 
+def test_gradients_of_any_size_are_told_apart():
+    """Behind nearly saturated units gradients are tiny; a mistake is still that mistake."""
+    student = handwritten(mistake="sigma'(a)", layer=2)
+    student.weights[2][...] *= 1e-9
+    found = check.gradients(student, X, Y)
+    assert "sigma'(a) for sigma'(z)" in " ".join(found.findings), found
+    student.mistake, student.layer = "delta scaled", 1
+    found = check.gradients(student, X, Y)
+    assert "delta of layer 1 is exactly 5/2 times" in " ".join(found.findings), found
+
+
 def test_one_wrong_element_is_found_where_it_is():
     net = Mutant(SIZES, output="sigmoid", loss="quadratic", dtype="float64", seed=1)
     at = 4 * 5 + 5 + 2 * 5 + 3  # W2[2, 3]
