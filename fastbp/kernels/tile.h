@@ -174,4 +174,43 @@ typedef double v_f64;
 FASTBP_DEFINE_TILE(f32, float)
 FASTBP_DEFINE_TILE(f64, double)
 
+/* A square block turned: t[j, i] = a[i, j] for as many i and j as a vector has lanes; rows i >= n of
+ * `a` count as zero. In registers, by exchanging halves, quarters, ... of pairs of rows; the masks
+ * are constants once the loops are unrolled. */
+#if defined(FASTBP_VECTOR_BYTES) && !defined(__clang__) /* __builtin_shuffle is GCC's */
+#define FASTBP_DEFINE_TRANSPOSE(T, real, mask)                                                    \
+    static void transpose_##T(int n, const real *a, ptrdiff_t a_row, real *t, ptrdiff_t t_row)    \
+    {                                                                                             \
+        enum { L = FASTBP_LANES_##T };                                                            \
+        v_##T x[L];                                                                               \
+        mask lane;                                                                                \
+        int i, s;                                                                                 \
+        FASTBP_UNROLL for (i = 0; i < L; i++) lane[i] = i;                                        \
+        FASTBP_UNROLL for (i = 0; i < L; i++) x[i] =                                              \
+            i < n ? *(const v_##T *)(a + i * a_row) : FASTBP_SPLAT_##T(0);                        \
+        FASTBP_UNROLL for (s = 1; s < L; s *= 2)                                                  \
+        {                                                                                         \
+            const mask odd = (lane & s) != 0;                                                     \
+            FASTBP_UNROLL for (i = 0; i < L; i++) if (!(i & s))                                   \
+            {                                                                                     \
+                const v_##T low = x[i], high = x[i + s];                                          \
+                x[i] = __builtin_shuffle(low, high, lane + (odd & (L - s)));                      \
+                x[i + s] = __builtin_shuffle(low, high, lane + (odd & L) + (~odd & s));           \
+            }                                                                                     \
+        }                                                                                         \
+        FASTBP_UNROLL for (i = 0; i < L; i++) *(v_##T *)(t + i * t_row) = x[i];                   \
+    }
+#else
+#define FASTBP_DEFINE_TRANSPOSE(T, real, mask)                                                    \
+    static void transpose_##T(int n, const real *a, ptrdiff_t a_row, real *t, ptrdiff_t t_row)    \
+    {                                                                                             \
+        int i, j;                                                                                 \
+        for (j = 0; j < FASTBP_LANES_##T; j++)                                                    \
+            for (i = 0; i < FASTBP_LANES_##T; i++)                                                \
+                t[j * t_row + i] = i < n ? a[i * a_row + j] : (real)0;                            \
+    }
+#endif
+FASTBP_DEFINE_TRANSPOSE(f32, float, v_i32)
+FASTBP_DEFINE_TRANSPOSE(f64, double, v_i64)
+
 #endif
