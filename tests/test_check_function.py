@@ -536,3 +536,19 @@ def test_bounds_that_are_wrong_once_in_thousands_do_not_fail_right_gradients():
 
         found = gradient(f, grad, x, method="differences")
         assert found.ok, str(found)
+
+
+def test_an_f_that_complex_numbers_spoil_is_checked_all_the_same():
+    """A model that keeps a velocity, say: the complex step comes after all other questions."""
+    kept = np.zeros(2)
+
+    def f(x):
+        nonlocal kept
+        kept = 0 * x + kept  # complex from then on
+        total = np.sum(x**2) + kept.sum()
+        if np.iscomplexobj(kept) and not np.iscomplexobj(x):
+            raise RuntimeError("spoilt")
+        return total if not np.iscomplexobj(x) else "nothing"
+
+    found = gradient(f, lambda x: 2 * x, np.array([1.0, 2.0]))
+    assert found.verdict.startswith("pass") and found.method == "differences"

@@ -3,9 +3,13 @@
 Each part is skipped where its library is missing; none of them is needed to use fastbp.
 """
 
+import os
 import re
+import subprocess
+import sys
 import warnings
 from itertools import pairwise
+from pathlib import Path
 
 import cases
 import numpy as np
@@ -84,6 +88,18 @@ def sklearn_functions(model, X, y):
 
     start = module._pack(model.coefs_, model.intercepts_)
     return lambda t: both(t)[0], lambda t: both(t)[1], start
+
+
+def test_the_documented_example():
+    """bench/sklearn_gradient.py asks through public attributes alone."""
+    imported("sklearn")
+    root = Path(__file__).parents[1]
+    for outputs, words in ((3, "exactly 3 times the slope"), (1, "function: pass")):
+        done = subprocess.run(
+            [sys.executable, root / "bench" / "sklearn_gradient.py", "--outputs", str(outputs)],
+            capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(root)},
+        )  # fmt: skip
+        assert done.returncode == 0 and words in done.stdout, done.stderr
 
 
 @pytest.fixture

@@ -112,7 +112,8 @@ def gradient(
         Where slopes come from. "differences": extrapolated central differences, each with a bound
         on its error. "complex": complex steps, refused where differences contradict them. "auto":
         differences, replaced by complex steps where f takes them and they agree in every element.
-        "mpmath": differences of 50 digits; f is handed object arrays of mpmath.mpf.
+        "mpmath": differences of 50 digits; f is handed object arrays of mpmath.mpf. An f that
+        keeps state (a model that is trained) wants "differences".
     max_elements : int
         Of more, an evenly spaced selection of every tensor is checked.
     seed : int
@@ -177,13 +178,13 @@ def gradient(
         used = "mpmath"
     else:
         found, used = by_differences(judged), "differences"
-        if method != "differences":
-            steps = by_complex_steps(judged, found, method == "complex")
-            if steps is not None:
-                found, used = steps, "complex"
     function.last()
     if callable(grad):
         _same_again(variables, analytic, variables.read(_asked(grad, variables))[0])
+    if method in ("auto", "complex"):  # last: what keeps state may not survive complex numbers
+        steps = by_complex_steps(judged, found, method == "complex")
+        if steps is not None:
+            found, used = steps, "complex"
 
     tensors, status = judged.by(found)
     verdict = judging.verdict_of(tensors)
