@@ -72,18 +72,12 @@ class Claim:
     @cached_property
     def rounding(self) -> tuple[Array, list[Array], Array]:
         """What rounding may have made of gradient (flat), deltas and dC/dx; infinite: anything."""
-        unit = float(np.finfo(self.dtype).eps) / 2
         if not isinstance(self.subject, NetworkSubject) or self.model is None:
             largest = np.abs(self.gradient[np.isfinite(self.gradient)]).max(initial=0.0)
-            return np.full(self.gradient.shape, 64 * unit * largest), [], np.zeros(0)
-        nablas, deltas, of_inputs = self.model.rounding(unit)
-        underflow = 1e3 * float(np.finfo(self.dtype).tiny)
-
-        def known(allowance: Array) -> Array:
-            return np.where(np.isfinite(allowance), allowance + underflow, np.inf)
-
-        flat = np.concatenate([nabla.ravel() for nabla in nablas])
-        return known(flat), [known(d) for d in deltas], known(of_inputs)
+            flat = np.full(self.gradient.shape, 32 * float(np.finfo(self.dtype).eps) * largest)
+            return flat, [], np.zeros(0)
+        nablas, deltas, of_inputs = self.model.rounding(self.dtype)
+        return np.concatenate([nabla.ravel() for nabla in nablas]), deltas, of_inputs
 
 
 def claimed(

@@ -158,20 +158,31 @@ class Model:
 
     # rounding
 
-    def rounding(self, unit: float) -> tuple[list[Array], list[Array], Array]:
+    def rounding(self, dtype: np.dtype[Any]) -> tuple[list[Array], list[Array], Array]:
         """Bounds on what rounding makes of gradient, deltas and dC/dx, n eps throughout.
 
         Parameters
         ----------
-        unit : float
-            Half the distance from 1 to the next number of the dtype.
+        dtype : float32 or float64
+            In which they are computed.
 
         Returns
         -------
         gradient : list of ndarray, W1, b1, ...
         deltas : list of ndarray (n, width of z)
         input_gradient : ndarray (n, n_0)
+            Infinite where anything may come out.
         """
+        with np.errstate(all="ignore"):
+            nablas, deltas, of_inputs = self._rounding(float(np.finfo(dtype).eps) / 2)
+        underflow = 1e3 * float(np.finfo(dtype).tiny)
+
+        def known(bound: Array) -> Array:
+            return np.where(np.isfinite(bound), bound + underflow, np.inf)
+
+        return [known(b) for b in nablas], [known(b) for b in deltas], known(of_inputs)
+
+    def _rounding(self, unit: float) -> tuple[list[Array], list[Array], Array]:
         n = len(self.X)
         n_layers = len(self.names)
         a_rows: list[list[Array]] = [[] for _ in range(n_layers)]

@@ -241,6 +241,22 @@ def _add_predict(commands: Any) -> None:
     )
 
 
+def _add_samples(parser: Any) -> None:
+    """MODEL and DATA with targets, each optional (samples.py reads them)."""
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="file written by train --save")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="?",
+        help="as for predict, with targets (default: the digits of the package, where the network "
+        "fits them)",
+    )
+    parser.add_argument(
+        "--target", metavar="COLUMN", help="column with the true values (default: the model's)"
+    )
+    parser.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
+
+
 def _add_check(commands: Any) -> None:
     parser = _command(
         commands,
@@ -251,14 +267,7 @@ def _add_check(commands: Any) -> None:
         "of every activation. Exit code 1 where something is wrong.",
         "  fastbp check\n  fastbp check wine.safetensors wine.csv --tables",
     )
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="file written by train --save")
-    parser.add_argument(
-        "data", metavar="DATA", nargs="?", help="as for predict, with targets (default: digits)"
-    )
-    parser.add_argument(
-        "--target", metavar="COLUMN", help="column with the targets (default: the model's)"
-    )
-    parser.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
+    _add_samples(parser)
     parser.add_argument(
         "--rows", type=_count, default=20, metavar="N", help="the first N rows (default: 20)"
     )
@@ -283,18 +292,7 @@ def _add_explain(commands: Any) -> None:
         "  fastbp explain --html page.html\n"
         "  fastbp explain wine.safetensors wine.csv --row 3 --neuron 2",
     )
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="file written by train --save")
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="?",
-        help="as for predict, with targets (default: the digits of the package, where the network "
-        "fits them)",
-    )
-    parser.add_argument(
-        "--target", metavar="COLUMN", help="column with the true values (default: the model's)"
-    )
-    parser.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
+    _add_samples(parser)
     parser.add_argument(
         "--row", type=_seed, default=0, metavar="N", help="the sample, counted from 0 (default: 0)"
     )
