@@ -108,8 +108,6 @@ def _without_kinks(checked: NetworkSubject, theta: Array, v: Array) -> Array:
     """Which steps leave every unit on its side; all smaller ones than such a step do."""
     with checked.at(theta + STEPS[-1] * v):  # beside theta, which may lie on a kink itself
         beside = checked.sides(checked.X)
-    if not beside.shape[1]:
-        return np.ones(len(STEPS), bool)
     on_it = bool((beside != checked.sides(checked.X)).any())
     usable = np.zeros(len(STEPS), bool)
     for i in range(len(STEPS) - 1, -1, -1):
