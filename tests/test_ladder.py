@@ -663,3 +663,17 @@ def test_a_picture_without_matplotlib(monkeypatch):
     found = output_error(z=Z, y=Y, activation="softmax", cost="quadratic")
     with pytest.raises(ImportError, match=r"plots need matplotlib: pip install 'fastbp\[plot\]'"):
         found.plot()
+
+
+def test_a_delta_that_is_zero_by_cancellation_alone():
+    """pinball pulls all outputs of softmax alike, which cannot follow: sum_k g_k J_kj = 0."""
+
+    def cool_softmax(z):
+        e = np.exp(0.7 * (z - z.max(axis=-1, keepdims=True)))
+        return e / e.sum(axis=-1, keepdims=True)
+
+    found = output_error(
+        z=[0.3, -1.2, 2.0], y=[1.0, 1.0, 1.0], activation=cool_softmax, cost="pinball(0.9)"
+    )
+    assert found.ok, found
+    assert np.abs(found.total).max() < 1e-9 < np.abs(found.diagonal).max()
