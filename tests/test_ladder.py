@@ -15,6 +15,7 @@ import fastbp
 from fastbp import reference
 from fastbp.check.ladder import OutputError, output_error
 from fastbp.check.mistakes import identified
+from fastbp.check.recurrence import recurrence
 
 Z, Y = np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 1.0])
 X = np.array([0.5, -1.0, 0.3])
@@ -663,6 +664,17 @@ def test_a_picture_without_matplotlib(monkeypatch):
     found = output_error(z=Z, y=Y, activation="softmax", cost="quadratic")
     with pytest.raises(ImportError, match=r"plots need matplotlib: pip install 'fastbp\[plot\]'"):
         found.plot()
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "quadratic"])
+def test_a_class_index_means_what_it_means_to_the_network(loss):
+    """1 among -1 for the hinges, 1 among 0 for all else."""
+    net = network([3, 4, 3], "tanh", "identity", loss, "float64")
+    x = np.array([0.3, -0.8, 0.5])
+    for label in range(3):
+        found = output_error(net, x, label)
+        assert found.verdict.startswith("pass"), found
+        assert recurrence(net, x, label).verdict.startswith("pass")
 
 
 def test_a_delta_that_is_zero_by_cancellation_alone():

@@ -68,10 +68,7 @@ class _Patient:
             data = self.model.gradient()
             l2, l1 = self.model.penalties()
         self.data, self.l2, self.l1 = data, l2, l1
-        right = [
-            d + (a + b if i % 2 == 0 else 0)
-            for i, (d, a, b) in enumerate(zip(data, l2, l1, strict=True))
-        ]
+        right = self._with_penalties(data)
         for tensor, part in zip(self.checked.tensors, right, strict=True):
             p = self.points.get(tensor.name)
             if p is None:
@@ -83,6 +80,11 @@ class _Patient:
             if (gap > p["bound"] + 1e-3 * np.abs(there) + 1e-6 * size)[known].any():
                 return None
         return right
+
+    def _with_penalties(self, data: list[Array]) -> list[Array]:
+        """The whole gradient, of a data part: weights alone are penalised."""
+        parts = zip(data, self.l2, self.l1, strict=True)
+        return [d + (a + b if i % 2 == 0 else 0) for i, (d, a, b) in enumerate(parts)]
 
     def _same(self, one: Sequence[Array], other: Sequence[Array]) -> bool:
         """Whether two gradients agree, tensor by tensor."""
@@ -166,11 +168,7 @@ class _Patient:
             return
         if self._sum_of_weights() is not None:
             unweighted = self.model.gradient(weighted=False)
-            with_penalty = [
-                d + (a + b if i % 2 == 0 else 0)
-                for i, (d, a, b) in enumerate(zip(unweighted, self.l2, self.l1, strict=True))
-            ]
-            if self._same(self.parts, with_penalty):
+            if self._same(self.parts, self._with_penalties(unweighted)):
                 yield "sample_weight is left out of the gradient: every sample counts the same."
                 return
         parts = {"data": self.data}
@@ -225,20 +223,14 @@ class _Patient:
         """A known mistake in delta, at one layer or at all."""
         if self.right is None or self.model is None:
             return
-        seen: list[tuple[list[Array], Mistake]] = []
         with np.errstate(all="ignore"):
             for mistake in self.model.possible_mistakes():
                 data = self.model.gradient(mistake)
                 if self._same(data, self.data):
                     continue  # it would change nothing here
-                whole = [
-                    d + (a + b if i % 2 == 0 else 0)
-                    for i, (d, a, b) in enumerate(zip(data, self.l2, self.l1, strict=True))
-                ]
-                if self._same(self.parts, whole):
-                    seen.append((whole, mistake))
-        if seen:
-            yield self._mistake_in_words(seen[0][1])
+                if self._same(self.parts, self._with_penalties(data)):
+                    yield self._mistake_in_words(mistake)
+                    return
 
     def _mistake_in_words(self, mistake: Mistake) -> str:
         assert self.model is not None

@@ -277,7 +277,8 @@ def _as_target(
         label = float(array.reshape(()))
         if label != int(label) or not 0 <= label < n:
             raise ValueError(f"y: expected a class index 0..{n - 1}; got {label:g}")
-        return np.eye(n)[int(label)], np.array([int(label)])
+        labels = np.array([int(label)])
+        return inputs.as_dense_targets(labels, 1, n, loss, FLOAT64)[0], labels
     if array.shape not in ((n,), (1, n)) and (n > 1 or array.ndim):
         either = "a class index or " if n > 1 else "a number or "
         raise ValueError(f"y: expected {either}shape ({n},); got {array.shape}")
