@@ -54,6 +54,10 @@ class Loss:
     def __str__(self) -> str:
         return self.name
 
+    def n_targets(self, n_outputs: int) -> int:
+        """Columns of Y: half of the outputs where those are means and logarithms of variances."""
+        return n_outputs // 2 if self.kind == "gaussian_nll" else n_outputs
+
 
 _ANY = Parameter(0.01, "a finite number", math.isfinite)
 _POSITIVE = Parameter(1.0, "a finite number above 0", lambda x: 0 < x < math.inf)

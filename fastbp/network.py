@@ -120,7 +120,7 @@ class Network:
                 "sizes: loss 'gaussian_nll' needs an even number of outputs, means then logarithms "
                 f"of variances; got {n_outputs}"
             )
-        self._n_targets = n_outputs // 2 if self._loss.kind == "gaussian_nll" else n_outputs
+        self._n_targets = self._loss.n_targets(n_outputs)
         self._allocate()
         cost_parameter = 1 / n_outputs if self._loss.kind == "mse" else self._loss.parameter
         self._compiled = dispatch.engine.CompiledNetwork(

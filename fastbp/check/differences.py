@@ -11,7 +11,7 @@ is values[i]. It answers many such questions at once, (k,), or (k, m) for m func
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -38,6 +38,15 @@ class Slopes:
     left_bound: Array
     right: Array
     right_bound: Array
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """All of them, in the order in which they are given."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def column(self, m: int) -> Slopes:
+        """Slopes (k,) of one of the functions."""
+        return Slopes(*(np.ascontiguousarray(array[:, m]) for array in self.arrays))
 
 
 def _extrapolate(quotients: Array, noise: Array, ratio: float) -> tuple[Array, Array]:
@@ -177,6 +186,11 @@ def slopes(
         if not len(todo):
             break
     return Slopes(values[0], bounds[0], values[1], bounds[1], values[2], bounds[2])
+
+
+def never(value: Array, bound: Array) -> Array:
+    """`enough` for slopes that are to be measured with every window."""
+    return np.zeros(len(value), bool)
 
 
 def noise_of(

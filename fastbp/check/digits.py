@@ -229,7 +229,7 @@ class _Twin:
         ]
         self.cost = functions.loss(about["loss"])
         X = inputs.as_matrix(X, "X", sizes[0], dtype)
-        n_targets = sizes[-1] // 2 if self.cost.kind == "gaussian_nll" else sizes[-1]
+        n_targets = self.cost.n_targets(sizes[-1])
         dense = inputs.as_dense_targets(Y, len(X), n_targets, self.cost, dtype)
         weight = inputs.as_weight(sample_weight, len(X), dtype)
         self.X = [self._exact(row) for row in X]

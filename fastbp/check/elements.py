@@ -14,7 +14,7 @@ import numpy as np
 
 from fastbp.check import digits, judging
 from fastbp.check.claim import Claim
-from fastbp.check.differences import WINDOWS, Slopes, slopes
+from fastbp.check.differences import WINDOWS, Slopes, never, slopes
 from fastbp.check.judging import FAIL, Points, TensorCheck
 from fastbp.check.subject import MOST_NUMBERS, NONE, SCALES, NetworkSubject, Tensor
 
@@ -143,9 +143,9 @@ class Elements:
             found = measure(np.arange(len(index)), _enough(rounding, len(noise)))
         of = _Elements(
             tensor.name, tensor.shape, index - tensor.start, self.analytic[index], rounding, index,
-            lambda at, largest: _column(measure(at, never, largest), 0),
+            lambda at, largest: measure(at, never, largest).column(0),
         )  # fmt: skip
-        self._judge(of, _column(found, 0))
+        self._judge(of, found.column(0))
         if per_sample and self.claim.own and self.method == "differences":
             self._check_deltas(tensor, index, found, measure)
 
@@ -165,12 +165,12 @@ class Elements:
         flat = (self.rows[:, None] * deltas.shape[1] + (index - tensor.start)).ravel()
 
         def by_sample(s: Slopes) -> Slopes:
-            return Slopes(*(np.ascontiguousarray(a[:, 1:].T).ravel() for a in _arrays(s)))
+            return Slopes(*(np.ascontiguousarray(a[:, 1:].T).ravel() for a in s.arrays))
 
         def again(at: Array, largest: Array) -> Slopes:
             sample, place = np.divmod(at, k)
             found = measure(place, never, largest)
-            return Slopes(*(a[np.arange(len(at)), 1 + sample] for a in _arrays(found)))
+            return Slopes(*(a[np.arange(len(at)), 1 + sample] for a in found.arrays))
 
         rounding = self.of_deltas[layer].ravel()[flat] if self.of_deltas else np.zeros(len(flat))
         name = f"delta{layer + 1}"
@@ -191,7 +191,7 @@ class Elements:
                 checked.input_changes, X.ravel(), index[at], scale=scale, noise=noise,
                 enough=enough, largest=largest,
             )  # fmt: skip
-            return _column(found, 0)
+            return found.column(0)
 
         of = _Elements(
             "x", X.shape, index, analytic[index], rounding, None,
@@ -202,7 +202,7 @@ class Elements:
     def _judge(self, of: _Elements, found: Slopes) -> None:
         def judge(s: Slopes) -> tuple[TensorCheck, Array]:
             return judging.judge(
-                of.name, of.shape, of.index, of.analytic, *_arrays(s), tolerance=self.tolerance,
+                of.name, of.shape, of.index, of.analytic, *s.arrays, tolerance=self.tolerance,
                 rounding=of.rounding, resolution=RESOLUTION[self.claim.dtype.name],
             )  # fmt: skip
 
@@ -210,10 +210,10 @@ class Elements:
         suspects = np.flatnonzero((status == FAIL) & np.isfinite(of.analytic))
         if len(suspects) and self.method == "differences":
             # estimates may have agreed by chance: the first suspects are measured with every step
-            found = Slopes(*(a.copy() for a in _arrays(found)))
+            found = Slopes(*(a.copy() for a in found.arrays))
             first = suspects[:: -(-len(suspects) // MOST_REPEATED)]
             better_ones = of.again(first, self._clear_steps(of, first))
-            for a, better in zip(_arrays(found), _arrays(better_ones), strict=True):
+            for a, better in zip(found.arrays, better_ones.arrays, strict=True):
                 a[first] = better
             check, status = judge(found)
             suspects = np.flatnonzero((status == FAIL) & np.isfinite(of.analytic))
@@ -316,11 +316,6 @@ class Elements:
         return units if own < 0 else np.where(np.arange(len(X)) == own, units, 0)
 
 
-def never(value: Array, bound: Array) -> Array:
-    """No window of steps is enough."""
-    return np.zeros(len(value), bool)
-
-
 def _enough(rounding: Array, m: int) -> Enough:
     """Known to a small part of what it will be held against."""
     largest_rounding = rounding[:, None] / 10
@@ -337,13 +332,3 @@ def _enough(rounding: Array, m: int) -> Enough:
         return np.asarray((bound <= wanted).all(axis=1))
 
     return enough
-
-
-def _arrays(found: Slopes) -> tuple[Array, ...]:
-    return (
-        found.value, found.bound, found.left, found.left_bound, found.right, found.right_bound
-    )  # fmt: skip
-
-
-def _column(found: Slopes, column: int) -> Slopes:
-    return Slopes(*(np.ascontiguousarray(a[:, column]) for a in _arrays(found)))

@@ -25,7 +25,6 @@ from fastbp.check.slopes import (
     Values,
     by_complex_steps,
     by_differences,
-    of_one,
 )
 from fastbp.check.variables import Variables
 
@@ -174,7 +173,7 @@ def gradient(
     if method == "mpmath":
         from fastbp.check import digits
 
-        found = of_one(digits.slopes(function.exact, variables.flat, judged.picked))
+        found = digits.slopes(function.exact, variables.flat, judged.picked).column(0)
         used = "mpmath"
     else:
         found, used = by_differences(judged), "differences"

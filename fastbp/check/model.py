@@ -71,7 +71,7 @@ class Model:
         self.biases = [np.asarray(b, np.float64) for b in biases]
         self.X = np.asarray(X, np.float64)
         loss = functions.loss(self.loss)
-        width = self.n_outputs // 2 if loss.kind == "gaussian_nll" else self.n_outputs
+        width = loss.n_targets(self.n_outputs)
         self.Y = inputs.as_dense_targets(Y, len(self.X), width, loss, np.dtype(np.float64))
         self.w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
         self.l2, self.l1 = l2, l1

@@ -19,6 +19,7 @@ from fastbp.check.derivative import Derivative, derivatives, numeric_jacobian
 from fastbp.check.differences import EPSILON
 from fastbp.check.mistakes import FLOAT64, is_canonical
 from fastbp.check.model import Model
+from fastbp.check.subject import twin_of
 from fastbp.network import Network
 
 Array = np.ndarray
@@ -48,8 +49,7 @@ class Sample:
         about = net.architecture
         self.names, self.cost = [*about["activation"], about["output"]], about["loss"]
         self.dtype = net.dtype
-        self.twin = Network(**{**about, "dtype": "float64"}, init="zeros")
-        self.twin.parameters = net.parameters
+        self.twin = twin_of(net)
         self.X = _as_sample(x, net.sizes[0], net.dtype)
         self.y, self.Y = _as_target(y, net.sizes[-1], functions.loss(self.cost), net.dtype)
         if not np.isfinite(self.twin.costs(self.X, self.Y)).all():
@@ -269,7 +269,7 @@ def _as_target(
     value: Any, n_outputs: int, loss: functions.Loss, dtype: Any = FLOAT64
 ) -> tuple[Array, Array]:
     """The target of one sample as a vector (n,), and as `Network` takes it."""
-    n = n_outputs // 2 if loss.kind == "gaussian_nll" else n_outputs
+    n = loss.n_targets(n_outputs)
     if value is None:
         raise TypeError("y: expected a class index or a target; got None")
     array = numbers(value, "y", dtype)

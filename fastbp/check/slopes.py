@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -109,15 +108,6 @@ class Values:
         return self._f(self.variables.build(flat))
 
 
-def _parts(found: Slopes) -> list[Array]:
-    return [getattr(found, part.name) for part in fields(found)]
-
-
-def of_one(found: Slopes) -> Slopes:
-    """Slopes (k,) of the one function, from (k, 1)."""
-    return Slopes(*(part[:, 0] for part in _parts(found)))
-
-
 class Judged:
     """The checked elements' gradients and the rule that is applied to them.
 
@@ -202,7 +192,7 @@ class Judged:
                 shape,
                 self.picked[rows] - part.start,
                 self.a[rows],
-                *(values[rows] for values in _parts(found)),
+                *(values[rows] for values in found.arrays),
                 tolerance=self.tolerance,
                 rounding=self.rounding[self.picked[rows]],
                 resolution=self.resolution,
@@ -214,16 +204,14 @@ class Judged:
 
 def by_differences(judged: Judged) -> Slopes:
     def ask(index: Array, enough: Callable[[Array, Array], Array]) -> Slopes:
-        return of_one(
-            differences.slopes(
-                judged.function.change,
-                judged.variables.flat,
-                index,
-                scale=judged.variables.scale,
-                noise=np.array([judged.noise]),
-                enough=enough,
-            )
-        )
+        return differences.slopes(
+            judged.function.change,
+            judged.variables.flat,
+            index,
+            scale=judged.variables.scale,
+            noise=np.array([judged.noise]),
+            enough=enough,
+        ).column(0)
 
     found = ask(judged.picked, judged.enough)
     _, status = judged.by(found)
@@ -235,8 +223,8 @@ def by_differences(judged: Judged) -> Slopes:
         outside = (judged.a < low) | (judged.a > high)
     again = np.nonzero((status == FAIL) & ~outside)[0]
     if len(again):
-        more = ask(judged.picked[again], lambda value, bound: np.zeros(len(value), bool))
-        for old, new in zip(_parts(found), _parts(more), strict=True):
+        more = ask(judged.picked[again], differences.never)
+        for old, new in zip(found.arrays, more.arrays, strict=True):
             old[again] = new
     return found
 
@@ -276,5 +264,5 @@ def by_complex_steps(judged: Judged, found: Slopes, wanted: bool) -> Slopes | No
     if (gap > bound + error).any() or told.mean() < 1 - judging.MOST_INCONCLUSIVE:
         return None
     better = told & (error < bound)
-    pairs = zip((steps, error) * 3, _parts(found), strict=True)
+    pairs = zip((steps, error) * 3, found.arrays, strict=True)
     return Slopes(*(np.where(better, new, old) for new, old in pairs))

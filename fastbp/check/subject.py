@@ -60,6 +60,13 @@ def tensors_of(net: Any, n_parameters: int) -> list[Tensor]:
     return [Tensor("parameters", 0, (n_parameters,))]
 
 
+def twin_of(net: Network) -> Network:
+    """The same network in float64, of the class itself: no method of a subclass is its own."""
+    twin = Network(**{**net.architecture, "dtype": "float64"}, init="zeros")
+    twin.parameters = net.parameters
+    return twin
+
+
 class Subject:
     """Losses of `net` on X and Y with one parameter changed, and how exact they are.
 
@@ -121,13 +128,12 @@ class NetworkSubject(Subject):
         self.X = inputs.as_matrix(X, "X", net.sizes[0], net.dtype).astype(np.float64)
         n = len(self.X)
         loss = functions.loss(net.architecture["loss"])
-        n_columns = net.sizes[-1] // 2 if loss.kind == "gaussian_nll" else net.sizes[-1]
+        n_columns = loss.n_targets(net.sizes[-1])
         self.Y = inputs.as_dense_targets(Y, n, n_columns, loss, net.dtype).astype(np.float64)
         weight = inputs.as_weight(sample_weight, n, net.dtype)
         self.sample_weight = np.ones(n) if weight is None else weight.astype(np.float64)
         self.l2, self.l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
-        self.twin = Network(**{**net.architecture, "dtype": "float64"}, init="zeros")
-        self.twin.parameters = net.parameters
+        self.twin = twin_of(net)
         self.parameters = self.twin.parameters.copy()
         self.tensors = tensors_of(self.twin, self.parameters.size)
         self.is_weight = np.zeros(self.parameters.size, bool)

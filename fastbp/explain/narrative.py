@@ -15,6 +15,7 @@ from fastbp.check.ladder import OutputError, output_error
 from fastbp.check.recurrence import HiddenError
 from fastbp.check.report import Table
 from fastbp.check.structure import structure, why_the_sum
+from fastbp.check.subject import twin_of
 from fastbp.explain.blocks import (
     SHOWN,
     Block,
@@ -33,7 +34,6 @@ from fastbp.explain.blocks import (
     Text,
 )
 from fastbp.explain.formula import signed, with_formulas
-from fastbp.network import Network
 
 if TYPE_CHECKING:
     from fastbp.explain.explanation import Case
@@ -555,9 +555,7 @@ class Teller:
 
     def quotients(self, k: int) -> list[float]:
         """Central ones by the weight from neuron k to the neuron that is looked at."""
-        net = self.first.net
-        twin = Network(**{**net.architecture, "dtype": "float64"}, init="zeros")
-        twin.parameters = net.parameters
+        twin = twin_of(self.first.net)
         W = twin.weights[-1]
         at = twin.n_parameters - twin.biases[-1].size - W.size + k * W.shape[1] + self.j
         steps = np.array(STEPS)
