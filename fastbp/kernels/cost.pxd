@@ -7,7 +7,7 @@ digits where a saturates. What does not: J^T g (activation.pxd), means over samp
 y = 0 times ln a = -inf counts as 0: logarithms and quotients see a >= the smallest normal number.
 """
 from cython cimport floating as real
-from fastbp.kernels.activation cimport row_dot, row_sum
+from fastbp.kernels.activation cimport row_dot
 from fastbp.kernels.elementary cimport exp, expm1, fabs, log, log1p, tanh
 
 cdef struct Quadratic:
@@ -144,13 +144,14 @@ cdef inline real term_and_slope(separable *tag, real x, real y, real p, real *sl
         return a - y * x
 
 
-cdef inline real cost_and_slopes(separable *tag, const real *x, const real *y, real p, Py_ssize_t n,
-                                 real *term, real *slope) noexcept nogil:
-    # C = sum_j C_j and dC/dx   (n,); `term` is scratch (n,)                            slope  # OUT
+cdef inline void costs_and_slopes(separable *tag, const real *x, const real *y, real p,
+                                  Py_ssize_t n, real *term, real *slope) noexcept nogil:
+    # C_j and dC/dx_j of n outputs, of one sample or many   (n,); term may be y    term, slope  # OUT
     cdef Py_ssize_t j
+    cdef real s
     for j in range(n):
-        term[j] = term_and_slope(tag, x[j], y[j], p, &slope[j])
-    return row_sum(term, n)
+        term[j] = term_and_slope(tag, x[j], y[j], p, &s)
+        slope[j] = s
 
 
 # softmax with cross_entropy or kl: C = sum_j y_j (log sum - c(z_j - max z)), where no two terms
@@ -176,9 +177,9 @@ cdef inline void softmax_delta(const real *a, const real *y, real c, Py_ssize_t 
         delta[j] = c * (a[j] * total - y[j])
 
 
-cdef inline real gaussian_nll(const real *a, const real *y, Py_ssize_t n, real *term,
+cdef inline void gaussian_nll(const real *a, const real *y, Py_ssize_t n, real *term,
                               real *g) noexcept nogil:
-    """a = (mu, s), s = ln variance, both (n,): C = 1/2 sum [s + (y - mu)^2 e^-s].       g  # OUT"""
+    # a = (mu, s), s = ln variance, both (n,): C = 1/2 sum [s + (y - mu)^2 e^-s]     term, g  # OUT
     cdef Py_ssize_t j
     cdef real r, w
     for j in range(n):
@@ -187,4 +188,3 @@ cdef inline real gaussian_nll(const real *a, const real *y, Py_ssize_t n, real *
         g[j] = r * w
         g[n + j] = <real>0.5 * (<real>1 - r * r * w)
         term[j] = <real>0.5 * (a[n + j] + r * r * w)
-    return row_sum(term, n)

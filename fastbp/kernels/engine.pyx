@@ -24,11 +24,11 @@ from fastbp.kernels.barrier cimport Barrier, MAX_THREADS, is_raised, raise_flag,
 from fastbp.kernels.cost cimport (
     Absolute, BinaryCrossEntropy, CrossEntropy, ExpPoisson, Hinge, Huber, KullbackLeibler, LogCosh,
     MeanSquared, Pinball, Poisson, Quadratic, SigmoidBinaryCrossEntropy, SquaredHinge,
-    cost_and_slopes, cost_of_shifted, gaussian_nll, softmax_delta)
+    cost_of_shifted, costs_and_slopes, gaussian_nll, softmax_delta)
 from fastbp.kernels.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, sqrt, tanh)
 from fastbp.kernels.products cimport (
-    PANEL, TILE_ROWS, TILE_SIZE, TILE_VECTORS, bias_gradient, lanes, propagate_back,
+    PACKED_COLUMNS, PANEL, TILE_ROWS, TILE_SIZE, TILE_VECTORS, bias_gradient, lanes, propagate_back,
     update_rows, weight_gradient, weight_update, weighted_input)
 from fastbp.kernels.random cimport shuffle
 from fastbp.kernels.update cimport ADAM, ADAMW, MOMENTUM, NESTEROV, SGD, Step, begin_step, n_slots
@@ -82,6 +82,16 @@ cdef class Block:
         PyMem_RawFree(self.raw)
 
 
+cdef Py_ssize_t padded_row(Py_ssize_t n, Py_ssize_t per_line):
+    """Reals in a row of n, in whole cache lines.
+
+    Rows a multiple of 1 KB apart would meet in a few sets of the caches: one line more (half of a
+    step of case F in bench/compare.py).
+    """
+    cdef Py_ssize_t lines = (n + per_line - 1) // per_line
+    return (lines + (lines % 16 == 0)) * per_line
+
+
 cdef class CompiledNetwork:
     """The description of a network that the passes read: no parameters, no state.
 
@@ -92,7 +102,7 @@ cdef class CompiledNetwork:
 
     def __init__(self, list layers, tuple cost, bint is_double, bint canonical, Py_ssize_t n_y):
         cdef Plan *p = &self.plan
-        cdef Py_ssize_t per_row = 8 if is_double else 16  # reals in 64 bytes
+        cdef Py_ssize_t per_line = 8 if is_double else 16  # reals in 64 bytes
         cdef Layer *f
         cdef int l
         p.n_layers = len(layers)
@@ -104,19 +114,23 @@ cdef class CompiledNetwork:
         p.cost_p = cost[1]
         p.n_y = n_y
         p.n_0 = layers[0][2]
-        p.a0_row = (p.n_0 + per_row - 1) // per_row * per_row
+        p.a0_row = padded_row(p.n_0, per_line)
         p.width = p.widest = p.g_row = p.a0_row
         p.n_parameters = p.n_padded = 0
         for l in range(p.n_layers):
             f = &p.layers[l]
             name, f.p, f.n_in, f.n_z, f.n_a = layers[l]
             f.activation = ACTIVATIONS[name]
-            f.z_row = (f.n_z + per_row - 1) // per_row * per_row
-            f.a_row = (f.n_a + per_row - 1) // per_row * per_row
+            f.z_row = padded_row(f.n_z, per_line)
+            f.a_row = padded_row(f.n_a, per_line)
             f.z_at = p.width
             f.a_at = f.z_at + f.z_row
-            f.delta_at = f.a_at + f.a_row
-            p.width = f.delta_at + f.z_row
+            p.width = f.a_at + f.a_row
+            if is_elementwise(f) and l < p.n_layers - 1:
+                f.delta_at = f.z_at
+            else:
+                f.delta_at = p.width
+                p.width += f.z_row
             f.W = p.n_parameters
             f.b = f.W + f.n_in * f.n_z
             p.n_parameters = f.b + f.n_z
@@ -321,12 +335,16 @@ def jacobian(CompiledNetwork net, const real[::1] parameters, const real[:, ::1]
     cdef const Plan *p = &net.plan
     cdef Py_ssize_t s = 0, k, n = X.shape[0], n_L = out.shape[1]
     cdef Block unit = Block(<double>n_L * sizeof(real))
+    cdef Block slopes = Block(<double>r.cap * p.width * sizeof(real))
     cdef real *e = <real *>unit.data
     with nogil:
         while s < n:
             r.m = min(r.cap, n - s)
             forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+            memcpy(slopes.data, r.work, r.cap * p.width * sizeof(real))
             for k in range(n_L):
+                if k > 0:  # delta took their place
+                    memcpy(r.work, slopes.data, r.cap * p.width * sizeof(real))
                 e[k] = <real>1
                 pull_back(p, &parameters[0], e, 0, r)
                 e[k] = <real>0
@@ -357,9 +375,11 @@ def jvp(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
             for l in range(p.n_layers):
                 # dz^l = da^{l-1} W^l, da^l = J dz^l
                 f = &p.layers[l]
-                dz = rows_of(r, f.delta_at, f.z_row, &out[0, 0])
+                # in the place of a^l, which an elementwise J does not need
+                dz = rows_of(r, f.a_at if f.delta_at == f.z_at else f.delta_at, f.z_row,
+                             &out[0, 0])
                 weighted_input(da, da_row, &parameters[f.W], f.n_z, <const real *>NULL, dz, f.z_row,
-                               r.m, f.n_in, f.n_z)
+                               r.m, f.n_in, f.n_z, <real *>r.scratch)
                 apply_jacobian(f, rows_of(r, f.z_at, f.z_row, &out[0, 0]),
                                rows_of(r, f.a_at, f.a_row, &out[0, 0]), dz, r.m, g, p.g_row)
                 da = g
@@ -426,7 +446,7 @@ def multiply_add(const real[::1] x, Py_ssize_t repeats):
     with nogil:
         for i in range(repeats):  # another place each time, and used: or the compiler leaves it out
             weighted_input(&x[i % 16], 0, &x[i % 16], 0, <const real *>NULL, &out[0], width,
-                           TILE_ROWS, 960, width)
+                           TILE_ROWS, 960, width, <real *>NULL)
             total += out[0]
     return 2.0 * repeats * 960 * TILE_ROWS * width if total == total else 0.0
 
@@ -437,7 +457,7 @@ cdef class Trainer:
     cdef Block block
     cdef Loop loop
     cdef Rows rows
-    cdef void *parameters      # padded, then the slots, each n_padded reals
+    cdef void *parameters      # padded, the slots, the gradient of slices: each n_padded reals
     cdef Py_ssize_t scratch_bytes
     cdef readonly int n_slots
 
@@ -446,6 +466,7 @@ cdef class Trainer:
         cdef const Plan *p = &net.plan
         cdef Step *step = &self.loop.step
         cdef size_t size = 8 if p.is_double else 4
+        cdef Py_ssize_t rows, costs
         cdef double state
         self.net = net
         memset(&self.loop, 0, sizeof(Loop))
@@ -457,13 +478,27 @@ cdef class Trainer:
         self.loop.shuffled = shuffled
         self.loop.seed = seed
         self.set_step(numbers)
+        # A batch that the second-level cache does not hold goes through in slices; its gradient is
+        # stored and must not be larger than the work area that it replaces (a third of a step of
+        # 784-30-10, batch 1,024).
+        rows = batch_size
+        if n_threads == 1 and batch_size * p.width >= max(1 << 18, p.n_padded):
+            rows = min(batch_size, max(112, (1 << 15) // p.width // 28 * 28))
+        self.loop.slice = rows
+        self.loop.adds_slices = rows < batch_size
         # a whole number of pages apart, so that no two threads write one cache line
-        self.scratch_bytes = (scratch_size(p) * size + 4095) // 4096 * 4096
-        state = (1.0 + self.n_slots) * p.n_padded * size
-        self.block = Block(state + (<double>batch_size * (p.width + 1) + 16) * size
+        self.scratch_bytes = (max(scratch_size(p), PACKED_COLUMNS * batch_size) * size
+                              + 4095) // 4096 * 4096
+        state = (1.0 + self.n_slots + self.loop.adds_slices) * p.n_padded * size
+        costs = (batch_size + 15) // 16 * 16 * size
+        self.block = Block(state + costs + <double>rows * p.width * size
                            + <double>n_threads * self.scratch_bytes)
         self.parameters = self.block.data
-        lay_out(p, batch_size, <char *>self.parameters + <size_t>state, &self.rows)
+        self.rows.C = <char *>self.parameters + <size_t>state
+        self.rows.work = <char *>self.rows.C + costs
+        self.rows.cap = rows
+        self.rows.first = self.rows.m = 0
+        self.rows.scratch = <char *>self.rows.work + rows * p.width * size
 
     def set_step(self, dict numbers):
         """Learning rate, penalties (lambda/n) and the optimizer's own numbers."""

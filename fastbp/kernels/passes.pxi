@@ -5,7 +5,9 @@
 # not: mathematics (the .pxd files), epochs and threads (training.pxi), Python objects (engine.pyx).
 #
 # The work area for `cap` rows is one block of cap * plan.width reals: a^0, then z^l, a^l, delta^l
-# for each layer, then g (dC/da of the layer at hand). Every row is padded to 64 bytes.
+# for each layer, then g (dC/da of the layer at hand). Every row is padded to 64 bytes. In a hidden
+# elementwise layer one place holds z, then sigma'(z), then delta: the product that makes delta
+# multiplies into it (12 % of a step of case D in bench/compare.py).
 
 cdef enum Activation:
     # elementwise
@@ -63,7 +65,8 @@ cdef struct Layer:
     double p                          # the activation's parameter
     Py_ssize_t n_in, n_z, n_a         # widths
     Py_ssize_t z_row, a_row           # the same, padded
-    Py_ssize_t z_at, a_at, delta_at   # where the batch's matrices begin, in units of cap
+    Py_ssize_t z_at, a_at, delta_at   # where the batch's matrices begin, in units of cap;
+                                      # hidden and elementwise: delta takes the place of z
     Py_ssize_t W, b                   # where W and b begin in `parameters`, rows of W n_z apart
     Py_ssize_t W_padded, b_padded     # and in the trainer's padded copy, rows z_row apart
 
@@ -224,43 +227,43 @@ cdef void apply_jacobian(const Layer *f, const real *z, const real *a, const rea
             glu_jvp(z_s, dz_s, f.n_a, da_s)
 
 
-cdef real cost_of(int kind, const real *x, const real *y, real p, Py_ssize_t n, real *term,
-                  real *slope) noexcept nogil:
-    """C of one sample and dC/da from its activations x.                             slope  # OUT"""
+cdef void costs_of(int kind, const real *x, const real *y, real p, Py_ssize_t n, real *term,
+                   real *slope) noexcept nogil:
+    """C_j and dC/da_j of n outputs from the activations x; gaussian_nll: of one sample.
+
+    term, slope  # OUT
+    """
     if kind == QUADRATIC:
-        return cost_and_slopes(<Quadratic *>NULL, x, y, p, n, term, slope)
-    if kind == MSE:
-        return cost_and_slopes(<MeanSquared *>NULL, x, y, p, n, term, slope)
-    if kind == MAE:
-        return cost_and_slopes(<Absolute *>NULL, x, y, p, n, term, slope)
-    if kind == HUBER:
-        return cost_and_slopes(<Huber *>NULL, x, y, p, n, term, slope)
-    if kind == LOG_COSH:
-        return cost_and_slopes(<LogCosh *>NULL, x, y, p, n, term, slope)
-    if kind == BINARY_CROSS_ENTROPY:
-        return cost_and_slopes(<BinaryCrossEntropy *>NULL, x, y, p, n, term, slope)
-    if kind == CROSS_ENTROPY:
-        return cost_and_slopes(<CrossEntropy *>NULL, x, y, p, n, term, slope)
-    if kind == KL:
-        return cost_and_slopes(<KullbackLeibler *>NULL, x, y, p, n, term, slope)
-    if kind == HINGE:
-        return cost_and_slopes(<Hinge *>NULL, x, y, p, n, term, slope)
-    if kind == SQUARED_HINGE:
-        return cost_and_slopes(<SquaredHinge *>NULL, x, y, p, n, term, slope)
-    if kind == POISSON:
-        return cost_and_slopes(<Poisson *>NULL, x, y, p, n, term, slope)
-    if kind == PINBALL:
-        return cost_and_slopes(<Pinball *>NULL, x, y, p, n, term, slope)
-    return gaussian_nll(x, y, n / 2, term, slope)
+        costs_and_slopes(<Quadratic *>NULL, x, y, p, n, term, slope)
+    elif kind == MSE:
+        costs_and_slopes(<MeanSquared *>NULL, x, y, p, n, term, slope)
+    elif kind == MAE:
+        costs_and_slopes(<Absolute *>NULL, x, y, p, n, term, slope)
+    elif kind == HUBER:
+        costs_and_slopes(<Huber *>NULL, x, y, p, n, term, slope)
+    elif kind == LOG_COSH:
+        costs_and_slopes(<LogCosh *>NULL, x, y, p, n, term, slope)
+    elif kind == BINARY_CROSS_ENTROPY:
+        costs_and_slopes(<BinaryCrossEntropy *>NULL, x, y, p, n, term, slope)
+    elif kind == CROSS_ENTROPY:
+        costs_and_slopes(<CrossEntropy *>NULL, x, y, p, n, term, slope)
+    elif kind == KL:
+        costs_and_slopes(<KullbackLeibler *>NULL, x, y, p, n, term, slope)
+    elif kind == HINGE:
+        costs_and_slopes(<Hinge *>NULL, x, y, p, n, term, slope)
+    elif kind == SQUARED_HINGE:
+        costs_and_slopes(<SquaredHinge *>NULL, x, y, p, n, term, slope)
+    elif kind == POISSON:
+        costs_and_slopes(<Poisson *>NULL, x, y, p, n, term, slope)
+    elif kind == PINBALL:
+        costs_and_slopes(<Pinball *>NULL, x, y, p, n, term, slope)
+    else:
+        gaussian_nll(x, y, n / 2, term, slope)
 
 
-cdef real canonical_cost(const Plan *plan, const real *z, const real *y, real *term,
-                         real *delta) noexcept nogil:
-    """C of one sample from z, and delta = dC/dz by the pair's own formula.          delta  # OUT"""
-    cdef const Layer *f = &plan.layers[plan.n_layers - 1]
-    if f.activation == SIGMOID:
-        return cost_and_slopes(<SigmoidBinaryCrossEntropy *>NULL, z, y, <real>0, f.n_a, term, delta)
-    return cost_and_slopes(<ExpPoisson *>NULL, z, y, <real>0, f.n_a, term, delta)
+cdef inline bint is_separable(const Plan *plan) noexcept nogil:
+    """Whether delta^L_j and C_j depend on z_j and y_j alone."""
+    return is_elementwise(&plan.layers[plan.n_layers - 1]) and plan.cost != GAUSSIAN_NLL
 
 
 cdef struct Targets:
@@ -303,7 +306,8 @@ cdef void forward(const Plan *plan, const real *parameters, bint padded, const r
         b = parameters + (f.b_padded if padded else f.b)
         z = rows_of(r, f.z_at, f.z_row, <real *>NULL)
         a_next = rows_of(r, f.a_at, f.a_row, <real *>NULL)
-        weighted_input(a, a_row, W, f.z_row if padded else f.n_z, b, z, f.z_row, r.m, f.n_in, f.n_z)
+        weighted_input(a, a_row, W, f.z_row if padded else f.n_z, b, z, f.z_row, r.m, f.n_in, f.n_z,
+                       <real *>r.scratch)
         if l < plan.n_layers - 1 or not mode & LEAVE_OUTPUT:
             activate(f, z, r.m, leaves_slope(plan, l, mode), a_next)
         a = a_next
@@ -350,43 +354,81 @@ cdef void softmax_output_error(const Plan *plan, const Targets *targets, Py_ssiz
         delta += f.z_row
 
 
+cdef void separable_output_error(const Plan *plan, const Targets *targets, Py_ssize_t first,
+                                 const Rows *r, const real *kind) noexcept nogil:
+    # BP1 where only k = j survives, all rows at once: delta_j = dC/da_j sigma'(z_j)  delta^L, C  # OUT
+    # whole padded rows, so that nothing has a tail: 15 % of a step of case E in bench/compare.py
+    cdef const Layer *f = &plan.layers[plan.n_layers - 1]
+    cdef const real *z = rows_of(r, f.z_at, f.z_row, <real *>NULL)
+    cdef const real *a = rows_of(r, f.a_at, f.a_row, <real *>NULL)
+    cdef real *delta = rows_of(r, f.delta_at, f.z_row, <real *>NULL)
+    cdef real *term = rows_of(r, plan.g_at, plan.g_row, <real *>NULL)  # at first y
+    cdef real *C = <real *>r.C + r.first
+    cdef const real *y
+    cdef Py_ssize_t s, j, n = r.m * f.z_row
+    for s in range(r.m):
+        y = target_row(plan, targets, target_index(targets, first + s), term + s * f.z_row)
+        for j in range(f.n_a):
+            term[s * f.z_row + j] = y[j]
+        for j in range(f.n_a, f.z_row):
+            term[s * f.z_row + j] = <real>0
+    if not plan.canonical:
+        costs_of(plan.cost, a, term, <real>plan.cost_p, n, term, delta)
+        for j in range(n):
+            delta[j] = delta[j] * z[j]
+    elif f.activation == SIGMOID:
+        costs_and_slopes(<SigmoidBinaryCrossEntropy *>NULL, z, term, <real>0, n, term, delta)
+    else:
+        costs_and_slopes(<ExpPoisson *>NULL, z, term, <real>0, n, term, delta)
+    for s in range(r.m):
+        C[s] = row_sum(term + s * f.z_row, f.n_a)
+
+
+cdef void coupled_output_error(const Plan *plan, const Targets *targets, Py_ssize_t first,
+                               const Rows *r, const real *kind) noexcept nogil:
+    # BP1 with the whole sum over k, row by row: delta = J^T dC/da                    delta^L, C  # OUT
+    cdef const Layer *f = &plan.layers[plan.n_layers - 1]
+    cdef real *y_made = <real *>r.scratch + PANEL * plan.widest
+    cdef real *term = y_made + plan.widest
+    cdef real *g = term + plan.widest
+    cdef real *C = <real *>r.C + r.first
+    cdef const real *z
+    cdef const real *a
+    cdef const real *y
+    cdef Py_ssize_t s
+    for s in range(r.m):
+        y = target_row(plan, targets, target_index(targets, first + s), y_made)
+        z = rows_of(r, f.z_at, f.z_row, <real *>NULL) + s * f.z_row
+        a = rows_of(r, f.a_at, f.a_row, <real *>NULL) + s * f.a_row
+        costs_of(plan.cost, a, y, <real>plan.cost_p, f.n_a, term, g)
+        C[s] = row_sum(term, plan.n_y if plan.cost == GAUSSIAN_NLL else f.n_a)
+        transpose_jacobian(f, z, a, g, f.a_row, 1,
+                           rows_of(r, f.delta_at, f.z_row, <real *>NULL) + s * f.z_row)
+
+
 cdef void output_error(const Plan *plan, const Targets *targets, Py_ssize_t first, const Rows *r,
                        double scale, const real *kind) noexcept nogil:
     # BP1: delta^L = J^T dC/da   (m, n_z), times w_s * scale; C_s unweighted       delta^L, C  # OUT
     # the batch's sample s is row first + s of the targets (by way of order)
     cdef const Layer *f = &plan.layers[plan.n_layers - 1]
-    cdef real *z = rows_of(r, f.z_at, f.z_row, <real *>NULL)
-    cdef real *a = rows_of(r, f.a_at, f.a_row, <real *>NULL)
     cdef real *delta = rows_of(r, f.delta_at, f.z_row, <real *>NULL)
-    cdef real *C = <real *>r.C + r.first
-    cdef real *y_made = <real *>r.scratch + PANEL * plan.widest
-    cdef real *term = y_made + plan.widest
-    cdef real *g = term + plan.widest
+    cdef real *mask = <real *>r.scratch + PANEL * plan.widest
     cdef real w
-    cdef const real *y
-    cdef Py_ssize_t s, i, j
-    cdef bint softmax_rows = plan.canonical and f.activation == SOFTMAX
-    if softmax_rows:
+    cdef Py_ssize_t s, j
+    if is_separable(plan):
+        separable_output_error(plan, targets, first, r, kind)
+    elif plan.canonical:
         softmax_output_error(plan, targets, first, r, kind)
+    else:
+        coupled_output_error(plan, targets, first, r, kind)
+    for j in range(f.z_row):  # the padding becomes 0
+        mask[j] = <real>1 if j < f.n_z else <real>0
     for s in range(r.m):
-        i = target_index(targets, first + s)
-        if not softmax_rows:
-            y = target_row(plan, targets, i, y_made)
-            if plan.canonical:
-                C[s] = canonical_cost(plan, z, y, term, delta)
-            else:
-                C[s] = cost_of(plan.cost, a, y, <real>plan.cost_p, f.n_a, term, g)
-                transpose_jacobian(f, z, a, g, f.a_row, 1, delta)
         w = <real>scale
         if targets.weight != NULL:
-            w = <real>((<const real *>targets.weight)[i] * scale)
-        for j in range(f.n_z, f.z_row):
-            delta[j] = <real>0
+            w = <real>((<const real *>targets.weight)[target_index(targets, first + s)] * scale)
         for j in range(f.z_row):
-            delta[j] = delta[j] * w
-        z += f.z_row
-        a += f.a_row
-        delta += f.z_row
+            delta[s * f.z_row + j] = delta[s * f.z_row + j] * (w * mask[j])
 
 
 cdef void backward(const Plan *plan, const real *parameters, bint padded, const Rows *r,
@@ -398,14 +440,18 @@ cdef void backward(const Plan *plan, const real *parameters, bint padded, const 
     cdef const real *W
     cdef real *g = rows_of(r, plan.g_at, plan.g_row, <real *>NULL)
     cdef int l = plan.n_layers - 1
+    cdef bint fused
     while l > 0 or (l == 0 and to_input):
         f = &plan.layers[l]
         W = parameters + (f.W_padded if padded else f.W)
+        before = &plan.layers[l - 1] if l > 0 else NULL
+        fused = before != NULL and before.delta_at == before.z_at  # delta^{l-1} = z's place * g
         propagate_back(rows_of(r, f.delta_at, f.z_row, <real *>NULL), f.z_row, W,
-                       f.z_row if padded else f.n_z, g, plan.g_row, r.m, f.n_in, f.n_z,
+                       f.z_row if padded else f.n_z, fused,
+                       rows_of(r, before.z_at, before.z_row, <real *>NULL) if fused else g,
+                       before.z_row if fused else plan.g_row, r.m, f.n_in, f.n_z,
                        <real *>r.scratch)
-        if l > 0:
-            before = &plan.layers[l - 1]
+        if l > 0 and not fused:
             transpose_jacobian(before, rows_of(r, before.z_at, before.z_row, <real *>NULL),
                                rows_of(r, before.a_at, before.a_row, <real *>NULL), g, plan.g_row,
                                r.m, rows_of(r, before.delta_at, before.z_row, <real *>NULL))
@@ -417,15 +463,16 @@ cdef void add_gradient(const Plan *plan, const real *X, Py_ssize_t X_row, const 
     # BP3, BP4 of every layer, added to the padded gradient                            nabla  # OUT
     cdef const Layer *f
     cdef const real *a = X
-    cdef Py_ssize_t a_row = X_row
+    cdef Py_ssize_t a_row = X_row, vectors
     cdef real *delta
     cdef int l
     for l in range(plan.n_layers):
         f = &plan.layers[l]
         delta = rows_of(r, f.delta_at, f.z_row, <real *>NULL)
-        weight_gradient(a, a_row, delta, f.z_row, r.m, f.n_in,
-                        (f.n_z + lanes(X) - 1) / lanes(X), nabla + f.W_padded, f.z_row)
-        bias_gradient(delta, f.z_row, r.m, f.n_z, nabla + f.b_padded)
+        vectors = (f.n_z + lanes(X) - 1) / lanes(X)
+        weight_gradient(a, a_row, delta, f.z_row, r.m, f.n_in, vectors, nabla + f.W_padded,
+                        f.z_row)
+        bias_gradient(delta, f.z_row, r.m, vectors, nabla + f.b_padded)
         a = rows_of(r, f.a_at, f.a_row, <real *>NULL)
         a_row = f.a_row
 

@@ -13,9 +13,9 @@ cdef extern from "tile.h":
     const int TILE_ROWS "FASTBP_TILE_ROWS"
     const int TILE_VECTORS "FASTBP_TILE_VECTORS"
     void tile_rows_f32(int, int, Py_ssize_t, const float *, Py_ssize_t, const float *, Py_ssize_t,
-                       const float *, Py_ssize_t, float *, Py_ssize_t) noexcept nogil
+                       const float *, bint, float *, Py_ssize_t) noexcept nogil
     void tile_rows_f64(int, int, Py_ssize_t, const double *, Py_ssize_t, const double *, Py_ssize_t,
-                       const double *, Py_ssize_t, double *, Py_ssize_t) noexcept nogil
+                       const double *, bint, double *, Py_ssize_t) noexcept nogil
     void tile_columns_f32(int, int, Py_ssize_t, const float *, Py_ssize_t, const float *,
                           Py_ssize_t, const float *, Py_ssize_t, const float *, float *,
                           Py_ssize_t) noexcept nogil
@@ -23,12 +23,14 @@ cdef extern from "tile.h":
                           Py_ssize_t, const double *, Py_ssize_t, const double *, double *,
                           Py_ssize_t) noexcept nogil
 
+    void prefetch "FASTBP_PREFETCH"(const void *) noexcept nogil
     void transpose_f32(int, const float *, Py_ssize_t, float *, Py_ssize_t) noexcept nogil
     void transpose_f64(int, const double *, Py_ssize_t, double *, Py_ssize_t) noexcept nogil
 
 cdef enum:
     PANEL = 32  # at most TILE_VECTORS vectors of the widest level: columns of a packed W^T panel
     TILE_SIZE = 14 * PANEL  # elements of the largest tile of any level
+    PACKED_COLUMNS = 16  # at least TILE_ROWS of any level
 
 
 cdef inline Py_ssize_t lanes(const real *kind) noexcept nogil:
@@ -43,9 +45,10 @@ cdef inline Py_ssize_t balanced(Py_ssize_t left) noexcept nogil:
 
 
 cdef inline void rows_times(const real *A, Py_ssize_t A_row, const real *B, Py_ssize_t B_row,
-                            const real *b, real *C, Py_ssize_t C_row, Py_ssize_t m, Py_ssize_t K,
-                            Py_ssize_t vectors) noexcept nogil:
-    # C = A B + b   (m, vectors), A (m, K), B (K, vectors), b (vectors,) or NULL          C  # OUT
+                            const real *b, bint times, real *C, Py_ssize_t C_row, Py_ssize_t m,
+                            Py_ssize_t K, Py_ssize_t vectors) noexcept nogil:
+    # C = A B + b, or C = C * (A B)                                                       C  # OUT
+    # C (m, vectors), A (m, K), B (K, vectors), b (vectors,) or NULL
     cdef Py_ssize_t j = 0, s, R, V, step = lanes(A)
     while j < vectors:
         V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
@@ -54,27 +57,50 @@ cdef inline void rows_times(const real *A, Py_ssize_t A_row, const real *B, Py_s
             R = balanced(m - s)
             if real is float:
                 tile_rows_f32(<int>R, <int>V, K, A + s * A_row, A_row, B + j * step, B_row,
-                              b + j * step if b != NULL else NULL, 0,
+                              b + j * step if b != NULL else NULL, times,
                               C + s * C_row + j * step, C_row)
             else:
                 tile_rows_f64(<int>R, <int>V, K, A + s * A_row, A_row, B + j * step, B_row,
-                              b + j * step if b != NULL else NULL, 0,
+                              b + j * step if b != NULL else NULL, times,
                               C + s * C_row + j * step, C_row)
             s += R
         j += V
 
 
+cdef inline bint is_large(Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t W_row,
+                          const real *kind) noexcept nogil:
+    """Whether W overflows the second-level cache and copies are made for enough tiles to pay."""
+    return m >= 3 * TILE_ROWS and n_in * W_row * <Py_ssize_t>sizeof(real) >= (1 << 20)
+
+
 cdef inline void weighted_input(const real *a, Py_ssize_t a_row, const real *W, Py_ssize_t W_row,
                                 const real *b, real *z, Py_ssize_t z_row, Py_ssize_t m,
-                                Py_ssize_t n_in, Py_ssize_t n_z) noexcept nogil:
-    # z = a W + b   (m, n_z)                                                              z  # OUT
-    rows_times(a, a_row, W, W_row, b, z, z_row, m, n_in, (n_z + lanes(a) - 1) / lanes(a))
+                                Py_ssize_t n_in, Py_ssize_t n_z, real *panel) noexcept nogil:
+    # z = a W + b   (m, n_z); `panel` holds PANEL columns of W                             z  # OUT
+    cdef Py_ssize_t vectors = (n_z + lanes(a) - 1) / lanes(a), j = 0, k, i, V
+    cdef Py_ssize_t columns = TILE_VECTORS * lanes(a)
+    if not is_large(m, n_in, W_row, a):
+        rows_times(a, a_row, W, W_row, b, False, z, z_row, m, n_in, vectors)
+        return
+    # columns side by side, once for all tiles of samples: 5 % of a step of case F
+    while j < vectors:
+        V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
+        for k in range(n_in):
+            prefetch(W + (k + 16) * W_row + j * lanes(a))
+            prefetch(W + (k + 16) * W_row + (j + 1) * lanes(a))
+            for i in range(V * lanes(a)):
+                panel[k * columns + i] = W[k * W_row + j * lanes(a) + i]
+        rows_times(a, a_row, panel, columns, b + j * lanes(a) if b != NULL else NULL, False,
+                   z + j * lanes(a), z_row, m, n_in, V)
+        j += V
 
 
 cdef inline void propagate_back(const real *delta, Py_ssize_t delta_row, const real *W,
-                                Py_ssize_t W_row, real *g, Py_ssize_t g_row, Py_ssize_t m,
-                                Py_ssize_t n_in, Py_ssize_t n_z, real *panel) noexcept nogil:
-    # BP2: g^{l-1} = delta^l W^T   (m, n_in); `panel` holds PANEL columns of W^T           g  # OUT
+                                Py_ssize_t W_row, bint times, real *g, Py_ssize_t g_row,
+                                Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_z,
+                                real *panel) noexcept nogil:
+    # BP2: g^{l-1} = delta^l W^T, or g^{l-1} = g^{l-1} * (delta^l W^T)   (m, n_in)         g  # OUT
+    # `panel` holds PANEL columns of W^T
     cdef Py_ssize_t k = 0, i, j, width, step = lanes(delta)
     cdef Py_ssize_t rows = TILE_VECTORS * step
     while k < n_in:
@@ -93,7 +119,7 @@ cdef inline void propagate_back(const real *delta, Py_ssize_t delta_row, const r
                                   panel + j * rows + i, rows)
                 j += step
             i += step
-        rows_times(delta, delta_row, panel, rows, <const real *>NULL, g + k, g_row, m, n_z,
+        rows_times(delta, delta_row, panel, rows, <const real *>NULL, times, g + k, g_row, m, n_z,
                    (width + step - 1) / step)
         k += rows
 
@@ -130,13 +156,17 @@ cdef inline void weight_gradient(const real *a, Py_ssize_t a_row, const real *de
         j += V
 
 
-cdef inline void bias_gradient(const real *delta, Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t n,
-                               real *nabla_b) noexcept nogil:
-    # BP3: nabla_b += sum_s delta_s   (n,)                                          nabla_b  # OUT
-    cdef Py_ssize_t s, j
-    for s in range(m):
-        for j in range(n):
-            nabla_b[j] += delta[s * delta_row + j]
+cdef inline void bias_gradient(const real *delta, Py_ssize_t delta_row, Py_ssize_t m,
+                               Py_ssize_t vectors, real *nabla_b) noexcept nogil:
+    # BP3: nabla_b += sum_s delta_s, the weight gradient of an input that is 1      nabla_b  # OUT
+    cdef real one = <real>1
+    cdef Py_ssize_t j = 0, V
+    while j < vectors:
+        V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
+        gradient_tile(&one, 0, delta + j * lanes(delta), delta_row, m, 1, V,
+                      nabla_b + j * lanes(delta), 0, <const real *>NULL,
+                      nabla_b + j * lanes(delta), 0)
+        j += V
 
 
 cdef inline void update_rows(const Step *step, bint is_weight, Py_ssize_t R, Py_ssize_t V,
@@ -151,26 +181,52 @@ cdef inline void update_rows(const Step *step, bint is_weight, Py_ssize_t R, Py_
                W_row / LANES_f64, slot / LANES_f64)
 
 
+cdef inline void update_from_tile(const real *a, Py_ssize_t a_row, const real *delta,
+                                  Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t R, Py_ssize_t V,
+                                  const Step *step, real *W, Py_ssize_t W_row,
+                                  Py_ssize_t slot) noexcept nogil:
+    # W <- W - step(a^T delta) of one tile; nabla_W is never stored                   W  # OUT
+    cdef real nabla[TILE_SIZE]
+    cdef real rate = <real>step.learning_rate
+    if step.policy == SGD and step.l2 == 0.0 and step.l1 == 0.0:
+        # W - rate nabla from registers: 7 % of a step of case A
+        gradient_tile(a, a_row, delta, delta_row, m, R, V, <const real *>NULL, 0, &rate, W, W_row)
+    else:
+        gradient_tile(a, a_row, delta, delta_row, m, R, V, <const real *>NULL, 0,
+                      <const real *>NULL, &nabla[0], V * lanes(a))
+        update_rows(step, True, R, V, &nabla[0], W, W_row, slot)
+
+
 cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delta,
                                Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t n_in,
                                Py_ssize_t vectors, const Step *step, real *W, Py_ssize_t W_row,
-                               Py_ssize_t slot) noexcept nogil:
-    # BP4 fused with the step: W <- W - step(a^T delta); nabla_W is never stored      W  # OUT
-    cdef real nabla[TILE_SIZE]
-    cdef Py_ssize_t j = 0, k, R, V, width = lanes(a)
-    cdef real rate = <real>step.learning_rate
-    cdef bint plain = step.policy == SGD and step.l2 == 0.0 and step.l1 == 0.0
-    while j < vectors:
-        V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
-        k = 0
-        while k < n_in:
-            R = balanced(n_in - k)
-            if plain:  # W - rate nabla from registers: 7 % of a step of case A
-                gradient_tile(a + k, a_row, delta + j * width, delta_row, m, R, V,
-                              <const real *>NULL, 0, &rate, W + k * W_row + j * width, W_row)
-            else:
-                gradient_tile(a + k, a_row, delta + j * width, delta_row, m, R, V,
-                              <const real *>NULL, 0, <const real *>NULL, &nabla[0], V * width)
-                update_rows(step, True, R, V, &nabla[0], W + k * W_row + j * width, W_row, slot)
-            k += R
-        j += V
+                               Py_ssize_t slot, real *packed) noexcept nogil:
+    # BP4 fused with the step, for n_in rows of W; `packed` holds (m, PACKED_COLUMNS)      W  # OUT
+    cdef Py_ssize_t j = 0, k = 0, s, i, R, V, width = lanes(a)
+    if not is_large(m, n_in, W_row, a):
+        while j < vectors:
+            V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
+            k = 0
+            while k < n_in:
+                R = balanced(n_in - k)
+                update_from_tile(a + k, a_row, delta + j * width, delta_row, m, R, V, step,
+                                 W + k * W_row + j * width, W_row, slot)
+                k += R
+            j += V
+        return
+    # rows of a tile at a time, their columns of a side by side: 9 % of a step of case F
+    while k < n_in:
+        R = balanced(n_in - k)
+        for s in range(m):
+            for i in range(PACKED_COLUMNS):  # what lies behind R, or behind a row, is not used
+                packed[s * PACKED_COLUMNS + i] = a[s * a_row + k + i]
+        j = 0
+        while j < vectors:
+            V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
+            for i in range(R):
+                prefetch(W + (k + i) * W_row + j * width)
+                prefetch(W + (k + i) * W_row + (j + 1) * width)
+            update_from_tile(packed, PACKED_COLUMNS, delta + j * width, delta_row, m, R, V, step,
+                             W + k * W_row + j * width, W_row, slot)
+            j += V
+        k += R

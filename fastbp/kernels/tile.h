@@ -6,6 +6,8 @@
  *
  * (init: a bias with row stride 0, C itself to go on adding, or NULL for zero), or, with a rate,
  *     C[r, j] -= rate sum_k a(r, k) B[k, j]
+ * or, to multiply what is there,
+ *     C[r, j] *= sum_k a(r, k) B[k, j]
  * whose accumulators stay in registers. Each output adds its terms strictly in k order, one fused
  * multiply-add a term and no horizontal sum, so the result does not depend on R, V or the level.
  * What does not: loops over matrices (products.pxd), formulas (update.pxd), memory.
@@ -84,6 +86,7 @@ typedef long long v_i64 __attribute__((vector_size(FASTBP_VECTOR_BYTES)));
     ((v_f64)(((x) > FASTBP_SPLAT_f64(0)) & (v_i64)FASTBP_SPLAT_f64(1)) - \
      (v_f64)(((x) < FASTBP_SPLAT_f64(0)) & (v_i64)FASTBP_SPLAT_f64(1)))
 #define FASTBP_INLINE static inline __attribute__((always_inline, unused))
+#define FASTBP_PREFETCH(x) __builtin_prefetch(x)
 #define FASTBP_UNROLL _Pragma("GCC unroll 16")
 #else
 typedef float v_f32;
@@ -100,6 +103,7 @@ typedef double v_f64;
 #define FASTBP_SQRT_f32(x) sqrtf(x)
 #define FASTBP_SQRT_f64(x) sqrt(x)
 #define FASTBP_INLINE static inline
+#define FASTBP_PREFETCH(x) ((void)(x))
 #define FASTBP_UNROLL
 #endif
 
@@ -111,7 +115,7 @@ typedef double v_f64;
     FASTBP_INLINE void tile_body_##T(const int R, const int V, ptrdiff_t K, const real *a,        \
                                      ptrdiff_t a_row, ptrdiff_t a_k, const real *B,               \
                                      ptrdiff_t B_row, const real *init, ptrdiff_t init_row,       \
-                                     const real *rate, real *C, ptrdiff_t C_row)                  \
+                                     const real *rate, int times, real *C, ptrdiff_t C_row)       \
     {                                                                                             \
         v_##T acc[FASTBP_TILE_ROWS][FASTBP_TILE_VECTORS], b[FASTBP_TILE_VECTORS];                 \
         int r, v;                                                                                 \
@@ -130,25 +134,29 @@ typedef double v_f64;
         }                                                                                         \
         if (rate)                                                                                 \
             FASTBP_UNROLL for (r = 0; r < R; r++)                                                 \
-                FASTBP_UNROLL for (v = 0; v < V; v++)((v_##T *)(C + r * C_row))[v] -=             \
-                    FASTBP_SPLAT_##T(*rate) * acc[r][v];                                          \
+                FASTBP_UNROLL for (v = 0; v < V; v++)((v_##T *)(C + r * C_row))[v] =              \
+                    FASTBP_FMADD_##T(FASTBP_SPLAT_##T(-*rate), acc[r][v],                         \
+                                     ((v_##T *)(C + r * C_row))[v]);                              \
+        else if (times)                                                                           \
+            FASTBP_UNROLL for (r = 0; r < R; r++)                                                 \
+                FASTBP_UNROLL for (v = 0; v < V; v++)((v_##T *)(C + r * C_row))[v] *= acc[r][v];  \
         else                                                                                      \
             FASTBP_UNROLL for (r = 0; r < R; r++)                                                 \
                 FASTBP_UNROLL for (v = 0; v < V; v++)((v_##T *)(C + r * C_row))[v] = acc[r][v];   \
     }                                                                                             \
     /* a(r, k) = a[r * stride + k]: rows of A as they lie (forward, delta recurrence) */          \
     static void tile_rows_##T(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride,         \
-                              const real *B, ptrdiff_t B_row, const real *init,                   \
-                              ptrdiff_t init_row, real *C, ptrdiff_t C_row)                       \
+                              const real *B, ptrdiff_t B_row, const real *init, int times,        \
+                              real *C, ptrdiff_t C_row)                                           \
     {                                                                                             \
-        FASTBP_SHAPES(T, K, a, stride, 1, B, B_row, init, init_row, (const real *)0, C, C_row)    \
+        FASTBP_SHAPES(T, K, a, stride, 1, B, B_row, init, 0, (const real *)0, times, C, C_row)    \
     }                                                                                             \
     /* a(r, k) = a[r + k * stride]: columns of A as they lie (weight gradient) */                 \
     static void tile_columns_##T(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride,      \
                                  const real *B, ptrdiff_t B_row, const real *init,                \
                                  ptrdiff_t init_row, const real *rate, real *C, ptrdiff_t C_row)  \
     {                                                                                             \
-        FASTBP_SHAPES(T, K, a, 1, stride, B, B_row, init, init_row, rate, C, C_row)               \
+        FASTBP_SHAPES(T, K, a, 1, stride, B, B_row, init, init_row, rate, 0, C, C_row)            \
     }
 
 /* Shapes taller than this level's registers are never asked for and compile to nothing. */

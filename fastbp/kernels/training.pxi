@@ -16,6 +16,8 @@ cdef struct Position:
 cdef struct Loop:
     int n_threads
     Py_ssize_t n, batch_size
+    Py_ssize_t slice            # rows that go through all layers before the next
+    bint adds_slices            # the gradient is the sum over slices, then comes the update
     bint shuffled
     uint64_t seed
     Position at
@@ -79,15 +81,30 @@ cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int
         first = f.n_in * thread / loop.n_threads
         last = f.n_in * (thread + 1) / loop.n_threads
         weight_update(a + first, a_row, delta, f.z_row, m, last - first, vectors, step,
-                      parameters + f.W_padded + first * f.z_row, f.z_row, plan.n_padded)
+                      parameters + f.W_padded + first * f.z_row, f.z_row, plan.n_padded, nabla_b)
         if thread == loop.n_threads - 1:
             for j in range(f.z_row):
                 nabla_b[j] = <real>0
-            bias_gradient(delta, f.z_row, m, f.n_z, nabla_b)
+            bias_gradient(delta, f.z_row, m, vectors, nabla_b)
             update_rows(step, False, 1, vectors, nabla_b, parameters + f.b_padded, f.z_row,
                         plan.n_padded)
         a = <const real *>work + cap * f.a_at
         a_row = f.a_row
+
+
+cdef void update_all(const Plan *plan, const Step *step, const real *nabla,
+                     real *parameters) noexcept nogil:
+    # the step from a stored gradient                                    parameters, slots  # OUT
+    cdef const Layer *f
+    cdef Py_ssize_t V
+    cdef int l
+    for l in range(plan.n_layers):
+        f = &plan.layers[l]
+        V = f.z_row / lanes(nabla)
+        update_rows(step, True, f.n_in, V, nabla + f.W_padded, parameters + f.W_padded, f.z_row,
+                    plan.n_padded)
+        update_rows(step, False, 1, V, nabla + f.b_padded, parameters + f.b_padded, f.z_row,
+                    plan.n_padded)
 
 
 cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_steps,
@@ -102,34 +119,50 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     """
     cdef Position at = loop.at
     cdef Step step = loop.step
-    cdef Py_ssize_t steps = 0, m, s
+    cdef Py_ssize_t steps = 0, m, s, first, last
     cdef double weight
     cdef real *a0
     cdef real *C = <real *>r.C
+    cdef real *nabla = parameters + (n_slots(step.policy) + 1) * plan.n_padded
     while steps < max_steps and at.epoch < end_epoch:
         if at.row == 0 and loop.shuffled:
             if thread == 0:
                 shuffle(order, loop.n, loop.seed, <uint64_t>at.epoch)
             wait(&loop.barrier, loop.n_threads)
         m = loop.n - at.row if loop.n - at.row < loop.batch_size else loop.batch_size
-        r.first = m * thread / loop.n_threads
-        r.m = m * (thread + 1) / loop.n_threads - r.first
         weight = total_weight(<const real *>targets.weight, order + at.row, m)
-        a0 = rows_of(&r, 0, plan.a0_row, <real *>NULL)
-        gather(X, plan.n_0, order + at.row + r.first, r.m, a0, plan.a0_row)
-        forward(plan, parameters, True, a0, plan.a0_row, &r, gradient_mode(plan))
-        # a batch of weight 0 has no data gradient
-        output_error(plan, targets, at.row + r.first, &r, 1.0 / weight if weight > 0.0 else 0.0,
-                     parameters)
-        if not all_finite(C + r.first, r.m):
+        first = m * thread / loop.n_threads
+        last = m * (thread + 1) / loop.n_threads
+        if loop.adds_slices:
+            memset(nabla, 0, plan.n_padded * sizeof(real))
+        s = first
+        while s < last:
+            r.m = last - s if last - s < loop.slice else loop.slice
+            if loop.adds_slices:  # the next slice takes the memory of the last
+                r.C = C + s
+            else:
+                r.first = s
+            a0 = rows_of(&r, 0, plan.a0_row, <real *>NULL)
+            gather(X, plan.n_0, order + at.row + s, r.m, a0, plan.a0_row)
+            forward(plan, parameters, True, a0, plan.a0_row, &r, gradient_mode(plan))
+            # a batch of weight 0 has no data gradient
+            output_error(plan, targets, at.row + s, &r, 1.0 / weight if weight > 0.0 else 0.0,
+                         parameters)
+            backward(plan, parameters, True, &r, False)
+            if loop.adds_slices:
+                add_gradient(plan, a0, plan.a0_row, &r, nabla)
+            s += r.m
+        if not all_finite(C + first, last - first):
             raise_flag(&loop.diverged)
-        backward(plan, parameters, True, &r, False)
         wait(&loop.barrier, loop.n_threads)
         if is_raised(&loop.diverged):
             break
         at.t += 1
         begin_step(&step, at.t)
-        update_share(plan, loop, &step, thread, m, r.work, parameters, <real *>r.scratch)
+        if loop.adds_slices:
+            update_all(plan, &step, nabla, parameters)
+        else:
+            update_share(plan, loop, &step, thread, m, r.work, parameters, <real *>r.scratch)
         if thread == 0:
             for s in range(m):
                 at.loss += C[s] * (1.0 if targets.weight == NULL else

@@ -106,7 +106,7 @@ cdef inline void update_tile(policy *tag, const Step *step, bint is_weight, int 
                              const vector *nabla, vector *W, Py_ssize_t row,
                              Py_ssize_t slot) noexcept nogil:
     """Apply one step to R rows of V vectors; rows of W lie `row` vectors apart.  W, slots  # OUT"""
-    cdef vector rate = splat(W, step.learning_rate)
+    cdef vector minus_rate = splat(W, -step.learning_rate)
     cdef vector l2 = splat(W, step.l2), l1 = splat(W, step.l1)
     cdef vector mu, beta1, beta2, rest1, rest2, epsilon, keep, root_bias2, adam_rate
     cdef vector g, w, m, v
@@ -131,17 +131,17 @@ cdef inline void update_tile(policy *tag, const Step *step, bint is_weight, int 
             if penalised:
                 g = fmadd(l1, sign(w), fmadd(l2, w, g))
             if policy is Sgd:
-                W[j] = w - rate * g
+                W[j] = fmadd(minus_rate, g, w)
             elif policy is Momentum:
                 # v <- mu v + g, W <- W - eta v
                 v = fmadd(mu, first[j], g)
                 first[j] = v
-                W[j] = w - rate * v
+                W[j] = fmadd(minus_rate, v, w)
             elif policy is Nesterov:
                 # v <- mu v + g, W <- W - eta (g + mu v)
                 v = fmadd(mu, first[j], g)
                 first[j] = v
-                W[j] = w - rate * fmadd(mu, v, g)
+                W[j] = fmadd(minus_rate, fmadd(mu, v, g), w)
             else:
                 # m <- b1 m + (1-b1) g, v <- b2 v + (1-b2) g^2,
                 # W <- W - eta (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)
