@@ -113,7 +113,7 @@ CASES = {
     "C": Case((32, 64, 64, 1), "tanh", 32, 100, SGD(0.01)),
     "D": Case((32, 64, 64, 1), "tanh", 256, 16, SGD(0.01)),
     "E": Case((2, 16, 1), "tanh", 8, 2000, SGD(0.01)),
-    "F": Case((1024, 1024, 1024, 10), "relu", 256, 4, SGD(0.05)),
+    "F": Case((1024, 1024, 1024, 10), "relu", 256, 4, SGD(0.01)),
     # SimpleChains' own benchmark: all rows in one batch
     "G": Case((4, 32, 16, 4), "tanh", 10_000, 1, Adam(1e-3)),
 }
