@@ -49,7 +49,7 @@ class Case:
     >>> CASES["E"].title
     '2-16-1 tanh, batch 8, SGD'
     >>> CASES["E"].flops
-    2304
+    1792
     """
 
     sizes: tuple[int, ...]
