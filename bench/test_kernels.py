@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp import benchmark
 from fastbp.kernels import dispatch
 
-SHAPES = {
-    "A": ([784, 30, 10], "sigmoid", 10),
-    "B": ([784, 128, 10], "relu", 64),
-    "C": ([32, 64, 64, 1], "tanh", 32),
-    "D": ([32, 64, 64, 1], "tanh", 256),
-    "E": ([2, 16, 1], "tanh", 8),
-}
+SHAPES = "ABCDE"  # of fastbp.benchmark
 
 
 @pytest.fixture(params=dispatch.available_levels())
@@ -22,9 +17,10 @@ def level(request, monkeypatch):
 
 
 def made(case, dtype):
-    sizes, activation, batch = SHAPES[case]
+    case = benchmark.CASES[case]
+    sizes, batch = case.sizes, case.batch
     net = fastbp.Network(
-        sizes, activation=activation, output="identity", loss="quadratic", dtype=dtype
+        sizes, activation=case.activation, output="identity", loss="quadratic", dtype=dtype
     )
     rng = np.random.default_rng(0)
     X = rng.random((batch * 20, sizes[0])).astype(dtype)

@@ -135,6 +135,7 @@ RANKS = {
     "plotting": 4,
     "estimators": 5,
     "explain": 5,
+    "benchmark": 5,
     "cli": 6,
 }
 ALONE = {"reference": {"math", "re", "numpy"}}

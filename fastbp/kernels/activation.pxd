@@ -246,7 +246,7 @@ cdef inline real sum_but_one(real *a, Py_ssize_t n) noexcept nogil:
 
 
 # softmax takes all rows of a batch at once and whole padded rows, so that nothing has a tail: with
-# 10 outputs it costs a third of what a row at a time did (bench/step.py, cases C and D).
+# 10 outputs it costs a third of what a row at a time did (bench/compare.py, cases C and D).
 
 cdef inline Py_ssize_t per_cache_line(const real *kind) noexcept nogil:
     return 16 if real is float else 8  # a padded row holds whole ones

@@ -443,11 +443,13 @@ def multiply_add(const real[::1] x, Py_ssize_t repeats):
     cdef real out[TILE_SIZE]
     cdef real total = <real>0
     cdef Py_ssize_t i, width = TILE_VECTORS * lanes(&x[0])
+    cdef const real *B = <const real *>aligned(<void *>&x[0])
+    cdef Py_ssize_t row = 1 + repeats % 3  # unknown to the compiler: of equal rows it made one
     with nogil:
-        for i in range(repeats):  # another place each time, and used: or the compiler leaves it out
-            weighted_input(&x[i % 16], 0, &x[i % 16], 0, <const real *>NULL, &out[0], width,
-                           TILE_ROWS, 960, width, <real *>NULL)
-            total += out[0]
+        for i in range(repeats):  # another place each time, and any element of the result is used
+            weighted_input(&x[i % 16], row, B, 0, <const real *>NULL, &out[0], width, TILE_ROWS,
+                           960, width, <real *>NULL)
+            total += out[i % (TILE_ROWS * width)]
     return 2.0 * repeats * 960 * TILE_ROWS * width if total == total else 0.0
 
 

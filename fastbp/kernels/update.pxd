@@ -161,7 +161,7 @@ cdef inline void update_tile(policy *tag, const Step *step, bint is_weight, int 
 cdef inline void update_rows(policy *tag, const Step *step, bint is_weight, int R, int V,
                              const vector *nabla, vector *W, Py_ssize_t row,
                              Py_ssize_t slot) noexcept nogil:
-    # constant, V unrolls: 6 % of a step of case A in bench/step.py
+    # constant, V unrolls: 6 % of a step of case A in bench/compare.py
     if V == 2:
         update_tile(tag, step, is_weight, R, 2, nabla, W, row, slot)
     else:
