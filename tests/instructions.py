@@ -58,9 +58,11 @@ def count(case: str) -> tuple[float, Counter[int]]:
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
         command += ["--dump-instr=yes", "--compress-pos=no", "--compress-strings=no"]
         command += ["--collect-atstart=no", "--toggle-collect=__pyx_fuse_0*train"]
+        # the fastbp that is tested, whatever folder it was found in
+        folders = [str(Path(fastbp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {
             "FASTBP_ISA": LEVEL,
-            "PYTHONPATH": str(Path(fastbp.__file__).parents[1]),
+            "PYTHONPATH": os.pathsep.join(filter(None, folders)),
         }
         done = subprocess.run(
             [*command, sys.executable, __file__, case],
