@@ -29,6 +29,7 @@ REGISTER = {"avx2": "%ymm", "avx512": "%zmm"}
 EXPONENTIAL = (
     "sigmoid", "tanh", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish", "softplus", "exp",
 )  # fmt: skip
+UPDATES = ("sgd", "momentum", "nesterov", "adam", "adamw")
 VECTOR_LEVELS = [level for level in REGISTER if level in cpu.built_levels]
 
 pytestmark = [
@@ -154,7 +155,7 @@ def test_tiles_multiply_and_add_in_registers(engine, stem):
     assert tallest and tallest % (rows * vectors) == 0, (tallest, rows, vectors)
 
 
-@pytest.mark.parametrize("stem", ["activate", "transpose_jacobian", "update_share", "cost_of"])
+@pytest.mark.parametrize("stem", ["activate", "transpose_jacobian", "cost_of"])
 def test_loops_on_singles_hold_no_doubles(engine, stem):
     """An untyped literal of a formula does that: 1 / (1 + e) computes in double."""
     _, code = engine
@@ -163,6 +164,19 @@ def test_loops_on_singles_hold_no_doubles(engine, stem):
         assert loops
         for loop in loops:
             assert not kinds_in(loop) & {"sd", "pd"}, (name, list(map(str, loop)))
+
+
+def test_updates_are_made_in_vectors_alone(engine):
+    """The step's numbers are doubles, and become vectors before the loop."""
+    level, code = engine
+    found = 0
+    for name, body in of_single_precision(code, "update_share").items():
+        for loop in innermost_loops(body):
+            if "ps" in kinds_in(loop) and any(i.stores for i in loop):
+                found += 1
+                assert kinds_in(loop) == {"ps"}, (name, list(map(str, loop)))
+                assert all(REGISTER[level] in i.operands for i in loop if i.kind), name
+    assert found >= len(UPDATES), found
 
 
 def test_blocks_are_transposed_without_arithmetic(engine):
