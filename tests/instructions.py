@@ -1,0 +1,98 @@
+"""Instructions that one step of training executes, counted by valgrind: no clock, no noise.
+
+    python tests/instructions.py CASE       # makes the steps; count() runs it under callgrind
+
+What belongs here: the cases and how they are counted. What does not: what is expected
+(test_speed.py, instructions.json), times (bench/).
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+LEVEL = "avx2"  # the highest that valgrind simulates
+CASES = {  # name: sizes, hidden activation, batch, steps
+    "784-30-10 sigmoid, batch 10": ([784, 30, 10], "sigmoid", 10, 100),
+    "32-64-64-1 tanh, batch 32": ([32, 64, 64, 1], "tanh", 32, 100),
+    "64-64-1 relu, batch 32": ([64, 64, 1], "relu", 32, 100),
+    "2-16-1 tanh, batch 8": ([2, 16, 1], "tanh", 8, 1000),
+}
+STEPS_PER_EPOCH = 10
+
+
+def train(case: str) -> None:
+    import numpy as np
+
+    import fastbp
+    from fastbp import run
+
+    # slices as long as they come, or their number would depend on the time they take
+    run.SLICE_SECONDS = run.SYNC_SECONDS = float("inf")
+    sizes, activation, batch, steps = CASES[case]
+    n, n_L = batch * STEPS_PER_EPOCH, sizes[-1]
+    rng = np.random.default_rng(0)
+    X = rng.random((n, sizes[0]), dtype=np.float32)
+    if n_L == 1:
+        net = fastbp.Network(
+            sizes, activation=activation, output="identity", loss="quadratic", seed=0
+        )
+        Y = rng.random(n, dtype=np.float32)
+    else:
+        net = fastbp.Network(sizes, activation=activation, seed=0)
+        Y = rng.integers(0, n_L, n)
+    epochs = steps // STEPS_PER_EPOCH
+    optimizer = fastbp.SGD(0.01)
+    net.fit(X, Y, epochs=epochs, batch_size=batch, optimizer=optimizer, threads=1, seed=0)
+
+
+def count(case: str) -> tuple[float, Counter[int]]:
+    """Instructions a step within the engine, and how often each of its addresses was executed."""
+    import fastbp
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "callgrind"
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
+        command += ["--dump-instr=yes", "--compress-pos=no", "--compress-strings=no"]
+        command += ["--collect-atstart=no", "--toggle-collect=__pyx_fuse_0*train"]
+        # the fastbp that is tested, whatever folder it was found in
+        folders = [str(Path(fastbp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {
+            "FASTBP_ISA": LEVEL,
+            "PYTHONPATH": os.pathsep.join(filter(None, folders)),
+        }
+        done = subprocess.run(
+            [*command, sys.executable, __file__, case],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        text = out.read_text()
+    total = int(re.search(r"^summary: (\d+)", text, re.MULTILINE).group(1))
+    assert total > 0, "no function of the engine is called __pyx_fuse_0...train any more"
+    return total / CASES[case][3], executions(text)
+
+
+def executions(text: str) -> Counter[int]:
+    """How often each address of the engine was executed, from what callgrind wrote."""
+    found: Counter[int] = Counter()
+    in_engine = of_callee = False
+    for line in text.splitlines():
+        if line.startswith("ob="):
+            in_engine = f"engine_{LEVEL}." in line
+        elif line.startswith("calls="):
+            of_callee = True  # the next line counts what the called function executed
+        elif line.startswith("0x"):
+            if in_engine and not of_callee:
+                address, _, times = line.split()
+                found[int(address, 16)] += int(times)
+            of_callee = False
+    return found
+
+
+if __name__ == "__main__":
+    train(sys.argv[1])
