@@ -2,7 +2,7 @@
 
 What belongs here: the compiled description of a network, its memory, and functions that take arrays
 already checked by network.py and training.py, release the GIL and call the passes. What does not:
-checks of user input, defaults, names.
+checks of user input (`Predictor` only sees whether an array needs none), defaults, names.
 
 Compiled once per CPU level as ``engine_baseline``, ``engine_avx2``, ``engine_avx512`` (setup.py);
 ``dispatch`` imports one. Doors are fused over float32 and float64: ``loss["float"]``,
