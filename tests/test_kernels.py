@@ -165,6 +165,8 @@ def test_few_rows_have_the_bits_of_many(level, sizes, options, dtype):
                 assert type(made) is np.ndarray and made.dtype == out.dtype
                 assert made.tobytes() == out.tobytes() == expected[start : start + n].tobytes()
             assert net.predict(rows).tobytes() == expected[start : start + n].tobytes()
+    large = fastbp.Network([70_000, 16, 1], output="identity", loss="mse", init="zeros")
+    assert large._predictor.predict(np.ones((1, 70_000), np.float32), None) is None
     many = np.repeat(X, 500, axis=0)
     assert net._predictor.predict(many, None) is None
     assert net.predict(many).tobytes() == np.repeat(expected, 500, axis=0).tobytes()

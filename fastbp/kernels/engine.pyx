@@ -166,7 +166,11 @@ def predict(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] 
 
 cdef enum:
     FEW_BYTES = 1 << 15   # of the stack; some systems give a thread 128 KB
-    BRIEF = 100_000       # multiply-adds, a few us; for fewer the GIL is kept, which saves 50 ns
+    # Multiply-adds. More than FEW do not feel Python's checks, and products of many rows with a
+    # large W may want scratch, which is not here. For fewer than BRIEF, a few us, the GIL is kept,
+    # which saves 50 ns.
+    FEW = 1 << 20
+    BRIEF = 100_000
 
 
 cdef bint forward_few(const Plan *plan, const real *parameters, const real *X, Py_ssize_t n,
@@ -231,7 +235,7 @@ cdef class Predictor:
             f.a_at = f.z_at + f.z_row
             p.width = f.a_at + f.a_row
         self.size = 8 if p.is_double else 4
-        self.max_rows = FEW_BYTES / (p.width * self.size)
+        self.max_rows = min(FEW_BYTES / (p.width * self.size), FEW / p.n_parameters)
 
     cdef bint take(self, object array, Py_ssize_t columns, Py_buffer *view):
         """Take hold of an array (n, columns) that needs no conversion; else False."""
