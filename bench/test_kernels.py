@@ -44,6 +44,27 @@ def test_pass(benchmark, level, case, dtype, method):
     benchmark(lambda: getattr(net, method)(*arguments))
 
 
+@pytest.mark.parametrize("n", [1, 2, 8])
+@pytest.mark.parametrize("case", ["B", "C"])
+@pytest.mark.parametrize("given", ["out", "nothing", "list"])
+def test_one_row(benchmark, level, case, n, given):
+    """A few rows with `out=`, without, and (a list) by Python's checks."""
+    net, X, Y, _ = made(case, "float32")
+    rows = X[:n].tolist() if given == "list" else X[:n]
+    out = np.empty_like(Y[:n]) if given == "out" else None
+    benchmark(lambda: net.predict(rows, out=out))
+
+
+@pytest.mark.parametrize("n_epochs", [1, 2])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_start_of_fit(benchmark, level, shuffle, n_epochs):
+    """Eight steps of case E, or sixteen: what the two have in common is the start."""
+    net, X, Y, batch = made("E", "float32")
+    X, Y, optimizer = X[:64], Y[:64], fastbp.SGD(1e-3)
+    options = {"batch_size": batch, "optimizer": optimizer, "threads": 1, "seed": 0}
+    benchmark(lambda: net.fit(X, Y, epochs=n_epochs, shuffle=shuffle, **options))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["exp", "log", "tanh", "sigmoid", "erf", "normal_cdf"])
 def test_elementary(benchmark, level, name, dtype):

@@ -38,11 +38,13 @@ class History(Mapping[str, np.ndarray]):
         self.samples: int = 0 if earlier is None else earlier.samples
         self._state: State | None = None
 
-    def _append(self, **values: float) -> None:
-        for name, value in values.items():
+    def _extend(self, **values: list[float]) -> None:
+        """Add epochs, "loss" first, which every epoch has, or to the last epochs what is new."""
+        for name, more in values.items():
             column = self._columns.setdefault(name, [])
-            last = self.epochs - (name != "loss")  # which every epoch has, and has first
-            column += [math.nan] * (last - len(column)) + [value]
+            if name != "loss":
+                column += [math.nan] * (self.epochs - len(more) - len(column))
+            column += more
 
     def __getitem__(self, name: str) -> np.ndarray:
         column = self._columns[name]

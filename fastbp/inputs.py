@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,13 @@ def check_rows(array: np.ndarray, name: str, n: int) -> None:
         raise ValueError(f"{name}: expected {n} rows, as many as X; got {array.shape[0]}")
 
 
+_ALLOWED: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # by what functions.py says of a loss
+    "in [0, 1]": lambda y: (y >= 0) & (y <= 1),
+    "at least 0": lambda y: y >= 0,
+    "-1 or 1": lambda y: np.abs(y) == 1,
+}
+
+
 def as_targets(
     value: Any, n: int, n_columns: int, loss: Loss, dtype: np.dtype[Any]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -109,11 +117,7 @@ def as_targets(
         either = f"class indices ({n},) or " if n_columns > 1 else f"({n},) or "
         raise ValueError(f"Y: expected {either}shape ({n}, {n_columns}); got shape {array.shape}")
     check_rows(array, "Y", n)
-    allowed = {
-        "in [0, 1]": lambda y: (y >= 0) & (y <= 1),
-        "at least 0": lambda y: y >= 0,
-        "-1 or 1": lambda y: np.abs(y) == 1,
-    }.get(loss.targets)
+    allowed = _ALLOWED.get(loss.targets)
     if allowed is not None and not (fits := allowed(array)).all():
         where = tuple(int(i[0]) for i in np.nonzero(~fits))
         raise ValueError(
@@ -221,7 +225,9 @@ def as_count(value: Any, name: str, least: int = 1) -> int:
 def as_penalty(value: Any, name: str) -> float:
     """A finite number >= 0."""
     try:
-        if isinstance(value, (str, bytes, bytearray, bool, np.bool_)) or np.ndim(value):
+        if not isinstance(value, float) and (  # for which the rest takes a microsecond
+            isinstance(value, (str, bytes, bytearray, bool, np.bool_)) or np.ndim(value)
+        ):
             raise TypeError
         number = float(value)
     except OverflowError:

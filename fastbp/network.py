@@ -136,9 +136,16 @@ class Network:
             self._n_targets,
         )
         self._doors = dispatch.doors(self._dtype)
+        self._predictor = dispatch.engine.Predictor(
+            self._compiled, self._parameters, np.empty, self._dtype
+        )
 
     def _allocate(self) -> None:
-        """Make the flat store and its views; 64 bytes behind it may be read by the engine."""
+        """Make the flat store and its views.
+
+        It begins at a multiple of 64 bytes, or one row's prediction takes twice as long; 64 bytes
+        behind it may be read by the engine.
+        """
         widths = [
             n * f.z_per_a
             for f, n in zip([*self._hidden, self._output], self._sizes[1:], strict=True)
@@ -146,9 +153,11 @@ class Network:
         shapes = list(zip(self._sizes, widths, strict=False))
         n_parameters = sum((n_in + 1) * n_z for n_in, n_z in shapes)
         slack = 64 // self._dtype.itemsize
-        if (n_parameters + slack) * self._dtype.itemsize > sys.maxsize:
+        if (n_parameters + 2 * slack) * self._dtype.itemsize > sys.maxsize:
             raise MemoryError(f"sizes: {n_parameters:,} parameters do not fit in memory")
-        self._parameters: Array = np.zeros(n_parameters + slack, self._dtype)[:n_parameters]
+        memory = np.zeros(n_parameters + 2 * slack, self._dtype)
+        first = -memory.ctypes.data % 64 // self._dtype.itemsize
+        self._parameters: Array = memory[first : first + n_parameters]
         self._weights: list[Array] = []
         self._biases: list[Array] = []
         at = 0
@@ -278,6 +287,9 @@ class Network:
         -------
         ndarray (n, n_L)
         """
+        result: Array | None = self._predictor.predict(X, out)
+        if result is not None:
+            return result
         X = self._ready(X)
         result = inputs.as_output(out, (X.shape[0], self._sizes[-1]), self._dtype)
         if out is not None:
@@ -539,7 +551,7 @@ class Network:
 # What `_describe` sets; all else in a network's __dict__ is the user's or a subclass's.
 _DESCRIBED = frozenset(
     "_sizes _hidden _output _loss _dtype _n_targets _parameters _weights _biases _compiled "
-    "_doors".split()
+    "_doors _predictor".split()
 )
 
 

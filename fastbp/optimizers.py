@@ -7,7 +7,7 @@ applied to weights while their gradient is at hand (kernels/update.pxd).
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Optimizer:
     @property
     def numbers(self) -> dict[str, float]:
         """The numbers of one step, by the engine's names."""
-        return {name: float(value) for name, value in asdict(self).items()}
+        return {field.name: float(getattr(self, field.name)) for field in fields(self)}
 
 
 @dataclass(frozen=True)

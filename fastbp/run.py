@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,8 +49,7 @@ class DivergenceError(ArithmeticError):
         return type(self), (self.step, self.epoch, self.learning_rate)
 
 
-@dataclass(frozen=True)
-class Samples:
+class Samples(NamedTuple):
     """Samples as the engine reads them."""
 
     X: np.ndarray
@@ -66,12 +64,10 @@ class Samples:
         return Y
 
     def take(self, rows: np.ndarray) -> Samples:
-        parts = (self.X, self.dense, self.labels, self.weight)
-        return Samples(*(None if part is None else part[rows] for part in parts))  # type: ignore[arg-type]
+        return Samples(*(None if part is None else part[rows] for part in self))  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """Where a run stands: with `History` it is all that resuming needs."""
 
     position: Position
@@ -127,7 +123,7 @@ class Run:
         self.synced_at = time.perf_counter()
         self.seconds = 0.0
         self.n_steps = max(1, int(2e7 / flops(net, state.batch_size)))  # about 1 ms to begin with
-        self.reload()
+        self.doors.load_state(self.trainer, net.parameters, self.slots)
         self.lead = self.others = None
         if n_threads > 1:
             from concurrent.futures import ThreadPoolExecutor
@@ -268,4 +264,4 @@ class Run:
 
     def state(self) -> State:
         """Where the run stands, for `resume`."""
-        return replace(self.start, position=self.synced, slots=self.slots)
+        return self.start._replace(position=self.synced, slots=self.slots)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -139,7 +139,8 @@ def fit(
     if resume is not None and not isinstance(resume, History):
         raise TypeError(f"resume: expected the History of a finished fit; got {resume!r}")
     data = _as_data(net, X, Y, sample_weight)
-    seed_bits = _as_seed(seed, resume)
+    shares = isinstance(validation, (float, np.floating))
+    seed_bits = _as_seed(seed, resume, needed=shuffle is True or shares)
     data, held_out = _as_validation(net, data, validation, seed_bits)
     n = data.X.shape[0]
     batch_size = min(batch_size, n)
@@ -161,16 +162,16 @@ def fit(
         while run.epoch < run.end_epoch and not stop:
             epoch = run.epoch
             run.slice(epoch + 1 if watched else run.end_epoch)
-            for ended in range(epoch, run.epoch):
-                history._append(
-                    loss=float(run.losses[ended - epoch]),
-                    learning_rate=optimizer.learning_rate,
-                    seconds=float(run.clock[ended - epoch]) - began,
-                )
-            if watched and run.epoch > epoch:
+            ended = run.epoch - epoch
+            history._extend(
+                loss=run.losses[:ended].tolist(),
+                learning_rate=[optimizer.learning_rate] * ended,
+                seconds=(run.clock[:ended] - began).tolist(),
+            )
+            if watched and ended:
                 run.sync()
                 if held_out is not None:
-                    history._append(**_evaluate(net, held_out))
+                    history._extend(**{k: [v] for k, v in _evaluate(net, held_out).items()})
                 event = Event(epoch, run.end_epoch, net, history)
                 for callback in callbacks:  # every callback sees every epoch
                     answer = callback(event)
@@ -179,7 +180,7 @@ def fit(
                     run.reload()
             if bar is not None:
                 bar.set_postfix_str(history._last(), refresh=False)
-                bar.update(run.epoch - epoch)
+                bar.update(ended)
     finally:
         run.close()
         history.seconds += run.seconds
@@ -191,13 +192,18 @@ def fit(
 
 
 def _as_threads(threads: Any, net: Network, batch_size: int) -> int:
-    most = dispatch.engine.max_threads
     if threads is not None:
-        return min(inputs.as_count(threads, "threads"), most)
+        return min(inputs.as_count(threads, "threads"), dispatch.engine.max_threads)
+    return threads_that_pay(net, batch_size)
+
+
+def threads_that_pay(net: Network, batch_size: int) -> int:
+    """How many threads a fit uses unless told otherwise."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    return max(1, min(cores, most, int(flops(net, batch_size) / FLOPS_PER_THREAD)))
+    most = min(cores, dispatch.engine.max_threads)
+    return max(1, min(most, int(flops(net, batch_size) / FLOPS_PER_THREAD)))
 
 
 def _as_data(net: Network, X: Any, Y: Any, sample_weight: Any) -> Samples:
@@ -206,22 +212,25 @@ def _as_data(net: Network, X: Any, Y: Any, sample_weight: Any) -> Samples:
     return Samples(X, dense, labels, inputs.as_weight(sample_weight, X.shape[0], net.dtype))
 
 
-def _as_seed(seed: Any, resume: History | None) -> int:
-    """64 bits for the engine's streams."""
+def _as_seed(seed: Any, resume: History | None, needed: bool) -> int:
+    """64 bits for the engine's streams; 0 where nothing is drawn, for SeedSequence takes a while.
+
+    A Generator moves on all the same: what is drawn from it later does not depend on `shuffle`.
+    """
     if seed is None and resume is not None and resume._state is not None:
         return resume._state.seed
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**64, dtype=np.uint64))
-    sequence = seed
-    if not isinstance(seed, np.random.SeedSequence):
+    if seed is not None and not isinstance(seed, np.random.SeedSequence):
         try:
-            sequence = np.random.SeedSequence(
-                None if seed is None else inputs.as_count(seed, "seed", 0)
-            )
+            seed = inputs.as_count(seed, "seed", 0)
         except TypeError:
             raise TypeError(
                 f"seed: expected a whole number >= 0, None or a Generator; got {seed!r}"
             ) from None
+    if not needed:
+        return 0
+    sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     return int(sequence.generate_state(1, np.uint64)[0])
 
 
@@ -261,7 +270,7 @@ def _checked_resume(resume: History, new: State, net: Network) -> State:
     old = resume._state
     if old is None or old.slots is None:
         raise ValueError(f"resume: expected the History of a finished fit; got {resume!r}")
-    for name in ("n", "batch_size", "seed", "shuffle"):
+    for name in ("n", "batch_size", "shuffle", "seed"):
         if getattr(old, name) != getattr(new, name):
             raise ValueError(
                 f"resume: expected the same {name} as in that run, {getattr(old, name)}; got "
@@ -277,7 +286,7 @@ def _checked_resume(resume: History, new: State, net: Network) -> State:
             f"resume: expected a network as in that run, {old.slots.shape[1]} parameters of "
             f"{old.slots.dtype}; got {net.n_parameters} of {net.dtype}"
         )
-    return replace(new, position=old.position, slots=old.slots)
+    return new._replace(position=old.position, slots=old.slots)
 
 
 def _classes(net: Network, data: Samples) -> np.ndarray | None:

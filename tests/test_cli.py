@@ -447,6 +447,9 @@ def test_other_losses_for_classes(run, tmp_path, sizes, loss, output, title):
         (["predict", "nowhere", "digits", "--out", "a.txt"], ["--out", ".npy or .csv", "'a.txt'"]),
         (["predict", "x", "digits", "--out", "no/a.csv"], ["--out", "no folder no"]),
         (["info", "text.txt"], ["text.txt"]),
+        (["info", "--batch-size", "64"], ["--batch-size", "MODEL"]),
+        (["info", "text.txt", "--optimizer", "sgd"], ["--optimizer", "--batch-size"]),
+        (["info", "text.txt", "--batch-size", "0"], ["--batch-size", "'0'"]),
     ],
 )
 def test_bad_usage(run, tmp_path, argv, words):

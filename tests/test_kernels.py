@@ -1,8 +1,14 @@
 """The engine's smaller parts, asked at its own doors: what no question to a network isolates.
 
-What belongs here: finiteness, orders, the trainer's copy of the parameters, memory. Values and
-derivatives are in test_network.py, elementary functions in test_elementary.py.
+What belongs here: finiteness, orders, the trainer's copy of the parameters, predictions of few
+rows, memory. Values and derivatives are in test_network.py, elementary functions in
+test_elementary.py.
 """
+
+import copy
+import pickle
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -116,9 +122,222 @@ def test_what_lies_behind_a_row_of_W_does_not_matter(level, dtype):
     net = fastbp.Network([3, 5, 7], output="identity", loss="mse", dtype=dtype, seed=1)
     X = np.ones((4, 3), dtype)
     expected = net.predict(X)
-    behind = net.parameters.base
-    assert behind.nbytes >= net.parameters.nbytes + 64
-    behind[net.n_parameters :] = np.finfo(dtype).max
-    assert_array_equal(net.predict(X), expected)
-    behind[net.n_parameters :] = np.nan
-    assert_array_equal(net.predict(X), expected)
+    assert net.parameters.ctypes.data % 64 == 0
+    memory = net.parameters.base
+    first = (net.parameters.ctypes.data - memory.ctypes.data) // memory.itemsize
+    behind = memory[first + net.n_parameters :]
+    assert behind.nbytes >= 64
+    for value in (np.finfo(dtype).max, np.nan):
+        behind[:] = value
+        assert_array_equal(net.predict(X), expected)
+        assert_array_equal(net.predict(X.tolist()), expected)  # by Python's checks
+
+
+# predictions of few rows: `Network.predict` asks here first, and then by Python's checks
+
+SMALL = ([5, 9, 3], {"activation": "tanh", "output": "identity", "loss": "mse"})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("sizes", "options"),
+    [
+        SMALL,
+        ([2, 3], {"output": "softmax"}),
+        ([7, 17, 33, 1], {"activation": ["glu", "maxout(3)"], "output": "exp", "loss": "poisson"}),
+        ([16, 8, 8, 4], {"activation": ["layer_norm", "gelu"], "output": "log_softmax",
+                         "loss": "quadratic"}),
+        ([350, 300, 9], {"activation": "relu"}),  # without the GIL
+    ],
+)  # fmt: skip
+def test_few_rows_have_the_bits_of_many(level, sizes, options, dtype):
+    net = fastbp.Network(sizes, **options, dtype=dtype, seed=3)
+    X = np.random.default_rng(0).standard_normal((17, sizes[0])).astype(dtype)
+    expected = np.empty((17, sizes[-1]), dtype)
+    net._doors.predict(net._compiled, net.parameters, X, expected)
+    for n in (1, 2, 7, 9, 17):
+        for start in {0, 17 - n}:
+            rows, out = X[start : start + n], np.full((n, sizes[-1]), 7, dtype)
+            made = net._predictor.predict(rows, None)
+            if n * max(sizes) < 1000:  # surely fits on the stack
+                assert made is not None
+                assert net._predictor.predict(rows, out) is out
+                assert type(made) is np.ndarray and made.dtype == out.dtype
+                assert made.tobytes() == out.tobytes() == expected[start : start + n].tobytes()
+            assert net.predict(rows).tobytes() == expected[start : start + n].tobytes()
+    large = fastbp.Network([70_000, 16, 1], output="identity", loss="mse", init="zeros")
+    assert large._predictor.predict(np.ones((1, 70_000), np.float32), None) is None
+    many = np.repeat(X, 500, axis=0)
+    assert net._predictor.predict(many, None) is None
+    assert net.predict(many).tobytes() == np.repeat(expected, 500, axis=0).tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_few_rows_that_are_not_plain(level, dtype):
+    """Whatever has to be refused, converted or told is left to Python, and nothing is written."""
+    net = fastbp.Network([3, 4, 2], dtype=dtype, seed=0)
+    other = np.dtype("float32" if dtype == "float64" else "float64")
+    X, out = np.ones((4, 3), dtype), np.full((4, 2), 7, dtype)
+    predict = net._predictor.predict
+    assert predict(X, None) is not None and predict(X, out) is out
+    out[...] = 7
+
+    def unaligned(array):
+        raw = np.zeros(array.nbytes + 1, np.uint8)[1:].view(dtype).reshape(array.shape)
+        raw[...] = array
+        return raw
+
+    def frozen(array):
+        array = array.copy()
+        array.flags.writeable = False
+        return array
+
+    swapped = np.dtype(dtype).newbyteorder()
+    nan, infinity, large = X.copy(), X.copy(), X.copy()
+    nan[3, 2], infinity[0, 0], large[1, 1] = np.nan, -np.inf, np.finfo(dtype).max
+    assert predict(frozen(X), out) is out  # may well be read
+    out[...] = 7
+    for bad in (
+        X.tolist(), memoryview(X), None, 1.0,
+        X[0], X[None], X[:, :2], X[:0],
+        X.astype(other), X.astype(swapped), X.astype(int), X.astype(np.float16), X.astype(complex),
+        X.astype(object), X.astype("M8[s]"), X.astype("U1"), np.zeros((4, 3), [("x", dtype)]),
+        np.asfortranarray(X), np.ones((4, 6), dtype)[:, ::2], X[::-1], unaligned(X),
+        np.ma.array(X), X.view(type("Sub", (np.ndarray,), {})),
+        nan, infinity,
+    ):  # fmt: skip
+        assert predict(bad, out) is None, bad
+        assert predict(bad, None) is None, bad
+        assert (out == 7).all()
+    for bad in (
+        out.tolist(), 1.0, out[0], out[:3], np.full((4, 3), 7, dtype), out.astype(other),
+        out.astype(swapped), np.asfortranarray(out), unaligned(out), frozen(out),
+        np.full((4, 4), 7, dtype)[:, ::2], np.ma.array(out), net.weights[1],
+        np.lib.stride_tricks.as_strided(net.parameters[-1:], (4, 2), out.strides),
+    ):  # fmt: skip
+        before = net.parameters.copy(), np.array(bad)
+        assert predict(X, bad) is None, bad
+        assert_array_equal(net.parameters, before[0])
+        assert_array_equal(bad, before[1])
+    net.weights[0][...] = 2.0
+    assert predict(large, out) is None and (out == 7).all()  # z overflows
+    net = fastbp.Network([1, 1], output="exp", loss="poisson", dtype=dtype)
+    net.parameters = [1e4, 0]
+    assert net._predictor.predict(np.ones((1, 1), dtype), None) is None  # a overflows
+    with pytest.warns(RuntimeWarning, match="predict: NaN or infinity from finite input"):
+        assert net.predict(np.ones((1, 1), dtype)) == np.inf
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_few_rows_see_every_parameter(level, dtype):
+    """Also one that is multiplied by 0, or whose z relu cuts off."""
+    net = fastbp.Network([3, 9, 2, 2], activation="relu", dtype=dtype, seed=0)
+    for b in net.biases:
+        b[...] = -1
+    X = np.zeros((2, 3), dtype)
+    assert net._predictor.predict(X, None) is not None
+    for place in range(net.n_parameters):
+        kept = net.parameters[place]
+        for bad in (np.nan, np.inf, -np.inf):
+            net.parameters[place] = bad
+            assert net._predictor.predict(X, None) is None, place
+            with pytest.raises(ValueError, match="parameters: expected finite"):
+                net.predict(X)
+        net.parameters[place] = kept
+
+
+def test_few_rows_over_their_own_output(level):
+    net = fastbp.Network([3, 5, 3], seed=0)
+    store = np.random.default_rng(0).standard_normal(12).astype(np.float32)
+    X, out = store[:9].reshape(3, 3), store[3:].reshape(3, 3)
+    expected = net.predict(X)
+    assert net._predictor.predict(X, out) is out
+    assert_array_equal(out, expected)
+
+
+def test_few_rows_allocate_nothing(level):
+    net = fastbp.Network([32, 64, 64, 1], activation="tanh", output="identity", loss="mse")
+    X, out = np.ones((8, 32), np.float32), np.empty((8, 1), np.float32)
+    net.predict(X, out=out)
+    tracemalloc.start()
+    try:
+        net.predict(X, out=out)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(100):
+            net.predict(X, out=out)
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert now - before < 100
+    assert peak - before < 1000  # Python's and NumPy's view of X and out; a row of work is 1,152
+
+
+def test_few_rows_follow_the_network(level):
+    """The predictor reads the parameters of its own network, whatever is done to them."""
+    net = fastbp.Network(SMALL[0], **SMALL[1], seed=0)
+    X = np.ones((1, 5), np.float32)
+    first = net.predict(X)
+    for twin in (net.copy(), copy.copy(net), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert_array_equal(twin._predictor.predict(X, None), first)
+        twin.parameters = 2 * net.parameters
+        assert twin._predictor.predict(X, None) is not None
+        assert (twin.predict(X) != first).any()
+        assert_array_equal(net.predict(X), first)
+    net.fit(X, np.ones((1, 3)), epochs=1, batch_size=1)
+    assert_array_equal(net.predict(X), net.predict(X.tolist()))
+    assert (net.predict(X) != first).any()
+    predictor, expected = net._predictor, net.predict(X)
+    del net
+    assert_array_equal(predictor.predict(X, None), expected)
+
+
+def test_few_rows_from_many_threads(level):
+    for sizes in ([5, 9, 3], [350, 300, 9]):  # with the GIL and without
+        net = fastbp.Network(sizes, seed=0)
+        X = np.random.default_rng(0).standard_normal((40, 1, sizes[0])).astype(np.float32)
+        expected = [net.predict(x.tolist()) for x in X]
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(20):
+                for made, right in zip(pool.map(net.predict, X), expected, strict=True):
+                    assert_array_equal(made, right)
+
+
+# memory
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("optimizer", "slots"), [("sgd", 0), ("momentum", 1), ("adam", 2)])
+@pytest.mark.parametrize(
+    ("sizes", "batch", "options"),
+    [
+        ([784, 30, 10], 10, {}),
+        ([32, 64, 64, 1], 256, {"output": "identity", "loss": "mse"}),
+        ([1024, 1024, 1024, 10], 256, {}),
+        ([64] * 17, 100, {}),
+        ([20, 50, 30, 5], 64, {"activation": ["glu", "maxout(3)"]}),
+    ],
+)
+def test_memory_of_a_fit(sizes, batch, options, optimizer, slots, dtype):
+    """Parameters, slots, three numbers a neuron and sample, and less than a megabyte beside."""
+    net = fastbp.Network(sizes, **options, dtype=dtype, init="zeros")
+    size = net.dtype.itemsize
+    numbers = {"learning_rate": 0.0, "l2": 0.0, "l1": 0.0}
+    for n_threads in (1, 2):
+        need = dispatch.engine.memory(net._compiled, optimizer, batch, n_threads)
+        widths = sizes[0] + sum(b.size for b in net.biases)
+        bound = net.n_parameters * (1 + slots) + 3 * batch * widths
+        assert sum(need.values()) <= bound * size + 2**20
+        assert need["parameters"] >= net.n_parameters * size
+        assert need["slots"] == slots * need["parameters"]
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            trainer = dispatch.engine.Trainer(
+                net._compiled, optimizer, numbers, 1000, batch, n_threads, True, 0
+            )
+            taken = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert trainer.n_slots == slots
+        assert 0 <= taken - sum(need.values()) < 4096  # 64 for alignment, and the object itself

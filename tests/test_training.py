@@ -208,6 +208,15 @@ def test_seeds():
     assert_array_equal(run(3, False)[0], run(4, False)[0])
     assert_array_equal(run(None, lambda epoch, n: np.arange(n))[0], run(0, False)[0])
     assert_array_equal(run(np.random.SeedSequence(3))[0], run(3)[0])
+    left = []
+    for shuffle in (True, False):  # what is drawn later from a Generator does not depend on it
+        generator = np.random.default_rng(3)
+        run(generator, shuffle)
+        left.append(generator.integers(2**62))
+    assert left[0] == left[1] != np.random.default_rng(3).integers(2**62)
+    for bad in (-1, 1.5, "3"):
+        with pytest.raises((TypeError, ValueError), match="seed: expected"):
+            run(bad, False)
 
 
 def test_shuffle_uses_every_row_once_an_epoch(level):

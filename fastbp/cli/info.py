@@ -11,10 +11,15 @@ import fastbp
 from fastbp.check.report import plain
 from fastbp.cli.output import print_json
 from fastbp.kernels import dispatch
+from fastbp.training import threads_that_pay
 
 
 def run(options: argparse.Namespace) -> int:
-    """Tell versions, CPU level, compiler, and what a saved network is."""
+    """Tell versions, CPU level, compiler, what a saved network is and what training it takes."""
+    if options.batch_size is not None and options.model is None:
+        raise ValueError("--batch-size: expected MODEL with it; got none")
+    if options.optimizer is not None and options.batch_size is None:
+        raise ValueError("--optimizer: expected --batch-size with it; got none")
     document: dict[str, Any] = {
         "fastbp": fastbp.__version__,
         "cpu_level": dispatch.level,
@@ -38,11 +43,27 @@ def run(options: argparse.Namespace) -> int:
             "parameters": net.n_parameters,
             "metadata": net.metadata,
         }
+        if options.batch_size is not None:
+            document["fit"] = _fit(net, options.batch_size, options.optimizer or "adam")
     if options.json:
         print_json(document)
     else:
         _print(document)
     return 0
+
+
+def _fit(net: fastbp.Network, batch_size: int, optimizer: str) -> dict[str, Any]:
+    """What a fit takes beside the network and the data, as the engine counts it."""
+    if batch_size > sys.maxsize:
+        raise ValueError(f"--batch-size: expected at most {sys.maxsize}; got {batch_size}")
+    n_threads = threads_that_pay(net, batch_size)
+    need = dispatch.engine.memory(net._compiled, optimizer, batch_size, n_threads)
+    return {
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "threads": n_threads,
+        "bytes": {name: int(size) for name, size in (need | {"total": sum(need.values())}).items()},
+    }
 
 
 def _print(document: dict[str, Any], indent: str = "") -> None:

@@ -328,7 +328,20 @@ def _add_info(commands: Any) -> None:
         commands,
         "info",
         "tell versions, the CPU level in use and the compiler",
-        "With MODEL, also what the network is.",
-        "  fastbp info --json\n  fastbp info wine.safetensors",
+        "With MODEL, also what the network is, and the memory that training it takes.",
+        "  fastbp info --json\n"
+        "  fastbp info wine.safetensors\n"
+        "  fastbp info wine.safetensors --batch-size 64 --optimizer sgd",
     )
     parser.add_argument("model", metavar="MODEL", nargs="?", help="file written by train --save")
+    parser.add_argument(
+        "--batch-size",
+        type=_count,
+        metavar="N",
+        help="tell the bytes that a fit of MODEL with such batches takes",
+    )
+    parser.add_argument(
+        "--optimizer",
+        choices=("sgd", "momentum", "nesterov", "adam", "adamw"),
+        help="for --batch-size; momentum and nesterov are sgd with them (default: adam)",
+    )

@@ -2,13 +2,16 @@
 
 What belongs here: the compiled description of a network, its memory, and functions that take arrays
 already checked by network.py and training.py, release the GIL and call the passes. What does not:
-checks of user input, defaults, names.
+checks of user input (`Predictor` only sees whether an array needs none), defaults, names.
 
 Compiled once per CPU level as ``engine_baseline``, ``engine_avx2``, ``engine_avx512`` (setup.py);
 ``dispatch`` imports one. Doors are fused over float32 and float64: ``loss["float"]``,
 ``loss["double"]``. A parameter array must be followed by 64 readable bytes (rows of W are read in
 whole vectors).
 """
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_IsContiguous, PyBuffer_Release,
+    PyObject_GetBuffer)
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cython cimport floating as real
 from libc.stdint cimport uint64_t, uintptr_t
@@ -28,8 +31,8 @@ from fastbp.kernels.cost cimport (
 from fastbp.kernels.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, sqrt, tanh)
 from fastbp.kernels.products cimport (
-    PACKED_COLUMNS, PANEL, TILE_ROWS, TILE_SIZE, TILE_VECTORS, bias_gradient, lanes, propagate_back,
-    update_rows, weight_gradient, weight_update, weighted_input)
+    PACKED_COLUMNS, PANEL, TILE_ROWS, TILE_SIZE, TILE_VECTORS, bias_gradient, is_large, lanes,
+    propagate_back, update_rows, weight_gradient, weight_update, weighted_input)
 from fastbp.kernels.random cimport shuffle
 from fastbp.kernels.update cimport ADAM, ADAMW, MOMENTUM, NESTEROV, SGD, Step, begin_step, n_slots
 
@@ -115,7 +118,8 @@ cdef class CompiledNetwork:
         p.n_y = n_y
         p.n_0 = layers[0][2]
         p.a0_row = padded_row(p.n_0, per_line)
-        p.width = p.widest = p.g_row = p.a0_row
+        p.width = p.g_row = p.a0_row
+        p.widest = 0
         p.n_parameters = p.n_padded = 0
         for l in range(p.n_layers):
             f = &p.layers[l]
@@ -138,6 +142,8 @@ cdef class CompiledNetwork:
             f.b_padded = f.W_padded + f.n_in * f.z_row
             p.n_padded = f.b_padded + f.z_row
             p.widest = max(p.widest, f.z_row, f.a_row)
+            if is_large(3 * TILE_ROWS, f.n_in, f.z_row * (8 if is_double else 4)):
+                p.widest = max(p.widest, f.n_in)
             p.g_row = max(p.g_row, f.a_row)
         p.g_at = p.width
         p.width += p.g_row
@@ -173,6 +179,135 @@ def predict(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] 
     cdef Block scratch = Block(work_bytes(&net.plan, chunk(&net.plan, X.shape[0])))
     with nogil:
         forward_rows(&net.plan, &parameters[0], &X[0, 0], X.shape[0], &out[0, 0], scratch.data)
+
+
+cdef enum:
+    FEW_BYTES = 1 << 15   # of the stack; some systems give a thread 128 KB
+    # Multiply-adds. More than FEW do not feel Python's checks, and products of many rows with a
+    # large W may want scratch, which is not here. For fewer than BRIEF, a few us, the GIL is kept,
+    # which saves 50 ns.
+    FEW = 1 << 20
+    BRIEF = 100_000
+
+
+cdef bint forward_few(const Plan *plan, const real *parameters, const real *X, Py_ssize_t n,
+                      real *out) noexcept nogil:
+    # out = a^L   (n, n_L); False, and nothing written, where X, a parameter, a z or a^L is NaN or
+    # infinite: a product with such a number is not finite and stays so in its sum, even times 0,
+    # so one look at every z sees them all                                                out  # OUT
+    cdef char memory[FEW_BYTES + 64]
+    cdef const Layer *f = plan.layers
+    cdef const real *a
+    cdef Rows r
+    cdef Py_ssize_t s
+    cdef int l
+    memset(&r, 0, sizeof(Rows))
+    r.work = aligned(memory)
+    r.cap = r.m = n
+    forward(plan, parameters, False, X, plan.n_0, &r, KEEP_Z)
+    for l in range(plan.n_layers):
+        f = &plan.layers[l]
+        for s in range(n):
+            if not all_finite(rows_of(&r, f.z_at, f.z_row, out) + s * f.z_row, f.n_z):
+                return False
+    a = rows_of(&r, f.a_at, f.a_row, out)
+    for s in range(n):
+        if not all_finite(a + s * f.a_row, f.n_a):
+            return False
+    copy_rows(a, f.a_row, out, f.n_a, n, f.n_a)
+    return True
+
+
+cdef class Predictor:
+    """Predictions of few rows of plain arrays: one call checks, computes and writes.
+
+    Made because Python's checks of one row take several times its forward pass. What is not plain
+    is left to the checks that say what is wrong or convert it (inputs.py). The work area is on the
+    stack: nothing is allocated or shared.
+    """
+    cdef Block layers
+    cdef Plan plan              # the network's without room for deltas, so that more rows fit
+    cdef object parameters      # whose memory `values` is
+    cdef const char *values
+    cdef object empty, dtype    # numpy.empty and what it is to make
+    cdef Py_ssize_t size, max_rows
+
+    def __init__(self, CompiledNetwork net, parameters, empty, dtype):
+        cdef Plan *p = &self.plan
+        cdef Py_buffer view
+        cdef Layer *f
+        cdef int l
+        self.parameters, self.empty, self.dtype = parameters, empty, dtype
+        PyObject_GetBuffer(parameters, &view, PyBUF_SIMPLE)
+        self.values = <const char *>view.buf
+        PyBuffer_Release(&view)
+        self.layers = Block(sizeof(Layer) * <double>net.plan.n_layers)
+        memcpy(self.layers.data, net.plan.layers, sizeof(Layer) * net.plan.n_layers)
+        p[0] = net.plan
+        p.layers = <Layer *>self.layers.data
+        p.width = 0
+        for l in range(p.n_layers):
+            f = &p.layers[l]
+            f.z_at = p.width
+            f.a_at = f.z_at + f.z_row
+            p.width = f.a_at + f.a_row
+        self.size = 8 if p.is_double else 4
+        self.max_rows = min(FEW_BYTES / (p.width * self.size), FEW / p.n_parameters)
+
+    cdef bint take(self, object array, Py_ssize_t columns, Py_buffer *view):
+        """Take hold of an array (n, columns) that needs no conversion; else False."""
+        if type(array) is not type(self.parameters):
+            return False
+        try:
+            PyObject_GetBuffer(array, view, PyBUF_FORMAT | PyBUF_STRIDES)
+        except (BufferError, ValueError):  # a dtype that buffers do not know
+            return False
+        if (view.ndim == 2 and view.shape[1] == columns and 1 <= view.shape[0] <= self.max_rows
+                and view.format[0] == (c"d" if self.plan.is_double else c"f")
+                and view.format[1] == 0 and <uintptr_t>view.buf % self.size == 0
+                and PyBuffer_IsContiguous(view, c"C")):
+            return True
+        PyBuffer_Release(view)
+        return False
+
+    def predict(self, X, out):
+        """a^L (n, n_L), in `out` or where that is None a new array; None where X or out is not
+        plain or a number not finite, and nothing is written then."""
+        cdef const Plan *p = &self.plan
+        cdef Py_ssize_t n_a = p.layers[p.n_layers - 1].n_a
+        cdef Py_buffer x, y
+        cdef bint done = False
+        if not self.take(X, p.n_0, &x):
+            return None
+        try:
+            if out is None:
+                out = self.empty((x.shape[0], n_a), self.dtype)
+            if not self.take(out, n_a, &y):
+                return None
+            # out may lie over X, which is read before out is written
+            if not (y.readonly or y.shape[0] != x.shape[0] or self.holds(&y)):
+                if x.shape[0] * p.n_parameters < BRIEF:
+                    done = self.forward(&x, &y)
+                else:
+                    with nogil:
+                        done = self.forward(&x, &y)
+            PyBuffer_Release(&y)
+        finally:
+            PyBuffer_Release(&x)
+        return out if done else None
+
+    cdef bint holds(self, const Py_buffer *y) noexcept nogil:
+        """Whether y shares memory with the parameters."""
+        cdef const char *first = <const char *>y.buf
+        return (first < self.values + self.plan.n_parameters * self.size
+                and self.values < first + y.len)
+
+    cdef bint forward(self, const Py_buffer *x, const Py_buffer *y) noexcept nogil:
+        if self.plan.is_double:
+            return forward_few(&self.plan, <const double *>self.values, <const double *>x.buf,
+                               x.shape[0], <double *>y.buf)
+        return forward_few(&self.plan, <const float *>self.values, <const float *>x.buf,
+                           x.shape[0], <float *>y.buf)
 
 
 def feedforward(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X, list zs,
@@ -453,6 +588,44 @@ def multiply_add(const real[::1] x, Py_ssize_t repeats):
     return 2.0 * repeats * 960 * TILE_ROWS * width if total == total else 0.0
 
 
+cdef struct Memory:
+    double parameters, slots, work_area
+
+
+cdef Py_ssize_t rows_at_once(const Plan *plan, Py_ssize_t batch_size, int n_threads) noexcept:
+    """Rows that go through all layers before the next: the batch, or a slice of it.
+
+    A batch that the second-level cache does not hold goes through in slices; its gradient is stored
+    and must not be larger than the work area that it replaces (a third of a step of 784-30-10,
+    batch 1,024).
+    """
+    if n_threads > 1 or batch_size * plan.width < max(1 << 18, plan.n_padded):
+        return batch_size
+    return min(batch_size, max(112, (1 << 15) / plan.width / 28 * 28))
+
+
+cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size) noexcept:
+    """Scratch of a thread: whole pages, so that no two threads write one cache line."""
+    cdef Py_ssize_t reals = max(scratch_size(plan), PACKED_COLUMNS * batch_size)
+    return (reals * (8 if plan.is_double else 4) + 4095) / 4096 * 4096
+
+
+cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, int n_threads):
+    """Bytes that a `Trainer` takes: padded parameters, as much for each slot, and the work area."""
+    cdef const Plan *p = &net.plan
+    cdef double size = 8 if p.is_double else 4
+    cdef Py_ssize_t rows = rows_at_once(p, batch_size, n_threads)
+    cdef Memory need
+    need.parameters = p.n_padded * size
+    need.slots = n_slots(OPTIMIZERS[optimizer]) * need.parameters
+    # costs, the matrices of the rows, the gradient of slices, and each thread's scratch
+    need.work_area = ((batch_size + 15) / 16 * 16 + rows * <double>p.width) * size
+    if rows < batch_size:
+        need.work_area += need.parameters
+    need.work_area += n_threads * <double>thread_bytes(p, batch_size)
+    return need
+
+
 cdef class Trainer:
     """Padded parameters, optimizer slots and work area of one `fit`, and where it stands."""
     cdef CompiledNetwork net
@@ -460,16 +633,16 @@ cdef class Trainer:
     cdef Loop loop
     cdef Rows rows
     cdef void *parameters      # padded, the slots, the gradient of slices: each n_padded reals
-    cdef Py_ssize_t scratch_bytes
     cdef readonly int n_slots
 
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
                  Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed):
         cdef const Plan *p = &net.plan
         cdef Step *step = &self.loop.step
+        cdef Memory need = memory(net, optimizer, batch_size, n_threads)
+        cdef double state = need.parameters + need.slots
         cdef size_t size = 8 if p.is_double else 4
-        cdef Py_ssize_t rows, costs
-        cdef double state
+        cdef Py_ssize_t rows = rows_at_once(p, batch_size, n_threads)
         self.net = net
         memset(&self.loop, 0, sizeof(Loop))
         step.policy = OPTIMIZERS[optimizer]
@@ -480,24 +653,14 @@ cdef class Trainer:
         self.loop.shuffled = shuffled
         self.loop.seed = seed
         self.set_step(numbers)
-        # A batch that the second-level cache does not hold goes through in slices; its gradient is
-        # stored and must not be larger than the work area that it replaces (a third of a step of
-        # 784-30-10, batch 1,024).
-        rows = batch_size
-        if n_threads == 1 and batch_size * p.width >= max(1 << 18, p.n_padded):
-            rows = min(batch_size, max(112, (1 << 15) // p.width // 28 * 28))
         self.loop.slice = rows
         self.loop.adds_slices = rows < batch_size
-        # a whole number of pages apart, so that no two threads write one cache line
-        self.scratch_bytes = (max(scratch_size(p), PACKED_COLUMNS * batch_size) * size
-                              + 4095) // 4096 * 4096
-        state = (1.0 + self.n_slots + self.loop.adds_slices) * p.n_padded * size
-        costs = (batch_size + 15) // 16 * 16 * size
-        self.block = Block(state + costs + <double>rows * p.width * size
-                           + <double>n_threads * self.scratch_bytes)
+        self.block = Block(state + need.work_area)
         self.parameters = self.block.data
+        if self.loop.adds_slices:
+            state += need.parameters
         self.rows.C = <char *>self.parameters + <size_t>state
-        self.rows.work = <char *>self.rows.C + costs
+        self.rows.work = <char *>self.rows.C + (batch_size + 15) / 16 * 16 * size
         self.rows.cap = rows
         self.rows.first = self.rows.m = 0
         self.rows.scratch = <char *>self.rows.work + rows * p.width * size
@@ -573,7 +736,7 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
     cdef Rows r = t.rows
     cdef Py_ssize_t steps
     targets.order = &order[0]
-    r.scratch = <char *>r.scratch + thread * t.scratch_bytes
+    r.scratch = <char *>r.scratch + thread * thread_bytes(&t.net.plan, t.loop.batch_size)
     with nogil:
         steps = run(&t.net.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
                     &order[0], <real *>t.parameters, r, first_epoch, &losses[0], &clock[0])

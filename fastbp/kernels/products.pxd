@@ -67,10 +67,9 @@ cdef inline void rows_times(const real *A, Py_ssize_t A_row, const real *B, Py_s
         j += V
 
 
-cdef inline bint is_large(Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t W_row,
-                          const real *kind) noexcept nogil:
+cdef inline bint is_large(Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t row_bytes) noexcept nogil:
     """Whether W overflows the second-level cache and copies are made for enough tiles to pay."""
-    return m >= 3 * TILE_ROWS and n_in * W_row * <Py_ssize_t>sizeof(real) >= (1 << 20)
+    return m >= 3 * TILE_ROWS and n_in * row_bytes >= (1 << 20)
 
 
 cdef inline void weighted_input(const real *a, Py_ssize_t a_row, const real *W, Py_ssize_t W_row,
@@ -79,7 +78,7 @@ cdef inline void weighted_input(const real *a, Py_ssize_t a_row, const real *W, 
     # z = a W + b   (m, n_z); `panel` holds PANEL columns of W                             z  # OUT
     cdef Py_ssize_t vectors = (n_z + lanes(a) - 1) / lanes(a), j = 0, k, i, V
     cdef Py_ssize_t columns = TILE_VECTORS * lanes(a)
-    if not is_large(m, n_in, W_row, a):
+    if not is_large(m, n_in, W_row * <Py_ssize_t>sizeof(real)):
         rows_times(a, a_row, W, W_row, b, False, z, z_row, m, n_in, vectors)
         return
     # columns side by side, once for all tiles of samples: 5 % of a step of case F
@@ -203,7 +202,7 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
                                Py_ssize_t slot, real *packed) noexcept nogil:
     # BP4 fused with the step, for n_in rows of W; `packed` holds (m, PACKED_COLUMNS)      W  # OUT
     cdef Py_ssize_t j = 0, k = 0, s, i, R, V, width = lanes(a)
-    if not is_large(m, n_in, W_row, a):
+    if not is_large(m, n_in, W_row * <Py_ssize_t>sizeof(real)):
         while j < vectors:
             V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
             k = 0
