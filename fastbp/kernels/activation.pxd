@@ -286,9 +286,9 @@ cdef inline void softmax_shift(real *z, real c, Py_ssize_t m, Py_ssize_t n, Py_s
 
 
 cdef inline real softmax_scale(real *a, Py_ssize_t row) noexcept nogil:
-    """From e^{c(z - max z)} to softmax; returns the logarithm of their sum.               a  # OUT
+    """From e^{c(z - max z)} to softmax; returns their sum less 1.                         a  # OUT
 
-    One of them is 1. It is counted, not added, so that log(1 + rest) keeps a small rest.
+    One of them is 1. It is counted, not added, so that log1p of the rest keeps a small rest.
     """
     cdef Py_ssize_t i, j, W = per_cache_line(a)
     cdef real lane[LANES]
@@ -307,7 +307,7 @@ cdef inline real softmax_scale(real *a, Py_ssize_t row) noexcept nogil:
     for j in range(row / W):
         for i in range(W):
             a[j * W + i] = a[j * W + i] * r
-    return log1p(rest)
+    return rest
 
 
 cdef inline void softmax(real *z, real c, Py_ssize_t m, Py_ssize_t n, Py_ssize_t row,

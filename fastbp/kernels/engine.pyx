@@ -31,7 +31,7 @@ from fastbp.kernels.cost cimport (
 from fastbp.kernels.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, sqrt, tanh)
 from fastbp.kernels.products cimport (
-    PACKED_COLUMNS, PANEL, TILE_ROWS, TILE_SIZE, TILE_VECTORS, bias_gradient, is_large, lanes,
+    Ahead, PACKED_COLUMNS, PANEL, TILE_ROWS, TILE_SIZE, TILE_VECTORS, bias_gradient, is_large, lanes,
     propagate_back, update_rows, weight_gradient, weight_update, weighted_input)
 from fastbp.kernels.random cimport shuffle
 from fastbp.kernels.update cimport ADAM, ADAMW, MOMENTUM, NESTEROV, SGD, Step, begin_step, n_slots

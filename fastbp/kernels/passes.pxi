@@ -325,10 +325,11 @@ cdef void softmax_output_error(const Plan *plan, const Targets *targets, Py_ssiz
     cdef const Layer *f = &plan.layers[plan.n_layers - 1]
     cdef real *a = rows_of(r, f.a_at, f.a_row, <real *>NULL)
     cdef real *delta = rows_of(r, f.delta_at, f.z_row, <real *>NULL)
+    cdef real *log_sum = rows_of(r, plan.g_at, plan.g_row, <real *>NULL)
     cdef real *C = <real *>r.C + r.first
     cdef real c = <real>f.p, total
     cdef const real *y
-    cdef Py_ssize_t s, i, j
+    cdef Py_ssize_t s, i, j, whole
     softmax_shift(rows_of(r, f.z_at, f.z_row, <real *>NULL), c, r.m, f.n_a, f.a_row, a)
     for s in range(r.m):
         i = target_index(targets, first + s)
@@ -339,16 +340,23 @@ cdef void softmax_output_error(const Plan *plan, const Targets *targets, Py_ssiz
                                    plan.cost == KL, f.n_a)
     values(<Exp *>NULL, a, <real>0, r.m * f.a_row, a)
     for s in range(r.m):
+        log_sum[s] = softmax_scale(a + s * f.a_row, f.a_row)
+    whole = (r.m + lanes(a) - 1) / lanes(a) * lanes(a)
+    for s in range(r.m, whole):
+        log_sum[s] = <real>0
+    for s in range(whole):  # no tail
+        log_sum[s] = log1p(log_sum[s])
+    for s in range(r.m):
         i = target_index(targets, first + s)
         if targets.labels != NULL:
-            C[s] += softmax_scale(a, f.a_row)
+            C[s] += log_sum[s]
             for j in range(f.a_row):
                 delta[j] = c * a[j]
             delta[targets.labels[i]] = c * (a[targets.labels[i]] - <real>1)
         else:
             y = <const real *>targets.Y + i * plan.n_y
             total = row_sum(y, f.n_a)
-            C[s] += total * softmax_scale(a, f.a_row)
+            C[s] += total * log_sum[s]
             softmax_delta(a, y, c, f.n_a, total, delta)
         a += f.a_row
         delta += f.z_row

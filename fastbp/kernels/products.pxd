@@ -24,6 +24,7 @@ cdef extern from "tile.h":
                           Py_ssize_t) noexcept nogil
 
     void prefetch "FASTBP_PREFETCH"(const void *) noexcept nogil
+    void prefetch_L2 "FASTBP_PREFETCH_L2"(const void *) noexcept nogil
     void transpose_f32(int, const float *, Py_ssize_t, float *, Py_ssize_t) noexcept nogil
     void transpose_f64(int, const double *, Py_ssize_t, double *, Py_ssize_t) noexcept nogil
 
@@ -180,6 +181,27 @@ cdef inline void update_rows(const Step *step, bint is_weight, Py_ssize_t R, Py_
                W_row / LANES_f64, slot / LANES_f64)
 
 
+cdef struct Ahead:
+    # rows of X that the next batch will gather, fetched a few lines a tile: memory works while the
+    # tiles do (a fifth of a step of case A where X is larger than the caches)
+    const char *X
+    const Py_ssize_t *order     # the next row's place
+    Py_ssize_t rows, row_bytes, at, lines  # rows left, bytes of the first that are done, lines a tile
+
+
+cdef inline void fetch(Ahead *ahead) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(ahead.lines):
+        if ahead.rows == 0:
+            return
+        prefetch_L2(ahead.X + ahead.order[0] * ahead.row_bytes + ahead.at)
+        ahead.at += 64
+        if ahead.at >= ahead.row_bytes:
+            ahead.at = 0
+            ahead.order += 1
+            ahead.rows -= 1
+
+
 cdef inline void update_from_tile(const real *a, Py_ssize_t a_row, const real *delta,
                                   Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t R, Py_ssize_t V,
                                   const Step *step, real *W, Py_ssize_t W_row,
@@ -199,15 +221,19 @@ cdef inline void update_from_tile(const real *a, Py_ssize_t a_row, const real *d
 cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delta,
                                Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t n_in,
                                Py_ssize_t vectors, const Step *step, real *W, Py_ssize_t W_row,
-                               Py_ssize_t slot, real *packed) noexcept nogil:
+                               Py_ssize_t slot, real *packed, Ahead *ahead) noexcept nogil:
     # BP4 fused with the step, for n_in rows of W; `packed` holds (m, PACKED_COLUMNS)      W  # OUT
     cdef Py_ssize_t j = 0, k = 0, s, i, R, V, width = lanes(a)
+    i = ((n_in + TILE_ROWS - 1) / TILE_ROWS) * ((vectors + TILE_VECTORS - 1) / TILE_VECTORS)
+    if ahead.rows > 0 and i > 0:
+        ahead.lines = (ahead.rows * ((ahead.row_bytes + 63) / 64) + i - 1) / i
     if not is_large(m, n_in, W_row * <Py_ssize_t>sizeof(real)):
         while j < vectors:
             V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
             k = 0
             while k < n_in:
                 R = balanced(n_in - k)
+                fetch(ahead)
                 update_from_tile(a + k, a_row, delta + j * width, delta_row, m, R, V, step,
                                  W + k * W_row + j * width, W_row, slot)
                 k += R
@@ -225,6 +251,7 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
             for i in range(R):
                 prefetch(W + (k + i) * W_row + j * width)
                 prefetch(W + (k + i) * W_row + (j + 1) * width)
+            fetch(ahead)
             update_from_tile(packed, PACKED_COLUMNS, delta + j * width, delta_row, m, R, V, step,
                              W + k * W_row + j * width, W_row, slot)
             j += V

@@ -87,6 +87,7 @@ typedef long long v_i64 __attribute__((vector_size(FASTBP_VECTOR_BYTES)));
      (v_f64)(((x) < FASTBP_SPLAT_f64(0)) & (v_i64)FASTBP_SPLAT_f64(1)))
 #define FASTBP_INLINE static inline __attribute__((always_inline, unused))
 #define FASTBP_PREFETCH(x) __builtin_prefetch(x)
+#define FASTBP_PREFETCH_L2(x) __builtin_prefetch(x, 0, 2)
 #define FASTBP_UNROLL _Pragma("GCC unroll 16")
 #else
 typedef float v_f32;
@@ -104,6 +105,7 @@ typedef double v_f64;
 #define FASTBP_SQRT_f64(x) sqrt(x)
 #define FASTBP_INLINE static inline
 #define FASTBP_PREFETCH(x) ((void)(x))
+#define FASTBP_PREFETCH_L2(x) ((void)(x))
 #define FASTBP_UNROLL
 #endif
 

@@ -40,6 +40,23 @@ cdef void gather(const real *X, Py_ssize_t n_0, const Py_ssize_t *order, Py_ssiz
         memcpy(a + s * a_row, X + order[s] * n_0, n_0 * sizeof(real))
 
 
+cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py_ssize_t m,
+                      int thread, const char *X, const Py_ssize_t *order) noexcept nogil:
+    """This thread's rows of the batch after the one at hand; none where X stays in the caches."""
+    cdef Ahead ahead
+    cdef Py_ssize_t next_row = at.row + m, next_m = min(loop.batch_size, loop.n - at.row - m), first
+    first = next_m * thread / loop.n_threads
+    ahead.X = X
+    ahead.row_bytes = plan.n_0 * (8 if plan.is_double else 4)
+    ahead.order = order + next_row + first
+    ahead.rows = next_m * (thread + 1) / loop.n_threads - first
+    if loop.n * ahead.row_bytes < 1 << 21:
+        ahead.rows = 0
+    ahead.at = 0
+    ahead.lines = 0
+    return ahead
+
+
 cdef double total_weight(const real *weight, const Py_ssize_t *order, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t s
     cdef double total = 0.0
@@ -67,7 +84,8 @@ cdef bint all_finite(const real *x, Py_ssize_t n) noexcept nogil:
 
 
 cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int thread,
-                       Py_ssize_t m, void *work, real *parameters, real *nabla_b) noexcept nogil:
+                       Py_ssize_t m, void *work, Ahead *ahead, real *parameters,
+                       real *nabla_b) noexcept nogil:
     # BP3, BP4 and the step, for this thread's rows of every W   parameters, slots  # OUT
     cdef const Layer *f
     cdef const real *a = <const real *>work
@@ -81,7 +99,7 @@ cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int
         first = f.n_in * thread / loop.n_threads
         last = f.n_in * (thread + 1) / loop.n_threads
         weight_update(a + first, a_row, delta, f.z_row, m, last - first, vectors, step,
-                      parameters + f.W_padded + first * f.z_row, f.z_row, plan.n_padded, nabla_b)
+                      parameters + f.W_padded + first * f.z_row, f.z_row, plan.n_padded, nabla_b, ahead)
         if thread == loop.n_threads - 1:
             for j in range(f.z_row):
                 nabla_b[j] = <real>0
@@ -121,6 +139,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef Step step = loop.step
     cdef Py_ssize_t steps = 0, m, s, first, last
     cdef double weight
+    cdef Ahead ahead
     cdef real *a0
     cdef real *C = <real *>r.C
     cdef real *nabla = parameters + (n_slots(step.policy) + 1) * plan.n_padded
@@ -162,7 +181,9 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         if loop.adds_slices:
             update_all(plan, &step, nabla, parameters)
         else:
-            update_share(plan, loop, &step, thread, m, r.work, parameters, <real *>r.scratch)
+            ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X, order)
+            update_share(plan, loop, &step, thread, m, r.work, &ahead, parameters,
+                         <real *>r.scratch)
         if thread == 0:
             for s in range(m):
                 at.loss += C[s] * (1.0 if targets.weight == NULL else
