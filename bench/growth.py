@@ -23,10 +23,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 import fastbp
-from fastbp.kernels import dispatch
+from fastbp.benchmark import peak_gflops
 
 FITS = 5  # a point; their median counts
 SECONDS = 0.1  # each fit, at least
+STEPS = 60  # each fit, at least: what is before the first step is below 1 %
 CLIFF = 0.6
 
 # powers of two, and what lies awkwardly between them for vectors and tiles
@@ -62,18 +63,6 @@ class Point:
             self.us_per_step, self.percent_of_peak = us, percent
 
 
-def peak_gflops(dtype: str) -> float:
-    """Multiply-adds a second of the register tile on data in the first-level cache."""
-    door = dispatch.engine.multiply_add[{"float32": "float", "float64": "double"}[dtype]]
-    x = np.ones(1024, dtype)
-    best = 0.0
-    for _ in range(20):
-        began = time.perf_counter()
-        made = door(x, 200)
-        best = max(best, made / (time.perf_counter() - began))
-    return best / 1e9
-
-
 def flops(sizes: list[int], batch: int) -> int:
     """Of the three products of a step; no gradient of the input is formed."""
     weights = [a * b for a, b in itertools.pairwise(sizes)]
@@ -81,7 +70,7 @@ def flops(sizes: list[int], batch: int) -> int:
 
 
 def us_per_step(sizes: list[int], batch: int) -> float:
-    """Microseconds, of fits so long that what `fit` does before its first step is below 1 %."""
+    """Microseconds of CPU time."""
     # so few samples that they stay in the second-level cache where a batch of them does
     steps = max(1, min(20, 2**17 // (batch * sizes[0])))
     rng = np.random.default_rng(0)
@@ -97,7 +86,7 @@ def us_per_step(sizes: list[int], batch: int) -> float:
         net.fit(X, Y, epochs=epochs, batch_size=batch, optimizer=optimizer, threads=1, seed=0)
         return time.process_time() - began
 
-    epochs = 1
+    epochs = math.ceil(STEPS / steps)
     while (took := seconds(epochs)) < SECONDS / 2:
         epochs = math.ceil(epochs * min(10.0, SECONDS / max(took, 1e-6)))
     return statistics.median(seconds(epochs) for _ in range(FITS)) / (epochs * steps) * 1e6

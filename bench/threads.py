@@ -22,21 +22,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
-import fastbp
+from fastbp.benchmark import CASES, Case
 from fastbp.kernels import dispatch
 
-LARGE = {  # name: sizes, hidden activation, batch, steps an epoch
-    "F 1024-1024-1024-10 relu, batch 256": ([1024, 1024, 1024, 10], "relu", 256, 2),
-    "B 784-128-10 relu, batch 64": ([784, 128, 10], "relu", 64, 16),
-    "D 32-64-64-1 tanh, batch 256": ([32, 64, 64, 1], "tanh", 256, 16),
-}
-SMALL = {
-    "A 784-30-10 sigmoid, batch 10": ([784, 30, 10], "sigmoid", 10, 100),
-    "C 32-64-64-1 tanh, batch 32": ([32, 64, 64, 1], "tanh", 32, 50),
-    "E 2-16-1 tanh, batch 8": ([2, 16, 1], "tanh", 8, 500),
-}
+LARGE = ("F", "B", "D")  # of fastbp.benchmark
+SMALL = ("A", "C", "E")
 SECONDS = 0.2  # each fit; beside neighbours twice that, many turns of the scheduler
 SMALL_LIMIT = 1.02
 FAIR_LIMIT = 1.3
@@ -44,31 +34,21 @@ FAIR_LIMIT = 1.3
 Fit = Callable[[int | None], float]
 
 
-def timed_fit(
-    sizes: list[int], activation: str, batch: int, steps: int, at_least: float = SECONDS
-) -> Fit:
+def timed_fit(case: Case, at_least: float = SECONDS) -> Fit:
     """Return a function of `threads`: seconds a step of a fit that takes long enough."""
-    rng = np.random.default_rng(0)
-    X = rng.random((batch * steps, sizes[0]), dtype=np.float32)
-    if sizes[-1] == 1:
-        net = fastbp.Network(
-            sizes, activation=activation, output="identity", loss="quadratic", seed=0
-        )
-        Y = rng.random(len(X), dtype=np.float32)
-    else:
-        net = fastbp.Network(sizes, activation=activation, seed=0)
-        Y = rng.integers(0, sizes[-1], len(X))
-    optimizer = fastbp.SGD(1e-3)
+    X, Y = case.data()
+    net = case.network()
 
     def seconds(threads: int | None, epochs: int) -> float:
         began = time.perf_counter()
-        net.fit(X, Y, epochs=epochs, batch_size=batch, optimizer=optimizer, threads=threads, seed=0)
+        net.fit(X, Y, epochs=epochs, batch_size=case.batch, optimizer=case.optimizer,
+                threads=threads, seed=0)  # fmt: skip
         return time.perf_counter() - began
 
     epochs = 1
     while (took := seconds(1, epochs)) < at_least / 2:
         epochs = math.ceil(epochs * min(10.0, at_least / took))
-    return lambda threads: seconds(threads, epochs) / (epochs * steps)
+    return lambda threads: seconds(threads, epochs) / (epochs * case.steps)
 
 
 def against_one(fit: Fit, threads: int | None, rounds: int) -> dict[str, float]:
@@ -125,7 +105,7 @@ def row(name: str, cells: dict[str, float], limit: float | None = None) -> str:
     """A line of a table in Markdown."""
     first, second, ratio = cells.values()
     missed = f" (limit {limit})" if limit is not None and ratio > limit else ""
-    return f"| {name} | {first:.2f} | {second:.2f} | {ratio:.3f}{missed} |"
+    return f"| {name} {CASES[name].title} | {first:.2f} | {second:.2f} | {ratio:.3f}{missed} |"
 
 
 def main() -> int:
@@ -146,17 +126,17 @@ def main() -> int:
     say = (lambda line: None) if options.json else (lambda line: print(line, flush=True))
 
     say("| two threads | threads=1, µs a step | threads=2, µs a step | ratio |\n|---|--:|--:|--:|")
-    for name, case in LARGE.items():
-        found["two"][name] = against_one(timed_fit(*case), 2, options.rounds)
+    for name in LARGE:
+        found["two"][name] = against_one(timed_fit(CASES[name]), 2, options.rounds)
         say(row(name, found["two"][name]))
     say("\n| small | threads=1, µs a step | threads=None, µs a step | ratio |\n|---|--:|--:|--:|")
-    for name, case in SMALL.items():
-        found["none"][name] = against_one(timed_fit(*case), None, options.rounds)
+    for name in SMALL:
+        found["none"][name] = against_one(timed_fit(CASES[name]), None, options.rounds)
         say(row(name, found["none"][name], SMALL_LIMIT))
     say("\n| neighbours | alone, µs a step | beside them, µs a step | over the fair share |")
     say("|---|--:|--:|--:|")
-    for name, case in LARGE.items():
-        fit = timed_fit(*case, 2 * SECONDS)
+    for name in LARGE:
+        fit = timed_fit(CASES[name], 2 * SECONDS)
         found["neighbours"][name] = beside_neighbours(fit, cores, options.rounds)
         say(row(name, found["neighbours"][name], FAIR_LIMIT))
 

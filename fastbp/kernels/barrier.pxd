@@ -1,7 +1,8 @@
-"""A barrier for threads that already run: spin for a bounded time, then yield.
+"""A barrier for threads that already run: spin for a bounded time, then sleep.
 
-What belongs here: atomics. A spin barrier costs 90 ns between two threads that both have a core; on
-a machine with more threads than cores yielding keeps a waiting thread from starving the others.
+What belongs here: atomics. A spin barrier costs 90 ns between two threads that both have a core. Where
+others want the cores, a thread that waits must leave its own: on Linux it sleeps and is woken, and
+the scheduler then runs it at once; elsewhere it yields (bench/threads.py).
 A compiler without GCC's atomics gets no threads (MAX_THREADS is 1), not wrong ones.
 """
 cdef extern from *:
@@ -11,9 +12,22 @@ cdef extern from *:
     #if defined(_WIN32)
     #include <windows.h>
     #define FASTBP_YIELD() SwitchToThread()
+    #elif defined(__linux__)
+    #include <limits.h>
+    #include <linux/futex.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    #define FASTBP_SLEEP(word, value) \
+        (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0)
+    #define FASTBP_WAKE(word) \
+        (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0)
     #else
     #include <sched.h>
     #define FASTBP_YIELD() sched_yield()
+    #endif
+    #ifdef FASTBP_YIELD
+    #define FASTBP_SLEEP(word, value) FASTBP_YIELD()
+    #define FASTBP_WAKE(word) ((void)0)
     #endif
     #if defined(__x86_64__) || defined(__i386__)
     #define FASTBP_PAUSE() __builtin_ia32_pause()
@@ -22,7 +36,7 @@ cdef extern from *:
     #else
     #define FASTBP_PAUSE() ((void)0)
     #endif
-    typedef struct { int waiting; int round; } fastbp_barrier;
+    typedef struct { int waiting; int round; int sleeping; } fastbp_barrier;
     static inline void fastbp_barrier_wait(fastbp_barrier *b, int n)
     {
         int round, spins = 0;
@@ -30,12 +44,19 @@ cdef extern from *:
         round = __atomic_load_n(&b->round, __ATOMIC_ACQUIRE);
         if (__atomic_add_fetch(&b->waiting, 1, __ATOMIC_ACQ_REL) == n) {
             __atomic_store_n(&b->waiting, 0, __ATOMIC_RELAXED);
-            __atomic_store_n(&b->round, round + 1, __ATOMIC_RELEASE);
+            /* either this thread sees the sleeper, or the sleeper sees the new round */
+            __atomic_store_n(&b->round, round + 1, __ATOMIC_SEQ_CST);
+            if (__atomic_load_n(&b->sleeping, __ATOMIC_SEQ_CST)) FASTBP_WAKE(&b->round);
             return;
         }
         while (__atomic_load_n(&b->round, __ATOMIC_ACQUIRE) == round) {
-            if (++spins < 2000) FASTBP_PAUSE();
-            else FASTBP_YIELD();
+            if (++spins < 1000) {
+                FASTBP_PAUSE();
+                continue;
+            }
+            __atomic_add_fetch(&b->sleeping, 1, __ATOMIC_SEQ_CST);
+            FASTBP_SLEEP(&b->round, round);
+            __atomic_sub_fetch(&b->sleeping, 1, __ATOMIC_SEQ_CST);
         }
     }
     static inline int fastbp_read(int *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }

@@ -45,6 +45,22 @@ cdef extern from "<time.h>" nogil:
 
 cdef extern from *:
     """
+    #if defined(__linux__)
+    #include <stdint.h>
+    #include <sys/mman.h>
+    #endif
+    #ifdef MADV_HUGEPAGE
+    /* Weights of some MB span more pages than the CPU remembers: ask for large ones, as NumPy does
+     * for its arrays (a tenth of a step at width 2048 in bench/growth.py). */
+    static inline void fastbp_ask_for_huge_pages(void *memory, size_t n)
+    {
+        const uintptr_t huge = (uintptr_t)1 << 21, at = (uintptr_t)memory;
+        const uintptr_t first = (at + huge - 1) & ~(huge - 1);
+        if (n >= 2 * huge) (void)madvise((void *)first, at + n - first, MADV_HUGEPAGE);
+    }
+    #else
+    static inline void fastbp_ask_for_huge_pages(void *memory, size_t n) { (void)memory; (void)n; }
+    #endif
     #if defined(__clang__)
     #define FASTBP_COMPILER "Clang " __clang_version__
     #elif defined(__GNUC__)
@@ -58,6 +74,7 @@ cdef extern from *:
     #endif
     """
     const char *COMPILER "FASTBP_COMPILER"
+    void ask_for_huge_pages "fastbp_ask_for_huge_pages"(void *memory, size_t n)
 
 include "passes.pxi"
 include "training.pxi"
@@ -79,6 +96,7 @@ cdef class Block:
             self.raw = PyMem_RawCalloc(<size_t>n_bytes + 64, 1)
         if self.raw == NULL:
             raise MemoryError(f"{n_bytes:.3g} bytes for this network and batch do not fit")
+        ask_for_huge_pages(self.raw, <size_t>n_bytes)
         self.data = aligned(self.raw)
 
     def __dealloc__(self):
