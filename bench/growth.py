@@ -24,6 +24,7 @@ import numpy as np
 
 import fastbp
 from fastbp.benchmark import peak_gflops
+from fastbp.kernels import dispatch
 
 FITS = 5  # a point; their median counts
 SECONDS = 0.1  # each fit, at least

@@ -24,7 +24,9 @@ from fastbp.optimizers import SGD, Adam, Optimizer
 
 Side = Callable[[int], list[float]]  # trains that many epochs further; the loss of each
 
-ROUND_SECONDS = 0.15  # of one side: what `fit` does before its first step is below 1 % of it
+# of one side, at least: what `fit` does before its first step is below 1 % of it
+ROUND_SECONDS = 0.15
+ROUND_STEPS = 32
 FALLBACK_CACHE = 128 * 2**20  # bytes, where the system does not tell the last level's size
 
 
@@ -269,7 +271,7 @@ def measure(sides: Mapping[str, Side], steps: int, rounds: int) -> dict[str, Tim
 
     for name in sides:
         seconds(name, 1)  # what is compiled or allocated at first
-        epochs[name] = max(1, math.ceil(ROUND_SECONDS / seconds(name, 1)))
+        epochs[name] = math.ceil(max(ROUND_STEPS / steps, ROUND_SECONDS / seconds(name, 1)))
         seconds(name, epochs[name])
     for _ in range(rounds):
         for name in sides:
