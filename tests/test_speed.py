@@ -155,7 +155,7 @@ def test_tiles_multiply_and_add_in_registers(engine, stem):
     assert tallest and tallest % (rows * vectors) == 0, (tallest, rows, vectors)
 
 
-@pytest.mark.parametrize("stem", ["activate", "transpose_jacobian", "cost_of"])
+@pytest.mark.parametrize("stem", ["activate", "transpose_jacobian", "costs_of"])
 def test_loops_on_singles_hold_no_doubles(engine, stem):
     """An untyped literal of a formula does that: 1 / (1 + e) computes in double."""
     _, code = engine

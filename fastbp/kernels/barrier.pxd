@@ -1,8 +1,8 @@
 """A barrier for threads that already run: spin for a bounded time, then sleep.
 
-What belongs here: atomics. A spin barrier costs 90 ns between two threads that both have a core. Where
-others want the cores, a thread that waits must leave its own: on Linux it sleeps and is woken, and
-the scheduler then runs it at once; elsewhere it yields (bench/threads.py).
+What belongs here: atomics. A spin barrier costs 90 ns between two threads that both have a core.
+Where others want the cores, a thread that waits must leave its own: on Linux it sleeps and is
+woken, and the scheduler then runs it at once; elsewhere it yields (bench/threads.py).
 A compiler without GCC's atomics gets no threads (MAX_THREADS is 1), not wrong ones.
 """
 cdef extern from *:

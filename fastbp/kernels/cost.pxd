@@ -146,7 +146,7 @@ cdef inline real term_and_slope(separable *tag, real x, real y, real p, real *sl
 
 cdef inline void costs_and_slopes(separable *tag, const real *x, const real *y, real p,
                                   Py_ssize_t n, real *term, real *slope) noexcept nogil:
-    # C_j and dC/dx_j of n outputs, of one sample or many   (n,); term may be y    term, slope  # OUT
+    # C_j and dC/dx_j of n outputs, of one sample or many (n,); term may be y     term, slope  # OUT
     cdef Py_ssize_t j
     cdef real s
     for j in range(n):

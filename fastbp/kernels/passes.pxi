@@ -65,8 +65,8 @@ cdef struct Layer:
     double p                          # the activation's parameter
     Py_ssize_t n_in, n_z, n_a         # widths
     Py_ssize_t z_row, a_row           # the same, padded
-    Py_ssize_t z_at, a_at, delta_at   # where the batch's matrices begin, in units of cap;
-                                      # hidden and elementwise: delta takes the place of z
+    # where the batch's matrices begin, in units of cap; hidden and elementwise: delta_at = z_at
+    Py_ssize_t z_at, a_at, delta_at
     Py_ssize_t W, b                   # where W and b begin in `parameters`, rows of W n_z apart
     Py_ssize_t W_padded, b_padded     # and in the trainer's padded copy, rows z_row apart
 
@@ -364,7 +364,7 @@ cdef void softmax_output_error(const Plan *plan, const Targets *targets, Py_ssiz
 
 cdef void separable_output_error(const Plan *plan, const Targets *targets, Py_ssize_t first,
                                  const Rows *r, const real *kind) noexcept nogil:
-    # BP1 where only k = j survives, all rows at once: delta_j = dC/da_j sigma'(z_j)  delta^L, C  # OUT
+    # BP1 where only k = j survives, all rows: delta_j = dC/da_j sigma'(z_j)      delta^L, C  # OUT
     # whole padded rows, so that nothing has a tail: 15 % of a step of case E in bench/compare.py
     cdef const Layer *f = &plan.layers[plan.n_layers - 1]
     cdef const real *z = rows_of(r, f.z_at, f.z_row, <real *>NULL)
@@ -394,7 +394,7 @@ cdef void separable_output_error(const Plan *plan, const Targets *targets, Py_ss
 
 cdef void coupled_output_error(const Plan *plan, const Targets *targets, Py_ssize_t first,
                                const Rows *r, const real *kind) noexcept nogil:
-    # BP1 with the whole sum over k, row by row: delta = J^T dC/da                    delta^L, C  # OUT
+    # BP1 with the whole sum over k, row by row: delta = J^T dC/da                delta^L, C  # OUT
     cdef const Layer *f = &plan.layers[plan.n_layers - 1]
     cdef real *y_made = <real *>r.scratch + PANEL * plan.widest
     cdef real *term = y_made + plan.widest

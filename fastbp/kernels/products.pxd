@@ -189,12 +189,13 @@ cdef struct Ahead:
     # tiles do (a fifth of a step of case A where X is larger than the caches)
     const char *X
     const Py_ssize_t *order     # the next row's place
-    Py_ssize_t rows, row_bytes, at, lines  # rows left, bytes of the first that are done, lines a tile
+    Py_ssize_t rows, row_bytes  # rows left
+    Py_ssize_t at, lines        # bytes of the first that are done, lines a tile
 
 
 cdef inline void fetch(Ahead *ahead) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(ahead.lines):
+    cdef Py_ssize_t _i
+    for _i in range(ahead.lines):
         if ahead.rows == 0:
             return
         prefetch_L2(ahead.X + ahead.order[0] * ahead.row_bytes + ahead.at)
@@ -226,7 +227,7 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
                                Py_ssize_t vectors, const Step *step, real *W, Py_ssize_t W_row,
                                Py_ssize_t slot, real *packed, Ahead *ahead) noexcept nogil:
     # BP4 fused with the step, for n_in rows of W; `packed` holds (m, PACKED_COLUMNS)      W  # OUT
-    cdef Py_ssize_t j = 0, k = 0, s, i, R, V, width = lanes(a)
+    cdef Py_ssize_t j = 0, k = 0, s, i, R, V, width = lanes(a), first = 0, last, block
     i = ((n_in + TILE_ROWS - 1) / TILE_ROWS) * ((vectors + TILE_VECTORS - 1) / TILE_VECTORS)
     if ahead.rows > 0 and i > 0:
         ahead.lines = (ahead.rows * ((ahead.row_bytes + 63) / 64) + i - 1) / i
@@ -242,20 +243,26 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
                 k += R
             j += V
         return
-    # rows of a tile at a time, their columns of a side by side: 9 % of a step of case F
-    while k < n_in:
-        R = balanced(n_in - k)
-        for s in range(m):
-            for i in range(PACKED_COLUMNS):  # what lies behind R, or behind a row, is not used
-                packed[s * PACKED_COLUMNS + i] = a[s * a_row + k + i]
-        j = 0
-        while j < vectors:
-            V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
-            for i in range(R):
-                prefetch(W + (k + i) * W_row + j * width)
-                prefetch(W + (k + i) * W_row + (j + 1) * width)
-            fetch(ahead)
-            update_from_tile(packed, PACKED_COLUMNS, delta + j * width, delta_row, m, R, V, step,
-                             W + k * W_row + j * width, W_row, slot)
-            j += V
-        k += R
+    # columns of delta that stay in the cache; in them rows of a tile at a time, their columns of a
+    # side by side: 9 % of a step of case F
+    block = max((1 << 19) / (m * <Py_ssize_t>sizeof(real) * width), 2 * TILE_VECTORS)
+    while first < vectors:
+        last = min(first + block, vectors)
+        k = 0
+        while k < n_in:
+            R = balanced(n_in - k)
+            for s in range(m):
+                for i in range(PACKED_COLUMNS):  # what lies behind R, or behind a row, is not used
+                    packed[s * PACKED_COLUMNS + i] = a[s * a_row + k + i]
+            j = first
+            while j < last:
+                V = last - j if last - j < TILE_VECTORS else TILE_VECTORS
+                for i in range(R):
+                    prefetch(W + (k + i) * W_row + j * width)
+                    prefetch(W + (k + i) * W_row + (j + 1) * width)
+                fetch(ahead)
+                update_from_tile(packed, PACKED_COLUMNS, delta + j * width, delta_row, m, R, V,
+                                 step, W + k * W_row + j * width, W_row, slot)
+                j += V
+            k += R
+        first = last

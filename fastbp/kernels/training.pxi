@@ -99,7 +99,8 @@ cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int
         first = f.n_in * thread / loop.n_threads
         last = f.n_in * (thread + 1) / loop.n_threads
         weight_update(a + first, a_row, delta, f.z_row, m, last - first, vectors, step,
-                      parameters + f.W_padded + first * f.z_row, f.z_row, plan.n_padded, nabla_b, ahead)
+                      parameters + f.W_padded + first * f.z_row, f.z_row, plan.n_padded, nabla_b,
+                      ahead)
         if thread == loop.n_threads - 1:
             for j in range(f.z_row):
                 nabla_b[j] = <real>0
