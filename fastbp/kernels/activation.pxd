@@ -183,8 +183,9 @@ cdef inline real sum_of_lanes(const real *lane) noexcept nogil:
 cdef inline real row_sum(const real *x, Py_ssize_t n) noexcept nogil:
     cdef real lane[LANES]
     cdef Py_ssize_t i, j, whole = n - n % LANES
-    if n == 1:  # an only output: 14 % of a 2-16-1 step, batch 8
-        return x[0] + <real>0
+    if n <= 4:  # an only output, or few: 14 % of a 2-16-1 step, batch 8
+        return ((x[0] + (x[2] if n > 2 else <real>0))
+                + ((x[1] if n > 1 else <real>0) + (x[3] if n > 3 else <real>0)))
     for i in range(LANES):
         lane[i] = <real>0
     for j in range(n / LANES):

@@ -374,12 +374,11 @@ cdef void separable_output_error(const Plan *plan, const Targets *targets, Py_ss
     cdef real *C = <real *>r.C + r.first
     cdef const real *y
     cdef Py_ssize_t s, j, n = r.m * f.z_row
+    memset(term, 0, n * sizeof(real))
     for s in range(r.m):
         y = target_row(plan, targets, target_index(targets, first + s), term + s * f.z_row)
         for j in range(f.n_a):
             term[s * f.z_row + j] = y[j]
-        for j in range(f.n_a, f.z_row):
-            term[s * f.z_row + j] = <real>0
     if not plan.canonical:
         costs_of(plan.cost, a, term, <real>plan.cost_p, n, term, delta)
         for j in range(n):

@@ -35,9 +35,13 @@ cdef double seconds() noexcept nogil:
 cdef void gather(const real *X, Py_ssize_t n_0, const Py_ssize_t *order, Py_ssize_t m, real *a,
                  Py_ssize_t a_row) noexcept nogil:
     # a^0 of the batch: rows order[0..m) of X                                              a  # OUT
-    cdef Py_ssize_t s
+    cdef Py_ssize_t s, k
     for s in range(m):
-        memcpy(a + s * a_row, X + order[s] * n_0, n_0 * sizeof(real))
+        if n_0 < 16:  # a call takes longer: 5 % of a step of case G
+            for k in range(n_0):
+                a[s * a_row + k] = X[order[s] * n_0 + k]
+        else:
+            memcpy(a + s * a_row, X + order[s] * n_0, n_0 * sizeof(real))
 
 
 cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py_ssize_t m,
