@@ -120,6 +120,8 @@ class Run:
         self.slots = np.zeros((self.trainer.n_slots, net.n_parameters), net.dtype)
         if state.slots is not None:
             self.slots[...] = state.slots
+        elif state.optimizer.initial_slot:
+            self.slots.fill(state.optimizer.initial_slot)
         self.synced_at = time.perf_counter()
         self.seconds = 0.0
         self.n_steps = max(1, int(2e7 / flops(net, state.batch_size)))  # about 1 ms to begin with

@@ -18,7 +18,7 @@ from fastbp import inputs
 from fastbp.history import History
 from fastbp.kernels import dispatch
 from fastbp.network import Network
-from fastbp.optimizers import SGD, Adam, Optimizer
+from fastbp.optimizers import OPTIMIZERS, Adam, Optimizer
 from fastbp.run import DivergenceError, Run, Samples, State, flops
 
 __all__ = ["DivergenceError", "Event", "History", "fit"]
@@ -50,6 +50,8 @@ def fit(
     l2: float = 0.0,
     l1: float = 0.0,
     sample_weight: Any = None,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
     callbacks: Iterable[Callable[[Event], Any]] = (),
     progress: bool = False,
     threads: int | None = None,
@@ -67,7 +69,7 @@ def fit(
         Passes over the data; with `resume`, further ones.
     batch_size : int
         Samples a step. The last batch of an epoch may be smaller; more than n counts as n.
-    optimizer : SGD, Adam, AdamW
+    optimizer : SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta or Lion
         Adam() when None.
     shuffle : bool or callable
         A new order each epoch, which depends on the seed and the epoch alone; False: as they lie; a
@@ -82,6 +84,11 @@ def fit(
         2015: W <- (1 - eta l2/n) W - eta nabla).
     sample_weight : array_like (n,)
         A batch's gradient is sum w nabla C / sum w over the batch.
+    clip_value : float, optional
+        No element of a step's gradient, penalties included, is larger in size.
+    clip_norm : float, optional
+        The whole gradient of a step, penalties and biases included, is scaled to this norm where
+        its own is larger (after `clip_value`; Pascanu, Mikolov & Bengio 2013).
     callbacks : callables
         Each is called with an `Event` after each epoch; one that returns True ends the run. They
         may write `net.parameters`.
@@ -119,9 +126,10 @@ def fit(
     epochs = inputs.as_count(epochs, "epochs")
     batch_size = inputs.as_count(batch_size, "batch_size")
     optimizer = Adam() if optimizer is None else optimizer
-    if not isinstance(optimizer, (SGD, Adam)):  # AdamW is an Adam
+    if not isinstance(optimizer, tuple(OPTIMIZERS.values())):
         raise TypeError(
-            f"optimizer: expected SGD, Adam or AdamW with its numbers; got {optimizer!r}"
+            f"optimizer: expected {', '.join(kind.__name__ for kind in OPTIMIZERS.values())} with "
+            f"its numbers; got {optimizer!r}"
         )
     if not (isinstance(shuffle, (bool, np.bool_)) or callable(shuffle)):
         raise TypeError(f"shuffle: expected True, False or (epoch, n) -> order; got {shuffle!r}")
@@ -145,6 +153,11 @@ def fit(
     n = data.X.shape[0]
     batch_size = min(batch_size, n)
     l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
+    clipping = {
+        name: inputs.as_positive(value, name)
+        for name, value in (("clip_value", clip_value), ("clip_norm", clip_norm))
+        if value is not None
+    }
     n_threads = _as_threads(threads, net, batch_size)
     order = "a callable" if callable(shuffle) else str(shuffle)
     state = State((0, 0, 0, 0.0, 0.0), None, seed_bits, optimizer, n, batch_size, order)
@@ -153,7 +166,7 @@ def fit(
 
     history = History(resume)
     began = time.time() - (history["seconds"][-1] if history.epochs else 0.0)
-    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n}
+    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n} | clipping
     run = Run(net, data, state, numbers, n_threads, shuffle, epochs)
     watched = held_out is not None or bool(callbacks)
     bar = _bar(run.epoch, run.end_epoch) if progress else None
