@@ -40,7 +40,7 @@ from fastbp.kernels.products cimport (
 from fastbp.kernels.random cimport shuffle
 from fastbp.kernels.update cimport (
     ADADELTA, ADAGRAD, ADAM, ADAMW, AMSGRAD, LION, MOMENTUM, NESTEROV, RMSPROP, RMSPROP_CENTERED,
-    RMSPROP_MOMENTUM, SGD, Step, begin_step, n_slots)
+    RMSPROP_MOMENTUM, SGD, Step, begin_step, is_shaped, n_slots)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:

@@ -147,6 +147,15 @@ cdef void add_squares(const real *nabla, const real *W, Py_ssize_t n, const Step
     cdef double l2 = step.l2 if is_weight else 0.0, l1 = step.l1 if is_weight else 0.0
     cdef double least = -step.clip_value, most = step.clip_value, g, w
     cdef Py_ssize_t i, j, whole = n - n % LANES
+    if not is_shaped(step, is_weight):
+        for j in range(n / LANES):
+            for i in range(LANES):
+                g = nabla[j * LANES + i]
+                lane[i] += g * g
+        for i in range(n % LANES):
+            g = nabla[whole + i]
+            lane[i] += g * g
+        return
     for j in range(n / LANES):
         for i in range(LANES):
             w = W[j * LANES + i]
@@ -210,6 +219,7 @@ cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssi
         gradient_share(plan, loop, thread, m, r.work, nabla)
         wait(&loop.barrier, loop.n_threads)
     if loop.clip_norm != INFINITY:
+        step.scale = 1.0
         # each thread forms the same sum; W, which is in it, waits for all of them
         step.scale = min(1.0, loop.clip_norm / (
             gradient_norm(plan, step, nabla, parameters) + 1e-6))
