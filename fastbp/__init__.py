@@ -13,10 +13,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fastbp.dropout import Dropout
 from fastbp.history import History
 from fastbp.kernels import dispatch as _dispatch
 from fastbp.network import Network
-from fastbp.optimizers import SGD, Adam, AdamW
+from fastbp.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, RMSprop
 from fastbp.run import DivergenceError
 
 if TYPE_CHECKING:
@@ -30,11 +31,17 @@ __pyx_capi__ = _dispatch.engine.__pyx_capi__
 
 __all__ = [
     "SGD",
+    "AMSGrad",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
     "DivergenceError",
+    "Dropout",
     "History",
+    "Lion",
     "Network",
+    "RMSprop",
     "check",
     "datasets",
     "load",

@@ -56,6 +56,7 @@ class Samples(NamedTuple):
     dense: np.ndarray | None
     labels: np.ndarray | None
     weight: np.ndarray | None
+    missing: bool = False  # NaN in `dense` stands for no target
 
     @property
     def Y(self) -> np.ndarray:
@@ -64,7 +65,8 @@ class Samples(NamedTuple):
         return Y
 
     def take(self, rows: np.ndarray) -> Samples:
-        return Samples(*(None if part is None else part[rows] for part in self))  # type: ignore[arg-type]
+        parts = (None if part is None else part[rows] for part in self[:4])
+        return Samples(*parts, self.missing)  # type: ignore[arg-type]
 
 
 class State(NamedTuple):
@@ -95,6 +97,7 @@ class Run:
         n_threads: int,
         shuffle: bool | Callable[[int, int], Any],
         epochs: int,
+        rates: list[float] | None = None,
     ) -> None:
         self.net, self.data, self.start, self.shuffle = net, data, state, shuffle
         self.doors, self.n_threads = net._doors, n_threads
@@ -107,6 +110,7 @@ class Run:
             n_threads,
             shuffle is True,
             state.seed,
+            None if rates is None else dispatch.engine.Masks(rates, state.seed, 0),
         )
         self.trainer.position = state.position
         self.end_epoch = state.position[0] + epochs
@@ -120,6 +124,8 @@ class Run:
         self.slots = np.zeros((self.trainer.n_slots, net.n_parameters), net.dtype)
         if state.slots is not None:
             self.slots[...] = state.slots
+        elif state.optimizer.initial_slot:
+            self.slots.fill(state.optimizer.initial_slot)
         self.synced_at = time.perf_counter()
         self.seconds = 0.0
         self.n_steps = max(1, int(2e7 / flops(net, state.batch_size)))  # about 1 ms to begin with
@@ -165,7 +171,7 @@ class Run:
         data, first = self.data, self.epoch
         end_epoch = min(end_epoch, first + self.losses.size)
         rest: tuple[Any, ...] = (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight)
-        rest += (self.order, first, self.losses, self.clock)
+        rest += (self.order, first, self.losses, self.clock, 0.0, data.missing)
         if self.lead is None:
             return int(self.doors.train(self.trainer, 0, *rest))
         # Ctrl-C acts in the main thread, between any two of its instructions. It must not come when

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from fastbp import inputs
+from fastbp.dropout import as_rates
 from fastbp.history import History
 from fastbp.kernels import dispatch
 from fastbp.network import Network
-from fastbp.optimizers import SGD, Adam, Optimizer
+from fastbp.optimizers import OPTIMIZERS, Adam, Optimizer
 from fastbp.run import DivergenceError, Run, Samples, State, flops
 
 __all__ = ["DivergenceError", "Event", "History", "fit"]
@@ -50,6 +51,10 @@ def fit(
     l2: float = 0.0,
     l1: float = 0.0,
     sample_weight: Any = None,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
+    dropout: Any = 0.0,
+    ignore_missing: bool = False,
     callbacks: Iterable[Callable[[Event], Any]] = (),
     progress: bool = False,
     threads: int | None = None,
@@ -67,7 +72,7 @@ def fit(
         Passes over the data; with `resume`, further ones.
     batch_size : int
         Samples a step. The last batch of an epoch may be smaller; more than n counts as n.
-    optimizer : SGD, Adam, AdamW
+    optimizer : SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta or Lion
         Adam() when None.
     shuffle : bool or callable
         A new order each epoch, which depends on the seed and the epoch alone; False: as they lie; a
@@ -82,6 +87,18 @@ def fit(
         2015: W <- (1 - eta l2/n) W - eta nabla).
     sample_weight : array_like (n,)
         A batch's gradient is sum w nabla C / sum w over the batch.
+    clip_value : float, optional
+        No element of a step's gradient, penalties included, is larger in size.
+    clip_norm : float, optional
+        The whole gradient of a step, penalties and biases included, is scaled to this norm where
+        its own is larger (after `clip_value`; Pascanu, Mikolov & Bengio 2013).
+    dropout : float or sequence of float
+        The share of activations that each step sets to 0, the rest being divided by 1 - rate: one
+        rate for all hidden layers, one a hidden layer, or the input's and one a hidden layer. The
+        masks depend on the seed and the step alone (`Dropout` holds one still); predictions and
+        validation drop nothing.
+    ignore_missing : bool
+        NaN in Y stands for a target that is not known, as in `Network.loss`.
     callbacks : callables
         Each is called with an `Event` after each epoch; one that returns True ends the run. They
         may write `net.parameters`.
@@ -119,9 +136,10 @@ def fit(
     epochs = inputs.as_count(epochs, "epochs")
     batch_size = inputs.as_count(batch_size, "batch_size")
     optimizer = Adam() if optimizer is None else optimizer
-    if not isinstance(optimizer, (SGD, Adam)):  # AdamW is an Adam
+    if not isinstance(optimizer, tuple(OPTIMIZERS.values())):
         raise TypeError(
-            f"optimizer: expected SGD, Adam or AdamW with its numbers; got {optimizer!r}"
+            f"optimizer: expected {', '.join(kind.__name__ for kind in OPTIMIZERS.values())} with "
+            f"its numbers; got {optimizer!r}"
         )
     if not (isinstance(shuffle, (bool, np.bool_)) or callable(shuffle)):
         raise TypeError(f"shuffle: expected True, False or (epoch, n) -> order; got {shuffle!r}")
@@ -138,13 +156,19 @@ def fit(
         raise TypeError(f"progress: expected True or False; got {progress!r}")
     if resume is not None and not isinstance(resume, History):
         raise TypeError(f"resume: expected the History of a finished fit; got {resume!r}")
-    data = _as_data(net, X, Y, sample_weight)
+    rates = as_rates(dropout, len(net.sizes) - 2)
+    data = _as_data(net, X, Y, sample_weight, ignore_missing)
     shares = isinstance(validation, (float, np.floating))
-    seed_bits = _as_seed(seed, resume, needed=shuffle is True or shares)
+    seed_bits = _as_seed(seed, resume, needed=shuffle is True or shares or rates is not None)
     data, held_out = _as_validation(net, data, validation, seed_bits)
     n = data.X.shape[0]
     batch_size = min(batch_size, n)
     l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
+    clipping = {
+        name: inputs.as_positive(value, name)
+        for name, value in (("clip_value", clip_value), ("clip_norm", clip_norm))
+        if value is not None
+    }
     n_threads = _as_threads(threads, net, batch_size)
     order = "a callable" if callable(shuffle) else str(shuffle)
     state = State((0, 0, 0, 0.0, 0.0), None, seed_bits, optimizer, n, batch_size, order)
@@ -153,8 +177,8 @@ def fit(
 
     history = History(resume)
     began = time.time() - (history["seconds"][-1] if history.epochs else 0.0)
-    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n}
-    run = Run(net, data, state, numbers, n_threads, shuffle, epochs)
+    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n} | clipping
+    run = Run(net, data, state, numbers, n_threads, shuffle, epochs, rates)
     watched = held_out is not None or bool(callbacks)
     bar = _bar(run.epoch, run.end_epoch) if progress else None
     stop = False
@@ -206,10 +230,13 @@ def threads_that_pay(net: Network, batch_size: int) -> int:
     return max(1, min(most, int(flops(net, batch_size) / FLOPS_PER_THREAD)))
 
 
-def _as_data(net: Network, X: Any, Y: Any, sample_weight: Any) -> Samples:
+def _as_data(
+    net: Network, X: Any, Y: Any, sample_weight: Any, ignore_missing: bool = False
+) -> Samples:
     X = net._ready(X)
-    dense, labels = net._targets(Y, X.shape[0])
-    return Samples(X, dense, labels, inputs.as_weight(sample_weight, X.shape[0], net.dtype))
+    dense, labels = net._targets(Y, X.shape[0], ignore_missing)
+    weight = inputs.as_weight(sample_weight, X.shape[0], net.dtype)
+    return Samples(X, dense, labels, weight, bool(ignore_missing))
 
 
 def _as_seed(seed: Any, resume: History | None, needed: bool) -> int:
@@ -230,8 +257,7 @@ def _as_seed(seed: Any, resume: History | None, needed: bool) -> int:
             ) from None
     if not needed:
         return 0
-    sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-    return int(sequence.generate_state(1, np.uint64)[0])
+    return inputs.as_bits(seed)
 
 
 def _as_validation(
@@ -242,7 +268,8 @@ def _as_validation(
         return data, None
     if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
         try:
-            return data, _as_data(net, *validation, *([None] * (3 - len(validation))))
+            weight = validation[2] if len(validation) == 3 else None
+            return data, _as_data(net, *validation[:2], weight, data.missing)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation: {error}") from None
     n = data.X.shape[0]
@@ -304,7 +331,8 @@ def _classes(net: Network, data: Samples) -> np.ndarray | None:
 
 def _evaluate(net: Network, data: Samples) -> dict[str, float]:
     """Loss of held-out data and, where they are classes, accuracy; both with their weights."""
-    values = {"validation_loss": net.loss(data.X, data.Y, sample_weight=data.weight)}
+    loss = net.loss(data.X, data.Y, sample_weight=data.weight, ignore_missing=data.missing)
+    values = {"validation_loss": loss}
     classes = _classes(net, data)
     if classes is not None:
         a = net.predict(data.X)

@@ -7,6 +7,7 @@ test_elementary.py.
 
 import copy
 import pickle
+import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -93,8 +94,12 @@ def splitmix_orders(seed, epochs, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("policy", "n_slots"), [("sgd", 0), ("momentum", 1), ("nesterov", 1),
-                                                 ("adam", 2), ("adamw", 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("policy", "n_slots"),
+    [("sgd", 0), ("momentum", 1), ("nesterov", 1), ("adam", 2), ("adamw", 2), ("amsgrad", 3),
+     ("rmsprop", 1), ("rmsprop_momentum", 2), ("rmsprop_centered", 3), ("adagrad", 1),
+     ("adadelta", 2), ("lion", 1)],
+)  # fmt: skip
 def test_state_goes_in_and_comes_out(level, policy, n_slots, dtype):
     """Padding of rows comes and goes without a trace; the slots are the optimizer's."""
     net = fastbp.Network([7, 17, 9, 2], activation=["glu", "maxout(3)"], dtype=dtype)
@@ -341,3 +346,81 @@ def test_memory_of_a_fit(sizes, batch, options, optimizer, slots, dtype):
             tracemalloc.stop()
         assert trainer.n_slots == slots
         assert 0 <= taken - sum(need.values()) < 4096  # 64 for alignment, and the object itself
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_deadline_ends_training_after_the_step_at_hand(level, threads):
+    """All threads stop at the same step; what is left of the run is made by another call."""
+    rng = np.random.default_rng(3)
+    net = fastbp.Network([3, 8, 2], output="identity", loss="quadratic")
+    X, Y = rng.standard_normal((2, 40, 3)).astype("float32")
+    Y = np.ascontiguousarray(Y[:, :2])
+    numbers = {"learning_rate": 0.1, "l2": 0.0, "l1": 0.0}
+    engine = dispatch.engine
+    trainer = engine.Trainer(net._compiled, "sgd", numbers, 40, 4, threads, False, 0)
+    net._doors.load_state(trainer, net.parameters, np.zeros((0, net.n_parameters), "float32"))
+    order, (losses, clock) = np.arange(40, dtype=np.intp), np.zeros((2, 100_000))
+
+    def train(steps, deadline):
+        rest = (steps, 10**5, X, Y, None, None, order, 0, losses, clock, deadline)
+        with ThreadPoolExecutor(threads) as pool:
+            made = list(pool.map(lambda i: net._doors.train(trainer, i, *rest), range(threads)))
+        assert len(set(made)) == 1
+        return made[0]
+
+    assert train(7, time.monotonic() - 1) == 1  # it has passed: the step at hand is the last
+    assert train(7, time.monotonic() + 1000) == 7  # far away, and the last call's is forgotten
+    assert train(7, 0.0) == 7
+    began = time.monotonic()
+    made = train(10**6, began + 0.1)
+    assert 0.1 <= time.monotonic() - began < 0.5 and made < 10**6
+    assert trainer.position[2] == 15 + made
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("output", ["tanh", "softmax", "layer_norm"])
+@pytest.mark.parametrize("policy", ["sgd", "adam"])
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.05}, {"clip_value": 0.01}], ids=str)
+def test_a_loss_in_python_makes_the_steps_of_the_built_in_one(
+    level, options, policy, output, dtype
+):
+    """With m a power of two 1/m is exact, and every bit is the same, in batches large and small."""
+    rng = np.random.default_rng(1)
+    for m, n in ((8, 24), (4096, 8192)):
+        net = fastbp.Network([5, 9, 3], activation="tanh", output=output, loss="quadratic",
+                             dtype=dtype)  # fmt: skip
+        X = rng.standard_normal((n, 5)).astype(dtype)
+        Y = rng.standard_normal((n, 3)).astype(dtype)
+        masks = dispatch.engine.Masks([0.25, 0.5], 7, 0)
+        numbers = {"learning_rate": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-6,
+                   "l2": 0.01, "l1": 0.001} | options  # fmt: skip
+        order = rng.permutation(n).astype(np.intp)
+        slots = np.zeros((2 if policy == "adam" else 0, net.n_parameters), dtype)
+        found = []
+        for whole in (False, True):
+            trainer = dispatch.engine.Trainer(
+                net._compiled, policy, numbers, n, m, 1, False, 7, masks, whole
+            )
+            net._doors.load_state(trainer, net.parameters, slots)
+            if whole:
+                out = np.empty((m, 3), dtype)
+                for step in range(2 * n // m):
+                    first = step * m % n
+                    net._doors.step_outputs(trainer, X, order, first, m, out)
+                    V = (out - Y[order[first : first + m]]) / np.dtype(dtype).type(m)
+                    assert net._doors.step_update(trainer, V) is True
+            else:
+                losses, clock = np.zeros((2, 2))
+                net._doors.train(trainer, 0, 10**6, 2, X, Y, None, None, order, 0, losses, clock)
+            assert trainer.position[:3] == (2, 0, 2 * n // m)
+            parameters, slots_out = np.empty_like(net.parameters), np.empty_like(slots)
+            net._doors.store_state(trainer, parameters, slots_out)
+            found.append(np.concatenate([parameters, slots_out.ravel()]))
+        assert_array_equal(*found)
+        assert (found[0][: net.n_parameters] != net.parameters).mean() > 0.7
+        before = trainer.position
+        net._doors.step_outputs(trainer, X, order, 0, m, out)
+        assert net._doors.step_update(trainer, np.full((m, 3), np.nan, dtype)) is False
+        assert trainer.diverged and trainer.position == before
+        net._doors.store_state(trainer, parameters, slots_out)
+        assert_array_equal(parameters, found[1][: net.n_parameters])

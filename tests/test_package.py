@@ -125,6 +125,7 @@ RANKS = {
     "datasets": 0,
     "initialization": 1,
     "inputs": 1,
+    "dropout": 1.5,
     "network": 2,
     "check": 3,
     "history": 1,
