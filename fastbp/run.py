@@ -65,8 +65,8 @@ class Samples(NamedTuple):
         return Y
 
     def take(self, rows: np.ndarray) -> Samples:
-        parts = (None if part is None else part[rows] for part in self[:4])
-        return Samples(*parts, self.missing)  # type: ignore[arg-type]
+        X, dense, labels, weight = (None if part is None else part[rows] for part in self[:4])
+        return Samples(X, dense, labels, weight, self.missing)  # type: ignore[arg-type]
 
 
 class State(NamedTuple):

@@ -268,8 +268,8 @@ def _as_validation(
         return data, None
     if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
         try:
-            weight = validation[2] if len(validation) == 3 else None
-            return data, _as_data(net, *validation[:2], weight, data.missing)
+            X, Y, *weight = validation
+            return data, _as_data(net, X, Y, weight[0] if weight else None, data.missing)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation: {error}") from None
     n = data.X.shape[0]
