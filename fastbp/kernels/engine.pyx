@@ -40,7 +40,7 @@ from fastbp.kernels.products cimport (
 from fastbp.kernels.random cimport shuffle
 from fastbp.kernels.update cimport (
     ADADELTA, ADAGRAD, ADAM, ADAMW, AMSGRAD, LION, MOMENTUM, NESTEROV, RMSPROP, RMSPROP_CENTERED,
-    RMSPROP_MOMENTUM, SGD, Step, begin_step, is_shaped, n_slots)
+    RMSPROP_MOMENTUM, SGD, Step, begin_step, is_shaped, n_slots, set_scale)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -777,7 +777,6 @@ cdef class Trainer:
         step.l2 = numbers["l2"]
         step.l1 = numbers["l1"]
         step.clip_value = numbers.get("clip_value", INFINITY)
-        step.scale = 1.0
 
     @property
     def position(self):

@@ -133,6 +133,7 @@ typedef double v_f64;
                                      const real *rate, int times, real *C, ptrdiff_t C_row)       \
     {                                                                                             \
         v_##T acc[FASTBP_TILE_ROWS][FASTBP_TILE_VECTORS], b[FASTBP_TILE_VECTORS];                 \
+        const real minus_rate = rate ? -*rate : 0; /* once: C might hold it, thinks GCC */        \
         int r, v;                                                                                 \
         ptrdiff_t k;                                                                              \
         FASTBP_UNROLL for (r = 0; r < R; r++)                                                     \
@@ -150,7 +151,7 @@ typedef double v_f64;
         if (rate)                                                                                 \
             FASTBP_UNROLL for (r = 0; r < R; r++)                                                 \
                 FASTBP_UNROLL for (v = 0; v < V; v++)((v_##T *)(C + r * C_row))[v] =              \
-                    FASTBP_FMADD_##T(FASTBP_SPLAT_##T(-*rate), acc[r][v],                         \
+                    FASTBP_FMADD_##T(FASTBP_SPLAT_##T(minus_rate), acc[r][v],                     \
                                      ((v_##T *)(C + r * C_row))[v]);                              \
         else if (times)                                                                           \
             FASTBP_UNROLL for (r = 0; r < R; r++)                                                 \

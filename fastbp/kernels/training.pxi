@@ -224,10 +224,9 @@ cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssi
         gradient_share(plan, loop, thread, m, r.work, nabla)
         wait(&loop.barrier, loop.n_threads)
     if loop.clip_norm != INFINITY:
-        step.scale = 1.0
         # each thread forms the same sum; W, which is in it, waits for all of them
-        step.scale = min(1.0, loop.clip_norm / (
-            gradient_norm(plan, step, nabla, parameters) + 1e-6))
+        set_scale(step, min(1.0, loop.clip_norm / (
+            gradient_norm(plan, step, nabla, parameters) + 1e-6)))
         wait(&loop.barrier, loop.n_threads)
     update_stored(plan, loop, step, thread, nabla, parameters)
 

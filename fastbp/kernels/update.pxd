@@ -94,6 +94,8 @@ cdef struct Step:
     double scale  # by which all of it is multiplied then: clipping by norm
     double bias1, bias2  # Adam: 1 - beta^t
     double slow  # Adagrad: by which the learning rate is divided
+    bint shaped  # clipping or scaling changes the gradient before a policy sees it,
+    bint shapes_weights  # these or penalties that of a weight
 
 
 cdef inline int n_slots(int kind) noexcept nogil:
@@ -109,13 +111,21 @@ cdef inline void begin_step(Step *step, long long t) noexcept nogil:
     if step.policy == ADAM or step.policy == ADAMW or step.policy == AMSGRAD:
         step.bias1 = 1.0 - pow(step.beta1, <double>t)
         step.bias2 = 1.0 - pow(step.beta2, <double>t)
-    step.slow = 1.0 + (t - 1) * step.lr_decay
+    if step.policy == ADAGRAD:
+        step.slow = 1.0 + (t - 1) * step.lr_decay
+    set_scale(step, 1.0)
+
+
+cdef inline void set_scale(Step *step, double scale) noexcept nogil:
+    """Set what the gradient of this step is multiplied by: clipping by norm."""
+    step.scale = scale
+    step.shaped = step.clip_value != INFINITY or scale != 1.0
+    step.shapes_weights = step.shaped or step.l2 != 0.0 or step.l1 != 0.0
 
 
 cdef inline bint is_shaped(const Step *step, bint is_weight) noexcept nogil:
     """Whether penalties or clipping change the gradient before a policy sees it."""
-    return (step.clip_value != INFINITY or step.scale != 1.0
-            or (is_weight and (step.l2 != 0.0 or step.l1 != 0.0)))
+    return step.shapes_weights if is_weight else step.shaped
 
 
 cdef inline vector splat(vector *kind, double x) noexcept nogil:
