@@ -9,6 +9,8 @@ Compiled once per CPU level as ``engine_baseline``, ``engine_avx2``, ``engine_av
 ``loss["double"]``. A parameter array must be followed by 64 readable bytes (rows of W are read in
 whole vectors).
 """
+from time import monotonic
+
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_IsContiguous, PyBuffer_Release,
     PyObject_GetBuffer)
@@ -744,18 +746,22 @@ def has_finite_parameters(Trainer t, const real[::1] kind):
 def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
           const real[:, ::1] X, const real[:, ::1] Y, const Py_ssize_t[::1] labels,
           const real[::1] weight, Py_ssize_t[::1] order, Py_ssize_t first_epoch,
-          double[::1] losses, double[::1] clock):
+          double[::1] losses, double[::1] clock, double deadline=0.0):
     """Make at most max_steps steps, ending before `end_epoch`; every thread of the run calls it.
 
-    Returns the number of steps made. Where epoch e ends, its mean loss and the time go to
-    losses[e - first_epoch] and clock[e - first_epoch].
+    A deadline in seconds of time.monotonic (0: none) ends it after the step at hand, for all
+    threads after the same. Returns the number of steps made. Where epoch e ends, its mean loss and
+    the time go to losses[e - first_epoch] and clock[e - first_epoch].
     """
     cdef Targets targets = targets_of[real](Y, labels, weight)
     cdef Rows r = t.rows
     cdef Py_ssize_t steps
+    if deadline != 0.0:  # by the engine's clock
+        deadline += seconds() - monotonic()
     targets.order = &order[0]
     r.scratch = <char *>r.scratch + thread * thread_bytes(&t.net.plan, t.loop.batch_size)
     with nogil:
         steps = run(&t.net.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
-                    &order[0], <real *>t.parameters, r, first_epoch, &losses[0], &clock[0])
+                    &order[0], <real *>t.parameters, r, first_epoch, &losses[0], &clock[0],
+                    deadline)
     return steps

@@ -24,6 +24,7 @@ cdef struct Loop:
     Step step
     Barrier barrier
     int diverged                # raised by a thread whose samples' cost is not finite
+    int late                    # raised by thread 0 when the deadline has passed
 
 
 cdef double seconds() noexcept nogil:
@@ -128,8 +129,10 @@ cdef void update_all(const Plan *plan, const Step *step, const real *nabla,
 cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_steps,
                     Py_ssize_t end_epoch, const real *X, Targets *targets, Py_ssize_t *order,
                     real *parameters, Rows r, Py_ssize_t first_epoch, double *losses,
-                    double *clock) noexcept nogil:
+                    double *clock, double deadline) noexcept nogil:
     """Make at most max_steps steps, ending before `end_epoch`. Returns the steps made.
+
+    Where there is a deadline (not 0), the step at hand when `seconds` reach it is the last.
 
     `order` is drawn at the start of each epoch when the loop is shuffled, else left as it is.
     Where epoch e ends, its mean loss and the time go to losses[e - first_epoch] and
@@ -143,6 +146,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef real *a0
     cdef real *C = <real *>r.C
     cdef real *nabla = parameters + (n_slots(step.policy) + 1) * plan.n_padded
+    if thread == 0:  # the others look at it behind two barriers
+        loop.late = 0
     while steps < max_steps and at.epoch < end_epoch:
         if at.row == 0 and loop.shuffled:
             if thread == 0:
@@ -199,7 +204,11 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             at.loss = 0.0
             at.weight = 0.0
         steps += 1
+        if deadline != 0.0 and thread == 0 and seconds() >= deadline:
+            raise_flag(&loop.late)
         wait(&loop.barrier, loop.n_threads)
+        if deadline != 0.0 and is_raised(&loop.late):
+            break
     if thread == 0:
         loop.at = at
     return steps
