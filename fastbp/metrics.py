@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import functions
+from fastbp import functions, inputs
 from fastbp.network import Network
 from fastbp.run import Samples
 
@@ -21,31 +21,22 @@ Metric = Callable[[Array, Array], Any]
 SIGNED_LOSSES = ("hinge", "squared_hinge")  # a single output tells two classes as -1 and 1
 
 
-def decide(outputs: Array, loss: str, output: str) -> Array:
+def decide(net: Network, outputs: Array) -> Array:
     """The class of each row of outputs; of one output, whether it is above the middle of the two.
-
-    Parameters
-    ----------
-    outputs : ndarray (n, n_L)
-    loss, output : str
-        The network's, as in `Network.architecture`.
-
-    Returns
-    -------
-    ndarray (n,) of int
 
     Examples
     --------
-    >>> decide(np.array([[0.2, 0.8], [0.6, 0.4]]), "cross_entropy", "softmax").tolist()
+    >>> import fastbp
+    >>> decide(fastbp.Network([4, 2]), np.array([[0.2, 0.8], [0.6, 0.4]])).tolist()
     [1, 0]
-    >>> decide(np.array([[0.3], [-0.3]]), "hinge", "identity").tolist()
+    >>> net = fastbp.Network([4, 1], output="identity", loss="hinge")
+    >>> decide(net, np.array([[0.3], [-0.3]])).tolist()
     [1, 0]
     """
     if outputs.shape[1] > 1:
         return np.asarray(outputs.argmax(axis=1))
-    signed = functions.loss(loss).kind in SIGNED_LOSSES
-    unit = functions.activation(output).range == "unit"
-    return (outputs[:, 0] > (0.0 if signed and not unit else 0.5)).astype(np.intp)
+    signed = net._loss.kind in SIGNED_LOSSES and net._output.range != "unit"
+    return (outputs[:, 0] > (0.0 if signed else 0.5)).astype(np.intp)
 
 
 def classes_of(net: Network, data: Samples) -> Array | None:
@@ -80,8 +71,6 @@ def class_weights(value: Any, net: Network, data: Samples) -> Array:
         there = counts > 0
         factors[there] = classes.size / (there.sum() * counts[there])
     elif isinstance(value, Mapping):
-        from fastbp import inputs
-
         for name, factor in value.items():
             if name not in names:
                 raise ValueError(
@@ -96,80 +85,53 @@ def class_weights(value: Any, net: Network, data: Samples) -> Array:
     return result
 
 
-# metrics by name: (targets, outputs, weight, the network) -> number
+# metrics: of (classes, decisions, weight)
 
 
-def _mean_of_columns(values: Array, weight: Array | None) -> float:
-    return float(np.average(values.astype(np.float64), axis=0, weights=weight).mean())
+def accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
+    """Share of samples whose class is right; of several labels a sample, with all of them right."""
+    right = y == a if y.ndim == 1 else (y == a).all(axis=1)
+    return float(np.average(right, weights=weight))
 
 
-def _means(data: Samples, outputs: Array) -> tuple[Array, Array]:
-    """Targets and outputs as numbers; of gaussian_nll, the means are judged."""
-    y = data.Y
-    if data.labels is not None:
-        y = np.zeros(outputs.shape, outputs.dtype)
-        y[np.arange(len(y)), data.labels] = 1
-    return y.astype(np.float64), outputs[:, : y.shape[1]].astype(np.float64)
-
-
-def accuracy(net: Network, data: Samples, outputs: Array) -> float:
-    """Share of samples with the right class; of several labels a sample, with all of them right."""
-    classes = classes_of(net, data)
-    if classes is not None:
-        right = decide(outputs, net._loss.name, net._output.name) == classes
-    elif _is_multilabel(net, data):
-        right = ((outputs > 0.5) == (data.Y > 0.5)).all(axis=1)
-    else:
-        raise ValueError("metrics: 'accuracy' expects targets that are classes; got numbers")
-    return float(np.average(right, weights=data.weight))
-
-
-def _is_multilabel(net: Network, data: Samples) -> bool:
-    """Targets 0 or 1, any number of ones a row."""
-    return net._loss.kind == "binary_cross_entropy" and _holds(data.Y, 0, 1)
-
-
-def balanced_accuracy(net: Network, data: Samples, outputs: Array) -> float:
+def balanced_accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
     """Mean over the classes of the share of their samples that are found."""
-    classes = classes_of(net, data)
-    if classes is None:
-        raise ValueError(
-            "metrics: 'balanced_accuracy' expects targets that are classes; got numbers"
-        )
-    right = decide(outputs, net._loss.name, net._output.name) == classes
-    weight = np.ones(classes.size) if data.weight is None else data.weight
-    total = np.bincount(classes, weight)
-    found = np.bincount(classes, weight * right)
+    weight = np.ones(y.size) if weight is None else weight
+    total = np.bincount(y, weight)
+    found = np.bincount(y, weight * (y == a), total.size)
     return float((found[total > 0] / total[total > 0]).mean())
 
 
-def r2(net: Network, data: Samples, outputs: Array) -> float:
+# metrics: of (targets, outputs, weight), each (n, columns)
+
+
+def r2(y: Array, a: Array, weight: Array | None = None) -> float:
     """Coefficient of determination, mean over the targets; NaN where a target is constant."""
-    y, a = _means(data, outputs)
-    residual = np.average((y - a) ** 2, axis=0, weights=data.weight)
-    mean = np.average(y, axis=0, weights=data.weight)
-    spread = np.average((y - mean) ** 2, axis=0, weights=data.weight)
+    y = y.astype(np.float64)
+    residual = np.average((y - a) ** 2, axis=0, weights=weight)
+    mean = np.average(y, axis=0, weights=weight)
+    spread = np.average((y - mean) ** 2, axis=0, weights=weight)
     return float((1 - residual / spread).mean()) if (spread > 0).all() else float("nan")
 
 
-def mse(net: Network, data: Samples, outputs: Array) -> float:
+def mse(y: Array, a: Array, weight: Array | None = None) -> float:
     """Mean squared error, over samples and targets."""
-    y, a = _means(data, outputs)
-    return _mean_of_columns((y - a) ** 2, data.weight)
+    return float(np.average((y.astype(np.float64) - a) ** 2, axis=0, weights=weight).mean())
 
 
-def rmse(net: Network, data: Samples, outputs: Array) -> float:
+def rmse(y: Array, a: Array, weight: Array | None = None) -> float:
     """Root of the mean squared error."""
-    return float(np.sqrt(mse(net, data, outputs)))
+    return float(np.sqrt(mse(y, a, weight)))
 
 
-def mae(net: Network, data: Samples, outputs: Array) -> float:
+def mae(y: Array, a: Array, weight: Array | None = None) -> float:
     """Mean absolute error, over samples and targets."""
-    y, a = _means(data, outputs)
-    return _mean_of_columns(np.abs(y - a), data.weight)
+    return float(np.average(np.abs(y.astype(np.float64) - a), axis=0, weights=weight).mean())
 
 
-METRICS = {f.__name__: f for f in (accuracy, balanced_accuracy, r2, mse, rmse, mae)}
+OF_CLASSES = {f.__name__: f for f in (accuracy, balanced_accuracy)}
+OF_NUMBERS = {f.__name__: f for f in (r2, mse, rmse, mae)}
+METRICS = OF_CLASSES | OF_NUMBERS
 
 
 def checked(metrics: Any) -> dict[str, Metric | None]:
@@ -194,20 +156,55 @@ def checked(metrics: Any) -> dict[str, Metric | None]:
     return dict.fromkeys(metrics)
 
 
+def check_targets(net: Network, data: Samples, metrics: Mapping[str, Metric | None]) -> None:
+    """Refuse metrics of classes where the targets are numbers."""
+    for name, own in metrics.items():
+        if own is None and name in OF_CLASSES and _decided(net, data, name) is None:
+            raise ValueError(f"metrics: {name!r} expects targets that are classes; got numbers")
+
+
+def _decided(net: Network, data: Samples, name: str) -> tuple[Array, Callable[..., Array]] | None:
+    """The true classes, and how outputs become such; None where the targets are none."""
+    classes = classes_of(net, data)
+    if classes is not None:
+        return classes, lambda outputs: decide(net, outputs)
+    # several labels a sample
+    is_multilabel = net._loss.kind == "binary_cross_entropy" and _holds(data.Y, 0, 1)
+    if name == "accuracy" and is_multilabel:
+        return data.Y > 0.5, lambda outputs: outputs > 0.5
+    return None
+
+
+def _numbers(data: Samples, outputs: Array) -> tuple[Array, Array]:
+    """Targets and outputs; of gaussian_nll, whose outputs are twice as many, the means."""
+    y = data.Y
+    if data.labels is not None:
+        y = np.zeros(outputs.shape, outputs.dtype)
+        y[np.arange(len(y)), data.labels] = 1
+    return y, outputs[:, : y.shape[1]]
+
+
 def evaluate(
     net: Network, data: Samples, outputs: Array, metrics: Mapping[str, Metric | None]
 ) -> dict[str, float]:
-    """The metrics of outputs. A user's own is given the targets (n,) or (n, n_L) and a^L."""
+    """The metrics of outputs a^L. A user's own is given targets (n,) or (n, n_L), and a^L."""
     found = {}
     for name, own in metrics.items():
-        if own is None:
-            found[name] = METRICS[name](net, data, outputs)
-            continue
-        value = own(data.Y.copy(), outputs.copy())
-        if isinstance(value, (str, bytes)) or np.ndim(value):
-            raise TypeError(f"metrics: expected a number from {name!r}; got {value!r}")
-        try:
-            found[name] = float(value)
-        except (TypeError, ValueError):
-            raise TypeError(f"metrics: expected a number from {name!r}; got {value!r}") from None
+        if own is not None:
+            found[name] = _as_number(own(data.Y.copy(), outputs.copy()), name)
+        elif name in OF_NUMBERS:
+            found[name] = OF_NUMBERS[name](*_numbers(data, outputs), data.weight)
+        else:
+            decided = _decided(net, data, name)
+            assert decided is not None
+            found[name] = OF_CLASSES[name](decided[0], decided[1](outputs), data.weight)
     return found
+
+
+def _as_number(value: Any, name: str) -> float:
+    try:
+        if isinstance(value, (str, bytes)) or np.ndim(value):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"metrics: expected a number from {name!r}; got {value!r}") from None
