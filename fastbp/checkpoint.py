@@ -93,8 +93,8 @@ class Checkpoint:
         """Whether the last writing is long enough ago."""
         return time.monotonic() - self.written_at >= self.every
 
-    def write(self, state: State, history: History) -> None:
-        """Replace the file. `state` has parameters and slots.
+    def write(self, state: State, parameters: np.ndarray, history: History) -> None:
+        """Replace the file. `parameters`: those after the last step.
 
         Raises
         ------
@@ -116,9 +116,10 @@ class Checkpoint:
         }
         tensors = {
             name: value
-            for name in ("parameters", "slots", "average", "best")
+            for name in ("slots", "average", "best")
             if (value := getattr(state, name)) is not None
         }
+        tensors["parameters"] = parameters
         tensors |= {f"history.{name}": values for name, values in history.items()}
         metadata = {FORMAT: json.dumps(description, allow_nan=False)}
         # what runs that were killed in the middle of a writing have left

@@ -330,6 +330,24 @@ class Run:
         if self.synced != self.trainer.position:
             self.sync()
 
-    def state(self) -> State:
+    def state(
+        self,
+        parameters: np.ndarray | None = None,
+        best: np.ndarray | None = None,
+        stopped: bool = False,
+    ) -> State:
         """Where the run stands, for `resume`."""
-        return self.start._replace(position=self.synced, slots=self.slots, average=self.average)
+        start = self.start
+        return State(
+            self.synced,
+            self.slots,
+            start.seed,
+            start.optimizer,
+            start.n,
+            start.batch_size,
+            start.shuffle,
+            parameters,
+            self.average,
+            best,
+            stopped,
+        )

@@ -183,9 +183,10 @@ def fit(
     if label_smoothing:
         data = _smoothed(net, data, label_smoothing)
     watched_metrics = _as_metrics(net, held_out, metrics)
-    for name, watcher in (("early_stopping", early_stopping), ("schedule", schedule)):
-        if watcher is not None:
-            _check_watcher(name, watcher, held_out, watched_metrics)
+    if early_stopping is not None:
+        _check_watcher("early_stopping", early_stopping, held_out, watched_metrics)
+    if schedule is not None:
+        _check_watcher("schedule", schedule, held_out, watched_metrics)
     n = data.X.shape[0]
     batch_size = min(batch_size, n)
     l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
@@ -220,7 +221,7 @@ def fit(
         run.rate = rate
     watched = monitor.looks or rates is not None
     bar = progress_bar(run.epoch, run.end_epoch) if progress else None
-    looked_at = run.epoch  # epochs of which all is recorded
+    looked_at = history.epochs  # epochs of which all is recorded
     stop, finished, interrupted = state.stopped, False, False
     try:
         while run.epoch < run.end_epoch and not stop:
@@ -243,10 +244,10 @@ def fit(
                     rate = rates.send(history._latest(schedule.monitor or "loss"))
                     stop |= rate is None
                     run.rate = run.rate if rate is None else rate
-            looked_at = run.epoch
+            looked_at = epoch + ended
             if file is not None and file.is_due():
                 run.sync()
-                file.write(_kept(run, monitor, stop), history)
+                file.write(run.state(None, monitor.best, stop), net.parameters, history)
             if bar is not None:
                 bar.set_postfix_str(history._last(), refresh=False)
                 bar.update(ended)
@@ -258,26 +259,17 @@ def fit(
         run.close()
         history.seconds += run.seconds
         history.samples += run.samples
-        kept = _kept(run, monitor, stop)
         last = monitor.best if finished and monitor.best is not None else run.average
-        if last is None:
-            kept = kept._replace(parameters=None)
-        else:
-            kept = kept._replace(parameters=net.parameters.copy())
+        trained = None if last is None else net.parameters.copy()
+        if last is not None:
             net.parameters[...] = last
-        history._state = kept
+        history._state = run.state(trained, monitor.best, stop)
         if bar is not None:
             bar.close()
         is_whole = finished or (interrupted and history.epochs == looked_at == run.epoch)
         if file is not None and is_whole and run.samples:
-            parameters = net.parameters if kept.parameters is None else kept.parameters
-            file.write(kept._replace(parameters=parameters), history)
+            file.write(history._state, net.parameters if trained is None else trained, history)
     return history
-
-
-def _kept(run: Run, monitor: Monitor, stopped: bool) -> State:
-    """Where the run stands, with all that a file of it must hold."""
-    return run.state()._replace(parameters=run.net.parameters, best=monitor.best, stopped=stopped)
 
 
 def _call(monitor: Monitor, run: Run, kind: str, epoch: int) -> bool:
