@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fastbp.history import History
 from fastbp.kernels import dispatch as _dispatch
 from fastbp.network import Network
-from fastbp.optimizers import SGD, Adam, AdamW
+from fastbp.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, RMSprop
 from fastbp.run import DivergenceError
 
 if TYPE_CHECKING:
@@ -32,12 +32,17 @@ __pyx_capi__ = _dispatch.engine.__pyx_capi__
 
 __all__ = [
     "SGD",
+    "AMSGrad",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
     "DivergenceError",
     "EarlyStopping",
     "History",
+    "Lion",
     "Network",
+    "RMSprop",
     "check",
     "datasets",
     "each_step",

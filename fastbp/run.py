@@ -135,6 +135,8 @@ class Run:
         self.slots = np.zeros((self.trainer.n_slots, net.n_parameters), net.dtype)
         if state.slots is not None:
             self.slots[...] = state.slots
+        elif state.optimizer.initial_slot:
+            self.slots.fill(state.optimizer.initial_slot)
         self.synced_at = time.perf_counter()
         # (steps made, the average after them): one store, which Ctrl-C cannot come in between
         self.averaged = (state.position[2], None if ema is None else state.average)

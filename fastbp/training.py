@@ -19,7 +19,7 @@ from fastbp.history import History
 from fastbp.kernels import dispatch
 from fastbp.monitor import Event, Monitor, checked_callbacks, each_step, progress_bar
 from fastbp.network import Network
-from fastbp.optimizers import SGD, Adam, Optimizer
+from fastbp.optimizers import OPTIMIZERS, Adam, Optimizer
 from fastbp.run import DivergenceError, Run, Samples, State, flops
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def fit(
     l2: float = 0.0,
     l1: float = 0.0,
     sample_weight: Any = None,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
     callbacks: Iterable[Callable[[Event], Any]] = (),
     progress: bool = False,
     threads: int | None = None,
@@ -72,9 +74,9 @@ def fit(
         Passes over the data; with `resume`, further ones.
     batch_size : int
         Samples a step. The last batch of an epoch may be smaller; more than n counts as n.
-    optimizer : SGD, Adam, AdamW, LBFGS
-        Adam() when None. LBFGS takes all samples at once: epochs, batch_size, seed, shuffle and
-        threads do not matter to it.
+    optimizer : SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion or LBFGS
+        Adam() when None. LBFGS takes all samples at once: epochs, batch_size, shuffle and threads
+        do not matter to it.
     shuffle : bool or callable
         A new order each epoch, which depends on the seed and the epoch alone; False: as they lie; a
         callable (epoch, n) -> permutation of 0..n-1 replays given orders.
@@ -89,6 +91,11 @@ def fit(
         2015: W <- (1 - eta l2/n) W - eta nabla).
     sample_weight : array_like (n,)
         A batch's gradient is sum w nabla C / sum w over the batch.
+    clip_value : float, optional
+        No element of a step's gradient, penalties included, is larger in size.
+    clip_norm : float, optional
+        The whole gradient of a step, penalties and biases included, is scaled to this norm where
+        its own is larger (after `clip_value`; Pascanu, Mikolov & Bengio 2013).
     callbacks : callables
         Each is called with an `Event` after each epoch (and, with `fastbp.each_step`, after each
         step); one that returns True ends the run. They may write `net.parameters`.
@@ -156,9 +163,10 @@ def fit(
     epochs = inputs.as_count(epochs, "epochs")
     batch_size = inputs.as_count(batch_size, "batch_size")
     optimizer = Adam() if optimizer is None else optimizer
-    if not isinstance(optimizer, (SGD, Adam)):  # AdamW is an Adam
+    if not isinstance(optimizer, tuple(OPTIMIZERS.values())):
         raise TypeError(
-            f"optimizer: expected SGD, Adam or AdamW with its numbers; got {optimizer!r}"
+            f"optimizer: expected {', '.join(kind.__name__ for kind in OPTIMIZERS.values())} with "
+            f"its numbers; got {optimizer!r}"
         )
     if not (isinstance(shuffle, (bool, np.bool_)) or callable(shuffle)):
         raise TypeError(f"shuffle: expected True, False or (epoch, n) -> order; got {shuffle!r}")
@@ -190,6 +198,11 @@ def fit(
     n = data.X.shape[0]
     batch_size = min(batch_size, n)
     l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
+    clipping = {
+        name: inputs.as_positive(value, name)
+        for name, value in (("clip_value", clip_value), ("clip_norm", clip_norm))
+        if value is not None
+    }
     n_threads = _as_threads(threads, net, batch_size)
     order = "a callable" if callable(shuffle) else str(shuffle)
     state = State((0, 0, 0, 0.0, 0.0), None, seed_bits, optimizer, n, batch_size, order)
@@ -197,7 +210,7 @@ def fit(
         file.identify(
             _identity(net, state, data, held_out)
             | _told(
-                l2=l2, l1=l1, schedule=schedule, early_stopping=early_stopping, ema=ema,
+                l2=l2, l1=l1, clipping=clipping, schedule=schedule, early_stopping=early_stopping, ema=ema,
                 class_weight=class_weight, label_smoothing=label_smoothing,
             )
         )  # fmt: skip
@@ -208,7 +221,7 @@ def fit(
 
     history = History(resume)
     began = time.time() - (history["seconds"][-1] if history.epochs else 0.0)
-    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n}
+    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n} | clipping
     end_epoch = state.position[0] + epochs
     rates, rate = None, None
     if schedule is not None:

@@ -94,8 +94,12 @@ def splitmix_orders(seed, epochs, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("policy", "n_slots"), [("sgd", 0), ("momentum", 1), ("nesterov", 1),
-                                                 ("adam", 2), ("adamw", 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("policy", "n_slots"),
+    [("sgd", 0), ("momentum", 1), ("nesterov", 1), ("adam", 2), ("adamw", 2), ("amsgrad", 3),
+     ("rmsprop", 1), ("rmsprop_momentum", 2), ("rmsprop_centered", 3), ("adagrad", 1),
+     ("adadelta", 2), ("lion", 1)],
+)  # fmt: skip
 def test_state_goes_in_and_comes_out(level, policy, n_slots, dtype):
     """Padding of rows comes and goes without a trace; the slots are the optimizer's."""
     net = fastbp.Network([7, 17, 9, 2], activation=["glu", "maxout(3)"], dtype=dtype)

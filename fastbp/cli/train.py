@@ -16,6 +16,7 @@ from fastbp.datasets.dataset import Array
 from fastbp.datasets.scaling import Scaling
 from fastbp.datasets.splitting import Parts, partition
 from fastbp.metrics import SIGNED_LOSSES
+from fastbp.optimizers import OPTIMIZERS
 
 SPLIT_SEED = 0  # not --seed: runs with different seeds are tested on the same rows
 CHECKED_ROWS, CHECKED_PARAMETERS = 20, 1000  # what a fraction of a second checks
@@ -123,7 +124,7 @@ def _optimizer(options: argparse.Namespace) -> Any:
         raise ValueError(f"--momentum is for --optimizer sgd, found {options.optimizer}")
     if options.optimizer == "sgd":
         return fastbp.SGD(rate, momentum=0.9 if options.momentum is None else options.momentum)
-    return {"adam": fastbp.Adam, "adamw": fastbp.AdamW}[options.optimizer](learning_rate=rate)
+    return OPTIMIZERS[options.optimizer](rate)
 
 
 class Experiment:
