@@ -214,19 +214,10 @@ def fit(
     order = "a callable" if callable(shuffle) else str(shuffle)
     state = State((0, 0, 0, 0.0, 0.0), None, seed_bits, optimizer, n, batch_size, order)
     if file is not None:
-        file.identify(
-            _identity(net, state, data, held_out)
-            | _told(
-                l2=l2,
-                l1=l1,
-                clipping=clipping,
-                schedule=schedule,
-                early_stopping=early_stopping,
-                ema=ema,
-                class_weight=class_weight,
-                label_smoothing=label_smoothing,
-            )
-        )
+        told = {"l2": l2, "l1": l1, "clipping": clipping, "ema": ema}
+        told |= {"schedule": schedule, "early_stopping": early_stopping}
+        told |= {"class_weight": class_weight, "label_smoothing": label_smoothing}
+        file.identify(_identity(net, state, told, data, held_out))
     if resume is not None:
         state = (_checked_resume if file is None else _taken_up)(resume, state, net)
         if file is not None:
@@ -485,32 +476,25 @@ def _opened(
 
 
 def _identity(
-    net: Network, state: State, data: Samples, held_out: Samples | None
+    net: Network, state: State, told: dict[str, Any], data: Samples, held_out: Samples | None
 ) -> dict[str, Any]:
-    """What tells one run from another, JSON-able: what it is and what it sees."""
+    """What tells one run from another, JSON-able: what it is, is told and sees."""
     from fastbp.checkpoint import fingerprint
-
-    return net.architecture | {
-        "optimizer": repr(state.optimizer),
-        "n": state.n,
-        "batch_size": state.batch_size,
-        "shuffle": state.shuffle,
-        "seed": state.seed,
-        "data": fingerprint(data),
-        "validation": None if held_out is None else fingerprint(held_out),
-    }
-
-
-def _told(**options: Any) -> dict[str, Any]:
-    """Options of the run as a file holds them; of functions nobody can tell whether they differ."""
     from fastbp.schedules import Given
 
     def plain(value: Any) -> Any:
         if isinstance(value, Given) or callable(value):
-            return "a callable"
+            return "a callable"  # nobody can tell whether two do the same
         return value if value is None or isinstance(value, float) else repr(value)
 
-    return {name: plain(value) for name, value in options.items()}
+    return {
+        **net.architecture,
+        "optimizer": repr(state.optimizer),
+        **{name: getattr(state, name) for name in ("n", "batch_size", "shuffle", "seed")},
+        **{name: plain(value) for name, value in told.items()},
+        "data": fingerprint(data),
+        "validation": None if held_out is None else fingerprint(held_out),
+    }
 
 
 def _as_threads(threads: Any, net: Network, batch_size: int) -> int:
