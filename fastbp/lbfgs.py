@@ -84,6 +84,8 @@ def minimise(
                 "maxiter": optimizer.max_iter,
                 "maxfun": optimizer.max_fun,
                 "gtol": optimizer.tolerance,
+                # near a minimum the loss differs by the gradient squared; at most SciPy's own
+                "ftol": min(2.220446049250313e-9, optimizer.tolerance**2),
             },
         )
     except _TimeUp:

@@ -292,7 +292,8 @@ class LBFGS:
     max_iter : int
         Iterations.
     tolerance : float
-        It ends where no element of the gradient is larger.
+        It ends where no element of the gradient is larger, or an iteration lowers the loss by less
+        than its square (at most 2.2e-9, SciPy's ftol), relatively.
     max_fun : int
         Evaluations of the loss.
 
