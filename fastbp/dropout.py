@@ -48,14 +48,11 @@ class Dropout:
     step: int = 0
 
     def __post_init__(self) -> None:
-        if _is_number(self.rate):
+        if isinstance(self.rate, Sequence) and not isinstance(self.rate, (str, bytes)):
+            for i, rate in enumerate(self.rate):
+                _as_rate(rate, f"Dropout.rate[{i}]")
+        else:
             _as_rate(self.rate, "Dropout.rate")
-        elif not isinstance(self.rate, Sequence) or isinstance(self.rate, (str, bytes)):
-            raise TypeError(
-                f"Dropout.rate: expected a number in [0, 1) or several; got {self.rate!r}"
-            )
-        for i, rate in enumerate(() if _is_number(self.rate) else self.rate):
-            _as_rate(rate, f"Dropout.rate[{i}]")
         inputs.as_count(self.seed, "Dropout.seed", 0)
         if inputs.as_count(self.step, "Dropout.step", 0) >= 2**64:
             raise ValueError(f"Dropout.step: expected a number below 2**64; got {self.step}")

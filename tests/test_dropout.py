@@ -160,6 +160,20 @@ def test_gradient_is_the_slope_of_the_frozen_loss(level, name):
     assert not check.gradient(f, gradient_of(Dropout(rate, seed=2, step=5)), start).ok  # stale
 
 
+@pytest.mark.parametrize("mode", ["full", "fast"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_check_holds_the_masks_still(name, mode):
+    for dtype in DTYPES:
+        net, X, Y, rate = make(name, dtype, 4)
+        found = check.gradients(net, X, Y, l2=0.5, dropout=Dropout(rate, 1, 2), mode=mode,
+                                max_parameters=150)  # fmt: skip
+        assert found.verdict.startswith("pass"), str(found)
+    stale = net.gradient(X, Y, dropout=Dropout(rate, 1, 3))
+    assert not check.gradients(
+        net, X, Y, dropout=Dropout(rate, 1, 2), gradient=stale, mode=mode, max_parameters=150
+    ).ok
+
+
 def test_perturbed_costs_have_the_mask():
     net, X, Y, rate = make("input too", "float64", 5)
     drop = Dropout(rate, seed=2)

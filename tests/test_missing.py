@@ -61,6 +61,7 @@ def test_gradient_is_the_slope_of_the_loss(level):
         return net.gradient(X, Y, ignore_missing=True)
 
     check.assert_gradients(f, gradient, net.parameters.copy())
+    check.assert_gradients(net, X, Y, l2=0.5, ignore_missing=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

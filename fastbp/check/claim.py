@@ -15,7 +15,7 @@ import numpy as np
 
 from fastbp.check.callables import called
 from fastbp.check.model import Model
-from fastbp.check.subject import NetworkSubject, ObjectSubject, Subject, Tensor
+from fastbp.check.subject import FROZEN, NetworkSubject, ObjectSubject, Subject, Tensor
 
 Array = np.ndarray
 Given = Array | Sequence[Array] | Callable[[Any, Any], Any] | None
@@ -61,7 +61,8 @@ class Claim:
             )  # fmt: skip
         assert isinstance(subject, ObjectSubject)
         architecture = getattr(self.net, "architecture", None)
-        if not isinstance(architecture, dict) or len(subject.tensors) < 2:
+        unknown = subject.options.keys() & FROZEN
+        if not isinstance(architecture, dict) or len(subject.tensors) < 2 or unknown:
             return None
         options = subject.options
         return Model(

@@ -18,8 +18,9 @@ from fastbp.check.claim import Claim, Given, claimed
 from fastbp.check.elements import Elements
 from fastbp.check.judging import MOST_POINTS, Points, TensorCheck
 from fastbp.check.report import Result, Table
-from fastbp.check.subject import subject
+from fastbp.check.subject import FROZEN, subject, twin_of
 from fastbp.check.taylor import DirectionCheck
+from fastbp.network import Network
 
 MODES = ("full", "fast")
 METHODS = ("differences", "mpmath")
@@ -98,6 +99,8 @@ def gradients(
     sample_weight: Any = None,
     l2: float = 0.0,
     l1: float = 0.0,
+    dropout: Any = None,
+    ignore_missing: bool = False,
     tolerance: float = TOLERANCE,
     max_parameters: int = 5000,
     method: str = "differences",
@@ -117,6 +120,8 @@ def gradients(
         full: each element with the error bound of its numeric value. fast: along random directions
         only; an error in one element of many may pass.
     sample_weight, l2, l1 : as in `Network.loss`
+    dropout, ignore_missing : as in `Network.loss`
+        With one of them a float32 network is checked through its float64 twin.
     tolerance : float
         Relative difference that is let pass, beside the bounds. Full mode.
     max_parameters : int
@@ -159,9 +164,17 @@ def gradients(
     max_parameters = inputs.as_count(max_parameters, "max_parameters")
     tolerance = inputs.as_penalty(tolerance, "tolerance")
     seed = inputs.as_count(seed, "seed", least=0)
-    checked = subject(net, X, Y, sample_weight, l2, l1)
-    options = {"sample_weight": sample_weight, "l2": l2 or None, "l1": l1 or None}
-    options = {name: value for name, value in options.items() if value is not None}
+    given = {
+        "sample_weight": sample_weight,
+        "l2": l2 or None,
+        "l1": l1 or None,
+        "dropout": dropout,
+        "ignore_missing": ignore_missing or None,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    if isinstance(net, Network) and options.keys() & FROZEN and net.dtype != np.float64:
+        net = twin_of(net)
+    checked = subject(net, X, Y, options)
     claim = claimed(net, checked, gradient, X, Y, options)
     with np.errstate(all="ignore"):  # what overflows is unknown, and counted as such
         if mode == "fast":

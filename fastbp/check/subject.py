@@ -22,6 +22,8 @@ Array = np.ndarray
 
 # Losses of r = a - y, that lose no digits where they are small.
 RESIDUAL_LOSSES = {"quadratic", "mse", "mae", "huber", "log_cosh", "pinball"}
+# Options of a loss that only the loss of all rows at once knows: a mask goes by the row.
+FROZEN = {"dropout", "ignore_missing"}
 NONE = np.empty(0, int)
 MOST_NUMBERS = 2**21  # that are held at once, however many rows X has
 SCALES = 1e-12, 1e12  # an input beyond that says nothing of the loss
@@ -291,9 +293,9 @@ class ObjectSubject(Subject):
         return out
 
 
-def subject(net: Any, X: Any, Y: Any, sample_weight: Any, l2: float, l1: float) -> Subject:
+def subject(net: Any, X: Any, Y: Any, options: dict[str, Any]) -> Subject:
     """The network's own face where its loss is that of `Network`; else through `net.loss`."""
-    if isinstance(net, Network) and type(net).loss is Network.loss:
-        return NetworkSubject(net, X, Y, sample_weight, l2, l1)
-    given = {"sample_weight": sample_weight, "l2": l2 or None, "l1": l1 or None}
-    return ObjectSubject(net, X, Y, {k: v for k, v in given.items() if v is not None})
+    if isinstance(net, Network) and type(net).loss is Network.loss and not options.keys() & FROZEN:
+        get = options.get
+        return NetworkSubject(net, X, Y, get("sample_weight"), get("l2", 0.0), get("l1", 0.0))
+    return ObjectSubject(net, X, Y, options)

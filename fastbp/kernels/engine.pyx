@@ -182,12 +182,12 @@ cdef class Masks:
     cdef Dropout dropout
 
     def __init__(self, list rates, uint64_t seed, uint64_t step):
-        cdef double *values
+        cdef double *own
         self.block = Block(sizeof(double) * <double>len(rates))
-        values = <double *>self.block.data
+        own = <double *>self.block.data
         for l, rate in enumerate(rates):
-            values[l] = rate
-        self.dropout.rates = values
+            own[l] = rate
+        self.dropout.rates = own
         self.dropout.seed = seed
         self.dropout.step = step
 
@@ -828,9 +828,10 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
           double[::1] losses, double[::1] clock, double deadline=0.0, bint missing=False):
     """Make at most max_steps steps, ending before `end_epoch`; every thread of the run calls it.
 
-    `missing`: NaN in Y stands for no target. A deadline in seconds of time.monotonic (0: none) ends it after the step at hand, for all
-    threads after the same. Returns the number of steps made. Where epoch e ends, its mean loss and
-    the time go to losses[e - first_epoch] and clock[e - first_epoch].
+    `missing`: NaN in Y stands for no target. A deadline in seconds of time.monotonic (0: none) ends
+    it after the step at hand, for all threads after the same. Returns the number of steps made.
+    Where epoch e ends, its mean loss and the time go to losses[e - first_epoch] and
+    clock[e - first_epoch].
     """
     cdef Targets targets = targets_of[real](Y, labels, weight, missing)
     cdef Rows r = t.rows

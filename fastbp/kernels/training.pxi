@@ -210,8 +210,8 @@ cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, in
 
 cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssize_t m,
                     const Rows *r, real *parameters, real *nabla, Ahead *ahead) noexcept nogil:
-    # this thread's share of a step, once every delta of the batch is there  parameters, slots  # OUT
-    # nabla: the gradient where slices were added                            nabla              # OUT
+    # this thread's share of a step, once every delta of the batch is there
+    # nabla holds the gradient where slices were added    parameters, slots, nabla  # OUT
     if loop.clip_norm == INFINITY and not loop.adds_slices:
         update_share(plan, loop, step, thread, m, r.work, ahead, parameters, <real *>r.scratch)
         return
