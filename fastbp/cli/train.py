@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from fastbp.check import gradients
 
     check_writable("--save", options.save)
+    check_writable("--checkpoint", options.checkpoint)
     optimizer = _optimizer(options)
     data = _read(options)
     experiment = Experiment(
@@ -245,6 +246,8 @@ class Experiment:
         if self.target_scaling is not None and self.sizes[-1] == 1:
             factor = float(self.target_scaling.deviation[0]) ** (self._loss_power() or 0)
 
+        patience, schedules = self.options.patience, fastbp.schedules
+        schedule = {"cosine": schedules.Cosine(), "one-cycle": schedules.OneCycle()}
         with progress_bar(self.options.epochs) as bar:
 
             def each_epoch(event: Any) -> None:
@@ -274,6 +277,10 @@ class Experiment:
                 l1=self.options.l1,
                 callbacks=[each_epoch],
                 threads=self.options.threads,
+                schedule=schedule.get(self.options.schedule),
+                early_stopping=None if patience is None else fastbp.EarlyStopping(patience),
+                time_limit=self.options.time_limit,
+                checkpoint=self.options.checkpoint,
             )
 
     def worst_fitted_rows(self, n: int) -> tuple[Array, Array]:
