@@ -50,7 +50,7 @@ def each_step(callback: Callable[[Event], Any]) -> Callable[[Event], Any]:
     """A callback that is also called after each step, with an event of kind "step".
 
     It does so for what has an attribute `steps` that is true; a class may set that itself. The run
-    then goes through Python at each step, which takes some 10 us.
+    then goes through Python at each step, which takes 20 us and more.
 
     Examples
     --------

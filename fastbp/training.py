@@ -132,7 +132,7 @@ def fit(
         Decay of a moving average of the parameters, which validation sees and the network ends
         with; callbacks see the parameters that are trained. As in torch.optim.swa_utils: it begins
         as the parameters after the first step, then average <- ema average + (1 - ema) parameters.
-        Each step then goes through Python, which takes some 10 us.
+        Each step then goes through Python, which takes 30 us and more.
     class_weight : dict of class: weight, or "balanced"
         Multiplies sample_weight; classes not named weigh 1. "balanced": n / (K n_class), of K
         classes that occur.
@@ -142,7 +142,7 @@ def fit(
         A loss of your own in place of the network's: of predictions (m, n_L), targets (m,) or
         (m, k) and weights (m,) of a batch, the number that the batch is to minimise and its
         gradient by the predictions (m, n_L), weights and 1/m included. One thread; each step goes
-        through Python, which takes some 15 us.
+        through Python.
     checkpoint : str or path-like
         File that the run is kept in. Where it is there already, the run goes on from it, up to
         `epochs` in all, and ends with the same bits as one that was never stopped; a file of a run
