@@ -464,3 +464,42 @@ def test_bad_usage(run, tmp_path, argv, words):
     assert err.startswith("fastbp: error: ") and err.count("\n") == 1
     for word in words:
         assert word in err
+
+
+# what ends a run, and what it goes on from
+
+
+def test_patience_time_limit_and_schedule(run):
+    def epochs(*argv):
+        code, out, err = run("train", *argv)
+        assert code == 0, err
+        return out.count("\nepoch ")
+
+    assert epochs("--epochs", "60", "--learning-rate", "0.1", "--patience", "2") < 60
+    assert epochs("--epochs", "100000", "--time-limit", "0.5") < 100000
+    ends = []
+    for schedule in ("constant", "cosine", "one-cycle"):
+        code, out, err = run("train", "--epochs", "4", "--schedule", schedule)
+        assert code == 0, err
+        ends.append(re.findall(r"epoch 4/4  (loss .*)", out))
+    assert len({str(end) for end in ends}) == 3
+
+
+def test_patience_needs_validation(run):
+    code, _, err = run("train", "--validation", "0", "--patience", "2")
+    assert code == 2 and "early_stopping: expected validation data" in err
+
+
+def test_a_checkpoint_is_gone_on_from(run, tmp_path):
+    path = str(tmp_path / "run.ckpt")
+    models = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
+    for epochs, extra in (("3", ()), ("6", ("--save", models[0]))):
+        code, out, err = run("train", "--epochs", epochs, "--checkpoint", path, *extra)
+        assert code == 0, err
+        assert out.count("\nepoch ") == 3
+    code, _, err = run("train", "--epochs", "6", "--save", models[1])
+    assert code == 0, err
+    nets = [fastbp.load(model) for model in models]
+    assert nets[0].parameters.tobytes() == nets[1].parameters.tobytes()
+    code, _, err = run("train", "--epochs", "9", "--checkpoint", path, "--l2", "0.1")
+    assert code == 2 and "expected the same l2 as in that run, 0.0; got 0.1" in err

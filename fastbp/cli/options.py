@@ -223,6 +223,26 @@ def _add_train(commands: Any) -> None:
         metavar="LAMBDA",
         help="adds (LAMBDA/n) sum |W| (default: 0)",
     )
+    training.add_argument(
+        "--schedule",
+        choices=("constant", "cosine", "one-cycle"),
+        default="constant",
+        help="of the learning rate over the epochs (default: %(default)s)",
+    )
+    training.add_argument(
+        "--patience",
+        type=_count,
+        metavar="N",
+        help="end when the validation loss has not improved in N epochs; keep the best network",
+    )
+    training.add_argument(
+        "--time-limit", type=_rate, metavar="SECONDS", help="end after so many seconds"
+    )
+    training.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="keep the run in FILE; where it is there already, go on from it",
+    )
     training.add_argument("--threads", type=_count, metavar="N", help="(default: as many as pay)")
     parser.add_argument("--save", metavar="FILE", help="write the network there (safetensors)")
 

@@ -10,11 +10,12 @@ import numpy as np
 import fastbp
 from fastbp.cli.options import DIGITS, LEARNING_RATES
 from fastbp.cli.output import check_writable, fail, print_json, progress_bar, say, scores_in_words
-from fastbp.cli.scores import SIGNED_LOSSES, kind, scores
+from fastbp.cli.scores import kind, scores
 from fastbp.datasets import Dataset, load_digits, read
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.scaling import Scaling
 from fastbp.datasets.splitting import Parts, partition
+from fastbp.metrics import SIGNED_LOSSES
 from fastbp.optimizers import OPTIMIZERS
 
 SPLIT_SEED = 0  # not --seed: runs with different seeds are tested on the same rows
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from fastbp.check import gradients
 
     check_writable("--save", options.save)
+    check_writable("--checkpoint", options.checkpoint)
     optimizer = _optimizer(options)
     data = _read(options)
     experiment = Experiment(
@@ -244,6 +246,8 @@ class Experiment:
         if self.target_scaling is not None and self.sizes[-1] == 1:
             factor = float(self.target_scaling.deviation[0]) ** (self._loss_power() or 0)
 
+        patience, schedules = self.options.patience, fastbp.schedules
+        schedule = {"cosine": schedules.Cosine(), "one-cycle": schedules.OneCycle()}
         with progress_bar(self.options.epochs) as bar:
 
             def each_epoch(event: Any) -> None:
@@ -256,7 +260,7 @@ class Experiment:
                     outputs = self.net.predict(prepared[0])
                     if self.target_scaling is not None:
                         outputs = self.target_scaling.undo(outputs)
-                    found = scores(outputs, watched[1], self.data.classes, self.loss)
+                    found = scores(outputs, watched[1], self.data.classes, self.net)
                     record["validation"] = {"loss": validation_loss} | found
                 self.epochs.append(record)
                 say(bar, self._epoch_in_words(record), out)
@@ -273,6 +277,10 @@ class Experiment:
                 l1=self.options.l1,
                 callbacks=[each_epoch],
                 threads=self.options.threads,
+                schedule=schedule.get(self.options.schedule),
+                early_stopping=None if patience is None else fastbp.EarlyStopping(patience),
+                time_limit=self.options.time_limit,
+                checkpoint=self.options.checkpoint,
             )
 
     def worst_fitted_rows(self, n: int) -> tuple[Array, Array]:
@@ -322,7 +330,7 @@ class Experiment:
         """Return how well the network, the scaling folded in, predicts the rows."""
         X, Y = rows
         outputs = self.net.predict(X.astype(self.options.dtype, copy=False))
-        return scores(outputs, Y, self.data.classes, self.loss)
+        return scores(outputs, Y, self.data.classes, self.net)
 
     def metadata(self) -> dict[str, Any]:
         """Return what `predict` needs to know of the data."""
