@@ -59,6 +59,7 @@ cdef struct Step:
     double learning_rate, momentum, beta1, beta2, epsilon, weight_decay
     double l2, l1  # lambda/n of the penalties; weights only, never biases
     double bias1, bias2  # Adam: 1 - beta^t
+    double epsilon_hat   # Adam: where above 0, epsilon is that beside sqrt(v), v not corrected
 
 
 cdef inline int n_slots(int kind) noexcept nogil:
@@ -72,6 +73,8 @@ cdef inline void begin_step(Step *step, long long t) noexcept nogil:
     if step.policy == ADAM or step.policy == ADAMW:
         step.bias1 = 1.0 - pow(step.beta1, <double>t)
         step.bias2 = 1.0 - pow(step.beta2, <double>t)
+        if step.epsilon_hat > 0.0:  # Kingma & Ba 2015, end of section 2: what scikit-learn does
+            step.epsilon = step.epsilon_hat / c_sqrt(step.bias2)
 
 
 cdef inline vector splat(vector *kind, double x) noexcept nogil:
