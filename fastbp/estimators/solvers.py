@@ -1,0 +1,308 @@
+"""How an estimator's network is trained: epochs of mini-batches, or L-BFGS.
+
+What belongs here: what scikit-learn's solvers do between epochs (rates, stopping, the best weights)
+around the engine's. What does not: data and labels (mlp.py, classifier.py, regressor.py), a step
+(the engine; run.py drives it).
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastbp import training
+from fastbp.history import History
+from fastbp.network import Network
+from fastbp.optimizers import SGD, Adam, Optimizer
+from fastbp.run import DivergenceError, Run, State
+
+NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
+)
+SMALLEST_RATE = 1e-6  # of learning_rate="adaptive", as in scikit-learn
+
+
+class Progress:
+    """What a stochastic solver carries from one call of `partial_fit` to the next.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Of the next epoch.
+    optimizer : Optimizer
+    slots : ndarray or None
+        Velocities or moments.
+    steps : int
+    """
+
+    def __init__(self, model):
+        self.optimizer = _optimizer(model)
+        self.learning_rate = self.optimizer.learning_rate
+        self.slots = None
+        self.steps = 0
+
+    def numbers(self, model):
+        """Of one step, by the engine's names."""
+        numbers = self.optimizer.numbers | {"l2": 0.0, "l1": 0.0, "batch_l2": float(model.alpha)}
+        numbers["learning_rate"] = self.learning_rate
+        if model.solver == "adam":  # scikit-learn adds epsilon to sqrt(v), not to its correction
+            numbers["epsilon_hat"] = numbers["epsilon"]
+        return numbers
+
+
+def _optimizer(model):
+    if isinstance(model.solver, Optimizer):
+        return model.solver
+    if model.solver == "adam":
+        epsilon = max(float(model.epsilon), 1e-30)
+        return Adam(model.learning_rate_init, model.beta_1, model.beta_2, epsilon)
+    momentum = min(float(model.momentum), np.nextafter(1.0, 0.0))  # scikit-learn allows 1
+    return SGD(model.learning_rate_init, momentum, bool(model.nesterovs_momentum and momentum > 0))
+
+
+def descend(model, net, data, held_out, random_state, *, incremental, constants):
+    """Train by mini-batches until convergence, `max_iter` or, incrementally, for one epoch.
+
+    `held_out` is None or a function of nothing that scores the network on validation data.
+    """
+    n = data.X.shape[0]
+    batch_size = _batch_size(model, n)
+    if not (incremental and hasattr(model, "_optimizer")):
+        model._optimizer = Progress(model)
+    progress = model._optimizer
+    n_threads = training._as_threads(model.n_threads, net, batch_size)
+    begin = (0, 0, progress.steps, 0.0, 0.0)
+    state = State(begin, progress.slots, 0, progress.optimizer, n, batch_size, "False")
+    max_iter = 1 if incremental else int(model.max_iter)
+    run = Run(net, data, state, progress.numbers(model), n_threads, False, max_iter)
+    deadline = np.inf if model.time_limit is None else time.perf_counter() + model.time_limit
+    callbacks = list(model.callbacks or ())
+    history = History()
+    bar = training._bar(0, max_iter) if model.progress else None
+    best = None
+    model.n_iter_ = 0
+    try:
+        for epoch in range(max_iter):
+            if callable(model.learning_rate):
+                _set_rate(model, run, float(model.learning_rate(epoch)))
+            if model.shuffle:  # the same draws as scikit-learn's
+                if epoch:
+                    run.sync()  # a diverged run is made again from here, in this order
+                permutation = np.arange(n)
+                random_state.shuffle(permutation)
+                run.order[...] = run.order[permutation]
+            while run.epoch == epoch and time.perf_counter() < deadline:
+                run.slice(epoch + 1)
+            if run.epoch == epoch:
+                break  # out of time
+            model.n_iter_ += 1
+            model.t_ += n
+            model.loss_ = float(run.losses[0])
+            if constants is not None:
+                model.loss_ += _mean_of_batches(constants, data.weight, run.order, batch_size)
+            model.loss_curve_.append(model.loss_)
+            if model.verbose:
+                print(f"Iteration {model.n_iter_}, loss = {model.loss_:.8f}")
+            if held_out is not None:
+                run.sync()
+                if _note_score(model, held_out()):
+                    best = net.parameters.copy()
+            else:
+                _note_loss(model)
+            if model.learning_rate == "invscaling" and model.solver == "sgd":
+                rate = float(model.learning_rate_init) / (model.t_ + 1) ** model.power_t
+                _set_rate(model, run, rate)
+            stop = model._no_improvement_count > model.n_iter_no_change and _has_converged(
+                model, run, held_out is not None
+            )
+            if callbacks:
+                stop |= _call(callbacks, model, run, history, max_iter)
+            if bar is not None:
+                bar.set_postfix_str(f"loss {model.loss_:.4g}", refresh=False)
+                bar.update()
+            if stop:
+                break
+        else:
+            if not incremental:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
+                    "optimization hasn't converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=4)
+    except DivergenceError as error:
+        if held_out is None:
+            raise ValueError(NON_FINITE) from error
+        model.validation_scores_.append(np.nan)
+        warnings.warn(
+            f"{error}. The weights of the best validation score are kept.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    finally:
+        if bar is not None:
+            bar.close()
+        run.close()
+        progress.slots, progress.steps = run.slots, run.synced[2]
+        if best is not None:
+            model._best_parameters = best
+        if held_out is not None and model._best_parameters is not None:
+            net.parameters = model._best_parameters
+
+
+def _batch_size(model, n):
+    if isinstance(model.batch_size, str):  # "auto"
+        return min(200, n)
+    if model.batch_size > n:
+        warnings.warn(
+            f"batch_size: expected at most the {n} training samples; got {model.batch_size}. It is "
+            "going to be clipped",
+            stacklevel=5,
+        )
+    return min(int(model.batch_size), n)
+
+
+def _mean_of_batches(values, weight, order, batch_size):
+    """The mean of the batches' weighted means by their rows, as of an epoch's losses."""
+    if weight is None:
+        return float(values.mean())
+    firsts = np.arange(0, order.size, batch_size)
+    rows = np.diff(firsts, append=order.size)
+    weight = weight[order].astype(np.float64)
+    total = np.add.reduceat(weight, firsts)
+    sums = np.add.reduceat(weight * values[order], firsts)
+    seen = total > 0
+    return float(np.average(sums[seen] / total[seen], weights=rows[seen]))
+
+
+def _note_loss(model):
+    worse = model.loss_ > model.best_loss_ - model.tol
+    model._no_improvement_count = model._no_improvement_count + 1 if worse else 0
+    model.best_loss_ = min(model.best_loss_, model.loss_)
+
+
+def _note_score(model, score):
+    """Record a validation score; whether it is the best so far."""
+    model.validation_scores_.append(score)
+    if model.verbose:
+        print(f"Validation score: {score:f}")
+    worse = score < model.best_validation_score_ + model.tol
+    model._no_improvement_count = model._no_improvement_count + 1 if worse else 0
+    is_best = score > model.best_validation_score_
+    if is_best:
+        model.best_validation_score_ = score
+    return is_best
+
+
+def _has_converged(model, run, watches_score):
+    """Whether to stop after epochs without improvement; "adaptive" lowers its rate first."""
+    what = "Validation score" if watches_score else "Training loss"
+    reason = (
+        f"{what} did not improve more than tol={model.tol:f} for {model.n_iter_no_change} "
+        "consecutive epochs."
+    )
+    rate = model._optimizer.learning_rate
+    if model.learning_rate != "adaptive" or model.solver != "sgd":
+        ending, stop = "Stopping.", True
+    elif rate <= SMALLEST_RATE:
+        ending, stop = "Learning rate too small. Stopping.", True
+    else:
+        _set_rate(model, run, rate / 5.0)
+        model._no_improvement_count = 0
+        ending, stop = f"Setting learning rate to {rate / 5.0:f}", False
+    if model.verbose:
+        print(reason, ending)
+    return stop
+
+
+def _set_rate(model, run, rate):
+    progress = model._optimizer
+    old, progress.learning_rate = progress.learning_rate, rate
+    if rate == old:
+        return
+    run.trainer.set_step(progress.numbers(model))
+    if model.solver == "sgd" and run.slots.size and not callable(model.learning_rate):
+        # scikit-learn's velocity holds the rate of its time: v <- mu v - eta g. The engine's does
+        # not, so that what is in it is scaled for the step to come out the same.
+        run.sync()
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            scaled = run.slots * np.divide(old, rate)
+        run.slots[...] = np.where(np.isfinite(scaled), scaled, 0)
+        run.doors.load_state(run.trainer, run.net.parameters, run.slots)
+
+
+def _call(callbacks, model, run, history, max_iter):
+    """Whether a callback asks to stop; every one sees every epoch."""
+    run.sync()
+    row = {"loss": model.loss_, "learning_rate": model._optimizer.learning_rate}
+    if model.validation_scores_ is not None:
+        row["validation_score"] = model.validation_scores_[-1]
+    history._extend(**{name: [value] for name, value in row.items()})
+    event = training.Event(run.epoch - 1, max_iter, run.net, history)
+    answers = [callback(event) for callback in callbacks]
+    run.reload()
+    return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
+
+
+def lbfgs(model, net, data, *, constants):
+    """Minimise the loss of all samples with SciPy's L-BFGS-B, in float64.
+
+    An exception leaves the parameters of the last iteration.
+    """
+    from scipy import optimize
+
+    architecture = net.architecture | {"dtype": "float64"}
+    twin = Network(architecture.pop("sizes"), **architecture, init="zeros")
+    X, Y = data.X, data.Y
+    n = X.shape[0]
+    weight = 1.0 * n if data.weight is None else float(data.weight.sum(dtype=np.float64))
+    penalty = {"sample_weight": data.weight, "l2": float(model.alpha) * n / weight}
+    X = X.astype(np.float64, copy=False)
+
+    def loss_and_gradient(theta):
+        if not np.isfinite(theta).all():
+            raise ValueError(NON_FINITE)
+        twin.parameters[...] = theta
+        loss = twin.loss(X, Y, **penalty) + offset
+        if not np.isfinite(loss):
+            raise ValueError(NON_FINITE)
+        return loss, twin.gradient(X, Y, **penalty)
+
+    deadline = np.inf if model.time_limit is None else time.perf_counter() + model.time_limit
+    offset = 0.0 if constants is None else float(np.average(constants, weights=data.weight))
+    iteration = 0
+
+    def after_iteration(intermediate_result):
+        nonlocal iteration
+        iteration += 1
+        net.parameters = intermediate_result.x
+        if model.verbose:
+            print(f"Iteration {iteration}, loss = {intermediate_result.fun:.8f}")
+        if time.perf_counter() > deadline:
+            raise StopIteration
+
+    result = optimize.minimize(
+        loss_and_gradient,
+        net.parameters.astype(np.float64),
+        method="L-BFGS-B",
+        jac=True,
+        callback=after_iteration,
+        options={"maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol},
+    )
+    if result.status not in (0, 99):  # 99: the time limit
+        warnings.warn(
+            f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):\n"
+            f"{result.message}\nYou might also want to scale the data, or raise max_iter or "
+            "max_fun.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    net.parameters = result.x
+    model.n_iter_ = min(int(result.nit), int(model.max_iter))
+    model.loss_ = float(result.fun)
