@@ -1,10 +1,11 @@
-"""The estimators beside scikit-learn's: equal answers, scikit-learn's tools, what is more, refusals.
+"""The estimators beside scikit-learn's: equal answers, its tools, what is more, refusals.
 
 What belongs here: fastbp.estimators and LossCurveDisplay. What does not: scikit-learn's own tests
 of its estimators (test_estimators_sklearn_suite.py).
 """
 
 import copy
+import inspect
 import pickle
 import subprocess
 import sys
@@ -53,7 +54,7 @@ SETTINGS = [
     {"solver": "sgd", "batch_size": 50, "activation": "logistic", "momentum": 1.0},
     {"solver": "sgd", "batch_size": 32, "nesterovs_momentum": False, "shuffle": False},
     {"solver": "sgd", "batch_size": 32, "momentum": 0, "hidden_layer_sizes": ()},
-    {"solver": "sgd", "batch_size": 50, "learning_rate": "invscaling", "learning_rate_init": 0.5},
+    {"solver": "sgd", "batch_size": 50, "learning_rate": "invscaling", "learning_rate_init": 0.1},
     {"solver": "sgd", "learning_rate": "adaptive", "learning_rate_init": 0.1, "tol": 0.01,
      "n_iter_no_change": 2, "max_iter": 120},
     {"early_stopping": True, "batch_size": 32, "n_iter_no_change": 4, "tol": 1e-2},
@@ -120,7 +121,8 @@ def test_partial_fit_and_warm_start_are_the_same(target, solver):
     for model in (a, b):
         for first in range(0, 130, 26):
             rows = slice(first, first + 26)
-            classes = {"classes": np.unique(y)} if name == "MLPClassifier" else {}
+            classes = np.arange(3) if target == "labels" else np.unique(y)
+            classes = {"classes": classes} if name == "MLPClassifier" else {}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # batches of fewer than 32
                 model.partial_fit(X[rows], y[rows], sample_weight=WEIGHT[rows], **classes)
@@ -181,7 +183,7 @@ def test_bits_do_not_depend_on_threads(settings):
 # scikit-learn's tools
 
 
-@parametrize_with_checks([quick(MLPClassifier, max_iter=100), quick(MLPRegressor, max_iter=100)])
+@parametrize_with_checks([MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)])
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
@@ -192,12 +194,11 @@ def test_constructors_are_scikit_learns():
         a, b = (getattr(module, name)().get_params() for module in (theirs, ours))
         assert a.items() <= b.items(), name
         positional = [
-            [p.name for p in sklearn.utils.fixes.signature(getattr(m, name)).parameters.values()
+            [p.name for p in inspect.signature(getattr(module, name)).parameters.values()
              if p.kind is p.POSITIONAL_OR_KEYWORD]
-            if hasattr(sklearn.utils.fixes, "signature") else None
-            for m in (theirs, ours)
+            for module in (theirs, ours)
         ]  # fmt: skip
-        assert positional[0] == positional[1]
+        assert positional[0] == positional[1] != []
 
 
 def test_pickle_copy_and_clone():
@@ -245,8 +246,9 @@ def test_grid_search_in_two_processes():
 def test_metadata_routing():
     with sklearn.config_context(enable_metadata_routing=True):
         model = quick().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
         scores = cross_validate(
-            make_pipeline(StandardScaler(), model), X, THREE, params={"sample_weight": WEIGHT}
+            make_pipeline(scaler, model), X, THREE, params={"sample_weight": WEIGHT}
         )
         assert len(scores["test_score"]) == 5
     with pytest.raises(RuntimeError):
@@ -259,6 +261,7 @@ def test_frames_and_their_names():
     model = quick(early_stopping=True, scoring="balanced_accuracy")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(frame, pandas.Series(THREE))
         assert model.predict(frame).shape == (130,)
     assert list(model.feature_names_in_) == list("uvwxyz")
@@ -302,7 +305,7 @@ def test_what_is_not_a_plain_row_is_checked():
         (np.full((1, 6), np.nan), "contains NaN"),
         (np.full((1, 6), np.inf), "contains infinity"),
         (X[:0], "0 sample"),
-        (np.array([["x"] * 6]), "could not convert string"),
+        (np.array([["x"] * 6]), "strings|could not convert"),
     ):
         with pytest.raises(ValueError, match=message):
             model.predict(bad)
@@ -322,9 +325,7 @@ def test_coefs_may_be_written_and_replaced():
 # what is more than scikit-learn's
 
 
-@pytest.mark.parametrize(
-    "optimizer", [fastbp.AdamW(1e-2), fastbp.SGD(0.05, momentum=0.9)], ids=str
-)
+@pytest.mark.parametrize("optimizer", [fastbp.AdamW(1e-2), fastbp.SGD(0.05, momentum=0.9)], ids=str)
 def test_an_optimizer_as_solver(optimizer):
     model = quick(solver=optimizer, alpha=0, batch_size=26, max_iter=30, shuffle=False)
     model.fit(X, THREE)
@@ -584,7 +585,7 @@ def test_a_continued_fit_keeps_its_shape():
         model.set_params(hidden_layer_sizes=6).fit(X, NUMBERS)
     assert np.array_equal(model.network_.parameters, before)
     classifier = quick().fit(X, THREE)
-    with pytest.raises(ValueError, match="classes not in `self.classes_`"):
+    with pytest.raises(ValueError, match=r"classes not in `self\.classes_`"):
         classifier.partial_fit(X[:1], ["z"])
     with pytest.raises(ValueError, match="is not the same as on last call"):
         classifier.partial_fit(X[:1], ["a"], classes=["a", "z"])

@@ -19,7 +19,7 @@ from fastbp import estimators
 
 SUITE = Path(sklearn.neural_network.__file__).parent / "tests/test_mlp.py"
 
-# Cases about the inside of scikit-learn's implementation, and where what they test is tested of ours.
+# Cases about scikit-learn's own inside, and where what they test is tested of ours.
 PRIVATE = {
     "test_gradient": (
         "calls the private _loss_grad_lbfgs with lists of work arrays; public: model.network_."

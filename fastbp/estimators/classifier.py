@@ -185,10 +185,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.out_activation_ = "logistic" if output == "sigmoid" else output
         return X, y, targets
 
-    def _targets(self, net, targets, name):
+    def _targets(self, net, targets):
         if targets.ndim == 1:
             return None, np.ascontiguousarray(targets, np.intp)
-        return super()._targets(net, targets, name)
+        return super()._targets(net, targets)
 
     def _validated_y_val(self, y_val):
         y_val = y_val.toarray() if sparse.issparse(y_val) else np.asarray(y_val)

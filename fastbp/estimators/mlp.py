@@ -29,13 +29,6 @@ NAMES = {"logistic": "sigmoid"}  # scikit-learn's where fastbp's differs
 SPARSE = ["csr", "csc"]
 DENSE_AT_ONCE = 1 << 24  # elements of a sparse X that are made dense for a prediction
 
-# Estimator.set_params, clone and parameter grids see these; the rest is scikit-learn's
-MORE = """hidden_layer_sizes, ..., max_fun
-        As in scikit-learn, also the defaults. `activation` takes every activation of fastbp as
-        well, or a list with one for each hidden layer; `solver` also an optimizer, as
-        ``fastbp.AdamW(1e-3)``, which brings its own numbers; `learning_rate` also a callable
-        epoch -> rate."""
-
 
 class BaseMLP(BaseEstimator):
     """A network behind scikit-learn's interface."""
@@ -76,7 +69,7 @@ class BaseMLP(BaseEstimator):
     }
 
     def __init__(self, **parameters):
-        vars(self).update(parameters)
+        self.__dict__.update(parameters)
 
     # the network
 
@@ -167,7 +160,7 @@ class BaseMLP(BaseEstimator):
             self._no_improvement_count = 0
             self._best_parameters = None
             early = self.early_stopping
-            self.validation_scores_ = [] if early else None
+            self.validation_scores_: list[float] | None = [] if early else None
             self.best_validation_score_ = -np.inf if early else None
             self.best_loss_ = None if early else np.inf
 
@@ -196,7 +189,8 @@ class BaseMLP(BaseEstimator):
         net = self.network_
         self._check_same_architecture(net, X, targets)
         weight = inputs.as_weight(sample_weight, X.shape[0], net.dtype)
-        data = Samples(net._ready(X), *self._targets(net, targets, "y"), weight)
+        dense, labels = self._targets(net, targets)
+        data = Samples(net._ready(X), dense, labels, weight)
         if self.solver == "lbfgs":
             solvers.lbfgs(self, net, data, constants=self._constants(data))
             return self
@@ -214,13 +208,13 @@ class BaseMLP(BaseEstimator):
         )
         return self
 
-    def _targets(self, net, targets, name):
+    def _targets(self, net, targets):
         try:
             return inputs.as_targets(
                 targets, targets.shape[0], net._n_targets, net._loss, net.dtype
             )
         except ValueError as error:
-            raise ValueError(f"{name}{str(error).removeprefix('Y')}") from None
+            raise ValueError(f"y{str(error).removeprefix('Y')}") from None
 
     def _check_same_architecture(self, net, X, targets):
         """A network that is trained further keeps its shape."""
@@ -290,11 +284,13 @@ class BaseMLP(BaseEstimator):
             outputs = self._network.predict(X_val)
             if not np.isfinite(outputs).all():
                 return np.nan
-            return float(self._metric(y_val, self._decoded(outputs), sample_weight=weight_val))
+            with np.errstate(over="ignore", invalid="ignore"):  # of a run that is about to diverge
+                score = self._metric(y_val, self._decoded(outputs), sample_weight=weight_val)
+            return float(score)
         # an estimator of the same network that does not ask X_val for the names of its columns
         judged = object.__new__(type(self))
-        vars(judged).update(vars(self))
-        vars(judged).pop("feature_names_in_", None)
+        judged.__dict__.update(self.__dict__)
+        judged.__dict__.pop("feature_names_in_", None)
         weights = {} if weight_val is None else {"sample_weight": weight_val}
         return float(check_scoring(judged, self.scoring)(judged, X_val, y_val, **weights))
 
