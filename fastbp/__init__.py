@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from fastbp.history import History
 from fastbp.kernels import dispatch as _dispatch
 from fastbp.network import Network
-from fastbp.optimizers import SGD, Adam, AdamW
+from fastbp.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, RMSprop
 from fastbp.run import DivergenceError
 
 if TYPE_CHECKING:
-    from fastbp import check, datasets
+    from fastbp import check, datasets, schedules
+    from fastbp.monitor import each_step
     from fastbp.persistence import load
+    from fastbp.stopping import EarlyStopping
 
 __version__ = "0.1.0"
 
@@ -30,17 +32,32 @@ __pyx_capi__ = _dispatch.engine.__pyx_capi__
 
 __all__ = [
     "SGD",
+    "AMSGrad",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
     "DivergenceError",
+    "EarlyStopping",
     "History",
+    "Lion",
     "Network",
+    "RMSprop",
     "check",
     "datasets",
+    "each_step",
     "load",
+    "schedules",
 ]
 
-_LATER = {"check": "fastbp.check", "datasets": "fastbp.datasets", "load": "fastbp.persistence"}
+_LATER = {  # where the name is found; a module stands for itself
+    "EarlyStopping": "fastbp.stopping",
+    "check": "fastbp.check",
+    "datasets": "fastbp.datasets",
+    "each_step": "fastbp.monitor",
+    "load": "fastbp.persistence",
+    "schedules": "fastbp.schedules",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -48,7 +65,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(_LATER[name])
-    found = module.load if name == "load" else module
+    found = getattr(module, name, module)
     globals()[name] = found
     return found
 

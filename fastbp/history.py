@@ -20,8 +20,9 @@ class History(Mapping[str, np.ndarray]):
     """What a run recorded: arrays of one value an epoch, by name.
 
     "loss": mean data loss of the epoch's batches, each taken before its update, without penalties;
-    "seconds": time from the start; "learning_rate"; with validation "validation_loss" and, for
-    classes, "validation_accuracy" (NaN for epochs without, where a resumed run changed it).
+    "seconds": time from the start; "learning_rate", not with LBFGS; with validation
+    "validation_loss", for classes "validation_accuracy", and other metrics with "validation_"
+    before their names (NaN for epochs without, where a resumed run changed it).
 
     Attributes
     ----------
@@ -63,6 +64,11 @@ class History(Mapping[str, np.ndarray]):
 
     def __repr__(self) -> str:
         return f"History({self.epochs} epochs: {self._last()})"
+
+    def _latest(self, name: str) -> float:
+        """Value of the last epoch."""
+        column = self._columns.get(name, [])
+        return column[-1] if column and len(column) == self.epochs else math.nan
 
     def _last(self) -> str:
         return ", ".join(f"{name} {values[-1]:.4g}" for name, values in self._columns.items())

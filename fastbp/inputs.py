@@ -237,3 +237,14 @@ def as_penalty(value: Any, name: str) -> float:
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"{name}: expected a finite number >= 0; got {number!r}")
     return number
+
+
+def as_positive(value: Any, name: str) -> float:
+    """A finite number > 0."""
+    try:
+        number = as_penalty(value, name)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace(">= 0", "> 0")) from None
+    if number == 0:
+        raise ValueError(f"{name}: expected a finite number > 0; got {number!r}")
+    return number

@@ -27,6 +27,10 @@ def _check(optimizer: object, name: str, low: float, high: float, rule: str) -> 
         raise ValueError(f"{argument}: expected a number {rule}; got {value!r}")
 
 
+_BELOW_1 = math.nextafter(1.0, 0.0)
+_NORMAL = 1e-30  # still a normal float32: where gradient and slots are 0 the step is 0, not 0/0
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """What `fit` needs to know: the engine's policy and the numbers of one step."""
@@ -45,6 +49,11 @@ class Optimizer:
     def numbers(self) -> dict[str, float]:
         """The numbers of one step, by the engine's names."""
         return {field.name: float(getattr(self, field.name)) for field in fields(self)}
+
+    @property
+    def initial_slot(self) -> float:
+        """What every slot (velocity, moment) holds before the first step."""
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(self, "momentum", 0.0, math.nextafter(1.0, 0.0), "in [0, 1)")
+        _check(self, "momentum", 0.0, _BELOW_1, "in [0, 1)")
         if not isinstance(self.nesterov, (bool, np.bool_)):
             raise TypeError(f"SGD.nesterov: expected True or False; got {self.nesterov!r}")
         if self.nesterov and self.momentum == 0.0:
@@ -103,11 +112,9 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        below_1 = math.nextafter(1.0, 0.0)
-        _check(self, "beta1", 0.0, below_1, "in [0, 1)")
-        _check(self, "beta2", 0.0, below_1, "in [0, 1)")
-        # 1e-30 is still a normal float32: where m = v = 0 the step is 0, not 0/0
-        _check(self, "epsilon", 1e-30, math.inf, ">= 1e-30")
+        _check(self, "beta1", 0.0, _BELOW_1, "in [0, 1)")
+        _check(self, "beta2", 0.0, _BELOW_1, "in [0, 1)")
+        _check(self, "epsilon", _NORMAL, math.inf, ">= 1e-30")
 
 
 @dataclass(frozen=True)
@@ -127,3 +134,153 @@ class AdamW(Adam):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self, "weight_decay", 0.0, math.inf, ">= 0")
+
+
+@dataclass(frozen=True)
+class AMSGrad(Adam):
+    """Adam that divides by the largest v so far (Reddi, Kale & Kumar 2018), as PyTorch has it.
+
+    u <- max(u, v), W <- W - eta (m / (1 - b1^t)) / (sqrt(u / (1 - b2^t)) + epsilon)
+
+    Examples
+    --------
+    >>> AMSGrad(1e-2).policy
+    'amsgrad'
+    """
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """RMSprop (Hinton 2012), as PyTorch has it: epsilon beside the root.
+
+    v <- alpha v + (1 - alpha) g^2, d <- mu d + g / (sqrt(v) + epsilon), W <- W - eta d
+
+    Parameters
+    ----------
+    learning_rate : float, eta
+    alpha : float in [0, 1)
+    epsilon : float
+    momentum : float in [0, 1), mu
+    centered : bool
+        Divide by the root of the variance v - m^2, m <- alpha m + (1 - alpha) g (Graves 2013).
+
+    Examples
+    --------
+    >>> RMSprop(1e-3, momentum=0.9).policy
+    'rmsprop_momentum'
+    """
+
+    learning_rate: float = 1e-2
+    alpha: float = 0.99
+    epsilon: float = 1e-8
+    momentum: float = 0.0
+    centered: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self, "alpha", 0.0, _BELOW_1, "in [0, 1)")
+        _check(self, "epsilon", _NORMAL, math.inf, ">= 1e-30")
+        _check(self, "momentum", 0.0, _BELOW_1, "in [0, 1)")
+        if not isinstance(self.centered, (bool, np.bool_)):
+            raise TypeError(f"RMSprop.centered: expected True or False; got {self.centered!r}")
+
+    @property
+    def policy(self) -> str:
+        if self.centered:
+            return "rmsprop_centered"
+        return "rmsprop_momentum" if self.momentum else "rmsprop"
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        return super().numbers | {"rho": self.alpha}
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan & Singer 2011).
+
+    v <- v + g^2, W <- W - eta / (1 + (t - 1) lr_decay) g / (sqrt(v) + epsilon)
+
+    Parameters
+    ----------
+    learning_rate : float, eta
+    lr_decay : float
+    initial_accumulator_value : float
+        v before the first step.
+    epsilon : float
+
+    Examples
+    --------
+    >>> Adagrad(initial_accumulator_value=0.1).initial_slot
+    0.1
+    """
+
+    learning_rate: float = 1e-2
+    lr_decay: float = 0.0
+    initial_accumulator_value: float = 0.0
+    epsilon: float = 1e-10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self, "lr_decay", 0.0, math.inf, ">= 0")
+        _check(self, "initial_accumulator_value", 0.0, math.inf, ">= 0")
+        _check(self, "epsilon", _NORMAL, math.inf, ">= 1e-30")
+
+    @property
+    def initial_slot(self) -> float:
+        return self.initial_accumulator_value
+
+
+@dataclass(frozen=True)
+class Adadelta(Optimizer):
+    """Adadelta (Zeiler 2012).
+
+    v <- rho v + (1 - rho) g^2, d = sqrt((u + epsilon) / (v + epsilon)) g,
+    u <- rho u + (1 - rho) d^2, W <- W - eta d
+
+    Examples
+    --------
+    >>> Adadelta().rho
+    0.9
+    """
+
+    learning_rate: float = 1.0
+    rho: float = 0.9
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self, "rho", 0.0, _BELOW_1, "in [0, 1)")
+        _check(self, "epsilon", _NORMAL, math.inf, ">= 1e-30")
+
+
+@dataclass(frozen=True)
+class Lion(Optimizer):
+    """Lion (Chen et al. 2023): every step is eta up or down, by the sign of a mean of gradients.
+
+    W <- (1 - eta lambda) W - eta sign(b1 m + (1 - b1) g), m <- b2 m + (1 - b2) g
+
+    Weights decay by ``weight_decay`` lambda, biases do not.
+
+    Examples
+    --------
+    >>> Lion(weight_decay=0.1).beta2
+    0.99
+    """
+
+    learning_rate: float = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.99
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self, "beta1", 0.0, _BELOW_1, "in [0, 1)")
+        _check(self, "beta2", 0.0, _BELOW_1, "in [0, 1)")
+        _check(self, "weight_decay", 0.0, math.inf, ">= 0")
+
+
+OPTIMIZERS = {  # by name
+    kind.__name__.lower(): kind
+    for kind in (SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion)
+}

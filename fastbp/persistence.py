@@ -74,10 +74,11 @@ def save(
     tensors = {}
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True), 1):
         tensors[f"W{layer}"], tensors[f"b{layer}"] = W, b
-    _replace(Path(path), safetensors.numpy.save(tensors, {FORMAT: description}))
+    replace(Path(path), safetensors.numpy.save(tensors, {FORMAT: description}))
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
+    """Give a file new content in one step: it holds the old one or the new one, whole."""
     path = path.resolve()  # a link stays a link to the file that is replaced
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -113,7 +114,12 @@ def load(path: str | os.PathLike[str]) -> Network:
 
     path = Path(path)
     try:
-        description = _description(path)
+        description = read_description(path, FORMAT, VERSION)
+        for key in ("architecture", "metadata"):
+            if not isinstance(description.get(key), dict):
+                raise ValueError(
+                    f"expected {key!r} in its description; got {description.get(key)!r}"
+                )
         with safetensors.safe_open(path, framework="numpy") as file:
             _check_tensors(description["architecture"], file)
             net = Network(**{**description["architecture"], "init": "zeros"})
@@ -126,37 +132,38 @@ def load(path: str | os.PathLike[str]) -> Network:
     return net
 
 
-def _description(path: Path) -> dict[str, Any]:
-    """The file's JSON description, checked as far as another program may have written it."""
+def read_description(path: Path, kind: str, version: int) -> dict[str, Any]:
+    """A file's JSON description, checked as far as another program may have written it.
+
+    kind: the entry of the file's metadata that holds it, and the format that it names.
+    """
     import safetensors
 
+    what = "model" if kind == FORMAT else kind.removeprefix(f"{FORMAT} ")
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
     # told apart before the parser sees it, so that the message says what the file is
     if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= min(_HEADER_LIMIT, size - 8):
         raise ValueError(
-            "expected a model file of fastbp (safetensors); this is another kind of file, or "
+            f"expected a {what} file of fastbp (safetensors); this is another kind of file, or "
             "a truncated one"
         )
     with safetensors.safe_open(path, framework="numpy") as file:
-        text = (file.metadata() or {}).get(FORMAT)
+        text = (file.metadata() or {}).get(kind)
     if text is None:
         raise ValueError(
-            "expected a model file of fastbp; this safetensors file has no such metadata"
+            f"expected a {what} file of fastbp; this safetensors file has no such metadata"
         )
     description = json.loads(text)
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise ValueError("expected the metadata of a fastbp model; got another")
-    version = description.get("version")
-    if version != VERSION:
+    if not isinstance(description, dict) or description.get("format") != kind:
+        raise ValueError(f"expected the metadata of a fastbp {what}; got another")
+    found = description.get("version")
+    if found != version:
         raise ValueError(
-            f"expected format version {VERSION}; got {version!r}"
-            + ("; a later fastbp wrote this file" if isinstance(version, int) else "")
+            f"expected format version {version}; got {found!r}"
+            + ("; a later fastbp wrote this file" if isinstance(found, int) else "")
         )
-    for key in ("architecture", "metadata"):
-        if not isinstance(description.get(key), dict):
-            raise ValueError(f"expected {key!r} in its description; got {description.get(key)!r}")
     return description
 
 

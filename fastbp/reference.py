@@ -23,9 +23,14 @@ import numpy as np
 
 __all__ = [
     "SGD",
+    "AMSGrad",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
+    "Lion",
     "Network",
+    "RMSprop",
     "activation",
     "activation_jacobian",
     "activation_slope",
@@ -709,11 +714,22 @@ class Network:
 
     # ---- one sample
 
-    def _feedforward_sample(self, x):
-        zs, activations = [], [x]
-        for W, b, name in zip(self.weights, self.biases, self.activation_names, strict=True):
+    def _masks_of_samples(self, masks, n):
+        """For each sample what its a^0, ..., a^{L-1} are multiplied by: ones where no mask is."""
+        if masks is None:
+            return [[1.0] * (len(self.sizes) - 1)] * n
+        return [[mask[s] for mask in masks] for s in range(n)]
+
+    def _feedforward_sample(self, x, mask=None):
+        """zs and activations; with `mask` (one factor array for each of a^0 ... a^{L-1})."""
+        mask = self._masks_of_samples(None, 1)[0] if mask is None else mask
+        zs, activations = [], [x * mask[0]]
+        factors = [*mask[1:], 1.0]
+        for W, b, name, factor in zip(
+            self.weights, self.biases, self.activation_names, factors, strict=True
+        ):
             zs.append(activations[-1] @ W + b)
-            activations.append(activation(name, zs[-1]))
+            activations.append(activation(name, zs[-1]) * factor)
         return zs, activations
 
     def _jacobians_sample(self, x):
@@ -722,22 +738,46 @@ class Network:
             activation_jacobian(name, z) for name, z in zip(self.activation_names, zs, strict=True)
         ]
 
-    def _cost_sample(self, x, y):
-        zs, _ = self._feedforward_sample(x)
-        return cost_on_z(self.activation_names[-1], self.loss_name, zs[-1], y)
+    def _cost_sample(self, x, y, mask=None):
+        z = self._feedforward_sample(x, mask)[0][-1]
+        known = ~np.isnan(y)  # a target that is missing has no cost
+        if known.all():
+            return cost_on_z(self.activation_names[-1], self.loss_name, z, y)
+        total = 0.0
+        for j in np.nonzero(known)[0]:
+            total += self._separable_cost(z[j], y[j])
+        return total
 
-    def _deltas_sample(self, x, y):
-        zs, _ = self._feedforward_sample(x)
-        deltas = [output_error(self.activation_names[-1], self.loss_name, zs[-1], y)]  # BP1
+    def _separable_cost(self, z_j, y_j):
+        """C_j of one of several outputs, each of which depends on its own z alone."""
+        one = cost_on_z(self.activation_names[-1], self.loss_name, np.array([z_j]), np.array([y_j]))
+        return one / self.sizes[-1] if self.loss_name == "mse" else one
+
+    def _output_error_sample(self, z, y):
+        known = ~np.isnan(y)
+        if known.all():
+            return output_error(self.activation_names[-1], self.loss_name, z, y)
+        delta = np.zeros_like(z)
+        for j in np.nonzero(known)[0]:
+            delta[j : j + 1] = output_error(
+                self.activation_names[-1], self.loss_name, z[j : j + 1], y[j : j + 1]
+            )
+        return delta / self.sizes[-1] if self.loss_name == "mse" else delta
+
+    def _deltas_sample(self, x, y, mask=None):
+        mask = self._masks_of_samples(None, 1)[0] if mask is None else mask
+        zs, _ = self._feedforward_sample(x, mask)
+        deltas = [self._output_error_sample(zs[-1], y)]  # BP1
         for layer in range(len(zs) - 2, -1, -1):
             J = activation_jacobian(self.activation_names[layer], zs[layer])
-            deltas.insert(0, J.T @ (self.weights[layer + 1] @ deltas[0]))  # BP2
+            g = self.weights[layer + 1] @ deltas[0]
+            deltas.insert(0, J.T @ (g * mask[layer + 1]))  # BP2
         return deltas
 
-    def _gradient_sample(self, x, y):
-        _, activations = self._feedforward_sample(x)
+    def _gradient_sample(self, x, y, mask=None):
+        _, activations = self._feedforward_sample(x, mask)
         parts = []
-        for a_prev, delta in zip(activations[:-1], self._deltas_sample(x, y), strict=True):
+        for a_prev, delta in zip(activations[:-1], self._deltas_sample(x, y, mask), strict=True):
             nabla_W = np.outer(a_prev, delta)  # BP4
             nabla_b = delta  # BP3
             parts += [nabla_W.ravel(), nabla_b]
@@ -773,17 +813,20 @@ class Network:
         """Activations of the last layer, (n, n_L)."""
         return self.feedforward(X)[1][-1]
 
-    def loss(self, X, Y, sample_weight=None, l2=0.0, l1=0.0):
+    def loss(self, X, Y, sample_weight=None, l2=0.0, l1=0.0, masks=None):
         """sum_s w_s C_s / sum_s w_s + l2/(2n) sum W^2 + l1/n sum |W|.
 
         Parameters
         ----------
         X : array_like, (n, n_0)
         Y : array_like, (n, n_L), or (n, n_L / 2) for gaussian_nll
+            NaN where an output has no target: it has no cost (elementwise outputs only).
         sample_weight : array_like, (n,), optional
             If it sums to 0 the first term is 0.
         l2, l1 : float
             Biases are not regularised; n is the number of rows of X.
+        masks : list of array_like, (n, n_l) for l = 0 ... L - 1, optional
+            Dropout: what a^l of each sample is multiplied by, 0 or 1 / (1 - rate).
 
         Returns
         -------
@@ -792,8 +835,8 @@ class Network:
         X, Y = self._data(X, Y)
         w = _weights_of_samples(sample_weight, len(X))
         total = 0.0
-        for x, y, w_s in zip(X, Y, w, strict=True):
-            total += w_s * self._cost_sample(x, y)
+        for x, y, w_s, mask in zip(X, Y, w, self._masks_of_samples(masks, len(X)), strict=True):
+            total += w_s * self._cost_sample(x, y, mask)
         mean = total / w.sum() if w.sum() != 0 else 0.0
         sum_of_squares = sum(np.sum(W**2) for W in self.weights)
         sum_of_moduli = sum(np.sum(np.abs(W)) for W in self.weights)
@@ -801,22 +844,23 @@ class Network:
 
     # ---- derivatives
 
-    def deltas(self, X, Y):
+    def deltas(self, X, Y, masks=None):
         """Per-sample errors delta^l = dC_s/dz^l: list of (n, width of z_l), l = 1 ... L."""
         X, Y = self._data(X, Y)
         deltas = [np.zeros((len(X), width)) for _, width in self._shapes]
-        for s, (x, y) in enumerate(zip(X, Y, strict=True)):
-            for layer, delta in enumerate(self._deltas_sample(x, y)):
+        masks = self._masks_of_samples(masks, len(X))
+        for s, (x, y, mask) in enumerate(zip(X, Y, masks, strict=True)):
+            for layer, delta in enumerate(self._deltas_sample(x, y, mask)):
                 deltas[layer][s] = delta
         return deltas
 
-    def _data_gradient(self, X, Y, w):
+    def _data_gradient(self, X, Y, w, masks):
         """sum_s w_s grad C_s / sum_s w_s; zero if the weights sum to 0."""
         total = np.zeros(self.n_parameters)
         if w.sum() == 0:
             return total
-        for x, y, w_s in zip(X, Y, w, strict=True):
-            total += w_s * self._gradient_sample(x, y)
+        for x, y, w_s, mask in zip(X, Y, w, masks, strict=True):
+            total += w_s * self._gradient_sample(x, y, mask)
         return total / w.sum()
 
     def _regularization_gradient(self, l2, l1, n):
@@ -826,11 +870,12 @@ class Network:
             nabla_W[...] = l2 / n * W + l1 / n * np.sign(W)
         return nabla
 
-    def gradient(self, X, Y, sample_weight=None, l2=0.0, l1=0.0):
+    def gradient(self, X, Y, sample_weight=None, l2=0.0, l1=0.0, masks=None):
         """Gradient of `loss` by the parameters, (n_parameters,), in their layout."""
         X, Y = self._data(X, Y)
         w = _weights_of_samples(sample_weight, len(X))
-        return self._data_gradient(X, Y, w) + self._regularization_gradient(l2, l1, len(X))
+        nabla = self._data_gradient(X, Y, w, self._masks_of_samples(masks, len(X)))
+        return nabla + self._regularization_gradient(l2, l1, len(X))
 
     def input_gradient(self, X, Y):
         """dC_s/dx of each sample, (n, n_0)."""
@@ -957,7 +1002,166 @@ class AdamW(Adam):
         return super().step(np.where(is_weight, decayed, parameters), gradient)
 
 
-def train(network, X, Y, orders, batch_size, optimizer, sample_weight=None, l2=0.0, l1=0.0):
+class AMSGrad(Adam):
+    """Adam with the largest second moment so far in the place of the second moment.
+
+    Examples
+    --------
+    >>> adam, amsgrad = Adam(0.5, beta2=0.5), AMSGrad(0.5, beta2=0.5)
+    >>> for g in (np.array([3.0]), np.array([1.0])):
+    ...     a, b = adam.step(0.0, g), amsgrad.step(0.0, g)
+    >>> bool(abs(b[0]) < abs(a[0]))
+    True
+    """
+
+    def __init__(self, *numbers):
+        super().__init__(*numbers)
+        self.largest = 0.0
+
+    def step(self, parameters, gradient, is_weight=None):
+        """Parameters after one step, (n_parameters,); the arguments are not changed."""
+        self.t += 1
+        self.m = self.beta1 * self.m + (1 - self.beta1) * gradient
+        self.v = self.beta2 * self.v + (1 - self.beta2) * gradient**2
+        self.largest = np.maximum(self.largest, self.v)
+        m_hat = self.m / (1 - self.beta1**self.t)
+        v_hat = self.largest / (1 - self.beta2**self.t)
+        return parameters - self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
+
+
+class RMSprop:
+    """RMSprop in PyTorch's form: epsilon is added to the root.
+
+    Examples
+    --------
+    >>> RMSprop(0.5, alpha=0.75).step(np.array([1.0]), np.array([3.0])).round(6).tolist()
+    [0.0]
+    """
+
+    def __init__(self, learning_rate=0.01, alpha=0.99, epsilon=1e-8, momentum=0.0, centered=False):
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.epsilon = epsilon
+        self.momentum = momentum
+        self.centered = centered
+        self.squares = 0.0
+        self.mean = 0.0
+        self.velocity = 0.0
+
+    def step(self, parameters, gradient, is_weight=None):
+        """Parameters after one step, (n_parameters,); the arguments are not changed."""
+        self.squares = self.alpha * self.squares + (1 - self.alpha) * gradient**2
+        self.mean = self.alpha * self.mean + (1 - self.alpha) * gradient
+        variance = self.squares - self.mean**2 if self.centered else self.squares
+        direction = gradient / (np.sqrt(np.maximum(variance, 0.0)) + self.epsilon)
+        self.velocity = self.momentum * self.velocity + direction
+        return parameters - self.learning_rate * self.velocity
+
+
+class Adagrad:
+    """Adagrad in PyTorch's form, its learning rate falling as 1 / (1 + (t - 1) lr_decay).
+
+    Examples
+    --------
+    >>> Adagrad(0.5).step(np.array([1.0]), np.array([3.0])).round(6).tolist()
+    [0.5]
+    """
+
+    def __init__(
+        self, learning_rate=0.01, lr_decay=0.0, initial_accumulator_value=0.0, epsilon=1e-10
+    ):
+        self.learning_rate = learning_rate
+        self.lr_decay = lr_decay
+        self.total = initial_accumulator_value
+        self.epsilon = epsilon
+        self.t = 0
+
+    def step(self, parameters, gradient, is_weight=None):
+        """Parameters after one step, (n_parameters,); the arguments are not changed."""
+        self.t += 1
+        rate = self.learning_rate / (1 + (self.t - 1) * self.lr_decay)
+        self.total = self.total + gradient**2
+        return parameters - rate * gradient / (np.sqrt(self.total) + self.epsilon)
+
+
+class Adadelta:
+    """Adadelta: steps as large, in the mean, as the last ones.
+
+    Examples
+    --------
+    >>> Adadelta(1.0, rho=0.0, epsilon=1.0).step(np.array([1.0]), np.zeros(1)).tolist()
+    [1.0]
+    """
+
+    def __init__(self, learning_rate=1.0, rho=0.9, epsilon=1e-6):
+        self.learning_rate = learning_rate
+        self.rho = rho
+        self.epsilon = epsilon
+        self.squares = 0.0
+        self.steps = 0.0
+
+    def step(self, parameters, gradient, is_weight=None):
+        """Parameters after one step, (n_parameters,); the arguments are not changed."""
+        self.squares = self.rho * self.squares + (1 - self.rho) * gradient**2
+        ratio = (self.steps + self.epsilon) / (self.squares + self.epsilon)
+        direction = np.sqrt(ratio) * gradient
+        self.steps = self.rho * self.steps + (1 - self.rho) * direction**2
+        return parameters - self.learning_rate * direction
+
+
+class Lion:
+    """Lion (Chen et al. 2023, algorithm 2); weights decay, biases do not.
+
+    Examples
+    --------
+    >>> Lion(0.5).step(np.array([1.0, 1.0]), np.array([3.0, 0.0]), np.ones(2, bool)).tolist()
+    [0.5, 1.0]
+    """
+
+    def __init__(self, learning_rate=1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0):
+        self.learning_rate = learning_rate
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.weight_decay = weight_decay
+        self.m = 0.0
+
+    def step(self, parameters, gradient, is_weight):
+        """Parameters after one step; is_weight is bool, (n_parameters,): False for biases."""
+        c = self.beta1 * self.m + (1 - self.beta1) * gradient
+        decay = self.weight_decay * np.where(is_weight, parameters, 0.0)
+        self.m = self.beta2 * self.m + (1 - self.beta2) * gradient
+        return parameters - self.learning_rate * (np.sign(c) + decay)
+
+
+def clipped(gradient, clip_value=np.inf, clip_norm=np.inf):
+    """The gradient with no element above clip_value, then scaled to a norm of clip_norm at most.
+
+    Examples
+    --------
+    >>> clipped(np.array([3.0, -4.0]), clip_value=3.5).tolist()
+    [3.0, -3.5]
+    >>> clipped(np.array([3.0, -4.0]), clip_norm=0.5).round(4).tolist()
+    [0.3, -0.4]
+    """
+    gradient = np.clip(gradient, -clip_value, clip_value)
+    norm = math.sqrt(np.sum(gradient**2))
+    return gradient * min(1.0, clip_norm / (norm + 1e-6))
+
+
+def train(
+    network,
+    X,
+    Y,
+    orders,
+    batch_size,
+    optimizer,
+    sample_weight=None,
+    l2=0.0,
+    l1=0.0,
+    clip_value=np.inf,
+    clip_norm=np.inf,
+    masks=None,
+):
     """Train by mini-batches taken in given orders; changes network.parameters.
 
     Parameters
@@ -975,6 +1179,10 @@ def train(network, X, Y, orders, batch_size, optimizer, sample_weight=None, l2=0
         (the optimizer steps all the same).
     l2, l1 : float
         Add (l2/n) W + (l1/n) sign(W) to each batch gradient, n the number of rows of X.
+    clip_value, clip_norm : float
+        As `clipped` has it, after the penalties.
+    masks : callable (step, rows) -> masks as in `Network.gradient`, optional
+        Dropout of step 0, 1, ... of that many rows.
 
     Returns
     -------
@@ -985,7 +1193,7 @@ def train(network, X, Y, orders, batch_size, optimizer, sample_weight=None, l2=0
     X, Y = network._data(X, Y)
     n = len(X)
     w = _weights_of_samples(sample_weight, n)
-    losses = []
+    losses, step = [], 0
     for order in orders:
         order = np.asarray(order)
         if not np.array_equal(np.sort(order), np.arange(n)):
@@ -993,10 +1201,13 @@ def train(network, X, Y, orders, batch_size, optimizer, sample_weight=None, l2=0
         total = 0.0
         for start in range(0, n, batch_size):
             batch = order[start : start + batch_size]
-            for s in batch:
-                total += w[s] * network._cost_sample(X[s], Y[s])
-            gradient = network._data_gradient(X[batch], Y[batch], w[batch])
+            of_batch = network._masks_of_samples(masks and masks(step, len(batch)), len(batch))
+            step += 1
+            for s, mask in zip(batch, of_batch, strict=True):
+                total += w[s] * network._cost_sample(X[s], Y[s], mask)
+            gradient = network._data_gradient(X[batch], Y[batch], w[batch], of_batch)
             gradient += network._regularization_gradient(l2, l1, n)
+            gradient = clipped(gradient, clip_value, clip_norm)
             network.parameters = optimizer.step(network.parameters, gradient, network.is_weight)
         losses.append(float(total / w.sum()) if w.sum() != 0 else 0.0)
     return losses

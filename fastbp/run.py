@@ -68,7 +68,12 @@ class Samples(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where a run stands: with `History` it is all that resuming needs."""
+    """Where a run stands: with `History` it is all that resuming needs.
+
+    `parameters` where the network was left with others than those of the last step; `average`, the
+    moving average of parameters; `best`, those of early stopping; `stopped`, whether the run ended
+    before its last epoch because something asked for it.
+    """
 
     position: Position
     slots: np.ndarray | None
@@ -77,6 +82,10 @@ class State(NamedTuple):
     n: int
     batch_size: int
     shuffle: str
+    parameters: np.ndarray | None = None
+    average: np.ndarray | None = None
+    best: np.ndarray | None = None
+    stopped: bool = False
 
 
 def flops(net: Network, batch_size: int) -> float:
@@ -95,9 +104,15 @@ class Run:
         n_threads: int,
         shuffle: bool | Callable[[int, int], Any],
         epochs: int,
+        ema: float | None = None,
+        deadline: float = 0.0,
     ) -> None:
         self.net, self.data, self.start, self.shuffle = net, data, state, shuffle
         self.doors, self.n_threads = net._doors, n_threads
+        self.numbers, self.ema = numbers, ema
+        self.deadline = deadline  # in seconds of time.monotonic; 0: none
+        if state.parameters is not None:
+            net.parameters[...] = state.parameters
         self.trainer = dispatch.engine.Trainer(
             net._compiled,
             state.optimizer.policy,
@@ -120,7 +135,11 @@ class Run:
         self.slots = np.zeros((self.trainer.n_slots, net.n_parameters), net.dtype)
         if state.slots is not None:
             self.slots[...] = state.slots
+        elif state.optimizer.initial_slot:
+            self.slots.fill(state.optimizer.initial_slot)
         self.synced_at = time.perf_counter()
+        # (steps made, the average after them): one store, which Ctrl-C cannot come in between
+        self.averaged = (state.position[2], None if ema is None else state.average)
         self.seconds = 0.0
         self.n_steps = max(1, int(2e7 / flops(net, state.batch_size)))  # about 1 ms to begin with
         self.doors.load_state(self.trainer, net.parameters, self.slots)
@@ -143,13 +162,38 @@ class Run:
         first_epoch, first_row, *_ = self.start.position
         return int((epoch - first_epoch) * self.start.n + row - first_row)
 
-    def slice(self, end_epoch: int) -> None:
-        """Make steps for about SLICE_SECONDS, ending before `end_epoch`."""
+    @property
+    def rate(self) -> float:
+        """Learning rate."""
+        return self.numbers["learning_rate"]
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        if rate != self.rate:
+            if self.synced != self.trainer.position:
+                self.sync()  # a replay from an earlier step would need the rate of then
+            self.numbers = self.numbers | {"learning_rate": rate}
+            self.trainer.set_step(self.numbers)
+
+    @property
+    def average(self) -> np.ndarray | None:
+        """The moving average of the parameters after each step; None before the first."""
+        return self.averaged[1]
+
+    @property
+    def is_late(self) -> bool:
+        return self.deadline != 0.0 and time.monotonic() >= self.deadline
+
+    def slice(self, end_epoch: int, one_step: bool = False) -> None:
+        """Make steps for about SLICE_SECONDS, ending before `end_epoch`, or one step."""
         if callable(self.shuffle):
             self._take_order(self.epoch, self.shuffle)
             end_epoch = min(end_epoch, self.epoch + 1)
         began = time.perf_counter()
-        steps = self._train(self.n_steps, end_epoch)
+        if one_step or self.ema is not None:
+            steps = self._step_by_step(1 if one_step else self.n_steps, self.epoch + 1)
+        else:
+            steps = self._train(self.n_steps, end_epoch)
         now = time.perf_counter()
         self.seconds += now - began
         if self.trainer.diverged:
@@ -160,12 +204,36 @@ class Run:
         if now - self.synced_at > SYNC_SECONDS:
             self.sync()
 
+    def _step_by_step(self, n_steps: int, end_epoch: int) -> int:
+        """As `_train`, with a look at the parameters after each step."""
+        steps = 0
+        while steps < n_steps and self.epoch < end_epoch:
+            made = self._train(1, end_epoch)
+            steps += made
+            if not made:
+                break
+            self.sync()
+            if self.is_late:
+                break
+        return steps
+
+    def _take_average(self) -> None:
+        """Let the parameters after the step at hand, just copied out, enter the average."""
+        t, average = self.averaged
+        if self.ema is None or t == self.trainer.position[2]:
+            return
+        if average is None:
+            average = self.net.parameters.copy()
+        else:
+            average = average + self.net.dtype.type(1 - self.ema) * (self.net.parameters - average)
+        self.averaged = (self.trainer.position[2], average)
+
     def _train(self, n_steps: int, end_epoch: int) -> int:
         """Make steps with every thread; returns how many. Losses of epochs begin at losses[0]."""
         data, first = self.data, self.epoch
         end_epoch = min(end_epoch, first + self.losses.size)
         rest: tuple[Any, ...] = (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight)
-        rest += (self.order, first, self.losses, self.clock)
+        rest += (self.order, first, self.losses, self.clock, self.deadline)
         if self.lead is None:
             return int(self.doors.train(self.trainer, 0, *rest))
         # Ctrl-C acts in the main thread, between any two of its instructions. It must not come when
@@ -209,6 +277,7 @@ class Run:
         if not self.doors.has_finite_parameters(self.trainer, self.net.parameters):
             self._recover()
         self.doors.store_state(self.trainer, self.net.parameters, self.slots)
+        self._take_average()
         self.synced = self.trainer.position
         self.synced_at = time.perf_counter()
 
@@ -238,10 +307,11 @@ class Run:
                     bad = half
             self._remake(0)
         epoch, _, step, *_ = self.synced
-        raise DivergenceError(step, epoch, self.start.optimizer.learning_rate)
+        raise DivergenceError(step, epoch, self.rate)
 
     def _remake(self, n_steps: int) -> None:
         """Make n_steps steps from the last copy."""
+        self.deadline = 0.0  # steps that had been made in time
         self.doors.load_state(self.trainer, self.net.parameters, self.slots)
         self.trainer.position = self.synced
         self._redraw()
@@ -262,6 +332,24 @@ class Run:
         if self.synced != self.trainer.position:
             self.sync()
 
-    def state(self) -> State:
+    def state(
+        self,
+        parameters: np.ndarray | None = None,
+        best: np.ndarray | None = None,
+        stopped: bool = False,
+    ) -> State:
         """Where the run stands, for `resume`."""
-        return self.start._replace(position=self.synced, slots=self.slots)
+        start = self.start
+        return State(
+            self.synced,
+            self.slots,
+            start.seed,
+            start.optimizer,
+            start.n,
+            start.batch_size,
+            start.shuffle,
+            parameters,
+            self.average,
+            best,
+            stopped,
+        )

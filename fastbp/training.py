@@ -6,34 +6,30 @@ What belongs here: arguments, epochs, validation, callbacks. What does not: how 
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import inputs
+from fastbp import inputs, metrics
 from fastbp.history import History
 from fastbp.kernels import dispatch
+from fastbp.monitor import Event, Monitor, checked_callbacks, each_step, progress_bar
 from fastbp.network import Network
-from fastbp.optimizers import SGD, Adam, Optimizer
+from fastbp.optimizers import OPTIMIZERS, Adam, Optimizer
 from fastbp.run import DivergenceError, Run, Samples, State, flops
 
-__all__ = ["DivergenceError", "Event", "History", "fit"]
+if TYPE_CHECKING:
+    from fastbp.checkpoint import Checkpoint
+    from fastbp.schedules import Schedule
+    from fastbp.stopping import EarlyStopping
+
+__all__ = ["DivergenceError", "Event", "History", "each_step", "fit"]
 
 FLOPS_PER_THREAD = 8e6  # of one step: below that (some 50 us) a second thread does not pay
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a callback is given at the end of an epoch (from 0)."""
-
-    epoch: int
-    epochs: int
-    network: Network
-    history: History
 
 
 def fit(
@@ -50,10 +46,21 @@ def fit(
     l2: float = 0.0,
     l1: float = 0.0,
     sample_weight: Any = None,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
     callbacks: Iterable[Callable[[Event], Any]] = (),
     progress: bool = False,
     threads: int | None = None,
     resume: History | None = None,
+    schedule: Schedule | Callable[[int], Any] | None = None,
+    metrics: Any = None,
+    early_stopping: EarlyStopping | None = None,
+    time_limit: float | None = None,
+    ema: float | None = None,
+    class_weight: Any = None,
+    label_smoothing: float = 0.0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: float = 1.0,
 ) -> History:
     """Train a network in place.
 
@@ -67,31 +74,65 @@ def fit(
         Passes over the data; with `resume`, further ones.
     batch_size : int
         Samples a step. The last batch of an epoch may be smaller; more than n counts as n.
-    optimizer : SGD, Adam, AdamW
-        Adam() when None.
+    optimizer : SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion or LBFGS
+        Adam() when None. LBFGS takes all samples at once: epochs, batch_size, shuffle and threads
+        do not matter to it.
     shuffle : bool or callable
         A new order each epoch, which depends on the seed and the epoch alone; False: as they lie; a
         callable (epoch, n) -> permutation of 0..n-1 replays given orders.
     seed : int, None or numpy.random.SeedSequence
         Of the order and of the split-off validation data. None draws one.
     validation : (X, Y), (X, Y, sample_weight) or float
-        Data to evaluate after each epoch, or the share to split off at random.
+        Data to evaluate after each epoch, or the share to split off at random. Its loss is without
+        label smoothing and class weights.
     l2, l1 : float
         Penalties as in `Network.loss`, n the number of training samples; each step follows the
         data's mean over the batch plus l2/n W plus l1/n sign W. Biases are not penalised (Nielsen
         2015: W <- (1 - eta l2/n) W - eta nabla).
     sample_weight : array_like (n,)
         A batch's gradient is sum w nabla C / sum w over the batch.
+    clip_value : float, optional
+        No element of a step's gradient, penalties included, is larger in size.
+    clip_norm : float, optional
+        The whole gradient of a step, penalties and biases included, is scaled to this norm where
+        its own is larger (after `clip_value`; Pascanu, Mikolov & Bengio 2013).
     callbacks : callables
-        Each is called with an `Event` after each epoch; one that returns True ends the run. They
-        may write `net.parameters`.
+        Each is called with an `Event` after each epoch (and, with `fastbp.each_step`, after each
+        step); one that returns True ends the run. They may write `net.parameters`.
     progress : bool
-        A tqdm bar on stderr.
+        A tqdm bar, in a terminal or a notebook.
     threads : int or None
         Threads that make each step together; the bits do not depend on it. None: as many as pay.
     resume : History
         Go on where that run of `fit` ended (same data size, batch size, optimizer and shuffle): the
-        two together give the bits of one run. Its History is not changed.
+        two together give the bits of one run. Its History is not changed. Where that run left the
+        network with averaged or earlier parameters, it goes on from those of its last step.
+    schedule : of fastbp.schedules, or callable epoch -> rate
+        Learning rate of each epoch, recorded as "learning_rate". The optimizer's when None.
+    metrics : names, or {name: callable (y_true, y_pred) -> number}
+        Of the validation data, recorded as "validation_<name>": "accuracy", "balanced_accuracy",
+        "r2", "mse", "rmse", "mae". A callable is given class indices (n,) or targets (n, n_L), and
+        predictions (n, n_L). None: accuracy where the targets are classes.
+    early_stopping : EarlyStopping
+        End when a recorded value no longer improves, with the best parameters.
+    time_limit : float
+        Seconds that this call may take; it ends after the step at hand.
+    ema : float in [0, 1)
+        Decay of a moving average of the parameters, which validation sees and the network ends
+        with; callbacks see the parameters that are trained. As in torch.optim.swa_utils: it begins
+        as the parameters after the first step, then average <- ema average + (1 - ema) parameters.
+        Each step then goes through Python, which takes some 10 us.
+    class_weight : dict of class: weight, or "balanced"
+        Multiplies sample_weight; classes not named weigh 1. "balanced": n / (K n_class), of K
+        classes that occur.
+    label_smoothing : float in [0, 1)
+        Trains on (1 - label_smoothing) y + label_smoothing / K; cross_entropy and kl only.
+    checkpoint : str or path-like
+        File that the run is kept in. Where it is there already, the run goes on from it, up to
+        `epochs` in all, and ends with the same bits as one that was never stopped; a file of a run
+        with other data or options is refused. A new file takes the old one's place whole.
+    every : float
+        Seconds from one writing of the checkpoint to the next, within an epoch too.
 
     Returns
     -------
@@ -101,6 +142,8 @@ def fit(
     ------
     DivergenceError
         The loss or a parameter became NaN or infinite.
+    OSError
+        The checkpoint could not be written; the file is as it was.
     KeyboardInterrupt
         Ctrl-C acts within 0.1 s (or after one step, if that is longer); the parameters are those
         after a whole step.
@@ -116,79 +159,297 @@ def fit(
     array([0, 1, 1, 0])
     """
     # everything is checked before anything is changed
+    deadline = _as_deadline(time_limit)
     epochs = inputs.as_count(epochs, "epochs")
     batch_size = inputs.as_count(batch_size, "batch_size")
     optimizer = Adam() if optimizer is None else optimizer
-    if not isinstance(optimizer, (SGD, Adam)):  # AdamW is an Adam
+    if not isinstance(optimizer, tuple(OPTIMIZERS.values())):
         raise TypeError(
-            f"optimizer: expected SGD, Adam or AdamW with its numbers; got {optimizer!r}"
+            f"optimizer: expected {', '.join(kind.__name__ for kind in OPTIMIZERS.values())} with "
+            f"its numbers; got {optimizer!r}"
         )
     if not (isinstance(shuffle, (bool, np.bool_)) or callable(shuffle)):
         raise TypeError(f"shuffle: expected True, False or (epoch, n) -> order; got {shuffle!r}")
     shuffle = shuffle if callable(shuffle) else bool(shuffle)
-    if isinstance(callbacks, (str, bytes)) or not isinstance(callbacks, Iterable):
-        raise TypeError(
-            f"callbacks: expected a list of callables (event) -> stop?; got {callbacks!r}"
-        )
-    callbacks = list(callbacks)
-    for callback in callbacks:
-        if not callable(callback):
-            raise TypeError(f"callbacks: expected callables (event) -> stop?; got {callback!r}")
+    callbacks = checked_callbacks(callbacks)
     if not isinstance(progress, (bool, np.bool_)):
         raise TypeError(f"progress: expected True or False; got {progress!r}")
     if resume is not None and not isinstance(resume, History):
         raise TypeError(f"resume: expected the History of a finished fit; got {resume!r}")
+    schedule = None if schedule is None else _as_schedule(schedule)
+    if ema is not None and inputs.as_penalty(ema, "ema") >= 1:
+        raise ValueError(f"ema: expected a number in [0, 1) or None; got {ema}")
     data = _as_data(net, X, Y, sample_weight)
     shares = isinstance(validation, (float, np.floating))
+    file = None
+    if checkpoint is not None:
+        file, resume = _opened(checkpoint, every, resume)
     seed_bits = _as_seed(seed, resume, needed=shuffle is True or shares)
     data, held_out = _as_validation(net, data, validation, seed_bits)
+    if class_weight is not None:
+        data = _weighted(net, data, class_weight)
+    if label_smoothing:
+        data = _smoothed(net, data, label_smoothing)
+    watched_metrics = _as_metrics(net, held_out, metrics)
+    if early_stopping is not None:
+        _check_watcher("early_stopping", early_stopping, held_out, watched_metrics)
+    if schedule is not None:
+        _check_watcher("schedule", schedule, held_out, watched_metrics)
     n = data.X.shape[0]
     batch_size = min(batch_size, n)
     l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
+    clipping = {
+        name: inputs.as_positive(value, name)
+        for name, value in (("clip_value", clip_value), ("clip_norm", clip_norm))
+        if value is not None
+    }
     n_threads = _as_threads(threads, net, batch_size)
     order = "a callable" if callable(shuffle) else str(shuffle)
     state = State((0, 0, 0, 0.0, 0.0), None, seed_bits, optimizer, n, batch_size, order)
+    if file is not None:
+        file.identify(
+            _identity(net, state, data, held_out)
+            | _told(
+                l2=l2, l1=l1, clipping=clipping, schedule=schedule, early_stopping=early_stopping, ema=ema,
+                class_weight=class_weight, label_smoothing=label_smoothing,
+            )
+        )  # fmt: skip
     if resume is not None:
-        state = _checked_resume(resume, state, net)
+        state = (_checked_resume if file is None else _taken_up)(resume, state, net)
+        if file is not None:
+            epochs = max(0, epochs - state.position[0])
 
     history = History(resume)
     began = time.time() - (history["seconds"][-1] if history.epochs else 0.0)
-    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n}
-    run = Run(net, data, state, numbers, n_threads, shuffle, epochs)
-    watched = held_out is not None or bool(callbacks)
-    bar = _bar(run.epoch, run.end_epoch) if progress else None
-    stop = False
+    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n} | clipping
+    end_epoch = state.position[0] + epochs
+    rates, rate = None, None
+    if schedule is not None:
+        rates, rate = _rates(schedule, optimizer.learning_rate, end_epoch, n, history)
+    monitor = Monitor(
+        net, history, held_out, watched_metrics, callbacks, early_stopping, state.best
+    )
+    run = Run(net, data, state, numbers, n_threads, shuffle, epochs, ema, deadline)
+    if rate is not None:
+        run.rate = rate
+    watched = monitor.looks or rates is not None
+    bar = progress_bar(run.epoch, run.end_epoch) if progress else None
+    looked_at = history.epochs  # epochs of which all is recorded
+    stop, finished, interrupted = state.stopped, False, False
     try:
         while run.epoch < run.end_epoch and not stop:
+            if run.is_late:
+                break
             epoch = run.epoch
-            run.slice(epoch + 1 if watched else run.end_epoch)
+            run.slice(epoch + 1 if watched else run.end_epoch, bool(monitor.step_callbacks))
             ended = run.epoch - epoch
             history._extend(
                 loss=run.losses[:ended].tolist(),
-                learning_rate=[optimizer.learning_rate] * ended,
+                learning_rate=[run.rate] * ended,
                 seconds=(run.clock[:ended] - began).tolist(),
             )
+            if monitor.step_callbacks:
+                stop |= _call(monitor, run, "step", epoch)
             if watched and ended:
+                if monitor.looks:
+                    stop |= _look(monitor, run, epoch)
+                if schedule is not None and rates is not None and run.epoch < run.end_epoch:
+                    rate = rates.send(history._latest(schedule.monitor or "loss"))
+                    stop |= rate is None
+                    run.rate = run.rate if rate is None else rate
+            looked_at = epoch + ended
+            if file is not None and file.is_due():
                 run.sync()
-                if held_out is not None:
-                    history._extend(**{k: [v] for k, v in _evaluate(net, held_out).items()})
-                event = Event(epoch, run.end_epoch, net, history)
-                for callback in callbacks:  # every callback sees every epoch
-                    answer = callback(event)
-                    stop |= isinstance(answer, (bool, np.bool_)) and bool(answer)
-                if callbacks:
-                    run.reload()
+                file.write(run.state(None, monitor.best, stop), net.parameters, history)
             if bar is not None:
                 bar.set_postfix_str(history._last(), refresh=False)
                 bar.update(ended)
+        finished = True
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
     finally:
         run.close()
         history.seconds += run.seconds
         history.samples += run.samples
-        history._state = run.state()
+        last = monitor.best if finished and monitor.best is not None else run.average
+        trained = None if last is None else net.parameters.copy()
+        if last is not None:
+            net.parameters[...] = last
+        history._state = run.state(trained, monitor.best, stop)
         if bar is not None:
             bar.close()
+        is_whole = finished or (interrupted and history.epochs == looked_at == run.epoch)
+        if file is not None and is_whole and run.samples:
+            file.write(history._state, net.parameters if trained is None else trained, history)
     return history
+
+
+def _call(monitor: Monitor, run: Run, kind: str, epoch: int) -> bool:
+    """Tell the callbacks, and take the parameters that they may have written."""
+    step, average = run.synced[2], run.average
+    event = Event(epoch, run.end_epoch, run.net, monitor.history, kind, step, average)
+    stop = monitor.call(event)
+    run.reload()
+    return stop
+
+
+def _look(monitor: Monitor, run: Run, epoch: int) -> bool:
+    """What is to be done after an epoch; whether the run is to end."""
+    run.sync()
+    parameters = run.net.parameters
+    if run.average is not None and monitor.held_out is not None:
+        trained = parameters.copy()
+        parameters[...] = run.average
+        try:
+            monitor.evaluate()
+        finally:
+            parameters[...] = trained
+    else:
+        monitor.evaluate()
+    if monitor.improved():
+        monitor.best = (parameters if run.average is None else run.average).copy()
+    stop = monitor.has_waited
+    if monitor.callbacks:
+        stop |= _call(monitor, run, "epoch", epoch)
+    return stop
+
+
+def _as_deadline(time_limit: Any) -> float:
+    """The time of time.monotonic at which the run is to end; 0 for none."""
+    if time_limit is None:
+        return 0.0
+    if inputs.as_penalty(time_limit, "time_limit") == 0:
+        raise ValueError("time_limit: expected seconds above 0 or None; got 0")
+    return time.monotonic() + float(time_limit)
+
+
+def _as_schedule(value: Any) -> Schedule:
+    from fastbp import schedules
+
+    if isinstance(value, schedules.Schedule):
+        return value
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(
+            f"schedule: expected one of fastbp.schedules or a callable epoch -> rate; got {value!r}"
+        )
+    return schedules.Given(value)
+
+
+def _rates(
+    schedule: Schedule, start: float, end_epoch: int, n: int, history: History
+) -> tuple[Generator[float | None, float, None], float]:
+    """The schedule's rates from the first epoch not on record, and the rate of that epoch."""
+    rates = schedule.rates(start, end_epoch, n)
+    rate = next(rates)
+    assert rate is not None
+    values = history.get(schedule.monitor or "loss")
+    for value in [math.nan] * history.epochs if values is None else values.tolist():
+        found = rates.send(value)
+        rate = rate if found is None else found
+    return rates, rate
+
+
+def _as_metrics(net: Network, held_out: Samples | None, value: Any) -> dict[str, Any]:
+    """What is recorded of the validation data beside its loss."""
+    if value is None:
+        is_class = held_out is not None and metrics.classes_of(net, held_out) is not None
+        return {"accuracy": None} if is_class else {}
+    if held_out is None:
+        raise ValueError("metrics: expected validation data with them; got none (validation=None)")
+    found = metrics.checked(value)
+    metrics.check_targets(net, held_out, found)
+    return found
+
+
+def _check_watcher(
+    name: str, watcher: Any, held_out: Samples | None, watched: dict[str, Any]
+) -> None:
+    """Refuse early stopping or a schedule that watches what is not recorded."""
+    if name == "early_stopping":
+        from fastbp.stopping import EarlyStopping
+
+        if not isinstance(watcher, EarlyStopping):
+            raise TypeError(f"early_stopping: expected EarlyStopping or None; got {watcher!r}")
+    monitor = watcher.monitor
+    if monitor is None or monitor in ("loss", "learning_rate", "seconds"):
+        return
+    if held_out is None and monitor.startswith("validation_"):
+        raise ValueError(
+            f"{name}: expected validation data, for {monitor!r} is watched; got none "
+            "(validation=None)"
+        )
+    there = ["loss", *(f"validation_{key}" for key in ("loss", *watched) if held_out is not None)]
+    if monitor not in there:
+        raise ValueError(
+            f"{name}: expected a monitor that is recorded, {', '.join(there)}; got {monitor!r}"
+        )
+
+
+def _weighted(net: Network, data: Samples, class_weight: Any) -> Samples:
+    factors = metrics.class_weights(class_weight, net, data)
+    weight = (factors if data.weight is None else factors * data.weight).astype(net.dtype)
+    if not weight.any():
+        raise ValueError("class_weight: expected a weight above 0 for a class that occurs")
+    return data._replace(weight=weight)
+
+
+def _smoothed(net: Network, data: Samples, label_smoothing: Any) -> Samples:
+    share = inputs.as_penalty(label_smoothing, "label_smoothing")
+    if share >= 1:
+        raise ValueError(f"label_smoothing: expected a share in [0, 1); got {share}")
+    if net._loss.kind not in ("cross_entropy", "kl"):
+        raise ValueError(
+            f"label_smoothing: expected a network with loss 'cross_entropy' or 'kl'; got "
+            f"{net._loss.kind!r}"
+        )
+    y = inputs.as_dense_targets(data.Y, len(data.Y), net._n_targets, net._loss, net.dtype)
+    dense = net.dtype.type(1 - share) * y + net.dtype.type(share / net._n_targets)
+    return data._replace(dense=dense, labels=None)
+
+
+def _opened(
+    checkpoint: Any, every: Any, resume: History | None
+) -> tuple[Checkpoint, History | None]:
+    """The checkpoint, and the run that it holds."""
+    from fastbp.checkpoint import Checkpoint
+
+    if resume is not None:
+        raise ValueError(
+            "resume: expected None with a checkpoint, which knows where its run ended; got "
+            f"{resume!r}"
+        )
+    file = Checkpoint(checkpoint, inputs.as_penalty(every, "every"))
+    return file, file.read()
+
+
+def _identity(
+    net: Network, state: State, data: Samples, held_out: Samples | None
+) -> dict[str, Any]:
+    """What tells one run from another, JSON-able: what it is and what it sees."""
+    from fastbp.checkpoint import fingerprint
+
+    return net.architecture | {
+        "optimizer": repr(state.optimizer),
+        "n": state.n,
+        "batch_size": state.batch_size,
+        "shuffle": state.shuffle,
+        "seed": state.seed,
+        "data": fingerprint(data),
+        "validation": None if held_out is None else fingerprint(held_out),
+    }
+
+
+def _told(**options: Any) -> dict[str, Any]:
+    """Options of the run as a file holds them; of functions nobody can tell whether they differ."""
+    from fastbp.schedules import Given
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Given) or callable(value):
+            return "a callable"
+        return value if value is None or isinstance(value, float) else repr(value)
+
+    return {name: plain(value) for name, value in options.items()}
 
 
 def _as_threads(threads: Any, net: Network, batch_size: int) -> int:
@@ -286,38 +547,12 @@ def _checked_resume(resume: History, new: State, net: Network) -> State:
             f"resume: expected a network as in that run, {old.slots.shape[1]} parameters of "
             f"{old.slots.dtype}; got {net.n_parameters} of {net.dtype}"
         )
-    return new._replace(position=old.position, slots=old.slots)
+    return _taken_up(resume, new, net)._replace(stopped=False)  # it is asked to go on
 
 
-def _classes(net: Network, data: Samples) -> np.ndarray | None:
-    """The class of each sample, where the targets are classes."""
-    if data.labels is not None:
-        return data.labels
-    y, kind = data.Y, net._loss.kind
-    if y.shape[1] == 1:
-        low = -1 if kind in ("hinge", "squared_hinge") else 0
-        is_class = kind in ("binary_cross_entropy", "hinge", "squared_hinge")
-        return (y[:, 0] > 0) if is_class and ((y == low) | (y == 1)).all() else None
-    one_hot = ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all()
-    return y.argmax(axis=1) if one_hot else None
-
-
-def _evaluate(net: Network, data: Samples) -> dict[str, float]:
-    """Loss of held-out data and, where they are classes, accuracy; both with their weights."""
-    values = {"validation_loss": net.loss(data.X, data.Y, sample_weight=data.weight)}
-    classes = _classes(net, data)
-    if classes is not None:
-        a = net.predict(data.X)
-        if a.shape[1] == 1:
-            predicted = a[:, 0] > (0.5 if net._output.range == "unit" else 0.0)
-        else:
-            predicted = a.argmax(axis=1)
-        right = np.average(predicted == classes, weights=data.weight)
-        values["validation_accuracy"] = float(right)
-    return values
-
-
-def _bar(epoch: int, end_epoch: int) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=end_epoch, initial=epoch, unit="epoch")
+def _taken_up(resume: History, new: State, net: Network) -> State:
+    """`new`, standing where that run ended."""
+    old = resume._state
+    assert old is not None
+    names = ("position", "slots", "parameters", "average", "best", "stopped")
+    return new._replace(**{name: getattr(old, name) for name in names})

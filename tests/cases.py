@@ -37,6 +37,34 @@ OPTIMIZERS = {  # each with what the oracle has for it
         fastbp.AdamW(0.02, epsilon=1e-3, weight_decay=0.3),
         lambda: reference.AdamW(0.02, epsilon=1e-3, weight_decay=0.3),
     ),
+    "amsgrad": (
+        fastbp.AMSGrad(0.02, beta1=0.8, beta2=0.5, epsilon=1e-3),
+        lambda: reference.AMSGrad(0.02, 0.8, 0.5, 1e-3),
+    ),
+    "rmsprop": (
+        fastbp.RMSprop(0.02, alpha=0.9, epsilon=1e-2),
+        lambda: reference.RMSprop(0.02, 0.9, 1e-2),
+    ),
+    "rmsprop_momentum": (
+        fastbp.RMSprop(0.01, alpha=0.9, epsilon=1e-2, momentum=0.7),
+        lambda: reference.RMSprop(0.01, 0.9, 1e-2, 0.7),
+    ),
+    "rmsprop_centered": (
+        fastbp.RMSprop(0.01, alpha=0.9, epsilon=0.1, momentum=0.5, centered=True),
+        lambda: reference.RMSprop(0.01, 0.9, 0.1, 0.5, centered=True),
+    ),
+    "adagrad": (
+        fastbp.Adagrad(0.05, lr_decay=0.3, initial_accumulator_value=0.1, epsilon=1e-3),
+        lambda: reference.Adagrad(0.05, 0.3, 0.1, 1e-3),
+    ),
+    "adadelta": (
+        fastbp.Adadelta(0.8, rho=0.7, epsilon=1e-2),
+        lambda: reference.Adadelta(0.8, 0.7, 1e-2),
+    ),
+    "lion": (
+        fastbp.Lion(0.01, beta1=0.8, beta2=0.95, weight_decay=0.3),
+        lambda: reference.Lion(0.01, 0.8, 0.95, 0.3),
+    ),
 }
 
 

@@ -7,6 +7,7 @@ test_elementary.py.
 
 import copy
 import pickle
+import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -93,8 +94,12 @@ def splitmix_orders(seed, epochs, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("policy", "n_slots"), [("sgd", 0), ("momentum", 1), ("nesterov", 1),
-                                                 ("adam", 2), ("adamw", 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("policy", "n_slots"),
+    [("sgd", 0), ("momentum", 1), ("nesterov", 1), ("adam", 2), ("adamw", 2), ("amsgrad", 3),
+     ("rmsprop", 1), ("rmsprop_momentum", 2), ("rmsprop_centered", 3), ("adagrad", 1),
+     ("adadelta", 2), ("lion", 1)],
+)  # fmt: skip
 def test_state_goes_in_and_comes_out(level, policy, n_slots, dtype):
     """Padding of rows comes and goes without a trace; the slots are the optimizer's."""
     net = fastbp.Network([7, 17, 9, 2], activation=["glu", "maxout(3)"], dtype=dtype)
@@ -341,3 +346,32 @@ def test_memory_of_a_fit(sizes, batch, options, optimizer, slots, dtype):
             tracemalloc.stop()
         assert trainer.n_slots == slots
         assert 0 <= taken - sum(need.values()) < 4096  # 64 for alignment, and the object itself
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_deadline_ends_training_after_the_step_at_hand(level, threads):
+    """All threads stop at the same step; what is left of the run is made by another call."""
+    rng = np.random.default_rng(3)
+    net = fastbp.Network([3, 8, 2], output="identity", loss="quadratic")
+    X, Y = rng.standard_normal((2, 40, 3)).astype("float32")
+    Y = np.ascontiguousarray(Y[:, :2])
+    numbers = {"learning_rate": 0.1, "l2": 0.0, "l1": 0.0}
+    engine = dispatch.engine
+    trainer = engine.Trainer(net._compiled, "sgd", numbers, 40, 4, threads, False, 0)
+    net._doors.load_state(trainer, net.parameters, np.zeros((0, net.n_parameters), "float32"))
+    order, (losses, clock) = np.arange(40, dtype=np.intp), np.zeros((2, 100_000))
+
+    def train(steps, deadline):
+        rest = (steps, 10**5, X, Y, None, None, order, 0, losses, clock, deadline)
+        with ThreadPoolExecutor(threads) as pool:
+            made = list(pool.map(lambda i: net._doors.train(trainer, i, *rest), range(threads)))
+        assert len(set(made)) == 1
+        return made[0]
+
+    assert train(7, time.monotonic() - 1) == 1  # it has passed: the step at hand is the last
+    assert train(7, time.monotonic() + 1000) == 7  # far away, and the last call's is forgotten
+    assert train(7, 0.0) == 7
+    began = time.monotonic()
+    made = train(10**6, began + 0.1)
+    assert 0.1 <= time.monotonic() - began < 0.5 and made < 10**6
+    assert trainer.position[2] == 15 + made

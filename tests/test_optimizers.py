@@ -4,22 +4,22 @@ import dataclasses
 import math
 import pickle
 
+import cases
 import numpy as np
 import pytest
 
 import fastbp
 from fastbp import SGD, Adam, AdamW
 from fastbp.kernels.dispatch import available_levels, load
+from fastbp.optimizers import OPTIMIZERS
 
 
 def test_policies_are_the_engines():
-    policies = {
-        optimizer.policy
-        for optimizer in (SGD(), SGD(momentum=0.5), SGD(1, 0.5, nesterov=True), Adam(), AdamW())
-    }
-    assert policies == {"sgd", "momentum", "nesterov", "adam", "adamw"}
+    policies = {mine.policy for mine, _ in cases.OPTIMIZERS.values()}
+    assert policies == set(cases.OPTIMIZERS)
     for level in available_levels():
         assert set(load(level).OPTIMIZERS) == policies
+    assert set(OPTIMIZERS) == {type(mine).__name__.lower() for mine, _ in cases.OPTIMIZERS.values()}
 
 
 def test_numbers():
@@ -37,7 +37,7 @@ def test_numbers():
 
 @pytest.mark.parametrize("bad", [-1e-9, math.nan, math.inf, -math.inf])
 def test_learning_rate_out_of_range(bad):
-    for kind in (SGD, Adam, AdamW):
+    for kind in OPTIMIZERS.values():
         with pytest.raises(ValueError) as caught:
             kind(bad)
         assert str(caught.value) == (
@@ -56,6 +56,17 @@ def test_learning_rate_out_of_range(bad):
         (lambda: Adam(epsilon=0), "Adam.epsilon: expected a number >= 1e-30; got 0"),
         (lambda: AdamW(weight_decay=-1), "AdamW.weight_decay: expected a number >= 0; got -1"),
         (lambda: AdamW(weight_decay=math.nan), "AdamW.weight_decay"),
+        (lambda: fastbp.AMSGrad(beta2=1), "AMSGrad.beta2: expected a number in [0, 1)"),
+        (lambda: fastbp.RMSprop(alpha=1), "RMSprop.alpha: expected a number in [0, 1)"),
+        (lambda: fastbp.RMSprop(epsilon=0), "RMSprop.epsilon: expected a number >= 1e-30"),
+        (lambda: fastbp.RMSprop(momentum=1), "RMSprop.momentum: expected a number in [0, 1)"),
+        (lambda: fastbp.Adagrad(lr_decay=-1), "Adagrad.lr_decay: expected a number >= 0"),
+        (lambda: fastbp.Adagrad(epsilon=0), "Adagrad.epsilon: expected a number >= 1e-30"),
+        (lambda: fastbp.Adagrad(initial_accumulator_value=-1), "Adagrad.initial_accumulator_value"),
+        (lambda: fastbp.Adadelta(rho=1), "Adadelta.rho: expected a number in [0, 1)"),
+        (lambda: fastbp.Adadelta(epsilon=0), "Adadelta.epsilon: expected a number >= 1e-30"),
+        (lambda: fastbp.Lion(beta2=-1), "Lion.beta2: expected a number in [0, 1)"),
+        (lambda: fastbp.Lion(weight_decay=-1), "Lion.weight_decay: expected a number >= 0"),
     ],
 )
 def test_number_out_of_range(make, says):
@@ -79,7 +90,7 @@ def test_limits_are_accepted():
     assert AdamW(weight_decay=0).weight_decay == 0
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), Adam(), AdamW(weight_decay=0.5)])
+@pytest.mark.parametrize("optimizer", [mine for mine, _ in cases.OPTIMIZERS.values()], ids=repr)
 def test_frozen_equal_and_pickled(optimizer):
     with pytest.raises(dataclasses.FrozenInstanceError):
         optimizer.learning_rate = 1.0
@@ -88,12 +99,39 @@ def test_frozen_equal_and_pickled(optimizer):
     assert dataclasses.replace(optimizer, learning_rate=2.0) != optimizer
 
 
-def test_adam_without_gradient_stays_where_it_is():
-    """m = v = 0 gives 0 / epsilon, not 0 / 0, in float32 too."""
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        Adam(epsilon=1e-30),
+        fastbp.AMSGrad(epsilon=1e-30),
+        fastbp.RMSprop(epsilon=1e-30),
+        fastbp.RMSprop(epsilon=1e-30, momentum=0.5, centered=True),
+        fastbp.Adagrad(epsilon=1e-30),
+        fastbp.Adadelta(epsilon=1e-30),
+        fastbp.Lion(),
+    ],
+    ids=repr,
+)
+def test_without_gradient_parameters_stay_where_they_are(level, optimizer):
+    """0 / epsilon, not 0 / 0, in float32 too."""
     for dtype in ("float32", "float64"):
         net = fastbp.Network([2, 1], output="relu", loss="quadratic", dtype=dtype, init="zeros")
-        net.fit([[1.0, 2.0]], [[1.0]], epochs=2, optimizer=Adam(epsilon=1e-30))
+        net.fit([[1.0, 2.0]], [[1.0]], epochs=2, optimizer=optimizer)
         assert not net.parameters.any()
+
+
+def test_a_variance_that_rounding_makes_negative_is_zero(level):
+    """v - m^2 of a gradient that does not change is 0, but for rounding."""
+    for dtype in ("float32", "float64"):
+        net = fastbp.Network([3, 5], output="identity", loss="mae", dtype=dtype, seed=1)
+        net.fit([[0.1, 0.3, 0.7]], np.full((1, 5), 1e9), epochs=300, batch_size=1,
+                optimizer=fastbp.RMSprop(1e-9, alpha=0.3, epsilon=1e-6, centered=True))  # fmt: skip
+        assert np.isfinite(net.parameters).all()
+
+
+def test_initial_slots():
+    assert fastbp.Adagrad(initial_accumulator_value=0.5).initial_slot == 0.5
+    assert all(kind().initial_slot == 0 for kind in OPTIMIZERS.values())
 
 
 @pytest.mark.parametrize("value", [True, np.True_, "0.1", None, np.array([0.1]), 1j])

@@ -290,6 +290,65 @@ def test_torch_in_float32_passes_and_is_named(names):
     assert not gradient(f, lambda t: grad(t) * 1.5, net.parameters, max_elements=24).ok
 
 
+# each with what PyTorch has for it: a constructor, and its arguments but the parameters
+TORCH_OPTIMIZERS = {
+    "sgd": ("SGD", {"lr": 0.05}),
+    "momentum": ("SGD", {"lr": 0.02, "momentum": 0.8}),
+    "nesterov": ("SGD", {"lr": 0.02, "momentum": 0.8, "nesterov": True}),
+    "adam": ("Adam", {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3}),
+    "adamw": ("AdamW", {"lr": 0.02, "eps": 1e-3, "weight_decay": 0.3}),
+    "amsgrad": ("Adam", {"lr": 0.02, "betas": (0.8, 0.5), "eps": 1e-3, "amsgrad": True}),
+    "rmsprop": ("RMSprop", {"lr": 0.02, "alpha": 0.9, "eps": 1e-2}),
+    "rmsprop_momentum": ("RMSprop", {"lr": 0.01, "alpha": 0.9, "eps": 1e-2, "momentum": 0.7}),
+    "rmsprop_centered": (
+        "RMSprop",
+        {"lr": 0.01, "alpha": 0.9, "eps": 0.1, "momentum": 0.5, "centered": True},
+    ),
+    "adagrad": (
+        "Adagrad",
+        {"lr": 0.05, "lr_decay": 0.3, "initial_accumulator_value": 0.1, "eps": 1e-3},
+    ),
+    "adadelta": ("Adadelta", {"lr": 0.8, "rho": 0.7, "eps": 1e-2}),
+}
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("clipping", [{}, {"clip_value": 0.05}, {"clip_norm": 0.2}], ids=str)
+@pytest.mark.parametrize("name", TORCH_OPTIMIZERS)
+def test_torch_makes_the_same_steps(name, clipping, dtype):
+    """Step for step, on our gradient, with l2 as the part of it that it is."""
+    torch = imported("torch")
+    _, X, Y = case("tanh", "softmax", "cross_entropy", 4)
+    net = cases.network([4, 6, 5, 4], "tanh", "softmax", "cross_entropy", dtype, 4)
+    mine, _ = cases.OPTIMIZERS[name]
+    kind, numbers = TORCH_OPTIMIZERS[name]
+    # weights and biases apart: decoupled decay is for weights alone
+    layers = zip(net.weights, net.biases, strict=True)
+    tensors = [torch.tensor(part.copy()) for layer in layers for part in layer]
+    groups = [{"params": tensors[::2]}, {"params": tensors[1::2], "weight_decay": 0.0}]
+    theirs = getattr(torch.optim, kind)(groups, **numbers)
+    twin = net.copy()
+    history = None
+    for step in range(12):
+        history = net.fit(X, Y, epochs=1, batch_size=len(X), optimizer=mine, shuffle=False, l2=0.5,
+                          resume=history, seed=0, **clipping)  # fmt: skip
+        at = 0
+        twin.parameters = np.concatenate([t.numpy().ravel() for t in tensors])
+        nabla = twin.gradient(X, Y, l2=0.5)
+        for tensor in tensors:
+            tensor.grad = torch.tensor(nabla[at : at + tensor.numel()]).reshape(tensor.shape)
+            at += tensor.numel()
+        if "clip_value" in clipping:
+            torch.nn.utils.clip_grad_value_(tensors, clipping["clip_value"])
+        elif clipping:
+            norm = torch.nn.utils.clip_grad_norm_(tensors, clipping["clip_norm"])
+            assert norm > 0.2 or step > 0  # it is clipped, and some steps need not be
+        theirs.step()
+        expected = np.concatenate([t.numpy().ravel() for t in tensors])
+        tolerance = 1e-12 if dtype == "float64" else 3e-5
+        np.testing.assert_allclose(net.parameters, expected, rtol=tolerance, atol=tolerance)
+
+
 # JAX
 
 

@@ -33,7 +33,8 @@ def permuted(epoch, n):
     return np.random.default_rng([99, epoch]).permutation(n)
 
 
-def both(arguments, dtype, optimizer, n, batch_size, weighted=False, l2=0.0, l1=0.0, **options):
+def both(arguments, dtype, optimizer, n, batch_size, weighted=False, l2=0.0, l1=0.0, clipping=(),
+         **options):  # fmt: skip
     """Train with the engine and with the oracle: (network, its history), (oracle, its losses)."""
     net = network(*arguments, dtype)
     rng = np.random.default_rng([7, n])
@@ -43,9 +44,9 @@ def both(arguments, dtype, optimizer, n, batch_size, weighted=False, l2=0.0, l1=
     ref = oracle(net)
     mine, its = OPTIMIZERS[optimizer]
     orders = [permuted(epoch, n) for epoch in range(EPOCHS)]
-    losses = reference.train(ref, X, Y, orders, batch_size, its(), weight, l2, l1)
+    losses = reference.train(ref, X, Y, orders, batch_size, its(), weight, l2, l1, **dict(clipping))
     history = net.fit(X, Y, epochs=EPOCHS, batch_size=batch_size, optimizer=mine, shuffle=permuted,
-                      sample_weight=weight, l2=l2, l1=l1, **options)  # fmt: skip
+                      sample_weight=weight, l2=l2, l1=l1, **dict(clipping), **options)  # fmt: skip
     return (net, history), (ref, losses)
 
 
@@ -109,6 +110,71 @@ def test_threads(level, threads):
     fitted, expected = both(NETWORKS["coupled"], "float64", "adam", 23, 7, weighted=True, l2=1.0,
                             threads=threads)  # fmt: skip
     close(fitted, expected, "float64", 1)
+
+
+CLIPPING = [{"clip_value": 0.02}, {"clip_norm": 0.3}, {"clip_value": 0.05, "clip_norm": 0.3}]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("clipping", CLIPPING, ids=str)
+def test_clipping(level, clipping, optimizer, dtype):
+    for options in ({}, {"weighted": True, "l2": 2.0, "l1": 0.5}):
+        clipped = both(NETWORKS["coupled"], dtype, optimizer, 23, 10, clipping=clipping, **options)
+        close(*clipped, dtype, 3 * EPOCHS)
+        free, _ = both(NETWORKS["coupled"], dtype, optimizer, 23, 10, **options)
+        assert np.abs(clipped[0][0].parameters - free[0].parameters).max() > 1e-3  # it did clip
+
+
+@pytest.mark.parametrize("n", [23, 3000])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("clipping", CLIPPING, ids=str)
+def test_clipping_has_the_same_bits_at_any_number_of_threads(level, clipping, dtype, n):
+    """3,000 rows go through in slices where there is one thread."""
+    rng = np.random.default_rng(3)
+    X, Y = rng.standard_normal((n, 17)), rng.standard_normal((n, 3))
+    found = []
+    for threads in (1, 2, 3):
+        net = network([17, 70, 9, 3], "tanh", "identity", "quadratic", dtype)
+        net.fit(X, Y, epochs=2, batch_size=n, seed=0, l2=1.0, threads=threads, **clipping)
+        found.append(net.parameters)
+    assert_array_equal(found[0], found[1])
+    assert_array_equal(found[0], found[2])
+
+
+def test_clipping_that_never_acts_changes_no_bit(level):
+    """From a stored gradient come the same bits as from registers."""
+    for dtype in DTYPES:
+        free, _ = both(NETWORKS["coupled"], dtype, "adam", 23, 10, l2=1.0)
+        for clipping in ({"clip_value": 1e9}, {"clip_norm": 1e9}):
+            clipped, _ = both(NETWORKS["coupled"], dtype, "adam", 23, 10, l2=1.0, clipping=clipping)
+            assert_array_equal(clipped[0].parameters, free[0].parameters)
+
+
+@pytest.mark.parametrize("name", ["clip_value", "clip_norm"])
+def test_clipping_is_checked(name):
+    net = network([3, 2], (), "identity", "quadratic", "float64")
+    before = net.parameters.copy()
+    for bad, kind in ((0, ValueError), (-1, ValueError), (np.nan, ValueError), ("1", TypeError)):
+        with pytest.raises(kind, match=rf"^{name}: expected a (finite )?number > 0; got"):
+            net.fit(np.ones((2, 3)), np.ones((2, 2)), **{name: bad})
+    assert_array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_resumed_has_the_same_bits(level, optimizer):
+    """Every slot is carried on, with the value it began with."""
+    rng = np.random.default_rng(4)
+    X, Y = rng.standard_normal((23, 5)), rng.standard_normal((23, 3))
+    found = []
+    for parts in ((4,), (1, 3)):
+        net = network([5, 17, 3], "tanh", "identity", "quadratic", "float32")
+        history = None
+        for epochs in parts:
+            history = net.fit(X, Y, epochs=epochs, optimizer=OPTIMIZERS[optimizer][0], seed=1,
+                              resume=history)  # fmt: skip
+        found.append(net.parameters)
+    assert_array_equal(*found)
 
 
 def test_weight_of_a_whole_batch_zero(level):

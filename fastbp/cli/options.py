@@ -7,7 +7,16 @@ from typing import Any, NoReturn
 from fastbp.cli.output import fail
 
 DIGITS = "digits"  # the data set that the package carries
-LEARNING_RATES = {"sgd": 0.1, "adam": 0.005, "adamw": 0.005}
+LEARNING_RATES = {
+    "sgd": 0.1,
+    "adam": 0.005,
+    "adamw": 0.005,
+    "amsgrad": 0.005,
+    "rmsprop": 0.005,
+    "adagrad": 0.05,
+    "adadelta": 1.0,
+    "lion": 0.0005,
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -342,6 +351,11 @@ def _add_info(commands: Any) -> None:
     )
     parser.add_argument(
         "--optimizer",
-        choices=("sgd", "momentum", "nesterov", "adam", "adamw"),
-        help="for --batch-size; momentum and nesterov are sgd with them (default: adam)",
+        choices=(
+            *("sgd", "momentum", "nesterov", "adam", "adamw", "amsgrad", "rmsprop"),
+            *("rmsprop_momentum", "rmsprop_centered", "adagrad", "adadelta", "lion"),
+        ),
+        metavar="NAME",
+        help="for --batch-size (default: adam): %(choices)s. momentum and nesterov are sgd with "
+        "them",
     )

@@ -12,9 +12,10 @@ import numpy as np
 import fastbp
 from fastbp.cli.options import DIGITS
 from fastbp.cli.output import check_writable, print_json, scores_in_words
-from fastbp.cli.scores import SIGNED_LOSSES, class_indices, kind, scores
+from fastbp.cli.scores import kind, scores
 from fastbp.datasets import Inputs, load_digits, read_inputs
 from fastbp.datasets.dataset import Array
+from fastbp.metrics import SIGNED_LOSSES, decide
 
 PROBABILITIES = ("softmax", "sigmoid")  # what other outputs give is called a score
 
@@ -37,8 +38,7 @@ def run(options: argparse.Namespace) -> int:
     if classes is None and inputs.classes is not None and net.sizes[-1] == len(inputs.classes):
         classes = inputs.classes  # a network saved without names
     outputs = net.predict(inputs.X)
-    loss = net.architecture["loss"]
-    found = _scores(outputs, inputs, classes, loss, name)
+    found = _scores(outputs, inputs, classes, net, name)
     records = list(_records(net, outputs, classes))
 
     if options.out is not None:
@@ -94,20 +94,21 @@ def _read(
 
 
 def _scores(
-    outputs: Array, inputs: Inputs, classes: Sequence[str] | None, loss: str, name: str
+    outputs: Array, inputs: Inputs, classes: Sequence[str] | None, net: Any, name: str
 ) -> dict[str, Any] | None:
     """Return how good the predictions are, where the data tell; classes are compared by name."""
     if inputs.Y is None:
         return None
     if classes is None:
+        loss = net.architecture["loss"]
         width = outputs.shape[1] // 2 if kind(loss) == "gaussian_nll" else outputs.shape[1]
         fits = inputs.classes is None and inputs.Y.size == len(outputs) * width
-        return scores(outputs, inputs.Y, None) if fits else None
+        return scores(outputs, inputs.Y, None, net) if fits else None
     if inputs.classes is None:
         raise ValueError(f"{name}: the network tells classes, the data have numbers to fit")
     index = {known: place for place, known in enumerate(classes)}
     places = np.array([index.get(known, -1) for known in inputs.classes])
-    return scores(outputs, places[inputs.Y], classes, loss)
+    return scores(outputs, places[inputs.Y], classes, net)
 
 
 def _records(net: Any, outputs: Array, classes: Sequence[str] | None) -> Iterator[dict[str, Any]]:
@@ -117,7 +118,7 @@ def _records(net: Any, outputs: Array, classes: Sequence[str] | None) -> Iterato
         return
     loss = net.architecture["loss"]
     title = "probability" if kind(net.architecture["output"]) in PROBABILITIES else "score"
-    winners = class_indices(outputs, loss)
+    winners = decide(net, outputs)
     for row, winner in zip(outputs.tolist(), winners.tolist(), strict=True):
         value = row[winner] if len(row) > 1 else row[0]
         if len(row) == 1 and winner == 0:

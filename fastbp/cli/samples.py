@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.cli.options import DIGITS
-from fastbp.cli.scores import SIGNED_LOSSES, kind
+from fastbp.cli.scores import kind
 from fastbp.datasets import Inputs, load_digits, read_inputs
 from fastbp.datasets.dataset import Array
+from fastbp.metrics import SIGNED_LOSSES
 
 
 class Samples(NamedTuple):

@@ -1,13 +1,12 @@
 """How good predictions are."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from fastbp.datasets.dataset import Array
-
-SIGNED_LOSSES = ("hinge", "squared_hinge")  # a single output tells two classes as -1 and 1
+from fastbp.metrics import decide, r2, rmse
+from fastbp.network import Network
 
 
 def kind(name: str) -> str:
@@ -15,17 +14,7 @@ def kind(name: str) -> str:
     return name.partition("(")[0].strip()
 
 
-def class_indices(outputs: Array, loss: str) -> Array:
-    """Return the class of each row; of one output, whether it is above the middle of the two."""
-    if outputs.shape[1] == 1:
-        middle = 0.0 if kind(loss) in SIGNED_LOSSES else 0.5
-        return (outputs[:, 0] > middle).astype(np.int64)
-    return np.asarray(outputs.argmax(axis=1))
-
-
-def scores(
-    outputs: Array, Y: Array, classes: Sequence[str] | None, loss: str = "mse"
-) -> dict[str, Any]:
+def scores(outputs: Array, Y: Array, classes: Sequence[str] | None, net: Network) -> dict[str, Any]:
     """Return the accuracy for classes; R^2 and root mean square error for numbers.
 
     R^2 is the mean over the targets; None where a target is constant. Of the outputs of
@@ -33,10 +22,9 @@ def scores(
     """
     rows = len(Y)
     if classes is not None:
-        correct = int((class_indices(outputs, loss) == Y).sum())
+        correct = int((decide(net, outputs) == Y).sum())
         return {"accuracy": correct / rows, "correct": correct, "rows": rows}
-    Y = Y.reshape(rows, -1).astype(np.float64)
-    squares = np.square(outputs[:, : Y.shape[1]] - Y)
-    spread = np.square(Y - Y.mean(axis=0)).sum(axis=0)
-    r2 = float((1 - squares.sum(axis=0) / spread).mean()) if np.all(spread > 0) else None
-    return {"r2": r2, "rmse": float(np.sqrt(squares.mean())), "rows": rows}
+    Y = Y.reshape(rows, -1)
+    means = outputs[:, : Y.shape[1]]
+    found = r2(Y, means)
+    return {"r2": None if math.isnan(found) else found, "rmse": rmse(Y, means), "rows": rows}

@@ -10,11 +10,13 @@ import numpy as np
 import fastbp
 from fastbp.cli.options import DIGITS, LEARNING_RATES
 from fastbp.cli.output import check_writable, fail, print_json, progress_bar, say, scores_in_words
-from fastbp.cli.scores import SIGNED_LOSSES, kind, scores
+from fastbp.cli.scores import kind, scores
 from fastbp.datasets import Dataset, load_digits, read
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.scaling import Scaling
 from fastbp.datasets.splitting import Parts, partition
+from fastbp.metrics import SIGNED_LOSSES
+from fastbp.optimizers import OPTIMIZERS
 
 SPLIT_SEED = 0  # not --seed: runs with different seeds are tested on the same rows
 CHECKED_ROWS, CHECKED_PARAMETERS = 20, 1000  # what a fraction of a second checks
@@ -122,7 +124,7 @@ def _optimizer(options: argparse.Namespace) -> Any:
         raise ValueError(f"--momentum is for --optimizer sgd, found {options.optimizer}")
     if options.optimizer == "sgd":
         return fastbp.SGD(rate, momentum=0.9 if options.momentum is None else options.momentum)
-    return {"adam": fastbp.Adam, "adamw": fastbp.AdamW}[options.optimizer](learning_rate=rate)
+    return OPTIMIZERS[options.optimizer](rate)
 
 
 class Experiment:
@@ -255,7 +257,7 @@ class Experiment:
                     outputs = self.net.predict(prepared[0])
                     if self.target_scaling is not None:
                         outputs = self.target_scaling.undo(outputs)
-                    found = scores(outputs, watched[1], self.data.classes, self.loss)
+                    found = scores(outputs, watched[1], self.data.classes, self.net)
                     record["validation"] = {"loss": validation_loss} | found
                 self.epochs.append(record)
                 say(bar, self._epoch_in_words(record), out)
@@ -321,7 +323,7 @@ class Experiment:
         """Return how well the network, the scaling folded in, predicts the rows."""
         X, Y = rows
         outputs = self.net.predict(X.astype(self.options.dtype, copy=False))
-        return scores(outputs, Y, self.data.classes, self.loss)
+        return scores(outputs, Y, self.data.classes, self.net)
 
     def metadata(self) -> dict[str, Any]:
         """Return what `predict` needs to know of the data."""

@@ -9,11 +9,14 @@ Compiled once per CPU level as ``engine_baseline``, ``engine_avx2``, ``engine_av
 ``loss["double"]``. A parameter array must be followed by 64 readable bytes (rows of W are read in
 whole vectors).
 """
+from time import monotonic
+
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_IsContiguous, PyBuffer_Release,
     PyObject_GetBuffer)
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cython cimport floating as real
+from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 from libc.time cimport time_t
@@ -22,7 +25,7 @@ from fastbp.kernels.activation cimport (
     Elu, Exp, Gelu, GeluTanh, Hardtanh, Identity, LANES, LeakyRelu, Mish, Relu, Selu, Sigmoid, Silu,
     Softplus, Softsign, Tanh, elementwise, glu, glu_jvp, glu_vjp, layer_norm, layer_norm_product,
     log_softmax, log_softmax_jvp, log_softmax_vjp, maxout, maxout_jvp, maxout_vjp, row_sum, softmax,
-    softmax_product, softmax_scale, softmax_shift, values, values_and_slopes)
+    softmax_product, softmax_scale, softmax_shift, sum_of_lanes, values, values_and_slopes)
 from fastbp.kernels.barrier cimport Barrier, MAX_THREADS, is_raised, raise_flag, wait
 from fastbp.kernels.cost cimport (
     Absolute, BinaryCrossEntropy, CrossEntropy, ExpPoisson, Hinge, Huber, KullbackLeibler, LogCosh,
@@ -34,7 +37,9 @@ from fastbp.kernels.products cimport (
     Ahead, PACKED_COLUMNS, PANEL, TILE_ROWS, TILE_SIZE, TILE_VECTORS, bias_gradient, is_large, lanes,
     propagate_back, update_rows, weight_gradient, weight_update, weighted_input)
 from fastbp.kernels.random cimport shuffle
-from fastbp.kernels.update cimport ADAM, ADAMW, MOMENTUM, NESTEROV, SGD, Step, begin_step, n_slots
+from fastbp.kernels.update cimport (
+    ADADELTA, ADAGRAD, ADAM, ADAMW, AMSGRAD, LION, MOMENTUM, NESTEROV, RMSPROP, RMSPROP_CENTERED,
+    RMSPROP_MOMENTUM, SGD, Step, begin_step, n_slots)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -79,7 +84,10 @@ cdef extern from *:
 include "passes.pxi"
 include "training.pxi"
 
-OPTIMIZERS = {"sgd": SGD, "momentum": MOMENTUM, "nesterov": NESTEROV, "adam": ADAM, "adamw": ADAMW}
+OPTIMIZERS = {
+    "sgd": SGD, "momentum": MOMENTUM, "nesterov": NESTEROV, "adam": ADAM, "adamw": ADAMW,
+    "amsgrad": AMSGRAD, "rmsprop": RMSPROP, "rmsprop_momentum": RMSPROP_MOMENTUM,
+    "rmsprop_centered": RMSPROP_CENTERED, "adagrad": ADAGRAD, "adadelta": ADADELTA, "lion": LION}
 max_threads = MAX_THREADS
 compiler = COMPILER.decode()
 
@@ -628,7 +636,8 @@ cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size) noexcept:
     return (reals * (8 if plan.is_double else 4) + 4095) / 4096 * 4096
 
 
-cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, int n_threads):
+cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, int n_threads,
+                    bint stores_gradient=False):
     """Bytes that a `Trainer` takes: padded parameters, as much for each slot, and the work area."""
     cdef const Plan *p = &net.plan
     cdef double size = 8 if p.is_double else 4
@@ -636,9 +645,9 @@ cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, i
     cdef Memory need
     need.parameters = p.n_padded * size
     need.slots = n_slots(OPTIMIZERS[optimizer]) * need.parameters
-    # costs, the matrices of the rows, the gradient of slices, and each thread's scratch
+    # costs, the matrices of the rows, a stored gradient, and each thread's scratch
     need.work_area = ((batch_size + 15) / 16 * 16 + rows * <double>p.width) * size
-    if rows < batch_size:
+    if rows < batch_size or stores_gradient:
         need.work_area += need.parameters
     need.work_area += n_threads * <double>thread_bytes(p, batch_size)
     return need
@@ -650,14 +659,15 @@ cdef class Trainer:
     cdef Block block
     cdef Loop loop
     cdef Rows rows
-    cdef void *parameters      # padded, the slots, the gradient of slices: each n_padded reals
+    cdef void *parameters      # padded, the slots, a stored gradient: each n_padded reals
     cdef readonly int n_slots
 
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
                  Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed):
         cdef const Plan *p = &net.plan
         cdef Step *step = &self.loop.step
-        cdef Memory need = memory(net, optimizer, batch_size, n_threads)
+        cdef bint clips = "clip_norm" in numbers
+        cdef Memory need = memory(net, optimizer, batch_size, n_threads, clips)
         cdef double state = need.parameters + need.slots
         cdef size_t size = 8 if p.is_double else 4
         cdef Py_ssize_t rows = rows_at_once(p, batch_size, n_threads)
@@ -672,10 +682,11 @@ cdef class Trainer:
         self.loop.seed = seed
         self.set_step(numbers)
         self.loop.slice = rows
-        self.loop.adds_slices = rows < batch_size
+        self.loop.clip_norm = numbers["clip_norm"] if clips else INFINITY
+        self.loop.adds_slices = rows < batch_size or (clips and n_threads == 1)
         self.block = Block(state + need.work_area)
         self.parameters = self.block.data
-        if self.loop.adds_slices:
+        if self.loop.adds_slices or clips:
             state += need.parameters
         self.rows.C = <char *>self.parameters + <size_t>state
         self.rows.work = <char *>self.rows.C + (batch_size + 15) / 16 * 16 * size
@@ -684,7 +695,7 @@ cdef class Trainer:
         self.rows.scratch = <char *>self.rows.work + rows * p.width * size
 
     def set_step(self, dict numbers):
-        """Learning rate, penalties (lambda/n) and the optimizer's own numbers.
+        """Learning rate, penalties (lambda/n), clip_value and the optimizer's own numbers.
 
         "batch_l2" in l2's place makes each batch a problem of its own, as scikit-learn does: its
         L2 term is divided by the batch's weight and part of the loss, and an epoch's loss is the
@@ -697,11 +708,15 @@ cdef class Trainer:
         step.beta2 = numbers.get("beta2", 0.0)
         step.epsilon = numbers.get("epsilon", 1.0)
         step.weight_decay = numbers.get("weight_decay", 0.0)
+        step.rho = numbers.get("rho", 0.0)
+        step.lr_decay = numbers.get("lr_decay", 0.0)
         step.l2 = numbers["l2"]
         step.l1 = numbers["l1"]
         step.epsilon_hat = numbers.get("epsilon_hat", 0.0)
         self.loop.batch_means = "batch_l2" in numbers
         self.loop.batch_l2 = numbers.get("batch_l2", 0.0)
+        step.clip_value = numbers.get("clip_value", INFINITY)
+        step.scale = 1.0
 
     @property
     def position(self):
@@ -752,18 +767,22 @@ def has_finite_parameters(Trainer t, const real[::1] kind):
 def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
           const real[:, ::1] X, const real[:, ::1] Y, const Py_ssize_t[::1] labels,
           const real[::1] weight, Py_ssize_t[::1] order, Py_ssize_t first_epoch,
-          double[::1] losses, double[::1] clock):
+          double[::1] losses, double[::1] clock, double deadline=0.0):
     """Make at most max_steps steps, ending before `end_epoch`; every thread of the run calls it.
 
-    Returns the number of steps made. Where epoch e ends, its mean loss and the time go to
-    losses[e - first_epoch] and clock[e - first_epoch].
+    A deadline in seconds of time.monotonic (0: none) ends it after the step at hand, for all
+    threads after the same. Returns the number of steps made. Where epoch e ends, its mean loss and
+    the time go to losses[e - first_epoch] and clock[e - first_epoch].
     """
     cdef Targets targets = targets_of[real](Y, labels, weight)
     cdef Rows r = t.rows
     cdef Py_ssize_t steps
+    if deadline != 0.0:  # by the engine's clock
+        deadline += seconds() - monotonic()
     targets.order = &order[0]
     r.scratch = <char *>r.scratch + thread * thread_bytes(&t.net.plan, t.loop.batch_size)
     with nogil:
         steps = run(&t.net.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
-                    &order[0], <real *>t.parameters, r, first_epoch, &losses[0], &clock[0])
+                    &order[0], <real *>t.parameters, r, first_epoch, &losses[0], &clock[0],
+                    deadline)
     return steps

@@ -7,7 +7,7 @@ Samples are rows. Rows are padded to 64 bytes at every level, so tiles have no t
 below counts whole vectors, and what lies in the padding is dropped or zero.
 """
 from cython cimport floating as real
-from fastbp.kernels.update cimport LANES_f32, LANES_f64, SGD, Step, update, v_f32, v_f64
+from fastbp.kernels.update cimport LANES_f32, LANES_f64, SGD, Step, is_shaped, update, v_f32, v_f64
 
 cdef extern from "tile.h":
     const int TILE_ROWS "FASTBP_TILE_ROWS"
@@ -212,7 +212,7 @@ cdef inline void update_from_tile(const real *a, Py_ssize_t a_row, const real *d
     # W <- W - step(a^T delta) of one tile; nabla_W is never stored                   W  # OUT
     cdef real nabla[TILE_SIZE]
     cdef real rate = <real>step.learning_rate
-    if step.policy == SGD and step.l2 == 0.0 and step.l1 == 0.0:
+    if step.policy == SGD and not is_shaped(step, True):
         # W - rate nabla from registers: 7 % of a step of case A
         gradient_tile(a, a_row, delta, delta_row, m, R, V, <const real *>NULL, 0, &rate, W, W_row)
     else:

@@ -85,6 +85,15 @@ typedef long long v_i64 __attribute__((vector_size(FASTBP_VECTOR_BYTES)));
 #define FASTBP_SIGN_f64(x) \
     ((v_f64)(((x) > FASTBP_SPLAT_f64(0)) & (v_i64)FASTBP_SPLAT_f64(1)) - \
      (v_f64)(((x) < FASTBP_SPLAT_f64(0)) & (v_i64)FASTBP_SPLAT_f64(1)))
+/* x or y, y where either is NaN: FASTBP_MAX(bound, x) keeps a NaN of x */
+#define FASTBP_CHOOSE_f32(mask, x, y) \
+    ((v_f32)(((mask) & (v_i32)(x)) | (~(mask) & (v_i32)(y))))
+#define FASTBP_CHOOSE_f64(mask, x, y) \
+    ((v_f64)(((mask) & (v_i64)(x)) | (~(mask) & (v_i64)(y))))
+#define FASTBP_MAX_f32(x, y) FASTBP_CHOOSE_f32((x) > (y), x, y)
+#define FASTBP_MAX_f64(x, y) FASTBP_CHOOSE_f64((x) > (y), x, y)
+#define FASTBP_MIN_f32(x, y) FASTBP_CHOOSE_f32((x) < (y), x, y)
+#define FASTBP_MIN_f64(x, y) FASTBP_CHOOSE_f64((x) < (y), x, y)
 #define FASTBP_INLINE static inline __attribute__((always_inline, unused))
 #define FASTBP_PREFETCH(x) __builtin_prefetch(x)
 #define FASTBP_PREFETCH_L2(x) __builtin_prefetch(x, 0, 2)
@@ -101,6 +110,10 @@ typedef double v_f64;
 #define FASTBP_SPLAT_f64(x) (x)
 #define FASTBP_SIGN_f32(x) ((float)((x) > 0) - (float)((x) < 0))
 #define FASTBP_SIGN_f64(x) ((double)((x) > 0) - (double)((x) < 0))
+#define FASTBP_MAX_f32(x, y) ((x) > (y) ? (x) : (y))
+#define FASTBP_MAX_f64(x, y) ((x) > (y) ? (x) : (y))
+#define FASTBP_MIN_f32(x, y) ((x) < (y) ? (x) : (y))
+#define FASTBP_MIN_f64(x, y) ((x) < (y) ? (x) : (y))
 #define FASTBP_SQRT_f32(x) sqrtf(x)
 #define FASTBP_SQRT_f64(x) sqrt(x)
 #define FASTBP_INLINE static inline

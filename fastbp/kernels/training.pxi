@@ -18,6 +18,7 @@ cdef struct Loop:
     Py_ssize_t n, batch_size
     Py_ssize_t slice            # rows that go through all layers before the next
     bint adds_slices            # the gradient is the sum over slices, then comes the update
+    double clip_norm            # of the whole gradient, which is then stored; or infinity
     bint shuffled
     uint64_t seed
     bint batch_means            # see Trainer.set_step
@@ -26,6 +27,7 @@ cdef struct Loop:
     Step step
     Barrier barrier
     int diverged                # raised by a thread whose samples' cost is not finite
+    int late                    # raised by thread 0 when the deadline has passed
 
 
 cdef double seconds() noexcept nogil:
@@ -134,26 +136,99 @@ cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int
         a_row = f.a_row
 
 
-cdef void update_all(const Plan *plan, const Step *step, const real *nabla,
-                     real *parameters) noexcept nogil:
-    # the step from a stored gradient                                    parameters, slots  # OUT
+cdef void gradient_share(const Plan *plan, const Loop *loop, int thread, Py_ssize_t m, void *work,
+                         real *nabla) noexcept nogil:
+    # BP3, BP4 of the batch, for this thread's rows of every W                        nabla  # OUT
     cdef const Layer *f
-    cdef Py_ssize_t V
+    cdef const real *a = <const real *>work
+    cdef const real *delta
+    cdef real *nabla_W
+    cdef real *nabla_b
+    cdef Py_ssize_t a_row = plan.a0_row, first, last, vectors, cap = loop.batch_size
+    cdef int l
+    for l in range(plan.n_layers):
+        f = &plan.layers[l]
+        delta = <const real *>work + cap * f.delta_at
+        vectors = (f.n_z + lanes(a) - 1) / lanes(a)
+        first = f.n_in * thread / loop.n_threads
+        last = f.n_in * (thread + 1) / loop.n_threads
+        nabla_W = nabla + f.W_padded + first * f.z_row
+        memset(nabla_W, 0, (last - first) * f.z_row * sizeof(real))
+        weight_gradient(a + first, a_row, delta, f.z_row, m, last - first, vectors, nabla_W,
+                        f.z_row)
+        if thread == loop.n_threads - 1:
+            nabla_b = nabla + f.b_padded
+            memset(nabla_b, 0, f.z_row * sizeof(real))
+            bias_gradient(delta, f.z_row, m, vectors, nabla_b)
+        a = <const real *>work + cap * f.a_at
+        a_row = f.a_row
+
+
+cdef void add_squares(const real *nabla, const real *W, Py_ssize_t n, const Step *step,
+                      bint is_weight, double *lane) noexcept nogil:
+    # the squares of what `update` makes of the gradient before it is scaled            lane  # OUT
+    cdef double l2 = step.l2 if is_weight else 0.0, l1 = step.l1 if is_weight else 0.0
+    cdef double least = -step.clip_value, most = step.clip_value, g, w
+    cdef Py_ssize_t i, j, whole = n - n % LANES
+    for j in range(n / LANES):
+        for i in range(LANES):
+            w = W[j * LANES + i]
+            g = nabla[j * LANES + i] + l2 * w
+            g = g + (l1 if w > 0.0 else 0.0) - (l1 if w < 0.0 else 0.0)
+            g = most if g > most else g
+            g = least if g < least else g
+            lane[i] += g * g
+    for i in range(n % LANES):
+        w = W[whole + i]
+        g = nabla[whole + i] + l2 * w
+        g = g + (l1 if w > 0.0 else 0.0) - (l1 if w < 0.0 else 0.0)
+        g = most if g > most else g
+        g = least if g < least else g
+        lane[i] += g * g
+
+
+cdef double gradient_norm(const Plan *plan, const Step *step, const real *nabla,
+                          const real *parameters) noexcept nogil:
+    """Of the whole stored gradient with its penalties, in double, always in the same order."""
+    cdef const Layer *f
+    cdef double lane[LANES]
+    cdef int l, i
+    for i in range(LANES):
+        lane[i] = 0.0
+    for l in range(plan.n_layers):
+        f = &plan.layers[l]
+        add_squares(nabla + f.W_padded, parameters + f.W_padded, f.n_in * f.z_row, step, True,
+                    &lane[0])
+        add_squares(nabla + f.b_padded, parameters + f.b_padded, f.z_row, step, False, &lane[0])
+    return sqrt(sum_of_lanes(&lane[0]))
+
+
+cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, int thread,
+                        const real *nabla, real *parameters) noexcept nogil:
+    # the step from a stored gradient, for this thread's rows of every W  parameters, slots  # OUT
+    cdef const Layer *f
+    cdef Py_ssize_t V, first, last, at
     cdef int l
     for l in range(plan.n_layers):
         f = &plan.layers[l]
         V = f.z_row / lanes(nabla)
-        update_rows(step, True, f.n_in, V, nabla + f.W_padded, parameters + f.W_padded, f.z_row,
+        first = f.n_in * thread / loop.n_threads
+        last = f.n_in * (thread + 1) / loop.n_threads
+        at = f.W_padded + first * f.z_row
+        update_rows(step, True, last - first, V, nabla + at, parameters + at, f.z_row,
                     plan.n_padded)
-        update_rows(step, False, 1, V, nabla + f.b_padded, parameters + f.b_padded, f.z_row,
-                    plan.n_padded)
+        if thread == loop.n_threads - 1:
+            update_rows(step, False, 1, V, nabla + f.b_padded, parameters + f.b_padded, f.z_row,
+                        plan.n_padded)
 
 
 cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_steps,
                     Py_ssize_t end_epoch, const real *X, Targets *targets, Py_ssize_t *order,
                     real *parameters, Rows r, Py_ssize_t first_epoch, double *losses,
-                    double *clock) noexcept nogil:
+                    double *clock, double deadline) noexcept nogil:
     """Make at most max_steps steps, ending before `end_epoch`. Returns the steps made.
+
+    Where there is a deadline (not 0), the step at hand when `seconds` reach it is the last.
 
     `order` is drawn at the start of each epoch when the loop is shuffled, else left as it is.
     Where epoch e ends, its mean loss and the time go to losses[e - first_epoch] and
@@ -167,6 +242,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef real *a0
     cdef real *C = <real *>r.C
     cdef real *nabla = parameters + (n_slots(step.policy) + 1) * plan.n_padded
+    if thread == 0:  # the others look at it behind two barriers
+        loop.late = 0
     while steps < max_steps and at.epoch < end_epoch:
         if at.row == 0 and loop.shuffled:
             if thread == 0:
@@ -206,8 +283,16 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             break
         at.t += 1
         begin_step(&step, at.t)
-        if loop.adds_slices:
-            update_all(plan, &step, nabla, parameters)
+        if loop.clip_norm != INFINITY:
+            if not loop.adds_slices:
+                gradient_share(plan, loop, thread, m, r.work, nabla)
+                wait(&loop.barrier, loop.n_threads)
+            # each thread forms the same sum; W, which is in it, waits for all of them
+            step.scale = min(1.0, loop.clip_norm / (
+                gradient_norm(plan, &step, nabla, parameters) + 1e-6))
+            wait(&loop.barrier, loop.n_threads)
+        if loop.adds_slices or loop.clip_norm != INFINITY:
+            update_stored(plan, loop, &step, thread, nabla, parameters)
         else:
             ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X, order)
             update_share(plan, loop, &step, thread, m, r.work, &ahead, parameters,
@@ -233,7 +318,11 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             at.loss = 0.0
             at.weight = 0.0
         steps += 1
+        if deadline != 0.0 and thread == 0 and seconds() >= deadline:
+            raise_flag(&loop.late)
         wait(&loop.barrier, loop.n_threads)
+        if deadline != 0.0 and is_raised(&loop.late):
+            break
     if thread == 0:
         loop.at = at
     return steps

@@ -1,0 +1,210 @@
+"""How good predictions are: metrics by name, and which class an output means.
+
+What belongs here: numbers and decisions from targets and outputs. What does not: costs that are
+trained on (kernels/cost.pxd), when values are computed (monitor.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastbp import functions, inputs
+from fastbp.network import Network
+from fastbp.run import Samples
+
+Array = np.ndarray
+Metric = Callable[[Array, Array], Any]
+
+SIGNED_LOSSES = ("hinge", "squared_hinge")  # a single output tells two classes as -1 and 1
+
+
+def decide(net: Network, outputs: Array) -> Array:
+    """The class of each row of outputs; of one output, whether it is above the middle of the two.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> decide(fastbp.Network([4, 2]), np.array([[0.2, 0.8], [0.6, 0.4]])).tolist()
+    [1, 0]
+    >>> net = fastbp.Network([4, 1], output="identity", loss="hinge")
+    >>> decide(net, np.array([[0.3], [-0.3]])).tolist()
+    [1, 0]
+    """
+    if outputs.shape[1] > 1:
+        return np.asarray(outputs.argmax(axis=1))
+    signed = net._loss.kind in SIGNED_LOSSES and net._output.range != "unit"
+    return (outputs[:, 0] > (0.0 if signed else 0.5)).astype(np.intp)
+
+
+def classes_of(net: Network, data: Samples) -> Array | None:
+    """The class of each sample, where the targets are classes."""
+    if data.labels is not None:
+        return data.labels
+    y, kind = data.Y, net._loss.kind
+    if y.shape[1] == 1:
+        low = -1 if kind in SIGNED_LOSSES else 0
+        is_class = kind == "binary_cross_entropy" or kind in SIGNED_LOSSES
+        return (y[:, 0] > 0).astype(np.intp) if is_class and _holds(y, low, 1) else None
+    one_hot = _holds(y, 0, 1) and (y.sum(axis=1) == 1).all()
+    return y.argmax(axis=1) if one_hot else None
+
+
+def _holds(y: Array, low: float, high: float) -> bool:
+    return bool(((y == low) | (y == high)).all())
+
+
+def class_weights(value: Any, net: Network, data: Samples) -> Array:
+    """The factor of each sample's weight: a dict by class, or "balanced", n / (K n_class)."""
+    classes = classes_of(net, data)
+    if classes is None:
+        raise ValueError("class_weight: expected targets that are classes; got numbers")
+    n_classes = max(2, net._n_targets)
+    factors = np.ones(n_classes)
+    # the names of the classes are the targets': of a single output of a hinge loss, -1 and 1
+    signed = net._n_targets == 1 and net._loss.kind in SIGNED_LOSSES
+    names = [-1, 1] if signed else list(range(n_classes))
+    if isinstance(value, str) and value == "balanced":
+        counts = np.bincount(classes, minlength=n_classes)
+        there = counts > 0
+        factors[there] = classes.size / (there.sum() * counts[there])
+    elif isinstance(value, Mapping):
+        for name, factor in value.items():
+            if name not in names:
+                raise ValueError(
+                    f"class_weight: expected classes among {names}; got {name!r}, which is unknown"
+                )
+            factors[names.index(name)] = inputs.as_penalty(factor, f"class_weight[{name!r}]")
+    else:
+        raise TypeError(
+            f"class_weight: expected a dict of class: weight, or 'balanced'; got {value!r}"
+        )
+    result: Array = factors[classes]
+    return result
+
+
+# metrics: of (classes, decisions, weight)
+
+
+def accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
+    """Share of samples whose class is right; of several labels a sample, with all of them right."""
+    right = y == a if y.ndim == 1 else (y == a).all(axis=1)
+    return float(np.average(right, weights=weight))
+
+
+def balanced_accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
+    """Mean over the classes of the share of their samples that are found."""
+    weight = np.ones(y.size) if weight is None else weight
+    total = np.bincount(y, weight)
+    found = np.bincount(y, weight * (y == a), total.size)
+    return float((found[total > 0] / total[total > 0]).mean())
+
+
+# metrics: of (targets, outputs, weight), each (n, columns)
+
+
+def r2(y: Array, a: Array, weight: Array | None = None) -> float:
+    """Coefficient of determination, mean over the targets; NaN where a target is constant."""
+    y = y.astype(np.float64)
+    residual = np.average((y - a) ** 2, axis=0, weights=weight)
+    mean = np.average(y, axis=0, weights=weight)
+    spread = np.average((y - mean) ** 2, axis=0, weights=weight)
+    return float((1 - residual / spread).mean()) if (spread > 0).all() else float("nan")
+
+
+def mse(y: Array, a: Array, weight: Array | None = None) -> float:
+    """Mean squared error, over samples and targets."""
+    return float(np.average((y.astype(np.float64) - a) ** 2, axis=0, weights=weight).mean())
+
+
+def rmse(y: Array, a: Array, weight: Array | None = None) -> float:
+    """Root of the mean squared error."""
+    return float(np.sqrt(mse(y, a, weight)))
+
+
+def mae(y: Array, a: Array, weight: Array | None = None) -> float:
+    """Mean absolute error, over samples and targets."""
+    return float(np.average(np.abs(y.astype(np.float64) - a), axis=0, weights=weight).mean())
+
+
+OF_CLASSES = {f.__name__: f for f in (accuracy, balanced_accuracy)}
+OF_NUMBERS = {f.__name__: f for f in (r2, mse, rmse, mae)}
+METRICS = OF_CLASSES | OF_NUMBERS
+
+
+def checked(metrics: Any) -> dict[str, Metric | None]:
+    """`metrics` of fit as name: callable, or None for one of METRICS."""
+    if isinstance(metrics, str):
+        metrics = [metrics]
+    if isinstance(metrics, Mapping):
+        for name, metric in metrics.items():
+            if not isinstance(name, str) or not callable(metric) or name == "loss":
+                raise TypeError(
+                    "metrics: expected {name: callable (y_true, y_pred)}, a name other than "
+                    f"'loss'; got {name!r}: {metric!r}"
+                )
+        return dict(metrics)
+    if not isinstance(metrics, (list, tuple, set, frozenset)):
+        raise TypeError(
+            f"metrics: expected names, or {{name: callable (y_true, y_pred)}}; got {metrics!r}"
+        )
+    for name in metrics:
+        if name not in METRICS:
+            raise ValueError(functions.unknown("metrics", name, METRICS))
+    return dict.fromkeys(metrics)
+
+
+def check_targets(net: Network, data: Samples, metrics: Mapping[str, Metric | None]) -> None:
+    """Refuse metrics of classes where the targets are numbers."""
+    for name, own in metrics.items():
+        if own is None and name in OF_CLASSES and _decided(net, data, name) is None:
+            raise ValueError(f"metrics: {name!r} expects targets that are classes; got numbers")
+
+
+def _decided(net: Network, data: Samples, name: str) -> tuple[Array, Callable[..., Array]] | None:
+    """The true classes, and how outputs become such; None where the targets are none."""
+    classes = classes_of(net, data)
+    if classes is not None:
+        return classes, lambda outputs: decide(net, outputs)
+    # several labels a sample
+    is_multilabel = net._loss.kind == "binary_cross_entropy" and _holds(data.Y, 0, 1)
+    if name == "accuracy" and is_multilabel:
+        return data.Y > 0.5, lambda outputs: outputs > 0.5
+    return None
+
+
+def _numbers(data: Samples, outputs: Array) -> tuple[Array, Array]:
+    """Targets and outputs; of gaussian_nll, whose outputs are twice as many, the means."""
+    y = data.Y
+    if data.labels is not None:
+        y = np.zeros(outputs.shape, outputs.dtype)
+        y[np.arange(len(y)), data.labels] = 1
+    return y, outputs[:, : y.shape[1]]
+
+
+def evaluate(
+    net: Network, data: Samples, outputs: Array, metrics: Mapping[str, Metric | None]
+) -> dict[str, float]:
+    """The metrics of outputs a^L. A user's own is given targets (n,) or (n, n_L), and a^L."""
+    found = {}
+    for name, own in metrics.items():
+        if own is not None:
+            found[name] = _as_number(own(data.Y.copy(), outputs.copy()), name)
+        elif name in OF_NUMBERS:
+            found[name] = OF_NUMBERS[name](*_numbers(data, outputs), data.weight)
+        else:
+            decided = _decided(net, data, name)
+            assert decided is not None
+            found[name] = OF_CLASSES[name](decided[0], decided[1](outputs), data.weight)
+    return found
+
+
+def _as_number(value: Any, name: str) -> float:
+    try:
+        if isinstance(value, (str, bytes)) or np.ndim(value):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"metrics: expected a number from {name!r}; got {value!r}") from None

@@ -1,0 +1,94 @@
+"""Early stopping: when a watched value no longer improves.
+
+What belongs here: the rule of improvement, which early stopping and schedules share. What does not:
+rates (schedules.py), how values come about (metrics.py), keeping the best parameters (training.py).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fastbp import inputs
+
+# What is better, by name: a metric of a user's own needs `mode`.
+BETTER = {
+    "loss": "min",
+    "mse": "min",
+    "rmse": "min",
+    "mae": "min",
+    "accuracy": "max",
+    "balanced_accuracy": "max",
+    "r2": "max",
+}
+
+
+def check_mode(owner: str, monitor: object, mode: object) -> None:
+    """Refuse a value to watch of which nobody knows whether less of it is better."""
+    if not isinstance(monitor, str):
+        raise TypeError(f"{owner}.monitor: expected a name of `History`; got {monitor!r}")
+    if mode not in ("min", "max", None):
+        raise ValueError(f"{owner}.mode: expected 'min', 'max' or None; got {mode!r}")
+    if mode is None and monitor.removeprefix("validation_") not in BETTER:
+        raise ValueError(
+            f"{owner}.mode: expected 'min' or 'max' for {monitor!r}, a value that is not known; "
+            "got None"
+        )
+
+
+class Best:
+    """The best value so far, and how many epochs have not bettered it.
+
+    A value is better if it is so by more than `min_delta`; NaN never is.
+    """
+
+    def __init__(self, monitor: str, mode: str | None, min_delta: float = 0.0) -> None:
+        mode = mode or BETTER[monitor.removeprefix("validation_")]
+        self.sign = 1.0 if mode == "min" else -1.0
+        self.min_delta = min_delta
+        self.value = math.inf  # times sign
+        self.waited = 0
+
+    def improves(self, value: float) -> bool:
+        """Take the value of one epoch."""
+        if self.sign * value < self.value - self.min_delta:
+            self.value, self.waited = self.sign * value, 0
+            return True
+        # epochs before the first value (a resumed run that was not watched) are not waited for
+        self.waited += math.isfinite(self.value) or not math.isnan(value)
+        return False
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when a value has not improved in `patience` epochs; the best parameters are restored.
+
+    They are also where the run ends otherwise, but not after Ctrl-C and divergence.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs in a row without an improvement.
+    min_delta : float
+        An improvement is larger than this.
+    monitor : str
+        A name of `History`: "loss", "validation_loss", "validation_accuracy", ...
+    mode : "min", "max" or None
+        Whether less or more is better; None knows it of fastbp's own names.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.EarlyStopping(5, monitor="validation_accuracy").patience
+    5
+    """
+
+    patience: int = 10
+    min_delta: float = 0.0
+    monitor: str = "validation_loss"
+    mode: str | None = None
+
+    def __post_init__(self) -> None:
+        inputs.as_count(self.patience, "EarlyStopping.patience")
+        inputs.as_penalty(self.min_delta, "EarlyStopping.min_delta")
+        check_mode("EarlyStopping", self.monitor, self.mode)
