@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fastbp.history import History
 from fastbp.kernels import dispatch as _dispatch
 from fastbp.network import Network
-from fastbp.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, RMSprop
+from fastbp.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, RMSprop
 from fastbp.run import DivergenceError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __version__ = "0.1.0"
 __pyx_capi__ = _dispatch.engine.__pyx_capi__
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "AMSGrad",
     "Adadelta",

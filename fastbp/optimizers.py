@@ -280,6 +280,42 @@ class Lion(Optimizer):
         _check(self, "weight_decay", 0.0, math.inf, ">= 0")
 
 
+@dataclass(frozen=True)
+class LBFGS:
+    """Limited-memory BFGS over all samples at once, in float64 (needs SciPy: ``fastbp[lbfgs]``).
+
+    It takes the place of epochs: `History` holds a value an iteration. Callbacks may end it, not
+    write parameters. There is no learning rate, l1 or clipping.
+
+    Parameters
+    ----------
+    max_iter : int
+        Iterations.
+    tolerance : float
+        It ends where no element of the gradient is larger.
+    max_fun : int
+        Evaluations of the loss.
+
+    Examples
+    --------
+    >>> LBFGS(max_iter=50)
+    LBFGS(max_iter=50, tolerance=0.0001, max_fun=15000)
+    """
+
+    max_iter: int = 200
+    tolerance: float = 1e-4
+    max_fun: int = 15000
+
+    def __post_init__(self) -> None:
+        for name in ("max_iter", "max_fun"):
+            value = getattr(self, name)
+            if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+                raise TypeError(f"LBFGS.{name}: expected a whole number >= 1; got {value!r}")
+            if value < 1:
+                raise ValueError(f"LBFGS.{name}: expected a whole number >= 1; got {value!r}")
+        _check(self, "tolerance", 0.0, math.inf, ">= 0")
+
+
 OPTIMIZERS = {  # by name
     kind.__name__.lower(): kind
     for kind in (SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion)

@@ -19,7 +19,7 @@ from fastbp.history import History
 from fastbp.kernels import dispatch
 from fastbp.monitor import Event, Monitor, checked_callbacks, each_step, progress_bar
 from fastbp.network import Network
-from fastbp.optimizers import OPTIMIZERS, Adam, Optimizer
+from fastbp.optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
 from fastbp.run import DivergenceError, Run, Samples, State, flops
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def fit(
     *,
     epochs: int = 30,
     batch_size: int = 10,
-    optimizer: Optimizer | None = None,
+    optimizer: Optimizer | LBFGS | None = None,
     shuffle: bool | Callable[[int, int], Any] = True,
     seed: Any = None,
     validation: Any = None,
@@ -163,10 +163,11 @@ def fit(
     epochs = inputs.as_count(epochs, "epochs")
     batch_size = inputs.as_count(batch_size, "batch_size")
     optimizer = Adam() if optimizer is None else optimizer
-    if not isinstance(optimizer, tuple(OPTIMIZERS.values())):
+    kinds = (*OPTIMIZERS.values(), LBFGS)
+    if not isinstance(optimizer, kinds):
         raise TypeError(
-            f"optimizer: expected {', '.join(kind.__name__ for kind in OPTIMIZERS.values())} with "
-            f"its numbers; got {optimizer!r}"
+            f"optimizer: expected {', '.join(kind.__name__ for kind in kinds)} with its numbers; "
+            f"got {optimizer!r}"
         )
     if not (isinstance(shuffle, (bool, np.bool_)) or callable(shuffle)):
         raise TypeError(f"shuffle: expected True, False or (epoch, n) -> order; got {shuffle!r}")
@@ -203,6 +204,12 @@ def fit(
         for name, value in (("clip_value", clip_value), ("clip_norm", clip_norm))
         if value is not None
     }
+    if isinstance(optimizer, LBFGS):
+        _refuse_with_lbfgs(
+            l1=l1, **clipping, schedule=schedule, ema=ema, resume=resume, checkpoint=checkpoint
+        )
+        monitor = Monitor(net, History(), held_out, watched_metrics, callbacks, early_stopping)
+        return _minimised(data, optimizer, l2, deadline, monitor, progress)
     n_threads = _as_threads(threads, net, batch_size)
     order = "a callable" if callable(shuffle) else str(shuffle)
     state = State((0, 0, 0, 0.0, 0.0), None, seed_bits, optimizer, n, batch_size, order)
@@ -210,10 +217,16 @@ def fit(
         file.identify(
             _identity(net, state, data, held_out)
             | _told(
-                l2=l2, l1=l1, clipping=clipping, schedule=schedule, early_stopping=early_stopping, ema=ema,
-                class_weight=class_weight, label_smoothing=label_smoothing,
+                l2=l2,
+                l1=l1,
+                clipping=clipping,
+                schedule=schedule,
+                early_stopping=early_stopping,
+                ema=ema,
+                class_weight=class_weight,
+                label_smoothing=label_smoothing,
             )
-        )  # fmt: skip
+        )
     if resume is not None:
         state = (_checked_resume if file is None else _taken_up)(resume, state, net)
         if file is not None:
@@ -282,6 +295,54 @@ def fit(
         is_whole = finished or (interrupted and history.epochs == looked_at == run.epoch)
         if file is not None and is_whole and run.samples:
             file.write(history._state, net.parameters if trained is None else trained, history)
+    return history
+
+
+def _refuse_with_lbfgs(**options: Any) -> None:
+    for name, value in options.items():
+        if value:
+            raise ValueError(
+                f"{name}: expected none with LBFGS, which has no steps of a rate; got {value!r}"
+            )
+
+
+def _minimised(
+    data: Samples,
+    optimizer: LBFGS,
+    l2: float,
+    deadline: float,
+    monitor: Monitor,
+    progress: bool,
+) -> History:
+    """What `fit` does, an iteration over all samples for an epoch."""
+    from fastbp import lbfgs
+
+    net, history = monitor.net, monitor.history
+    began = time.perf_counter()
+    bar = progress_bar(0, optimizer.max_iter) if progress else None
+
+    def each_iteration(loss: float) -> bool:
+        history._extend(loss=[loss], seconds=[time.perf_counter() - began])
+        monitor.evaluate()
+        if monitor.improved():
+            monitor.best = net.parameters.copy()
+        epoch = history.epochs - 1
+        stop = monitor.has_waited
+        stop |= monitor.call(Event(epoch, optimizer.max_iter, net, history, step=epoch + 1))
+        if bar is not None:
+            bar.set_postfix_str(history._last(), refresh=False)
+            bar.update()
+        return stop
+
+    try:
+        lbfgs.minimise(net, data, optimizer, l2, deadline, each_iteration)
+        if monitor.best is not None:
+            net.parameters[...] = monitor.best
+    finally:
+        history.seconds = time.perf_counter() - began
+        history.samples = history.epochs * data.X.shape[0]
+        if bar is not None:
+            bar.close()
     return history
 
 

@@ -1,8 +1,8 @@
 """scikit-learn's multi-layer perceptrons on fastbp's engine: change the import, keep the code.
 
 What belongs here: the names that users import, and the refusal where scikit-learn is missing. What
-does not: any of the work. mlp.py holds what the two estimators share, classifier.py and regressor.py
-their targets and predictions, solvers.py the training loops.
+does not: any of the work. mlp.py holds what the two estimators share, classifier.py and
+regressor.py their targets and predictions, solvers.py the training loops.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
 """`MLPClassifier`: labels in, labels and probabilities out.
 
-What belongs here: classes, their weights and their network outputs. What does not: fitting (mlp.py).
+What belongs here: classes, their weights and their network outputs. What does not: fitting
+(mlp.py).
 """
 
 from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -34,7 +37,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     hidden_layer_sizes, activation, solver, ..., max_fun
         As in scikit-learn. Beyond it `activation` takes all of fastbp's or a list with one a hidden
         layer; `solver` an optimizer such as ``fastbp.AdamW(1e-3)``, which brings its own numbers;
-        `learning_rate` a callable epoch -> rate.
+        `learning_rate` one of `fastbp.schedules` or a callable epoch -> rate.
     loss : str
         "log_loss": cross-entropy, binary where there are two classes or several labels. Or a loss
         of fastbp; with "hinge" and "squared_hinge" there are no probabilities.
@@ -67,7 +70,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ['no', 'yes', 'yes', 'no']
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }

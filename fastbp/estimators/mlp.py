@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -18,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastbp import functions, inputs
+from fastbp import functions, inputs, schedules
 from fastbp.estimators import solvers
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer
@@ -33,13 +34,17 @@ DENSE_AT_ONCE = 1 << 24  # elements of a sparse X that are made dense for a pred
 class BaseMLP(BaseEstimator):
     """A network behind scikit-learn's interface."""
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [str, list, tuple],
         "solver": [StrOptions({"lbfgs", "sgd", "adam"}), Optimizer],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"}), callable],
+        "learning_rate": [
+            StrOptions({"constant", "invscaling", "adaptive"}),
+            schedules.Schedule,
+            callable,
+        ],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -192,7 +197,7 @@ class BaseMLP(BaseEstimator):
         dense, labels = self._targets(net, targets)
         data = Samples(net._ready(X), dense, labels, weight)
         if self.solver == "lbfgs":
-            solvers.lbfgs(self, net, data, constants=self._constants(data))
+            solvers.minimise(self, net, data, constants=self._constants(data))
             return self
         held_out = None
         if self.early_stopping:

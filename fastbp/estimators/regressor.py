@@ -33,7 +33,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     hidden_layer_sizes, activation, solver, ..., max_fun
         As in scikit-learn. Beyond it `activation` takes all of fastbp's or a list with one a hidden
         layer; `solver` an optimizer such as ``fastbp.AdamW(1e-3)``, which brings its own numbers;
-        `learning_rate` a callable epoch -> rate.
+        `learning_rate` one of `fastbp.schedules` or a callable epoch -> rate.
     scoring : str, callable or None
         What early stopping watches; None is R^2.
     callbacks : list of callables

@@ -7,22 +7,22 @@ around the engine's. What does not: data and labels (mlp.py, classifier.py, regr
 
 from __future__ import annotations
 
-import time
 import warnings
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastbp import training
+from fastbp import lbfgs, training
 from fastbp.history import History
-from fastbp.network import Network
-from fastbp.optimizers import SGD, Adam, Optimizer
+from fastbp.monitor import Event, checked_callbacks, progress_bar
+from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer
 from fastbp.run import DivergenceError, Run, State
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
     "need to be preprocessed."
 )
+SCORE = "validation_score"  # the name by which a schedule may watch it
 SMALLEST_RATE = 1e-6  # of learning_rate="adaptive", as in scikit-learn
 
 
@@ -78,24 +78,29 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
     begin = (0, 0, progress.steps, 0.0, 0.0)
     state = State(begin, progress.slots, 0, progress.optimizer, n, batch_size, "False")
     max_iter = 1 if incremental else int(model.max_iter)
-    run = Run(net, data, state, progress.numbers(model), n_threads, False, max_iter)
-    deadline = np.inf if model.time_limit is None else time.perf_counter() + model.time_limit
-    callbacks = list(model.callbacks or ())
+    callbacks = checked_callbacks(model.callbacks or ())
+    deadline = training._as_deadline(model.time_limit)
+    schedule, rates = None, None
+    if not isinstance(model.learning_rate, str):
+        schedule = training._as_schedule(model.learning_rate)
+        _check_monitor(schedule.monitor, held_out is not None)
+        rates = schedule.rates(progress.optimizer.learning_rate, max_iter, n)
+        progress.learning_rate = next(rates)
+    numbers = progress.numbers(model)
+    run = Run(net, data, state, numbers, n_threads, False, max_iter, deadline=deadline)
     history = History()
-    bar = training._bar(0, max_iter) if model.progress else None
+    bar = progress_bar(0, max_iter) if model.progress else None
     best = None
     model.n_iter_ = 0
     try:
         for epoch in range(max_iter):
-            if callable(model.learning_rate):
-                _set_rate(model, run, float(model.learning_rate(epoch)))
             if model.shuffle:  # the same draws as scikit-learn's
                 if epoch:
                     run.sync()  # a diverged run is made again from here, in this order
                 permutation = np.arange(n)
                 random_state.shuffle(permutation)
                 run.order[...] = run.order[permutation]
-            while run.epoch == epoch and time.perf_counter() < deadline:
+            while run.epoch == epoch and not run.is_late:
                 run.slice(epoch + 1)
             if run.epoch == epoch:
                 break  # out of time
@@ -119,6 +124,12 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
             stop = model._no_improvement_count > model.n_iter_no_change and _has_converged(
                 model, run, held_out is not None
             )
+            if rates is not None and epoch + 1 < max_iter:
+                watched = model.validation_scores_ if schedule.monitor == SCORE else None
+                rate = rates.send(model.loss_ if watched is None else watched[-1])
+                stop |= rate is None
+                if rate is not None:
+                    progress.learning_rate = run.rate = rate
             if callbacks:
                 stop |= _call(callbacks, model, run, history, max_iter)
             if bar is not None:
@@ -154,6 +165,14 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
             model._best_parameters = best
         if held_out is not None and model._best_parameters is not None:
             net.parameters = model._best_parameters
+
+
+def _check_monitor(monitor, has_scores):
+    known = ("loss", SCORE) if has_scores else ("loss",)
+    if monitor is not None and monitor not in known:
+        raise ValueError(
+            f"learning_rate: expected a schedule that watches {' or '.join(known)}; got {monitor!r}"
+        )
 
 
 def _batch_size(model, n):
@@ -226,8 +245,8 @@ def _set_rate(model, run, rate):
     old, progress.learning_rate = progress.learning_rate, rate
     if rate == old:
         return
-    run.trainer.set_step(progress.numbers(model))
-    if model.solver == "sgd" and run.slots.size and not callable(model.learning_rate):
+    run.rate = rate
+    if model.solver == "sgd" and run.slots.size:
         # scikit-learn's velocity holds the rate of its time: v <- mu v - eta g. The engine's does
         # not, so that what is in it is scaled for the step to come out the same.
         run.sync()
@@ -242,60 +261,35 @@ def _call(callbacks, model, run, history, max_iter):
     run.sync()
     row = {"loss": model.loss_, "learning_rate": model._optimizer.learning_rate}
     if model.validation_scores_ is not None:
-        row["validation_score"] = model.validation_scores_[-1]
+        row[SCORE] = model.validation_scores_[-1]
     history._extend(**{name: [value] for name, value in row.items()})
-    event = training.Event(run.epoch - 1, max_iter, run.net, history)
+    event = Event(run.epoch - 1, max_iter, run.net, history, step=run.synced[2])
     answers = [callback(event) for callback in callbacks]
     run.reload()
     return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
 
 
-def lbfgs(model, net, data, *, constants):
-    """Minimise the loss of all samples with SciPy's L-BFGS-B, in float64.
-
-    An exception leaves the parameters of the last iteration.
-    """
-    from scipy import optimize
-
-    architecture = net.architecture | {"dtype": "float64"}
-    twin = Network(architecture.pop("sizes"), **architecture, init="zeros")
-    X, Y = data.X, data.Y
-    n = X.shape[0]
+def minimise(model, net, data, *, constants):
+    """Minimise the loss of all samples with L-BFGS; an exception leaves the last iteration."""
+    n = data.X.shape[0]
     weight = 1.0 * n if data.weight is None else float(data.weight.sum(dtype=np.float64))
-    penalty = {"sample_weight": data.weight, "l2": float(model.alpha) * n / weight}
-    X = X.astype(np.float64, copy=False)
-
-    def loss_and_gradient(theta):
-        if not np.isfinite(theta).all():
-            raise ValueError(NON_FINITE)
-        twin.parameters[...] = theta
-        loss = twin.loss(X, Y, **penalty) + offset
-        if not np.isfinite(loss):
-            raise ValueError(NON_FINITE)
-        return loss, twin.gradient(X, Y, **penalty)
-
-    deadline = np.inf if model.time_limit is None else time.perf_counter() + model.time_limit
+    l2 = float(model.alpha) * n / weight
     offset = 0.0 if constants is None else float(np.average(constants, weights=data.weight))
-    iteration = 0
+    model.n_iter_ = 0
 
-    def after_iteration(intermediate_result):
-        nonlocal iteration
-        iteration += 1
-        net.parameters = intermediate_result.x
+    def each_iteration(loss):
+        model.n_iter_ += 1
         if model.verbose:
-            print(f"Iteration {iteration}, loss = {intermediate_result.fun:.8f}")
-        if time.perf_counter() > deadline:
-            raise StopIteration
+            print(f"Iteration {model.n_iter_}, loss = {loss + offset:.8f}")
+        return False
 
-    result = optimize.minimize(
-        loss_and_gradient,
-        net.parameters.astype(np.float64),
-        method="L-BFGS-B",
-        jac=True,
-        callback=after_iteration,
-        options={"maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol},
-    )
-    if result.status not in (0, 99):  # 99: the time limit
+    optimizer = LBFGS(int(model.max_iter), float(model.tol), int(model.max_fun))
+    deadline = training._as_deadline(model.time_limit)
+    try:
+        result = lbfgs.minimise(net, data, optimizer, l2, deadline, each_iteration)
+    except DivergenceError as error:
+        raise ValueError(NON_FINITE) from error
+    if result is not None and result.status != 0:
         warnings.warn(
             f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):\n"
             f"{result.message}\nYou might also want to scale the data, or raise max_iter or "
@@ -303,6 +297,8 @@ def lbfgs(model, net, data, *, constants):
             ConvergenceWarning,
             stacklevel=4,
         )
-    net.parameters = result.x
-    model.n_iter_ = min(int(result.nit), int(model.max_iter))
-    model.loss_ = float(result.fun)
+    if result is None:
+        loss = net.loss(data.X, data.Y, sample_weight=data.weight, l2=l2)
+    else:
+        loss = float(result.fun)
+    model.loss_ = loss + offset
