@@ -16,11 +16,9 @@ import sys
 import time
 import warnings
 
-for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"  # before NumPy is imported
-
 import numpy as np
 from sklearn import neural_network as theirs
+from threadpoolctl import threadpool_limits
 
 import fastbp
 from fastbp import estimators as ours
@@ -125,6 +123,7 @@ def main():
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
+    threadpool_limits(1)  # NumPy's products, as many threads as cores
     warnings.simplefilter("ignore")  # that the fits have not converged
     rows = []
     for row, case in [(fit_row, case) for case in FITS] + [

@@ -325,7 +325,11 @@ def test_coefs_may_be_written_and_replaced():
 # what is more than scikit-learn's
 
 
-@pytest.mark.parametrize("optimizer", [fastbp.AdamW(1e-2), fastbp.SGD(0.05, momentum=0.9)], ids=str)
+@pytest.mark.parametrize(
+    "optimizer",
+    [fastbp.AdamW(1e-2), fastbp.SGD(0.05, 0.9), fastbp.Lion(1e-3), fastbp.Adagrad(0.01)],
+    ids=str,
+)
 def test_an_optimizer_as_solver(optimizer):
     model = quick(solver=optimizer, alpha=0, batch_size=26, max_iter=30, shuffle=False)
     model.fit(X, THREE)
@@ -446,6 +450,25 @@ def test_learning_rate_of_an_epoch():
         history = net.fit(X, codes, epochs=1, batch_size=130, shuffle=False, resume=history,
                           optimizer=fastbp.SGD(rate, momentum=0.9, nesterov=True))  # fmt: skip
     np.testing.assert_allclose(net.parameters, halves.network_.parameters, rtol=1e-12)
+
+
+def test_schedules():
+    assert quick(learning_rate=fastbp.schedules.Constant()).fit(X, THREE).loss_curve_ == (
+        quick().fit(X, THREE).loss_curve_
+    )
+    rates = []
+    settings = {"callbacks": [lambda event: rates.append(event.history["learning_rate"][-1])],
+                "early_stopping": True, "max_iter": 60, "n_iter_no_change": 100}  # fmt: skip
+    model = quick(learning_rate=fastbp.schedules.Cosine(), **settings).fit(X, THREE)
+    want = [1e-3 * (1 + np.cos(np.pi * epoch / 60)) / 2 for epoch in range(60)]
+    np.testing.assert_allclose(rates, want, atol=1e-18)
+    rates.clear()
+    halve = fastbp.schedules.HalveOnPlateau(1, monitor="validation_score", mode="max")
+    model = quick(learning_rate=halve, tol=0.0, **settings).fit(X, THREE)
+    assert rates[-1] == 1e-3 / 64 and model.n_iter_ < 60  # it ends at 1/128
+    assert clone(model).learning_rate == halve
+    with pytest.raises(ValueError, match="learning_rate: expected a schedule that watches loss;"):
+        quick(learning_rate=halve).fit(X, THREE)
 
 
 def test_time_limit_and_progress(capsys):

@@ -104,6 +104,7 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
                 run.slice(epoch + 1)
             if run.epoch == epoch:
                 break  # out of time
+            rate_of_epoch = run.rate
             model.n_iter_ += 1
             model.t_ += n
             model.loss_ = float(run.losses[0])
@@ -124,14 +125,14 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
             stop = model._no_improvement_count > model.n_iter_no_change and _has_converged(
                 model, run, held_out is not None
             )
-            if rates is not None and epoch + 1 < max_iter:
+            if schedule is not None and rates is not None and epoch + 1 < max_iter:
                 watched = model.validation_scores_ if schedule.monitor == SCORE else None
                 rate = rates.send(model.loss_ if watched is None else watched[-1])
                 stop |= rate is None
                 if rate is not None:
                     progress.learning_rate = run.rate = rate
             if callbacks:
-                stop |= _call(callbacks, model, run, history, max_iter)
+                stop |= _call(callbacks, model, run, history, rate_of_epoch)
             if bar is not None:
                 bar.set_postfix_str(f"loss {model.loss_:.4g}", refresh=False)
                 bar.update()
@@ -256,14 +257,14 @@ def _set_rate(model, run, rate):
         run.doors.load_state(run.trainer, run.net.parameters, run.slots)
 
 
-def _call(callbacks, model, run, history, max_iter):
+def _call(callbacks, model, run, history, rate):
     """Whether a callback asks to stop; every one sees every epoch."""
     run.sync()
-    row = {"loss": model.loss_, "learning_rate": model._optimizer.learning_rate}
+    row = {"loss": model.loss_, "learning_rate": rate}
     if model.validation_scores_ is not None:
         row[SCORE] = model.validation_scores_[-1]
     history._extend(**{name: [value] for name, value in row.items()})
-    event = Event(run.epoch - 1, max_iter, run.net, history, step=run.synced[2])
+    event = Event(run.epoch - 1, run.end_epoch, run.net, history, step=run.synced[2])
     answers = [callback(event) for callback in callbacks]
     run.reload()
     return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
