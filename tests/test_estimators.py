@@ -559,6 +559,7 @@ NAN = np.where(np.arange(130) == 7, np.nan, NUMBERS)
         ({"loss": "gaussian_nll"}, THREE, {}, "loss: expected one for classes"),
         ({"time_limit": 0}, THREE, {}, "'time_limit' parameter"),
         ({"n_threads": 0}, THREE, {}, "'n_threads' parameter"),
+        ({"callbacks": [1]}, THREE, {}, "callbacks: expected callables"),
         ({"early_stopping": True, "validation_fraction": 0.0}, THREE, {},
          "early_stopping: needs validation data"),
         ({}, THREE, HALF, "X_val and y_val are used by early stopping"),
@@ -578,9 +579,12 @@ NAN = np.where(np.arange(130) == 7, np.nan, NUMBERS)
     ],
 )  # fmt: skip
 def test_a_classifier_refuses(settings, y, data, message):
-    model = quick(**settings)
+    model = quick().fit(X, THREE)
+    model.set_params(**settings)
+    before, parameters = dict(model.__dict__), model.network_.parameters.copy()
     with pytest.raises((ValueError, TypeError), match=message):
         model.fit(X, y, **data)
+    assert model.__dict__ == before and np.array_equal(model._network.parameters, parameters)
 
 
 @pytest.mark.parametrize(

@@ -172,8 +172,30 @@ class BaseMLP(BaseEstimator):
     # training
 
     def _fit(self, X, y, sample_weight, incremental=False, validation=(None, None, None)):
+        before = dict(self.__dict__)
+        try:
+            data, held_out, random_state = self._prepared(
+                X, y, sample_weight, incremental, validation
+            )
+        except BaseException:  # refused: an earlier fit stays what it was
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        net, constants = self._network, self._constants(data)
+        if self.solver == "lbfgs":
+            solvers.minimise(self, net, data, constants=constants)
+        else:
+            solvers.descend(
+                self, net, data, held_out, random_state, incremental=incremental,
+                constants=constants,
+            )  # fmt: skip
+        return self
+
+    def _prepared(self, X, y, sample_weight, incremental, validation):
+        """Everything checked, and the network to train: its samples, scores, random numbers."""
         self._check_functions()
         self._hidden_sizes()
+        solvers.check(self)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         if not self.early_stopping and any(part is not None for part in validation):
@@ -195,23 +217,10 @@ class BaseMLP(BaseEstimator):
         self._check_same_architecture(net, X, targets)
         weight = inputs.as_weight(sample_weight, X.shape[0], net.dtype)
         dense, labels = self._targets(net, targets)
-        data = Samples(net._ready(X), dense, labels, weight)
-        if self.solver == "lbfgs":
-            solvers.minimise(self, net, data, constants=self._constants(data))
-            return self
-        held_out = None
-        if self.early_stopping:
+        data, held_out = Samples(net._ready(X), dense, labels, weight), None
+        if self.early_stopping and self.solver != "lbfgs":
             data, held_out = self._held_out(data, y, targets, validation, random_state)
-        solvers.descend(
-            self,
-            net,
-            data,
-            held_out,
-            random_state,
-            incremental=incremental,
-            constants=self._constants(data),
-        )
-        return self
+        return data, held_out, random_state
 
     def _targets(self, net, targets):
         try:

@@ -26,6 +26,19 @@ SCORE = "validation_score"  # the name by which a schedule may watch it
 SMALLEST_RATE = 1e-6  # of learning_rate="adaptive", as in scikit-learn
 
 
+def check(model):
+    """Refuse callbacks and schedules that cannot work."""
+    checked_callbacks(model.callbacks or ())
+    if isinstance(model.learning_rate, str):
+        return
+    monitor = training._as_schedule(model.learning_rate).monitor
+    known = ("loss", SCORE) if model.early_stopping else ("loss",)
+    if monitor is not None and monitor not in known:
+        raise ValueError(
+            f"learning_rate: expected a schedule that watches {' or '.join(known)}; got {monitor!r}"
+        )
+
+
 class Progress:
     """What a stochastic solver carries from one call of `partial_fit` to the next.
 
@@ -83,7 +96,6 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
     schedule, rates = None, None
     if not isinstance(model.learning_rate, str):
         schedule = training._as_schedule(model.learning_rate)
-        _check_monitor(schedule.monitor, held_out is not None)
         rates = schedule.rates(progress.optimizer.learning_rate, max_iter, n)
         progress.learning_rate = next(rates)
     numbers = progress.numbers(model)
@@ -166,14 +178,6 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
             model._best_parameters = best
         if held_out is not None and model._best_parameters is not None:
             net.parameters = model._best_parameters
-
-
-def _check_monitor(monitor, has_scores):
-    known = ("loss", SCORE) if has_scores else ("loss",)
-    if monitor is not None and monitor not in known:
-        raise ValueError(
-            f"learning_rate: expected a schedule that watches {' or '.join(known)}; got {monitor!r}"
-        )
 
 
 def _batch_size(model, n):
