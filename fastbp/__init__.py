@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fastbp.dropout import Dropout
 from fastbp.history import History
 from fastbp.kernels import dispatch as _dispatch
 from fastbp.network import Network
@@ -39,6 +40,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "DivergenceError",
+    "Dropout",
     "EarlyStopping",
     "History",
     "Lion",

@@ -115,6 +115,9 @@ CANONICAL = {
     ("exp", "poisson"),
 }
 
+#: Activations some of whose a_k depend on several z_j.
+COUPLED = ("softmax", "log_softmax", "layer_norm", "maxout", "glu")
+
 ACTIVATIONS = tuple(_ACTIVATIONS)
 LOSSES = tuple(_LOSSES)
 
@@ -222,3 +225,18 @@ def check_pair(output: Activation, loss: Loss) -> None:
         f"loss: {loss.kind!r} needs outputs {RANGE_NAMES[loss.domain]}; output {output.kind!r} "
         f"gives values {RANGE_NAMES[output.range]}. Outputs that fit: {', '.join(fitting)}"
     )
+
+
+def check_separable(output: Activation, loss: Loss) -> None:
+    """Refuse missing targets where a cost needs them all.
+
+    >>> check_separable(activation("softmax"), loss("cross_entropy"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: ignore_missing: expected an output and a loss whose terms need one target each;...
+    """
+    if output.kind in COUPLED or loss.kind == "gaussian_nll":
+        raise ValueError(
+            "ignore_missing: expected an output and a loss whose terms need one target each; got "
+            f"output {output.kind!r} with loss {loss.kind!r}"
+        )

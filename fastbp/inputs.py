@@ -20,11 +20,11 @@ from fastbp.functions import Loss
 from fastbp.kernels import dispatch
 
 
-def as_numbers(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
-    """`value` as a C-contiguous array of `dtype`, finite throughout."""
+def as_numbers(value: Any, name: str, dtype: np.dtype[Any], missing: bool = False) -> np.ndarray:
+    """`value` as a C-contiguous array of `dtype`, finite throughout but for NaN where `missing`."""
     if type(value) is not np.ndarray or value.dtype != dtype or not value.flags.c_contiguous:
         value = _converted(value, name, dtype)
-    if value.size and not _is_finite(value):
+    if value.size and not _is_finite(value) and not (missing and not np.isinf(value).any()):
         _refuse_non_finite(value, name)
     return value
 
@@ -101,24 +101,32 @@ _ALLOWED: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # by what functions
 
 
 def as_targets(
-    value: Any, n: int, n_columns: int, loss: Loss, dtype: np.dtype[Any]
+    value: Any,
+    n: int,
+    n_columns: int,
+    loss: Loss,
+    dtype: np.dtype[Any],
+    missing: bool = False,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """`value` as (dense targets (n, n_columns), None) or (None, class indices (n,) of intp).
 
-    One-dimensional values are class indices where there are several columns of targets.
+    One-dimensional values are class indices where there are several columns of targets. With
+    `missing`, dense targets may hold NaN, though not alone.
     """
     array = _as_array(value, "Y")
     if array.ndim == 1 and n_columns > 1:
         return None, _as_labels(array, n, n_columns)
     if array.ndim == 1:
         value = array.reshape(-1, 1)
-    array = as_numbers(value, "Y", dtype)
+    array = as_numbers(value, "Y", dtype, missing)
     if array.ndim != 2 or array.shape[1] != n_columns:
         either = f"class indices ({n},) or " if n_columns > 1 else f"({n},) or "
         raise ValueError(f"Y: expected {either}shape ({n}, {n_columns}); got shape {array.shape}")
     check_rows(array, "Y", n)
+    if missing and np.isnan(array).all():
+        raise ValueError("Y: expected at least one target that is not missing; got NaN alone")
     allowed = _ALLOWED.get(loss.targets)
-    if allowed is not None and not (fits := allowed(array)).all():
+    if allowed is not None and not (fits := allowed(array) | (array != array)).all():
         where = tuple(int(i[0]) for i in np.nonzero(~fits))
         raise ValueError(
             f"Y: loss {loss.kind!r} expects targets {loss.targets}; got {array[where]:g} at "
@@ -176,6 +184,19 @@ def as_weight(value: Any, n: int, dtype: np.dtype[Any]) -> np.ndarray | None:
     if not weight.any():
         raise ValueError("sample_weight: expected at least one weight above 0; got only zeros")
     return weight
+
+
+def as_bits(seed: Any) -> int:
+    """64 bits for the engine's streams from a whole number, a SeedSequence or None (drawn)."""
+    sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    return int(sequence.generate_state(1, np.uint64)[0])
+
+
+def as_flag(value: Any, name: str) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False; got {value!r}")
+    return bool(value)
 
 
 def as_indices(value: Any, name: str, n: int) -> np.ndarray:

@@ -43,7 +43,11 @@ def minimise(
     twin = Network(**(net.architecture | {"dtype": "float64"}), init="zeros")
     X = data.X.astype(np.float64)
     Y = data.Y if data.dense is None else data.dense.astype(np.float64)
-    options: dict[str, Any] = {"sample_weight": data.weight, "l2": l2}
+    options: dict[str, Any] = {
+        "sample_weight": data.weight,
+        "ignore_missing": data.missing,
+        "l2": l2,
+    }
     largest = float(np.finfo(net.dtype).max)
     iteration = 0
 

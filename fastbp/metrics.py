@@ -48,7 +48,7 @@ def classes_of(net: Network, data: Samples) -> Array | None:
         low = -1 if kind in SIGNED_LOSSES else 0
         is_class = kind == "binary_cross_entropy" or kind in SIGNED_LOSSES
         return (y[:, 0] > 0).astype(np.intp) if is_class and _holds(y, low, 1) else None
-    one_hot = _holds(y, 0, 1) and (y.sum(axis=1) == 1).all()
+    one_hot = y.shape[1] == net._n_targets and _holds(y, 0, 1) and (y.sum(axis=1) == 1).all()
     return y.argmax(axis=1) if one_hot else None
 
 
@@ -102,21 +102,29 @@ def balanced_accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
     return float((found[total > 0] / total[total > 0]).mean())
 
 
-# metrics: of (targets, outputs, weight), each (n, columns)
+# metrics: of (targets, outputs, weight), each (n, columns); NaN stands for a target not known
+
+
+def _mean(values: Array, weight: Array | None) -> Array:
+    """Of each column, over the rows whose value is known; NaN where there are none."""
+    known = ~np.isnan(values)
+    shares = known if weight is None else known * weight.astype(np.float64)[:, None]
+    with np.errstate(invalid="ignore"):
+        mean: Array = (np.where(known, values, 0.0) * shares).sum(axis=0) / shares.sum(axis=0)
+    return mean
 
 
 def r2(y: Array, a: Array, weight: Array | None = None) -> float:
     """Coefficient of determination, mean over the targets; NaN where a target is constant."""
     y = y.astype(np.float64)
-    residual = np.average((y - a) ** 2, axis=0, weights=weight)
-    mean = np.average(y, axis=0, weights=weight)
-    spread = np.average((y - mean) ** 2, axis=0, weights=weight)
+    residual = _mean((y - a) ** 2, weight)
+    spread = _mean((y - _mean(y, weight)) ** 2, weight)
     return float((1 - residual / spread).mean()) if (spread > 0).all() else float("nan")
 
 
 def mse(y: Array, a: Array, weight: Array | None = None) -> float:
     """Mean squared error, over samples and targets."""
-    return float(np.average((y.astype(np.float64) - a) ** 2, axis=0, weights=weight).mean())
+    return float(_mean((y.astype(np.float64) - a) ** 2, weight).mean())
 
 
 def rmse(y: Array, a: Array, weight: Array | None = None) -> float:
@@ -126,7 +134,7 @@ def rmse(y: Array, a: Array, weight: Array | None = None) -> float:
 
 def mae(y: Array, a: Array, weight: Array | None = None) -> float:
     """Mean absolute error, over samples and targets."""
-    return float(np.average(np.abs(y.astype(np.float64) - a), axis=0, weights=weight).mean())
+    return float(_mean(np.abs(y.astype(np.float64) - a), weight).mean())
 
 
 OF_CLASSES = {f.__name__: f for f in (accuracy, balanced_accuracy)}

@@ -15,10 +15,8 @@ import numpy as np
 from fastbp import metrics
 from fastbp.history import History
 from fastbp.network import Network
-from fastbp.run import Samples
+from fastbp.run import Samples, UserLoss, value_and_slope
 from fastbp.stopping import Best, EarlyStopping
-
-UserLoss = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[float, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -123,11 +121,13 @@ class Monitor:
         net, data, values = self.net, self.held_out, {}
         outputs = net.predict(data.X) if self.metrics or self.loss is not None else None
         if self.loss is None:
-            values["loss"] = net.loss(data.X, data.Y, sample_weight=data.weight)
+            values["loss"] = net.loss(
+                data.X, data.Y, sample_weight=data.weight, ignore_missing=data.missing
+            )
         else:
             weight = np.ones(len(data.Y), net.dtype) if data.weight is None else data.weight
             assert outputs is not None
-            values["loss"] = float(self.loss(outputs, data.Y, weight)[0])
+            values["loss"] = value_and_slope(self.loss, outputs.copy(), data.Y, weight)[0]
         if outputs is not None:
             values |= metrics.evaluate(net, data, outputs, self.metrics)
         self.history._extend(**{f"validation_{k}": [v] for k, v in values.items()})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp import functions, initialization, inputs
+from fastbp.dropout import Dropout, masks_of
 from fastbp.kernels import dispatch
 
 if TYPE_CHECKING:
@@ -265,8 +266,17 @@ class Network:
             inputs.as_numbers(self._parameters, "parameters", self._dtype)
         return X
 
-    def _targets(self, Y: Any, n: int) -> tuple[Array | None, Array | None]:
-        return inputs.as_targets(Y, n, self._n_targets, self._loss, self._dtype)
+    def _targets(
+        self, Y: Any, n: int, ignore_missing: bool = False
+    ) -> tuple[Array | None, Array | None]:
+        if ignore_missing is not False and inputs.as_flag(ignore_missing, "ignore_missing"):
+            functions.check_separable(self._output, self._loss)
+        return inputs.as_targets(
+            Y, n, self._n_targets, self._loss, self._dtype, bool(ignore_missing)
+        )
+
+    def _masks(self, dropout: Dropout | None) -> Any:
+        return None if dropout is None else masks_of(dropout, len(self._hidden))
 
     def _warn_unless_finite(self, result: Array, what: str) -> None:
         if not self._doors.is_finite(result.reshape(-1)):
@@ -326,7 +336,15 @@ class Network:
         return [W.astype(np.float64) for W in self._weights] if factor else []
 
     def loss(
-        self, X: Any, Y: Any, *, sample_weight: Any = None, l2: float = 0.0, l1: float = 0.0
+        self,
+        X: Any,
+        Y: Any,
+        *,
+        sample_weight: Any = None,
+        l2: float = 0.0,
+        l1: float = 0.0,
+        dropout: Dropout | None = None,
+        ignore_missing: bool = False,
     ) -> float:
         """sum_x w_x C_x / sum_x w_x + (l2/2n) sum W^2 + (l1/n) sum |W|, n rows of X.
 
@@ -338,6 +356,11 @@ class Network:
         sample_weight : array_like (n,), optional
         l2, l1 : float
             Penalties on weights, not on biases (Nielsen 2015, ch. 3: lambda/n).
+        dropout : Dropout, optional
+            Masks held still; without it nothing is dropped.
+        ignore_missing : bool
+            NaN in Y stands for a target that is not known: that output's term of C_x and its error
+            are 0. For elementwise outputs, and not for gaussian_nll.
 
         Returns
         -------
@@ -345,16 +368,21 @@ class Network:
         """
         X = self._ready(X)
         n = X.shape[0]
-        dense, labels = self._targets(Y, n)
+        dense, labels = self._targets(Y, n, ignore_missing)
+        masks = self._masks(dropout)
         weight = inputs.as_weight(sample_weight, n, self._dtype)
         l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
         C = np.empty(n, self._dtype)
-        self._doors.costs(self._compiled, self._parameters, X, dense, labels, C)
+        self._doors.costs(
+            self._compiled, self._parameters, X, dense, labels, C, masks, ignore_missing
+        )
         self._warn_unless_finite(C, "loss")
         return float(np.average(C.astype(np.float64), weights=weight)) + self._penalty(n, l2, l1)
 
-    def costs(self, X: Any, Y: Any) -> Array:
-        """C_x of every sample.
+    def costs(
+        self, X: Any, Y: Any, *, dropout: Dropout | None = None, ignore_missing: bool = False
+    ) -> Array:
+        """C_x of every sample; takes what `loss` takes of it.
 
         Returns
         -------
@@ -368,12 +396,24 @@ class Network:
         [0.0, 2.0]
         """
         X = self._ready(X)
-        dense, labels = self._targets(Y, X.shape[0])
+        dense, labels = self._targets(Y, X.shape[0], ignore_missing)
+        masks = self._masks(dropout)
         C = np.empty(X.shape[0], self._dtype)
-        self._doors.costs(self._compiled, self._parameters, X, dense, labels, C)
+        self._doors.costs(
+            self._compiled, self._parameters, X, dense, labels, C, masks, ignore_missing
+        )
         return C
 
-    def perturbed_costs(self, X: Any, Y: Any, index: Any, values: Any) -> Array:
+    def perturbed_costs(
+        self,
+        X: Any,
+        Y: Any,
+        index: Any,
+        values: Any,
+        *,
+        dropout: Dropout | None = None,
+        ignore_missing: bool = False,
+    ) -> Array:
         """C_x of every sample with one parameter changed, for many such changes in one call.
 
         Parameters
@@ -383,6 +423,7 @@ class Network:
             Which of `parameters` takes another value.
         values : array_like (k,)
             That value. The network itself stays as it is.
+        dropout, ignore_missing : as in `loss`
 
         Returns
         -------
@@ -396,7 +437,8 @@ class Network:
         [[0.5, 0.0], [0.5, 0.5]]
         """
         X = self._ready(X)
-        dense, labels = self._targets(Y, X.shape[0])
+        dense, labels = self._targets(Y, X.shape[0], ignore_missing)
+        masks = self._masks(dropout)
         index = inputs.as_indices(index, "index", self.n_parameters)
         values = inputs.as_numbers(values, "values", self._dtype)
         if values.shape != index.shape:
@@ -408,21 +450,37 @@ class Network:
         scratch[: self.n_parameters] = self._parameters
         scratch[self.n_parameters :] = 0
         self._doors.perturbed_costs(
-            self._compiled, scratch[: self.n_parameters], X, dense, labels, index, values, C
+            self._compiled,
+            scratch[: self.n_parameters],
+            X,
+            dense,
+            labels,
+            index,
+            values,
+            C,
+            masks,
+            ignore_missing,
         )
         return C
 
-    def deltas(self, X: Any, Y: Any) -> list[Array]:
+    def deltas(
+        self, X: Any, Y: Any, *, dropout: Dropout | None = None, ignore_missing: bool = False
+    ) -> list[Array]:
         """delta^l = dC_x/dz^l of every sample and layer but the input (BP1, BP2).
+
+        Takes what `loss` takes of C_x.
 
         Returns
         -------
         list of ndarray (n, width of z)
         """
         X = self._ready(X)
-        dense, labels = self._targets(Y, X.shape[0])
+        dense, labels = self._targets(Y, X.shape[0], ignore_missing)
+        masks = self._masks(dropout)
         out = [np.empty((X.shape[0], b.size), self._dtype) for b in self._biases]
-        self._doors.deltas(self._compiled, self._parameters, X, dense, labels, out)
+        self._doors.deltas(
+            self._compiled, self._parameters, X, dense, labels, out, masks, ignore_missing
+        )
         return out
 
     def gradient(
@@ -433,6 +491,8 @@ class Network:
         sample_weight: Any = None,
         l2: float = 0.0,
         l1: float = 0.0,
+        dropout: Dropout | None = None,
+        ignore_missing: bool = False,
         out: Array | None = None,
     ) -> Array:
         """Gradient of `loss` with respect to `parameters` (BP3, BP4).
@@ -445,7 +505,8 @@ class Network:
         """
         X = self._ready(X)
         n = X.shape[0]
-        dense, labels = self._targets(Y, n)
+        dense, labels = self._targets(Y, n, ignore_missing)
+        masks = self._masks(dropout)
         weight = inputs.as_weight(sample_weight, n, self._dtype)
         l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
         result = inputs.as_output(out, self._parameters.shape, self._dtype)
@@ -459,7 +520,16 @@ class Network:
             )
         total = n if weight is None else float(weight.sum(dtype=np.float64))
         self._doors.gradient(
-            self._compiled, self._parameters, X, dense, labels, weight, 1 / total, result
+            self._compiled,
+            self._parameters,
+            X,
+            dense,
+            labels,
+            weight,
+            1 / total,
+            result,
+            masks,
+            ignore_missing,
         )
         at = 0
         for W, b in zip(self._weights, self._biases, strict=True):

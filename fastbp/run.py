@@ -23,6 +23,7 @@ SYNC_SECONDS = 1.0  # between copies of the state that a diverged run is replaye
 EPOCHS_PER_SLICE = 1 << 16  # at most; room for their losses
 
 Position = tuple[int, int, int, float, float]
+UserLoss = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 
 
 class DivergenceError(ArithmeticError):
@@ -56,6 +57,7 @@ class Samples(NamedTuple):
     dense: np.ndarray | None
     labels: np.ndarray | None
     weight: np.ndarray | None
+    missing: bool = False  # NaN in `dense` stands for no target
 
     @property
     def Y(self) -> np.ndarray:
@@ -64,7 +66,8 @@ class Samples(NamedTuple):
         return Y
 
     def take(self, rows: np.ndarray) -> Samples:
-        return Samples(*(None if part is None else part[rows] for part in self))  # type: ignore[arg-type]
+        dense, labels, weight = (None if part is None else part[rows] for part in self[1:4])
+        return Samples(self.X[rows], dense, labels, weight, self.missing)
 
 
 class State(NamedTuple):
@@ -92,6 +95,24 @@ def flops(net: Network, batch_size: int) -> float:
     return 6.0 * batch_size * sum(W.size for W in net.weights)
 
 
+def value_and_slope(
+    loss: UserLoss, outputs: np.ndarray, Y: np.ndarray, weight: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """What a user's own loss gives, checked: a number and its gradient by the outputs."""
+    shape, dtype = outputs.shape, outputs.dtype
+    answer = loss(outputs, Y, weight)
+    try:
+        value, slope = answer
+        value, slope = float(value), np.ascontiguousarray(slope, dtype)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"loss: expected (number, gradient {shape}) from it; got {type(answer).__name__}"
+        ) from None
+    if slope.shape != shape:
+        raise ValueError(f"loss: expected a gradient of shape {shape} from it; got {slope.shape}")
+    return value, slope
+
+
 class Run:
     """One call of `fit`: the engine's trainer, its threads, the last state known to be finite."""
 
@@ -104,12 +125,14 @@ class Run:
         n_threads: int,
         shuffle: bool | Callable[[int, int], Any],
         epochs: int,
+        dropout: list[float] | None = None,
         ema: float | None = None,
         deadline: float = 0.0,
+        loss: UserLoss | None = None,
     ) -> None:
         self.net, self.data, self.start, self.shuffle = net, data, state, shuffle
         self.doors, self.n_threads = net._doors, n_threads
-        self.numbers, self.ema = numbers, ema
+        self.numbers, self.ema, self.loss = numbers, ema, loss
         self.deadline = deadline  # in seconds of time.monotonic; 0: none
         if state.parameters is not None:
             net.parameters[...] = state.parameters
@@ -122,6 +145,8 @@ class Run:
             n_threads,
             shuffle is True,
             state.seed,
+            None if dropout is None else dispatch.engine.Masks(dropout, state.seed, 0),
+            loss is not None,
         )
         self.trainer.position = state.position
         self.end_epoch = state.position[0] + epochs
@@ -230,15 +255,47 @@ class Run:
 
     def _train(self, n_steps: int, end_epoch: int) -> int:
         """Make steps with every thread; returns how many. Losses of epochs begin at losses[0]."""
+        if self.loss is not None:
+            return self._train_in_python(self.loss, n_steps, end_epoch)
         data, first = self.data, self.epoch
         end_epoch = min(end_epoch, first + self.losses.size)
         rest: tuple[Any, ...] = (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight)
-        rest += (self.order, first, self.losses, self.clock, self.deadline)
+        rest += (self.order, first, self.losses, self.clock, self.deadline, data.missing)
         if self.lead is None:
             return int(self.doors.train(self.trainer, 0, *rest))
         # Ctrl-C acts in the main thread, between any two of its instructions. It must not come when
         # some threads wait at a barrier for another not yet started, so one task starts them all.
         return self.lead.submit(self._train_together, rest).result()
+
+    def _train_in_python(self, loss: UserLoss, n_steps: int, end_epoch: int) -> int:
+        """As `_train`, with a user's own loss between the two halves of each step."""
+        trainer, data, first, steps = self.trainer, self.data, self.epoch, 0
+        end_epoch = min(end_epoch, first + self.losses.size)
+        while steps < n_steps and self.epoch < end_epoch:
+            epoch, row, _, total, weights = trainer.position
+            if row == 0 and self.shuffle is True:
+                dispatch.engine.draw_order(trainer, self.order)
+            m = min(self.start.batch_size, self.start.n - row)
+            rows = self.order[row : row + m]
+            outputs = np.empty((m, self.net.sizes[-1]), self.net.dtype)
+            self.doors.step_outputs(trainer, data.X, self.order, row, m, outputs)
+            weight = np.ones(m, self.net.dtype) if data.weight is None else data.weight[rows]
+            value, slope = value_and_slope(loss, outputs, data.Y[rows], weight)
+            if not np.isfinite(value):
+                slope = np.full_like(slope, np.nan)  # no step, but the mark of divergence
+            if not self.doors.step_update(trainer, slope):
+                break
+            of_batch = float(weight.sum(dtype=np.float64))
+            total, weights = total + value * of_batch, weights + of_batch
+            if trainer.position[0] > epoch:
+                self.losses[epoch - first] = total / weights
+                self.clock[epoch - first] = time.time()
+                total = weights = 0.0
+            trainer.position = (*trainer.position[:3], total, weights)
+            steps += 1
+            if self.is_late:
+                break
+        return steps
 
     def _train_together(self, rest: tuple[Any, ...]) -> int:
         assert self.others is not None

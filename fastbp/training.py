@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import inputs, metrics
+from fastbp import functions, inputs, metrics
+from fastbp.dropout import as_rates
 from fastbp.history import History
 from fastbp.kernels import dispatch
 from fastbp.monitor import Event, Monitor, checked_callbacks, each_step, progress_bar
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
-from fastbp.run import DivergenceError, Run, Samples, State, flops
+from fastbp.run import DivergenceError, Run, Samples, State, UserLoss, flops
 
 if TYPE_CHECKING:
     from fastbp.checkpoint import Checkpoint
@@ -48,6 +49,8 @@ def fit(
     sample_weight: Any = None,
     clip_value: float | None = None,
     clip_norm: float | None = None,
+    dropout: Any = 0.0,
+    ignore_missing: bool = False,
     callbacks: Iterable[Callable[[Event], Any]] = (),
     progress: bool = False,
     threads: int | None = None,
@@ -59,6 +62,7 @@ def fit(
     ema: float | None = None,
     class_weight: Any = None,
     label_smoothing: float = 0.0,
+    loss: UserLoss | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     every: float = 1.0,
 ) -> History:
@@ -96,6 +100,13 @@ def fit(
     clip_norm : float, optional
         The whole gradient of a step, penalties and biases included, is scaled to this norm where
         its own is larger (after `clip_value`; Pascanu, Mikolov & Bengio 2013).
+    dropout : float or sequence of float
+        The share of activations that each step sets to 0, the rest being divided by 1 - rate: one
+        rate for all hidden layers, one a hidden layer, or the input's and one a hidden layer. The
+        masks depend on the seed and the step alone (`Dropout` holds one still); predictions and
+        validation drop nothing.
+    ignore_missing : bool
+        NaN in Y stands for a target that is not known, as in `Network.loss`.
     callbacks : callables
         Each is called with an `Event` after each epoch (and, with `fastbp.each_step`, after each
         step); one that returns True ends the run. They may write `net.parameters`.
@@ -127,6 +138,11 @@ def fit(
         classes that occur.
     label_smoothing : float in [0, 1)
         Trains on (1 - label_smoothing) y + label_smoothing / K; cross_entropy and kl only.
+    loss : callable (predictions, targets, weights) -> (loss, gradient)
+        A loss of your own in place of the network's: of predictions (m, n_L), targets (m,) or
+        (m, k) and weights (m,) of a batch, the number that the batch is to minimise and its
+        gradient by the predictions (m, n_L), weights and 1/m included. One thread; each step goes
+        through Python, which takes some 15 us.
     checkpoint : str or path-like
         File that the run is kept in. Where it is there already, the run goes on from it, up to
         `epochs` in all, and ends with the same bits as one that was never stopped; a file of a run
@@ -180,13 +196,16 @@ def fit(
     schedule = None if schedule is None else _as_schedule(schedule)
     if ema is not None and inputs.as_penalty(ema, "ema") >= 1:
         raise ValueError(f"ema: expected a number in [0, 1) or None; got {ema}")
-    data = _as_data(net, X, Y, sample_weight)
+    dropped = as_rates(dropout, len(net.sizes) - 2)
+    if loss is not None:
+        _check_loss(loss, ignore_missing=ignore_missing, label_smoothing=label_smoothing)
+    data = _as_data(net, X, Y, sample_weight, ignore_missing, loss)
     shares = isinstance(validation, (float, np.floating))
     file = None
     if checkpoint is not None:
         file, resume = _opened(checkpoint, every, resume)
-    seed_bits = _as_seed(seed, resume, needed=shuffle is True or shares)
-    data, held_out = _as_validation(net, data, validation, seed_bits)
+    seed_bits = _as_seed(seed, resume, needed=shuffle is True or shares or dropped is not None)
+    data, held_out = _as_validation(net, data, validation, seed_bits, loss)
     if class_weight is not None:
         data = _weighted(net, data, class_weight)
     if label_smoothing:
@@ -206,27 +225,26 @@ def fit(
     }
     if isinstance(optimizer, LBFGS):
         _refuse_with_lbfgs(
-            l1=l1, **clipping, schedule=schedule, ema=ema, resume=resume, checkpoint=checkpoint
+            l1=l1,
+            **clipping,
+            schedule=schedule,
+            ema=ema,
+            resume=resume,
+            checkpoint=checkpoint,
+            dropout=dropped,
+            loss=loss,
         )
         monitor = Monitor(net, History(), held_out, watched_metrics, callbacks, early_stopping)
         return _minimised(data, optimizer, l2, deadline, monitor, progress)
-    n_threads = _as_threads(threads, net, batch_size)
+    n_threads = _as_threads(threads, net, batch_size) if loss is None else 1
     order = "a callable" if callable(shuffle) else str(shuffle)
     state = State((0, 0, 0, 0.0, 0.0), None, seed_bits, optimizer, n, batch_size, order)
     if file is not None:
-        file.identify(
-            _identity(net, state, data, held_out)
-            | _told(
-                l2=l2,
-                l1=l1,
-                clipping=clipping,
-                schedule=schedule,
-                early_stopping=early_stopping,
-                ema=ema,
-                class_weight=class_weight,
-                label_smoothing=label_smoothing,
-            )
-        )
+        told = {"l2": l2, "l1": l1, "clipping": clipping, "ema": ema}
+        told |= {"schedule": schedule, "early_stopping": early_stopping}
+        told |= {"class_weight": class_weight, "label_smoothing": label_smoothing}
+        told |= {"dropout": dropped, "ignore_missing": ignore_missing, "own loss": loss}
+        file.identify(_identity(net, state, told, data, held_out))
     if resume is not None:
         state = (_checked_resume if file is None else _taken_up)(resume, state, net)
         if file is not None:
@@ -240,9 +258,9 @@ def fit(
     if schedule is not None:
         rates, rate = _rates(schedule, optimizer.learning_rate, end_epoch, n, history)
     monitor = Monitor(
-        net, history, held_out, watched_metrics, callbacks, early_stopping, state.best
+        net, history, held_out, watched_metrics, callbacks, early_stopping, state.best, loss
     )
-    run = Run(net, data, state, numbers, n_threads, shuffle, epochs, ema, deadline)
+    run = Run(net, data, state, numbers, n_threads, shuffle, epochs, dropped, ema, deadline, loss)
     if rate is not None:
         run.rate = rate
     watched = monitor.looks or rates is not None
@@ -485,32 +503,25 @@ def _opened(
 
 
 def _identity(
-    net: Network, state: State, data: Samples, held_out: Samples | None
+    net: Network, state: State, told: dict[str, Any], data: Samples, held_out: Samples | None
 ) -> dict[str, Any]:
-    """What tells one run from another, JSON-able: what it is and what it sees."""
+    """What tells one run from another, JSON-able: what it is, is told and sees."""
     from fastbp.checkpoint import fingerprint
-
-    return net.architecture | {
-        "optimizer": repr(state.optimizer),
-        "n": state.n,
-        "batch_size": state.batch_size,
-        "shuffle": state.shuffle,
-        "seed": state.seed,
-        "data": fingerprint(data),
-        "validation": None if held_out is None else fingerprint(held_out),
-    }
-
-
-def _told(**options: Any) -> dict[str, Any]:
-    """Options of the run as a file holds them; of functions nobody can tell whether they differ."""
     from fastbp.schedules import Given
 
     def plain(value: Any) -> Any:
         if isinstance(value, Given) or callable(value):
-            return "a callable"
+            return "a callable"  # nobody can tell whether two do the same
         return value if value is None or isinstance(value, float) else repr(value)
 
-    return {name: plain(value) for name, value in options.items()}
+    return {
+        **net.architecture,
+        "optimizer": repr(state.optimizer),
+        **{name: getattr(state, name) for name in ("n", "batch_size", "shuffle", "seed")},
+        **{name: plain(value) for name, value in told.items()},
+        "data": fingerprint(data[:4]),
+        "validation": None if held_out is None else fingerprint(held_out[:4]),
+    }
 
 
 def _as_threads(threads: Any, net: Network, batch_size: int) -> int:
@@ -528,10 +539,43 @@ def threads_that_pay(net: Network, batch_size: int) -> int:
     return max(1, min(most, int(flops(net, batch_size) / FLOPS_PER_THREAD)))
 
 
-def _as_data(net: Network, X: Any, Y: Any, sample_weight: Any) -> Samples:
+def _as_data(
+    net: Network,
+    X: Any,
+    Y: Any,
+    sample_weight: Any,
+    ignore_missing: bool = False,
+    loss: UserLoss | None = None,
+) -> Samples:
     X = net._ready(X)
-    dense, labels = net._targets(Y, X.shape[0])
-    return Samples(X, dense, labels, inputs.as_weight(sample_weight, X.shape[0], net.dtype))
+    n = X.shape[0]
+    if loss is None:
+        dense, labels = net._targets(Y, n, ignore_missing)
+    else:
+        dense, labels = _free_targets(net, Y, n)
+    weight = inputs.as_weight(sample_weight, n, net.dtype)
+    return Samples(X, dense, labels, weight, bool(ignore_missing))
+
+
+def _free_targets(net: Network, Y: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Targets of a user's own loss: class indices, or numbers in any number of columns."""
+    array, n_outputs = np.asarray(Y), net.sizes[-1]
+    if array.ndim == 2 and array.shape[1]:
+        n_outputs = array.shape[1]
+    elif array.dtype.kind not in "iu":
+        n_outputs = 1
+    return inputs.as_targets(Y, n, n_outputs, functions.loss("mse"), net.dtype)
+
+
+def _check_loss(loss: Any, **options: Any) -> None:
+    if not callable(loss):
+        raise TypeError(
+            "loss: expected a callable (predictions, targets, weights) -> (loss, gradient), for "
+            f"Network has the names; got {loss!r}"
+        )
+    for name, value in options.items():
+        if value:
+            raise ValueError(f"{name}: expected none with a loss of your own; got {value!r}")
 
 
 def _as_seed(seed: Any, resume: History | None, needed: bool) -> int:
@@ -552,19 +596,19 @@ def _as_seed(seed: Any, resume: History | None, needed: bool) -> int:
             ) from None
     if not needed:
         return 0
-    sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-    return int(sequence.generate_state(1, np.uint64)[0])
+    return inputs.as_bits(seed)
 
 
 def _as_validation(
-    net: Network, data: Samples, validation: Any, seed: int
+    net: Network, data: Samples, validation: Any, seed: int, loss: UserLoss | None = None
 ) -> tuple[Samples, Samples | None]:
     """Training data and what is held out of it or given beside it."""
     if validation is None:
         return data, None
     if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
         try:
-            return data, _as_data(net, *validation, *([None] * (3 - len(validation))))
+            weight = validation[2] if len(validation) == 3 else None
+            return data, _as_data(net, validation[0], validation[1], weight, data.missing, loss)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation: {error}") from None
     n = data.X.shape[0]

@@ -375,3 +375,52 @@ def test_a_deadline_ends_training_after_the_step_at_hand(level, threads):
     made = train(10**6, began + 0.1)
     assert 0.1 <= time.monotonic() - began < 0.5 and made < 10**6
     assert trainer.position[2] == 15 + made
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("output", ["tanh", "softmax", "layer_norm"])
+@pytest.mark.parametrize("policy", ["sgd", "adam"])
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.05}, {"clip_value": 0.01}], ids=str)
+def test_a_loss_in_python_makes_the_steps_of_the_built_in_one(
+    level, options, policy, output, dtype
+):
+    """With m a power of two 1/m is exact, and every bit is the same, in batches large and small."""
+    rng = np.random.default_rng(1)
+    for m, n in ((8, 24), (4096, 8192)):
+        net = fastbp.Network([5, 9, 3], activation="tanh", output=output, loss="quadratic",
+                             dtype=dtype)  # fmt: skip
+        X = rng.standard_normal((n, 5)).astype(dtype)
+        Y = rng.standard_normal((n, 3)).astype(dtype)
+        masks = dispatch.engine.Masks([0.25, 0.5], 7, 0)
+        numbers = {"learning_rate": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-6,
+                   "l2": 0.01, "l1": 0.001} | options  # fmt: skip
+        order = rng.permutation(n).astype(np.intp)
+        slots = np.zeros((2 if policy == "adam" else 0, net.n_parameters), dtype)
+        found = []
+        for whole in (False, True):
+            trainer = dispatch.engine.Trainer(
+                net._compiled, policy, numbers, n, m, 1, False, 7, masks, whole
+            )
+            net._doors.load_state(trainer, net.parameters, slots)
+            if whole:
+                out = np.empty((m, 3), dtype)
+                for step in range(2 * n // m):
+                    first = step * m % n
+                    net._doors.step_outputs(trainer, X, order, first, m, out)
+                    V = (out - Y[order[first : first + m]]) / np.dtype(dtype).type(m)
+                    assert net._doors.step_update(trainer, V) is True
+            else:
+                losses, clock = np.zeros((2, 2))
+                net._doors.train(trainer, 0, 10**6, 2, X, Y, None, None, order, 0, losses, clock)
+            assert trainer.position[:3] == (2, 0, 2 * n // m)
+            parameters, slots_out = np.empty_like(net.parameters), np.empty_like(slots)
+            net._doors.store_state(trainer, parameters, slots_out)
+            found.append(np.concatenate([parameters, slots_out.ravel()]))
+        assert_array_equal(*found)
+        assert (found[0][: net.n_parameters] != net.parameters).mean() > 0.7
+        before = trainer.position
+        net._doors.step_outputs(trainer, X, order, 0, m, out)
+        assert net._doors.step_update(trainer, np.full((m, 3), np.nan, dtype)) is False
+        assert trainer.diverged and trainer.position == before
+        net._doors.store_state(trainer, parameters, slots_out)
+        assert_array_equal(parameters, found[1][: net.n_parameters])

@@ -124,6 +124,7 @@ RANKS = {
     "datasets": 0,
     "initialization": 1,
     "inputs": 1,
+    "dropout": 1.5,
     "stopping": 2,
     "schedules": 3,
     "network": 2,

@@ -20,8 +20,8 @@ cdef void lay_out(const Plan *plan, Py_ssize_t cap, void *memory, Rows *r) noexc
     cdef size_t size = 8 if plan.is_double else 4
     r.work = memory
     r.cap = cap
-    r.first = 0
-    r.m = 0
+    r.first = r.m = r.batch_row = 0
+    r.dropout = NULL
     r.C = <char *>memory + cap * plan.width * size
     r.scratch = <char *>r.C + (cap + 15) / 16 * 16 * size
 
@@ -45,22 +45,26 @@ cdef void forward_rows(const Plan *plan, const real *parameters, const real *X, 
 
 
 cdef double gradient_rows(const Plan *plan, const real *parameters, const real *X,
-                          const Targets *targets, double scale, Py_ssize_t n, real *nabla,
-                          void *scratch) noexcept nogil:
+                          const Targets *targets, const Dropout *dropout, double scale,
+                          Py_ssize_t n, real *nabla, void *scratch) noexcept nogil:
     # nabla = scale sum_s w_s nabla C_s, laid out as parameters; returns sum_s C_s      nabla  # OUT
     cdef Rows r
-    cdef Py_ssize_t s = 0, i
+    cdef Py_ssize_t s = 0, i, a_row
+    cdef const real *a
     cdef double total = 0.0
     cdef Py_ssize_t cap = chunk(plan, n)
     cdef real *padded = <real *>aligned(scratch)
     memset(padded, 0, plan.n_padded * sizeof(real))
     lay_out(plan, cap, padded + plan.n_padded, &r)
+    r.dropout = dropout
     while s < n:
         r.m = min(r.cap, n - s)
-        forward(plan, parameters, False, X + s * plan.n_0, plan.n_0, &r, gradient_mode(plan))
+        r.batch_row = s
+        a = input_rows(plan, X + s * plan.n_0, &r, &a_row)
+        forward(plan, parameters, False, a, a_row, &r, gradient_mode(plan))
         output_error(plan, targets, s, &r, scale, parameters)
         backward(plan, parameters, False, &r, False)
-        add_gradient(plan, X + s * plan.n_0, plan.n_0, &r, padded)
+        add_gradient(plan, a, a_row, &r, padded)
         for i in range(r.m):
             total += (<real *>r.C)[i]
         s += r.m
@@ -102,8 +106,8 @@ cdef api int fastbp_gradient_f32(const void *plan, const float *parameters, cons
     targets.Y = Y
     if (<const Plan *>plan).is_double or n < 1:
         return -1
-    loss[0] = gradient_rows(<const Plan *>plan, parameters, X, &targets, 1.0 / n, n, gradient,
-                            scratch) / n
+    loss[0] = gradient_rows(<const Plan *>plan, parameters, X, &targets, NULL, 1.0 / n, n,
+                            gradient, scratch) / n
     return 0
 
 
@@ -115,6 +119,6 @@ cdef api int fastbp_gradient_f64(const void *plan, const double *parameters, con
     targets.Y = Y
     if not (<const Plan *>plan).is_double or n < 1:
         return -1
-    loss[0] = gradient_rows(<const Plan *>plan, parameters, X, &targets, 1.0 / n, n, gradient,
-                            scratch) / n
+    loss[0] = gradient_rows(<const Plan *>plan, parameters, X, &targets, NULL, 1.0 / n, n,
+                            gradient, scratch) / n
     return 0

@@ -31,6 +31,7 @@ from fastbp.kernels.cost cimport (
     Absolute, BinaryCrossEntropy, CrossEntropy, ExpPoisson, Hinge, Huber, KullbackLeibler, LogCosh,
     MeanSquared, Pinball, Poisson, Quadratic, SigmoidBinaryCrossEntropy, SquaredHinge,
     cost_of_shifted, costs_and_slopes, gaussian_nll, softmax_delta)
+from fastbp.kernels.dropout cimport Dropout, drop
 from fastbp.kernels.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, sqrt, tanh)
 from fastbp.kernels.products cimport (
@@ -39,7 +40,7 @@ from fastbp.kernels.products cimport (
 from fastbp.kernels.random cimport shuffle
 from fastbp.kernels.update cimport (
     ADADELTA, ADAGRAD, ADAM, ADAMW, AMSGRAD, LION, MOMENTUM, NESTEROV, RMSPROP, RMSPROP_CENTERED,
-    RMSPROP_MOMENTUM, SGD, Step, begin_step, n_slots)
+    RMSPROP_MOMENTUM, SGD, Step, begin_step, is_shaped, n_slots)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -175,6 +176,22 @@ cdef class CompiledNetwork:
         p.width += p.g_row
 
 
+cdef class Masks:
+    """Dropout of one step: a rate for each of a^0, ..., a^{L-1}."""
+    cdef Block block
+    cdef Dropout dropout
+
+    def __init__(self, list rates, uint64_t seed, uint64_t step):
+        cdef double *values
+        self.block = Block(sizeof(double) * <double>len(rates))
+        values = <double *>self.block.data
+        for l, rate in enumerate(rates):
+            values[l] = rate
+        self.dropout.rates = values
+        self.dropout.seed = seed
+        self.dropout.step = step
+
+
 include "capi.pxi"
 
 
@@ -189,13 +206,18 @@ cdef class Work:
         lay_out(&net.plan, cap, self.block.data, &self.rows)
 
 
+cdef const Dropout *dropout_of(Masks masks) noexcept:
+    return NULL if masks is None else &masks.dropout
+
+
 cdef Targets targets_of(const real[:, ::1] Y, const Py_ssize_t[::1] labels,
-                        const real[::1] weight) noexcept:
+                        const real[::1] weight, bint missing=False) noexcept:
     cdef Targets t
     t.Y = <const void *>&Y[0, 0] if Y is not None else NULL
     t.labels = &labels[0] if labels is not None else NULL
     t.weight = <const void *>&weight[0] if weight is not None else NULL
     t.order = NULL
+    t.missing = missing
     return t
 
 
@@ -360,17 +382,23 @@ def feedforward(CompiledNetwork net, const real[::1] parameters, const real[:, :
 
 
 def costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
-          const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[::1] out):
+          const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[::1] out, Masks masks=None,
+          bint missing=False):
     """out = C_x of every sample   (n,)."""
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
-    cdef Targets targets = targets_of[real](Y, labels, None)
+    cdef const real *a
+    cdef Py_ssize_t a_row
+    cdef Targets targets = targets_of[real](Y, labels, None, missing)
     cdef Py_ssize_t s = 0, n = X.shape[0]
+    r.dropout = dropout_of(masks)
     with nogil:
         while s < n:
             r.m = min(r.cap, n - s)
-            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, gradient_mode(p))
+            r.batch_row = s
+            a = input_rows(p, &X[s, 0], r, &a_row)
+            forward(p, &parameters[0], False, a, a_row, r, gradient_mode(p))
             output_error(p, &targets, s, r, 1.0, &parameters[0])
             memcpy(&out[s], r.C, r.m * sizeof(real))
             s += r.m
@@ -379,7 +407,7 @@ def costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
 def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1] X,
                     const real[:, ::1] Y, const Py_ssize_t[::1] labels,
                     const Py_ssize_t[::1] index, const real[::1] instead,
-                    real[:, ::1] out):
+                    real[:, ::1] out, Masks masks=None, bint missing=False):
     """out[i] = C_x of every sample with parameters[index[i]] = instead[i]   (k, n).
 
     Each value is put into `parameters`, which must be nobody else's, and taken out again.
@@ -387,9 +415,12 @@ def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
-    cdef Targets targets = targets_of[real](Y, labels, None)
+    cdef const real *a
+    cdef Py_ssize_t a_row
+    cdef Targets targets = targets_of[real](Y, labels, None, missing)
     cdef Py_ssize_t i, s, n = X.shape[0]
     cdef real kept
+    r.dropout = dropout_of(masks)
     with nogil:
         for i in range(index.shape[0]):
             kept = parameters[index[i]]
@@ -397,7 +428,9 @@ def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1
             s = 0
             while s < n:
                 r.m = min(r.cap, n - s)
-                forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, gradient_mode(p))
+                r.batch_row = s
+                a = input_rows(p, &X[s, 0], r, &a_row)
+                forward(p, &parameters[0], False, a, a_row, r, gradient_mode(p))
                 output_error(p, &targets, s, r, 1.0, &parameters[0])
                 memcpy(&out[i, s], r.C, r.m * sizeof(real))
                 s += r.m
@@ -405,20 +438,26 @@ def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1
 
 
 def deltas(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
-           const real[:, ::1] Y, const Py_ssize_t[::1] labels, list out):
+           const real[:, ::1] Y, const Py_ssize_t[::1] labels, list out, Masks masks=None,
+           bint missing=False):
     """out[l] = delta^l = dC_x/dz^l   (n, n_z)."""
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
+    cdef const real *a
+    cdef Py_ssize_t a_row
     cdef const Layer *f
-    cdef Targets targets = targets_of[real](Y, labels, None)
+    cdef Targets targets = targets_of[real](Y, labels, None, missing)
     cdef Py_ssize_t s = 0, n = X.shape[0]
     cdef real[:, ::1] delta
     cdef int l
+    r.dropout = dropout_of(masks)
     while s < n:
         r.m = min(r.cap, n - s)
         with nogil:
-            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, gradient_mode(p))
+            r.batch_row = s
+            a = input_rows(p, &X[s, 0], r, &a_row)
+            forward(p, &parameters[0], False, a, a_row, r, gradient_mode(p))
             output_error(p, &targets, s, r, 1.0, &parameters[0])
             backward(p, &parameters[0], False, r, False)
         for l in range(p.n_layers):
@@ -431,13 +470,22 @@ def deltas(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X
 
 def gradient(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
              const real[:, ::1] Y, const Py_ssize_t[::1] labels, const real[::1] weight,
-             double scale, real[::1] out):
+             double scale, real[::1] out, Masks masks=None, bint missing=False):
     """out = scale * sum_x w_x nabla C_x, in the layout of parameters."""
     cdef Block scratch = Block(fastbp_scratch_bytes(&net.plan, X.shape[0]))
-    cdef Targets targets = targets_of[real](Y, labels, weight)
+    cdef Targets targets = targets_of[real](Y, labels, weight, missing)
+    cdef const Dropout *dropout = dropout_of(masks)
     with nogil:
-        gradient_rows(&net.plan, &parameters[0], &X[0, 0], &targets, scale, X.shape[0], &out[0],
-                      scratch.data)
+        gradient_rows(&net.plan, &parameters[0], &X[0, 0], &targets, dropout, scale, X.shape[0],
+                      &out[0], scratch.data)
+
+
+def mask(Masks masks, int l, real[:, ::1] out):
+    """out = what a^l of each row of a batch is multiplied by   (n, n_l)."""
+    cdef Py_ssize_t n = out.shape[0], width = out.shape[1]
+    out[:, :] = 1
+    with nogil:
+        drop(&masks.dropout, l, 0, n, width, width, &out[0, 0], <real *>NULL)
 
 
 def input_gradient(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
@@ -459,15 +507,24 @@ def input_gradient(CompiledNetwork net, const real[::1] parameters, const real[:
             s += r.m
 
 
-cdef void pull_back(const Plan *p, const real *parameters, const real *V, Py_ssize_t V_row,
-                    const Rows *r) noexcept nogil:
-    # g = V da^L/dx, row by row, after a forward pass that left every slope                 g  # OUT
+cdef void pull_output(const Plan *p, const real *V, Py_ssize_t V_row, const Rows *r) noexcept nogil:
+    # delta^L = J^T V, row by row, after a forward pass that left every slope     g, delta^L  # OUT
     cdef const Layer *f = &p.layers[p.n_layers - 1]
     cdef real *delta = rows_of(r, f.delta_at, f.z_row, <real *>NULL)
     cdef real *g = rows_of(r, p.g_at, p.g_row, <real *>NULL)
+    cdef Py_ssize_t s, j
     copy_rows(V, V_row, g, p.g_row, r.m, f.n_a)
     transpose_jacobian(f, rows_of(r, f.z_at, f.z_row, <real *>NULL),
                        rows_of(r, f.a_at, f.a_row, <real *>NULL), g, p.g_row, r.m, delta)
+    for s in range(r.m):
+        for j in range(f.n_z, f.z_row):
+            delta[s * f.z_row + j] = <real>0
+
+
+cdef void pull_back(const Plan *p, const real *parameters, const real *V, Py_ssize_t V_row,
+                    const Rows *r) noexcept nogil:
+    # g = V da^L/dx, row by row, after a forward pass that left every slope                 g  # OUT
+    pull_output(p, V, V_row, r)
     backward(p, parameters, False, r, True)
 
 
@@ -637,11 +694,11 @@ cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size) noexcept:
 
 
 cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, int n_threads,
-                    bint stores_gradient=False):
+                    bint stores_gradient=False, bint whole_batch=False):
     """Bytes that a `Trainer` takes: padded parameters, as much for each slot, and the work area."""
     cdef const Plan *p = &net.plan
     cdef double size = 8 if p.is_double else 4
-    cdef Py_ssize_t rows = rows_at_once(p, batch_size, n_threads)
+    cdef Py_ssize_t rows = batch_size if whole_batch else rows_at_once(p, batch_size, n_threads)
     cdef Memory need
     need.parameters = p.n_padded * size
     need.slots = n_slots(OPTIMIZERS[optimizer]) * need.parameters
@@ -654,24 +711,30 @@ cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, i
 
 
 cdef class Trainer:
-    """Padded parameters, optimizer slots and work area of one `fit`, and where it stands."""
+    """Padded parameters, optimizer slots and work area of one `fit`, and where it stands.
+
+    `whole_batch`: for `step_outputs` and `step_update`, which need all rows of a batch at once.
+    """
     cdef CompiledNetwork net
     cdef Block block
+    cdef Masks masks
     cdef Loop loop
     cdef Rows rows
     cdef void *parameters      # padded, the slots, a stored gradient: each n_padded reals
     cdef readonly int n_slots
 
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
-                 Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed):
+                 Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed,
+                 Masks masks=None, bint whole_batch=False):
         cdef const Plan *p = &net.plan
         cdef Step *step = &self.loop.step
         cdef bint clips = "clip_norm" in numbers
-        cdef Memory need = memory(net, optimizer, batch_size, n_threads, clips)
+        cdef Memory need = memory(net, optimizer, batch_size, n_threads, clips, whole_batch)
         cdef double state = need.parameters + need.slots
         cdef size_t size = 8 if p.is_double else 4
-        cdef Py_ssize_t rows = rows_at_once(p, batch_size, n_threads)
+        cdef Py_ssize_t rows = batch_size if whole_batch else rows_at_once(p, batch_size, n_threads)
         self.net = net
+        self.masks = masks
         memset(&self.loop, 0, sizeof(Loop))
         step.policy = OPTIMIZERS[optimizer]
         self.n_slots = n_slots(step.policy)
@@ -680,10 +743,12 @@ cdef class Trainer:
         self.loop.batch_size = batch_size
         self.loop.shuffled = shuffled
         self.loop.seed = seed
+        if masks is not None:
+            self.loop.dropout = masks.dropout
         self.set_step(numbers)
         self.loop.slice = rows
         self.loop.clip_norm = numbers["clip_norm"] if clips else INFINITY
-        self.loop.adds_slices = rows < batch_size or (clips and n_threads == 1)
+        self.loop.adds_slices = rows < batch_size
         self.block = Block(state + need.work_area)
         self.parameters = self.block.data
         if self.loop.adds_slices or clips:
@@ -691,7 +756,8 @@ cdef class Trainer:
         self.rows.C = <char *>self.parameters + <size_t>state
         self.rows.work = <char *>self.rows.C + (batch_size + 15) / 16 * 16 * size
         self.rows.cap = rows
-        self.rows.first = self.rows.m = 0
+        self.rows.first = self.rows.m = self.rows.batch_row = 0
+        self.rows.dropout = NULL
         self.rows.scratch = <char *>self.rows.work + rows * p.width * size
 
     def set_step(self, dict numbers):
@@ -767,14 +833,14 @@ def has_finite_parameters(Trainer t, const real[::1] kind):
 def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
           const real[:, ::1] X, const real[:, ::1] Y, const Py_ssize_t[::1] labels,
           const real[::1] weight, Py_ssize_t[::1] order, Py_ssize_t first_epoch,
-          double[::1] losses, double[::1] clock, double deadline=0.0):
+          double[::1] losses, double[::1] clock, double deadline=0.0, bint missing=False):
     """Make at most max_steps steps, ending before `end_epoch`; every thread of the run calls it.
 
-    A deadline in seconds of time.monotonic (0: none) ends it after the step at hand, for all
+    `missing`: NaN in Y stands for no target. A deadline in seconds of time.monotonic (0: none) ends it after the step at hand, for all
     threads after the same. Returns the number of steps made. Where epoch e ends, its mean loss and
     the time go to losses[e - first_epoch] and clock[e - first_epoch].
     """
-    cdef Targets targets = targets_of[real](Y, labels, weight)
+    cdef Targets targets = targets_of[real](Y, labels, weight, missing)
     cdef Rows r = t.rows
     cdef Py_ssize_t steps
     if deadline != 0.0:  # by the engine's clock
@@ -786,3 +852,60 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
                     &order[0], <real *>t.parameters, r, first_epoch, &losses[0], &clock[0],
                     deadline)
     return steps
+
+
+# A loss of the user's: Python has the outputs of a batch and gives back their derivatives. One
+# thread, a trainer made with `whole_batch`, and for each step `step_outputs`, then `step_update`.
+
+def step_outputs(Trainer t, const real[:, ::1] X, const Py_ssize_t[::1] order, Py_ssize_t first,
+                 Py_ssize_t m, real[:, ::1] out):
+    """out = a^L of rows order[first:first + m] of X, with this step's dropout   (m, n_L).
+
+    What `step_update` needs is left in the trainer.
+    """
+    cdef const Plan *p = &t.net.plan
+    cdef const Layer *f = &p.layers[p.n_layers - 1]
+    cdef Rows *r = &t.rows
+    cdef real *a0 = rows_of(r, 0, p.a0_row, &out[0, 0])
+    t.loop.dropout.step = t.loop.at.t
+    r.dropout = &t.loop.dropout if t.loop.dropout.rates != NULL else NULL
+    r.m = m
+    with nogil:
+        gather(&X[0, 0], p.n_0, &order[first], m, a0, p.a0_row)
+        if r.dropout != NULL:
+            drop(r.dropout, 0, 0, m, p.n_0, p.a0_row, a0, <real *>NULL)
+        forward(p, <const real *>t.parameters, True, a0, p.a0_row, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+        copy_rows(rows_of(r, f.a_at, f.a_row, &out[0, 0]), f.a_row, &out[0, 0], f.n_a, m, f.n_a)
+
+
+def step_update(Trainer t, const real[:, ::1] V):
+    """Make one step with V = d loss / d a^L of the rows of `step_outputs`   (m, n_L).
+
+    Penalties, clipping and the optimizer are the trainer's; V is taken as it is, weights and 1/m
+    included. The position moves on by one step; sums of losses are the caller's. Returns False,
+    nothing done but `diverged` set, where V is not finite.
+    """
+    cdef const Plan *p = &t.net.plan
+    cdef Position *at = &t.loop.at
+    cdef Step step = t.loop.step
+    cdef Rows *r = &t.rows
+    cdef real *parameters = <real *>t.parameters
+    cdef Ahead ahead
+    cdef bint finite
+    memset(&ahead, 0, sizeof(Ahead))
+    with nogil:
+        finite = all_finite(&V[0, 0], V.shape[0] * V.shape[1])
+        if finite:
+            pull_output(p, &V[0, 0], V.shape[1], r)
+            backward(p, parameters, True, r, False)
+            at.t += 1
+            begin_step(&step, at.t)
+            make_step(p, &t.loop, &step, 0, r.m, r, parameters,
+                      parameters + (t.n_slots + 1) * p.n_padded, &ahead)
+            at.row += r.m
+            if at.row == t.loop.n:
+                at.epoch += 1
+                at.row = 0
+    if not finite:
+        t.loop.diverged = 1
+    return finite

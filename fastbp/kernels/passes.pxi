@@ -91,6 +91,8 @@ cdef struct Rows:
     # Rows [first, first + m) of a work area of `cap` rows: one thread's share of a batch.
     void *work
     Py_ssize_t cap, first, m
+    const Dropout *dropout  # of training, or frozen for a question; NULL: nothing is dropped
+    Py_ssize_t batch_row    # the batch's number of the first row: masks go by it
     void *C             # the cost of each of the cap samples
     void *scratch       # this thread's: a panel of W^T, then rows for y, C_j and dC/da
 
@@ -272,6 +274,7 @@ cdef struct Targets:
     const Py_ssize_t *labels
     const Py_ssize_t *order     # sample s of the batch is row order[s]; NULL: row s
     const void *weight          # one a sample, or NULL
+    bint missing                # NaN in Y stands for no target: no cost and no error there
 
 
 cdef inline Py_ssize_t target_index(const Targets *t, Py_ssize_t s) noexcept nogil:
@@ -310,8 +313,25 @@ cdef void forward(const Plan *plan, const real *parameters, bint padded, const r
                        <real *>r.scratch)
         if l < plan.n_layers - 1 or not mode & LEAVE_OUTPUT:
             activate(f, z, r.m, leaves_slope(plan, l, mode), a_next)
+        if r.dropout != NULL and l < plan.n_layers - 1:
+            # with the slope, delta needs nothing more: da/dz of what is passed on
+            drop(r.dropout, l + 1, r.batch_row, r.m, f.n_a, f.a_row, a_next,
+                 z if leaves_slope(plan, l, mode) else <real *>NULL)
         a = a_next
         a_row = f.a_row
+
+
+cdef const real *input_rows(const Plan *plan, const real *X, const Rows *r,
+                            Py_ssize_t *a_row) noexcept nogil:
+    """a^0 of the rows: X itself, or its copy with what is dropped."""
+    cdef real *a = rows_of(r, 0, plan.a0_row, <real *>NULL)
+    a_row[0] = plan.n_0
+    if r.dropout == NULL or r.dropout.rates[0] == 0.0:
+        return X
+    a_row[0] = plan.a0_row
+    copy_rows(X, plan.n_0, a, plan.a0_row, r.m, plan.n_0)
+    drop(r.dropout, 0, r.batch_row, r.m, plan.n_0, plan.a0_row, a, <real *>NULL)
+    return a
 
 
 cdef inline int gradient_mode(const Plan *plan) noexcept nogil:
@@ -388,6 +408,13 @@ cdef void separable_output_error(const Plan *plan, const Targets *targets, Py_ss
         costs_and_slopes(<SigmoidBinaryCrossEntropy *>NULL, z, term, <real>0, n, term, delta)
     else:
         costs_and_slopes(<ExpPoisson *>NULL, z, term, <real>0, n, term, delta)
+    if targets.missing and targets.labels == NULL:
+        for s in range(r.m):
+            y = <const real *>targets.Y + target_index(targets, first + s) * plan.n_y
+            for j in range(f.n_a):
+                if y[j] != y[j]:
+                    term[s * f.z_row + j] = <real>0
+                    delta[s * f.z_row + j] = <real>0
     for s in range(r.m):
         C[s] = row_sum(term + s * f.z_row, f.n_a)
 
@@ -448,7 +475,9 @@ cdef void backward(const Plan *plan, const real *parameters, bint padded, const 
     cdef const real *W
     cdef real *g = rows_of(r, plan.g_at, plan.g_row, <real *>NULL)
     cdef int l = plan.n_layers - 1
-    cdef bint fused
+    cdef bint fused, drops
+    cdef real *z
+    cdef real *a
     while l > 0 or (l == 0 and to_input):
         f = &plan.layers[l]
         W = parameters + (f.W_padded if padded else f.W)
@@ -460,9 +489,16 @@ cdef void backward(const Plan *plan, const real *parameters, bint padded, const 
                        before.z_row if fused else plan.g_row, r.m, f.n_in, f.n_z,
                        <real *>r.scratch)
         if l > 0 and not fused:
-            transpose_jacobian(before, rows_of(r, before.z_at, before.z_row, <real *>NULL),
-                               rows_of(r, before.a_at, before.a_row, <real *>NULL), g, plan.g_row,
-                               r.m, rows_of(r, before.delta_at, before.z_row, <real *>NULL))
+            drops = r.dropout != NULL and r.dropout.rates[l] > 0.0
+            z = rows_of(r, before.z_at, before.z_row, <real *>NULL)
+            a = rows_of(r, before.a_at, before.a_row, <real *>NULL)
+            if drops:  # J is that of a before it was masked
+                drop(r.dropout, l, r.batch_row, r.m, before.n_a, plan.g_row, g, <real *>NULL)
+                activate(before, z, r.m, False, a)
+            transpose_jacobian(before, z, a, g, plan.g_row, r.m,
+                               rows_of(r, before.delta_at, before.z_row, <real *>NULL))
+            if drops:
+                drop(r.dropout, l, r.batch_row, r.m, before.n_a, before.a_row, a, <real *>NULL)
         l -= 1
 
 

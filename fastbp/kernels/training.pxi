@@ -23,6 +23,7 @@ cdef struct Loop:
     uint64_t seed
     bint batch_means            # see Trainer.set_step
     double batch_l2
+    Dropout dropout             # without rates: nothing is dropped
     Position at
     Step step
     Barrier barrier
@@ -170,6 +171,15 @@ cdef void add_squares(const real *nabla, const real *W, Py_ssize_t n, const Step
     cdef double l2 = step.l2 if is_weight else 0.0, l1 = step.l1 if is_weight else 0.0
     cdef double least = -step.clip_value, most = step.clip_value, g, w
     cdef Py_ssize_t i, j, whole = n - n % LANES
+    if not is_shaped(step, is_weight):
+        for j in range(n / LANES):
+            for i in range(LANES):
+                g = nabla[j * LANES + i]
+                lane[i] += g * g
+        for i in range(n % LANES):
+            g = nabla[whole + i]
+            lane[i] += g * g
+        return
     for j in range(n / LANES):
         for i in range(LANES):
             w = W[j * LANES + i]
@@ -222,6 +232,25 @@ cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, in
                         plan.n_padded)
 
 
+cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssize_t m,
+                    const Rows *r, real *parameters, real *nabla, Ahead *ahead) noexcept nogil:
+    # this thread's share of a step, once every delta of the batch is there  parameters, slots  # OUT
+    # nabla: the gradient where slices were added                            nabla              # OUT
+    if loop.clip_norm == INFINITY and not loop.adds_slices:
+        update_share(plan, loop, step, thread, m, r.work, ahead, parameters, <real *>r.scratch)
+        return
+    if not loop.adds_slices:
+        gradient_share(plan, loop, thread, m, r.work, nabla)
+        wait(&loop.barrier, loop.n_threads)
+    if loop.clip_norm != INFINITY:
+        step.scale = 1.0
+        # each thread forms the same sum; W, which is in it, waits for all of them
+        step.scale = min(1.0, loop.clip_norm / (
+            gradient_norm(plan, step, nabla, parameters) + 1e-6))
+        wait(&loop.barrier, loop.n_threads)
+    update_stored(plan, loop, step, thread, nabla, parameters)
+
+
 cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_steps,
                     Py_ssize_t end_epoch, const real *X, Targets *targets, Py_ssize_t *order,
                     real *parameters, Rows r, Py_ssize_t first_epoch, double *losses,
@@ -239,9 +268,11 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef Py_ssize_t steps = 0, m, s, first, last
     cdef double weight, penalty = 0.0, total
     cdef Ahead ahead
+    cdef Dropout dropout = loop.dropout
     cdef real *a0
     cdef real *C = <real *>r.C
     cdef real *nabla = parameters + (n_slots(step.policy) + 1) * plan.n_padded
+    r.dropout = &dropout if dropout.rates != NULL else NULL
     if thread == 0:  # the others look at it behind two barriers
         loop.late = 0
     while steps < max_steps and at.epoch < end_epoch:
@@ -259,8 +290,10 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
                 penalty = 0.5 * loop.batch_l2 * squares_of_weights(plan, parameters)
         if loop.adds_slices:
             memset(nabla, 0, plan.n_padded * sizeof(real))
+        dropout.step = at.t
         s = first
         while s < last:
+            r.batch_row = s
             r.m = last - s if last - s < loop.slice else loop.slice
             if loop.adds_slices:  # the next slice takes the memory of the last
                 r.C = C + s
@@ -268,6 +301,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
                 r.first = s
             a0 = rows_of(&r, 0, plan.a0_row, <real *>NULL)
             gather(X, plan.n_0, order + at.row + s, r.m, a0, plan.a0_row)
+            if r.dropout != NULL:
+                drop(r.dropout, 0, s, r.m, plan.n_0, plan.a0_row, a0, <real *>NULL)
             forward(plan, parameters, True, a0, plan.a0_row, &r, gradient_mode(plan))
             # a batch of weight 0 has no data gradient
             output_error(plan, targets, at.row + s, &r, 1.0 / weight if weight > 0.0 else 0.0,
@@ -283,20 +318,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             break
         at.t += 1
         begin_step(&step, at.t)
-        if loop.clip_norm != INFINITY:
-            if not loop.adds_slices:
-                gradient_share(plan, loop, thread, m, r.work, nabla)
-                wait(&loop.barrier, loop.n_threads)
-            # each thread forms the same sum; W, which is in it, waits for all of them
-            step.scale = min(1.0, loop.clip_norm / (
-                gradient_norm(plan, &step, nabla, parameters) + 1e-6))
-            wait(&loop.barrier, loop.n_threads)
-        if loop.adds_slices or loop.clip_norm != INFINITY:
-            update_stored(plan, loop, &step, thread, nabla, parameters)
-        else:
-            ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X, order)
-            update_share(plan, loop, &step, thread, m, r.work, &ahead, parameters,
-                         <real *>r.scratch)
+        ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X, order)
+        make_step(plan, loop, &step, thread, m, &r, parameters, nabla, &ahead)
         if thread == 0:
             total = 0.0 if loop.batch_means else at.loss
             for s in range(m):

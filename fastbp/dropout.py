@@ -1,0 +1,123 @@
+"""Dropout: the rates of layers, and one step's masks held still.
+
+What belongs here: what a user says of dropout, checked. What does not: the masks themselves, which
+the engine makes from (seed, step, layer, row, unit) (kernels/dropout.pxd).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp import inputs
+from fastbp.kernels import dispatch
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """The dropout of one step of training, for questions to a network: its loss, its gradient.
+
+    `Network.loss(X, Y, dropout=...)` and `Network.gradient(X, Y, dropout=...)` see one function of
+    the parameters, which can be differentiated. Row i of X has the mask of row i of a batch.
+
+    Parameters
+    ----------
+    rate : float or sequence of float, in [0, 1)
+        As `fit(dropout=...)` takes it.
+    seed : int
+    step : int
+        From 0: the masks are those that ``fit(dropout=rate, seed=seed)`` uses in that step.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> net = fastbp.Network([2, 4, 1], output="identity", loss="quadratic", dtype="float64")
+    >>> inputs, hidden = fastbp.Dropout(0.5, seed=1).masks(net, 3)
+    >>> inputs.tolist(), sorted(set(hidden.ravel().tolist()))
+    ([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]], [0.0, 2.0])
+    """
+
+    rate: float | Sequence[float]
+    seed: int = 0
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        if _is_number(self.rate):
+            _as_rate(self.rate, "Dropout.rate")
+        elif not isinstance(self.rate, Sequence) or isinstance(self.rate, (str, bytes)):
+            raise TypeError(
+                f"Dropout.rate: expected a number in [0, 1) or several; got {self.rate!r}"
+            )
+        for i, rate in enumerate(() if _is_number(self.rate) else self.rate):
+            _as_rate(rate, f"Dropout.rate[{i}]")
+        inputs.as_count(self.seed, "Dropout.seed", 0)
+        if inputs.as_count(self.step, "Dropout.step", 0) >= 2**64:
+            raise ValueError(f"Dropout.step: expected a number below 2**64; got {self.step}")
+
+    def masks(self, net: Network, n: int) -> list[np.ndarray]:
+        """What a^0, ..., a^{L-1} of n rows are multiplied by: 0 or 1 / (1 - rate).
+
+        Returns
+        -------
+        list of ndarray (n, n_l), the input first
+        """
+        n, widths = inputs.as_count(n, "n"), net.sizes[:-1]
+        compiled = masks_of(self, len(widths) - 1)
+        found = [np.ones((n, width), net.dtype) for width in widths]
+        for l, mask in enumerate(found if compiled is not None else ()):
+            dispatch.doors(net.dtype).mask(compiled, l, mask)
+        return found
+
+
+def masks_of(dropout: Any, n_hidden: int) -> Any:
+    """The engine's description of a `Dropout`; None where nothing is dropped."""
+    if dropout is None:
+        return None
+    if not isinstance(dropout, Dropout):
+        raise TypeError(f"dropout: expected a fastbp.Dropout; got {dropout!r}")
+    rates = as_rates(dropout.rate, n_hidden)
+    if rates is None:
+        return None
+    return dispatch.engine.Masks(rates, inputs.as_bits(dropout.seed), dropout.step)
+
+
+def as_rates(value: Any, n_hidden: int) -> list[float] | None:
+    """A rate for each of a^0, ..., a^{L-1}; None where all are 0."""
+    if _is_number(value):
+        rate = _as_rate(value, "dropout")
+        if rate and not n_hidden:
+            raise ValueError(
+                f"dropout: expected hidden layers to drop from; got {rate} for a network with none "
+                "(one rate in a list is that of the input)"
+            )
+        return [0.0] + [rate] * n_hidden if rate else None
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+        raise TypeError(f"dropout: expected a rate in [0, 1), or a list of rates; got {value!r}")
+    rates = [_as_rate(rate, f"dropout[{i}]") for i, rate in enumerate(value)]
+    if len(rates) not in (n_hidden, n_hidden + 1):
+        raise ValueError(
+            f"dropout: expected one rate, {n_hidden} for the hidden layers or {n_hidden + 1} with "
+            f"the input's first; got {len(rates)}"
+        )
+    if len(rates) == n_hidden:
+        rates = [0.0, *rates]
+    return rates if any(rates) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
+
+
+def _as_rate(value: Any, name: str) -> float:
+    if not _is_number(value):
+        raise TypeError(f"{name}: expected a number in [0, 1); got {value!r}")
+    rate = float(value)
+    if not 0 <= rate < 1:
+        raise ValueError(f"{name}: expected a number in [0, 1); got {rate!r}")
+    return rate

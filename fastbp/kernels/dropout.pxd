@@ -1,0 +1,62 @@
+"""Dropout: a^l of a layer times a mask of 0 and 1 / (1 - rate), so that its mean stays.
+
+What belongs here: the mask, a hash of (seed, step, layer, row of the batch, unit). It is made again
+wherever it is needed and never stored, and depends neither on threads nor on level or dtype. What
+does not: which layers drop, and when (passes.pxi).
+Source: Srivastava et al. (2014), "Dropout". The hash mixes 32 bits by shifts and multiplications,
+with odd constants of Wellons (2018), "Prospecting for hash functions" (triple32).
+"""
+from cython cimport floating as real
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastbp.kernels.random cimport next_random, stream
+
+cdef struct Dropout:
+    const double *rates         # of a^0, ..., a^{L-1}
+    uint64_t seed, step
+
+
+cdef inline real kept(uint32_t j, uint32_t key, uint32_t other, uint32_t first_kept,
+                      real scale) noexcept nogil:
+    """The mask of unit j: scale where its hash is at least `first_kept`, else 0."""
+    cdef uint32_t h = j * <uint32_t>0x9E3779B9 + key
+    h ^= h >> 17
+    h *= <uint32_t>0xED5AD4BB
+    h ^= other  # two rows whose sequences meet in the first key part here
+    h ^= h >> 11
+    h *= <uint32_t>0xAC4C1B51
+    h ^= h >> 15
+    h *= <uint32_t>0x31848BAB
+    h ^= h >> 14
+    return scale if h >= first_kept else <real>0
+
+
+cdef inline void drop(const Dropout *dropout, int l, Py_ssize_t first, Py_ssize_t m, Py_ssize_t n,
+                      Py_ssize_t row, real *a, real *slope) noexcept nogil:
+    # a <- a * mask of layer l for rows first, ..., first + m - 1 of the batch   (m, n)    a  # OUT
+    # and where it is not NULL slope <- slope * mask, with rows as long              slope  # OUT
+    cdef double rate = dropout.rates[l]
+    cdef uint32_t first_kept = <uint32_t>(rate * 4294967296.0)
+    cdef real scale = <real>(1.0 / (1.0 - rate)), mask
+    cdef uint64_t of_layer, state, key
+    cdef uint32_t low, high
+    cdef Py_ssize_t s
+    cdef int j
+    if rate == 0.0:
+        return
+    # a stream of its own beside that of the order of an epoch (random.pxd)
+    state = stream(dropout.seed ^ <uint64_t>0xA5A5F00DC3C30FF1, dropout.step)
+    state += <uint64_t>l * <uint64_t>0xD1342543DE82EF95
+    of_layer = next_random(&state)
+    for s in range(m):
+        state = of_layer + <uint64_t>(first + s) * <uint64_t>0x9E3779B97F4A7C15
+        key = next_random(&state)
+        low, high = <uint32_t>key, <uint32_t>(key >> 32)
+        if slope == NULL:
+            for j in range(<int>n):
+                a[s * row + j] = a[s * row + j] * kept(<uint32_t>j, low, high, first_kept, scale)
+        else:
+            for j in range(<int>n):
+                mask = kept(<uint32_t>j, low, high, first_kept, scale)
+                a[s * row + j] = a[s * row + j] * mask
+                slope[s * row + j] = slope[s * row + j] * mask
