@@ -440,6 +440,20 @@ def test_callbacks_stop_and_write():
     assert not quick(callbacks=[clear]).fit(X, THREE).network_.parameters.any()
 
 
+def test_dropout():
+    settings = {"hidden_layer_sizes": (30, 20), "batch_size": 26, "random_state": 2}
+    plain, half = quick(**settings).fit(X, THREE), quick(dropout=0.5, **settings).fit(X, THREE)
+    assert half.loss_curve_ != plain.loss_curve_
+    again = [quick(dropout=d, n_threads=n, **settings).fit(X, THREE)
+             for d, n in ((0.5, 2), ([0.5, 0.5], 1), ((0.0, 0.5, 0.5), 1))]  # fmt: skip
+    for same in again:
+        assert np.array_equal(same.network_.parameters, half.network_.parameters)
+    np.testing.assert_array_equal(half.predict_proba(X), half.network_.predict(X))
+    for bad, settings in (([0.5], {"hidden_layer_sizes": (4, 4, 4)}), (0.5, {"solver": "lbfgs"})):
+        with pytest.raises(ValueError, match="dropout: expected"):
+            quick(dropout=bad, **settings).fit(X, THREE)
+
+
 def test_learning_rate_of_an_epoch():
     halves = quick(solver="sgd", learning_rate=lambda epoch: 0.5**epoch, shuffle=False,
                    batch_size=130, alpha=0, max_iter=3)  # fmt: skip

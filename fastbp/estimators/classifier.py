@@ -43,6 +43,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         of fastbp; with "hinge" and "squared_hinge" there are no probabilities.
     class_weight : dict {class: weight}, "balanced" or None
         Multiplies sample_weight.
+    dropout : float or sequence of float
+        As in `Network.fit`: one rate, or one a hidden layer, the input's before them.
     scoring : str, callable or None
         What early stopping watches; None is accuracy.
     callbacks : list of callables
@@ -104,6 +106,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_fun=15000,
         loss="log_loss",
         class_weight=None,
+        dropout=0.0,
         scoring=None,
         callbacks=None,
         time_limit=None,

@@ -66,6 +66,7 @@ class BaseMLP(BaseEstimator):
             Options(Real, {np.inf}),
         ],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "scoring": [str, callable, None],
         "callbacks": [HasMethods("__iter__"), None],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
@@ -194,8 +195,7 @@ class BaseMLP(BaseEstimator):
     def _prepared(self, X, y, sample_weight, incremental, validation):
         """Everything checked, and the network to train: its samples, scores, random numbers."""
         self._check_functions()
-        self._hidden_sizes()
-        solvers.check(self)
+        solvers.check(self, len(self._hidden_sizes()))
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         if not self.early_stopping and any(part is not None for part in validation):

@@ -34,6 +34,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         As in scikit-learn. Beyond it `activation` takes all of fastbp's or a list with one a hidden
         layer; `solver` an optimizer such as ``fastbp.AdamW(1e-3)``, which brings its own numbers;
         `learning_rate` one of `fastbp.schedules` or a callable epoch -> rate.
+    dropout : float or sequence of float
+        As in `Network.fit`: one rate, or one a hidden layer, the input's before them.
     scoring : str, callable or None
         What early stopping watches; None is R^2.
     callbacks : list of callables
@@ -97,6 +99,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon=1e-8,
         n_iter_no_change=10,
         max_fun=15000,
+        dropout=0.0,
         scoring=None,
         callbacks=None,
         time_limit=None,

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastbp import lbfgs, training
+from fastbp.dropout import as_rates
 from fastbp.history import History
 from fastbp.monitor import Event, checked_callbacks, progress_bar
 from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer
@@ -26,8 +27,12 @@ SCORE = "validation_score"  # the name by which a schedule may watch it
 SMALLEST_RATE = 1e-6  # of learning_rate="adaptive", as in scikit-learn
 
 
-def check(model):
-    """Refuse callbacks and schedules that cannot work."""
+def check(model, n_hidden):
+    """Refuse callbacks, dropout and schedules that cannot work."""
+    if as_rates(model.dropout, n_hidden) is not None and model.solver == "lbfgs":
+        raise ValueError(
+            f"dropout: expected none with lbfgs, which sees all samples; got {model.dropout}"
+        )
     checked_callbacks(model.callbacks or ())
     if isinstance(model.learning_rate, str):
         return
@@ -89,7 +94,9 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
     progress = model._optimizer
     n_threads = training._as_threads(model.n_threads, net, batch_size)
     begin = (0, 0, progress.steps, 0.0, 0.0)
-    state = State(begin, progress.slots, 0, progress.optimizer, n, batch_size, "False")
+    dropout = as_rates(model.dropout, len(net.sizes) - 2)
+    seed = 0 if dropout is None else int(random_state.randint(2**31))  # of the masks
+    state = State(begin, progress.slots, seed, progress.optimizer, n, batch_size, "False")
     max_iter = 1 if incremental else int(model.max_iter)
     callbacks = checked_callbacks(model.callbacks or ())
     deadline = training._as_deadline(model.time_limit)
@@ -99,7 +106,9 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
         rates = schedule.rates(progress.optimizer.learning_rate, max_iter, n)
         progress.learning_rate = next(rates)
     numbers = progress.numbers(model)
-    run = Run(net, data, state, numbers, n_threads, False, max_iter, deadline=deadline)
+    run = Run(
+        net, data, state, numbers, n_threads, False, max_iter, deadline=deadline, dropout=dropout
+    )
     history = History()
     bar = progress_bar(0, max_iter) if model.progress else None
     best = None
