@@ -93,7 +93,7 @@ _ACTIVATIONS: dict[str, tuple[str, Parameter | None]] = {
 
 _LOSSES: dict[str, tuple[str, str, Parameter | None]] = {
     "quadratic": ("real", "any", None),
-    "mse": ("real", "any", None),
+    "mse": ("real", "any", _POSITIVE),  # a factor: mse(0.5) is scikit-learn's
     "mae": ("real", "any", None),
     "huber": ("real", "any", _POSITIVE),
     "log_cosh": ("real", "any", None),

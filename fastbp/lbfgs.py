@@ -29,12 +29,12 @@ def minimise(
     l2: float,
     deadline: float,
     each_iteration: Callable[[float], bool],
-) -> None:
+) -> Any:
     """Move the network's parameters to a minimum of its loss, in float64 whatever its dtype.
 
     `each_iteration` is called with the loss, penalties left out, when the parameters are those
     after an iteration; where it returns True, or after the deadline (of time.monotonic; 0: none),
-    the iterations end.
+    the iterations end. Returns what SciPy tells of its end, None after the deadline.
     """
     try:
         from scipy.optimize import minimize
@@ -74,7 +74,7 @@ def minimise(
     try:
         if not np.isfinite(loss_and_gradient(start)[0]):
             raise DivergenceError(0, 0, 1.0)
-        minimize(
+        return minimize(
             loss_and_gradient,
             start,
             method="L-BFGS-B",
@@ -89,4 +89,4 @@ def minimise(
             },
         )
     except _TimeUp:
-        pass
+        return None

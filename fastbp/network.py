@@ -123,7 +123,9 @@ class Network:
             )
         self._n_targets = self._loss.n_targets(n_outputs)
         self._allocate()
-        cost_parameter = 1 / n_outputs if self._loss.kind == "mse" else self._loss.parameter
+        cost_parameter = self._loss.parameter
+        if self._loss.kind == "mse":
+            cost_parameter /= n_outputs
         self._compiled = dispatch.engine.CompiledNetwork(
             [
                 (f.kind, f.parameter, n_in, n_out * f.z_per_a, n_out)

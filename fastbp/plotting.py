@@ -33,3 +33,77 @@ def history(run: History, ax: Any = None) -> Any:
         lines += list(right.lines)
     ax.legend(handles=lines)
     return ax
+
+
+class LossCurveDisplay:
+    """Training loss, and validation scores where there are some, of a fitted estimator.
+
+    Parameters
+    ----------
+    loss_curve : sequence of float
+    validation_scores : sequence of float, optional
+    name : str, optional
+
+    Attributes
+    ----------
+    ax_, figure_
+        Where it was drawn.
+    lines_ : list
+        The loss, then the scores.
+
+    Examples
+    --------
+    >>> LossCurveDisplay([1.0, 0.5], name="model").name
+    'model'
+    """
+
+    def __init__(
+        self,
+        loss_curve: Any,
+        *,
+        validation_scores: Any = None,
+        name: str | None = None,
+    ) -> None:
+        self.loss_curve, self.validation_scores, self.name = loss_curve, validation_scores, name
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, *, ax: Any = None, name: str | None = None, **line: Any
+    ) -> LossCurveDisplay:
+        """Draw the curves of a fitted MLPClassifier or MLPRegressor.
+
+        Parameters
+        ----------
+        estimator : object with loss_curve_
+        ax : matplotlib Axes, optional
+        name : str, optional
+            In the legend; the estimator's class unless told otherwise.
+        **line
+            For the line of the loss.
+        """
+        curve = getattr(estimator, "loss_curve_", None)
+        if curve is None:
+            raise ValueError(
+                "estimator: expected one fitted with a stochastic solver, which has loss_curve_; "
+                f"got {estimator!r}"
+            )
+        scores = getattr(estimator, "validation_scores_", None)
+        name = type(estimator).__name__ if name is None else name
+        return cls(curve, validation_scores=scores, name=name).plot(ax=ax, **line)
+
+    def plot(self, *, ax: Any = None, name: str | None = None, **line: Any) -> LossCurveDisplay:
+        """Draw; returns self."""
+        ax = _new_axes() if ax is None else ax
+        name = self.name if name is None else name
+        label = {"label": "training loss" if name is None else name}
+        self.lines_ = ax.plot(range(1, len(self.loss_curve) + 1), self.loss_curve, **label | line)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("training loss")
+        if self.validation_scores is not None:
+            right = ax.twinx()
+            epochs = range(1, len(self.validation_scores) + 1)
+            self.lines_ += right.plot(epochs, self.validation_scores, "C2", label="validation")
+            right.set_ylabel("validation score")
+        ax.legend(handles=self.lines_)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

@@ -69,7 +69,7 @@ COUPLED = {
 }
 COSTS = {
     "quadratic": None,
-    "mse": None,
+    "mse": 1.0,
     "mae": None,
     "huber": 1.0,
     "log_cosh": None,
@@ -408,7 +408,7 @@ def _checked_cost(name, a, y):
 
 
 def cost(name, a, y):
-    """Cost C of one sample, summed over the outputs (mse: their mean).
+    """Cost C of one sample, summed over the outputs (mse: their mean, times its parameter).
 
     Parameters
     ----------
@@ -435,7 +435,7 @@ def cost(name, a, y):
     if name == "quadratic":
         C = 0.5 * r**2
     elif name == "mse":
-        C = r**2 / len(r)
+        C = parameter * r**2 / len(r)
     elif name == "mae":
         C = np.abs(r)
     elif name == "huber":
@@ -493,7 +493,7 @@ def cost_gradient(name, a, y):
     if name == "quadratic":
         return r
     if name == "mse":
-        return 2 * r / len(r)
+        return parameter * 2 * r / len(r)
     if name == "mae":
         return np.sign(r)
     if name == "huber":

@@ -94,7 +94,7 @@ def test_width_of_z():
         (functions.activation, "maxout(inf)", "must be a whole number from 1 to 1024; got inf"),
         (functions.loss, "crossentropy", "Did you mean 'cross_entropy'?"),
         (functions.loss, "l2", "expected one of quadratic, mse, mae"),
-        (functions.loss, "mse(2)", "'mse' has no parameter; got mse(2)"),
+        (functions.loss, "mae(2)", "'mae' has no parameter; got mae(2)"),
         (functions.loss, "huber(-1)", "the parameter of 'huber' must be a finite number above 0"),
         (functions.loss, "pinball(1)", "must be a number in (0, 1); got 1"),
         (functions.loss, "pinball(0)", "must be a number in (0, 1); got 0"),

@@ -490,7 +490,7 @@ def test_good_dtype(dtype):
         ({"output": "softmax()"}, ["output", "number in the brackets"]),
         ({"loss": "pinball(1)"}, ["loss", "(0, 1)", "got 1"]),
         ({"loss": "huber(0)"}, ["loss", "above 0"]),
-        ({"loss": "mse(2)"}, ["loss", "no parameter"]),
+        ({"loss": "mae(2)"}, ["loss", "no parameter"]),
         ({"output": "tanh"}, ["loss", "'cross_entropy'", "above 0", "'tanh'", "softmax"]),
         ({"output": "exp", "loss": "binary_cross_entropy"}, ["loss", "in (0, 1)", "sigmoid"]),
         ({"output": "identity", "loss": "poisson"}, ["loss", "above 0", "softplus, exp"]),

@@ -442,7 +442,7 @@ def test_bad_costs():
     with pytest.raises(ValueError, match="known"):
         cost("relu", [1], [1])
     with pytest.raises(ValueError, match="takes no parameter"):
-        cost_gradient("mse(2)", [1], [1])
+        cost_gradient("mae(2)", [1], [1])
     for name, a, y in [("mse", [1, 2], [1]), ("gaussian_nll", [1, 2, 3], [1, 2, 3])]:
         with pytest.raises(ValueError, match="do not fit"):
             cost(name, a, y)

@@ -384,7 +384,7 @@ def cost(mp: Any, kind: str, parameter: float, a: Numbers, y: Numbers) -> Any:
     n = len(y)
     of: dict[str, Callable[[Any, Any], Any]] = {
         "quadratic": lambda a, y: (a - y) ** 2 / 2,
-        "mse": lambda a, y: (a - y) ** 2 / n,
+        "mse": lambda a, y: p * (a - y) ** 2 / n,
         "mae": lambda a, y: abs(a - y),
         "huber": lambda a, y: (a - y) ** 2 / 2 if abs(a - y) <= p else p * (abs(a - y) - p / 2),
         "log_cosh": lambda a, y: mp.log(mp.cosh(a - y)),

@@ -66,7 +66,7 @@ cdef inline real at_least_tiny(real a) noexcept nogil:
 
 
 cdef inline real term_and_slope(separable *tag, real x, real y, real p, real *slope) noexcept nogil:
-    """C_j and dC/dx_j; x is a (for a canonical pair z), p the cost's parameter (mse: 1/n)."""
+    """C_j and dC/dx_j; x is a (for a canonical pair z), p the cost's parameter (mse: factor/n)."""
     cdef real a, b, r, s
     if separable is Quadratic:
         r = x - y

@@ -764,7 +764,12 @@ cdef class Trainer:
         self.rows.scratch = <char *>self.rows.work + rows * p.width * size
 
     def set_step(self, dict numbers):
-        """Learning rate, penalties (lambda/n), clip_value and the optimizer's own numbers."""
+        """Learning rate, penalties (lambda/n), clip_value and the optimizer's own numbers.
+
+        "batch_l2" in l2's place makes each batch a problem of its own, as scikit-learn does: its
+        L2 term is divided by the batch's weight and part of the loss, and an epoch's loss is the
+        mean of the batches' by their rows.
+        """
         cdef Step *step = &self.loop.step
         step.learning_rate = numbers["learning_rate"]
         step.momentum = numbers.get("momentum", 0.0)
@@ -776,6 +781,9 @@ cdef class Trainer:
         step.lr_decay = numbers.get("lr_decay", 0.0)
         step.l2 = numbers["l2"]
         step.l1 = numbers["l1"]
+        step.epsilon_hat = numbers.get("epsilon_hat", 0.0)
+        self.loop.batch_means = "batch_l2" in numbers
+        self.loop.batch_l2 = numbers.get("batch_l2", 0.0)
         step.clip_value = numbers.get("clip_value", INFINITY)
 
     @property

@@ -21,6 +21,8 @@ cdef struct Loop:
     double clip_norm            # of the whole gradient, which is then stored; or infinity
     bint shuffled
     uint64_t seed
+    bint batch_means            # see Trainer.set_step
+    double batch_l2
     Dropout dropout             # without rates: nothing is dropped
     Position at
     Step step
@@ -71,6 +73,28 @@ cdef double total_weight(const real *weight, const Py_ssize_t *order, Py_ssize_t
         return <double>m
     for s in range(m):
         total += weight[order[s]]
+    return total
+
+
+cdef double squares_of_weights(const Plan *plan, const real *parameters) noexcept nogil:
+    """sum W^2, padding included, for it is 0."""
+    cdef double lane[LANES]
+    cdef const real *W
+    cdef Py_ssize_t i, j
+    cdef double total = 0.0
+    cdef int l
+    for i in range(LANES):
+        lane[i] = 0.0
+    for l in range(plan.n_layers):
+        W = parameters + plan.layers[l].W_padded
+        for j in range(plan.layers[l].n_in * plan.layers[l].z_row / LANES):
+            for i in range(LANES):
+                lane[i] += <double>W[j * LANES + i] * <double>W[j * LANES + i]
+        for i in range(plan.layers[l].n_in * plan.layers[l].z_row % LANES):
+            j = plan.layers[l].n_in * plan.layers[l].z_row / LANES * LANES + i
+            lane[i] += <double>W[j] * <double>W[j]
+    for i in range(LANES):
+        total += lane[i]
     return total
 
 
@@ -246,7 +270,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef Position at = loop.at
     cdef Step step = loop.step
     cdef Py_ssize_t steps = 0, m, s, first, last
-    cdef double weight
+    cdef double weight, penalty = 0.0, total
     cdef Ahead ahead
     cdef Dropout dropout = loop.dropout
     cdef real *a0
@@ -264,6 +288,10 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         weight = total_weight(<const real *>targets.weight, order + at.row, m)
         first = m * thread / loop.n_threads
         last = m * (thread + 1) / loop.n_threads
+        if loop.batch_means:
+            step.l2 = loop.batch_l2 / weight if weight > 0.0 else 0.0
+            if thread == 0 and loop.batch_l2 != 0.0:  # before any thread updates
+                penalty = 0.5 * loop.batch_l2 * squares_of_weights(plan, parameters)
         if loop.adds_slices:
             memset(nabla, 0, plan.n_padded * sizeof(real))
         dropout.step = at.t
@@ -297,10 +325,16 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X, order)
         make_step(plan, loop, &step, thread, m, &r, parameters, nabla, &ahead)
         if thread == 0:
+            total = 0.0 if loop.batch_means else at.loss
             for s in range(m):
-                at.loss += C[s] * (1.0 if targets.weight == NULL else
-                                   (<const real *>targets.weight)[order[at.row + s]])
-            at.weight += weight
+                total += C[s] * (1.0 if targets.weight == NULL else
+                                 (<const real *>targets.weight)[order[at.row + s]])
+            if not loop.batch_means:
+                at.loss = total
+                at.weight += weight
+            elif weight > 0.0:
+                at.loss += m * ((total + penalty) / weight)
+                at.weight += m
         at.row += m
         if at.row == loop.n:
             if thread == 0:

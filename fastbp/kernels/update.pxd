@@ -93,6 +93,7 @@ cdef struct Step:
     double clip_value  # no element of the gradient with its penalties is larger; or infinity
     double scale  # by which all of it is multiplied then: clipping by norm
     double bias1, bias2  # Adam: 1 - beta^t
+    double epsilon_hat   # Adam: where above 0, epsilon is that beside sqrt(v), v not corrected
     double slow  # Adagrad: by which the learning rate is divided
     bint shaped  # clipping or scaling changes the gradient before a policy sees it,
     bint shapes_weights  # these or penalties that of a weight
@@ -111,6 +112,8 @@ cdef inline void begin_step(Step *step, long long t) noexcept nogil:
     if step.policy == ADAM or step.policy == ADAMW or step.policy == AMSGRAD:
         step.bias1 = 1.0 - pow(step.beta1, <double>t)
         step.bias2 = 1.0 - pow(step.beta2, <double>t)
+        if step.epsilon_hat > 0.0:  # Kingma & Ba 2015, end of section 2: what scikit-learn does
+            step.epsilon = step.epsilon_hat / c_sqrt(step.bias2)
     if step.policy == ADAGRAD:
         step.slow = 1.0 + (t - 1) * step.lr_decay
     set_scale(step, 1.0)

@@ -1,0 +1,21 @@
+"""scikit-learn's multi-layer perceptrons on fastbp's engine: change the import, keep the code.
+
+What belongs here: the names that users import, and the refusal where scikit-learn is missing. What
+does not: any of the work. mlp.py holds what the two estimators share, classifier.py and
+regressor.py their targets and predictions, solvers.py the training loops.
+"""
+
+from __future__ import annotations
+
+try:
+    import sklearn as _  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "fastbp.estimators needs scikit-learn: pip install 'fastbp[sklearn]'"
+    ) from error
+
+from fastbp.estimators.classifier import MLPClassifier
+from fastbp.estimators.regressor import MLPRegressor
+from fastbp.plotting import LossCurveDisplay
+
+__all__ = ["LossCurveDisplay", "MLPClassifier", "MLPRegressor"]

@@ -1,0 +1,391 @@
+"""What the two estimators share: parameters, the network, fitting and the way to its outputs.
+
+What belongs here: all that does not depend on whether classes or numbers are predicted. What does
+not: targets and predictions (classifier.py, regressor.py), the training loops (solvers.py).
+"""
+
+from __future__ import annotations
+
+import operator
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastbp import functions, inputs, schedules
+from fastbp.estimators import solvers
+from fastbp.network import Network
+from fastbp.optimizers import Optimizer
+from fastbp.run import Samples
+
+STOCHASTIC = ("sgd", "adam")
+NAMES = {"logistic": "sigmoid"}  # scikit-learn's where fastbp's differs
+SPARSE = ["csr", "csc"]
+DENSE_AT_ONCE = 1 << 24  # elements of a sparse X that are made dense for a prediction
+
+
+class BaseMLP(BaseEstimator):
+    """A network behind scikit-learn's interface."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [str, list, tuple],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"}), Optimizer],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [
+            StrOptions({"constant", "invscaling", "adaptive"}),
+            schedules.Schedule,
+            callable,
+        ],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "loss": [str],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "scoring": [str, callable, None],
+        "callbacks": [HasMethods("__iter__"), None],
+        "time_limit": [Interval(Real, 0, None, closed="neither"), None],
+        "progress": ["boolean"],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    def __init__(self, **parameters):
+        self.__dict__.update(parameters)
+
+    # the network
+
+    def _hidden_sizes(self):
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if any(isinstance(n, Real) and n <= 0 for n in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return [inputs.as_count(n, f"hidden_layer_sizes[{i}]") for i, n in enumerate(sizes)]
+
+    def _empty_network(self, sizes, dtype):
+        """Of these sizes, parameters 0."""
+        n_hidden = len(sizes) - 2
+        names = self.activation
+        names = [names] * n_hidden if isinstance(names, str) else list(names)
+        if len(names) != n_hidden:
+            raise ValueError(
+                f"activation: expected one name, or one for each of the {n_hidden} hidden layers; "
+                f"got {self.activation!r}"
+            )
+        output, loss = self._output_and_loss()
+        return Network(
+            sizes,
+            activation=[NAMES.get(name, name) for name in names],
+            output=output,
+            loss=loss,
+            dtype=dtype,
+            init="zeros",
+        )
+
+    def _check_functions(self):
+        """Refuse unknown activations before anything changes, also where none is used."""
+        names = [self.activation] if isinstance(self.activation, str) else self.activation
+        for name in names:
+            functions.activation(NAMES.get(name, name) if isinstance(name, str) else name)
+
+    def _adopt(self, net):
+        """Make `net` the estimator's: coefs_ and intercepts_ are views of its parameters."""
+        self._network = net
+        self.coefs_, self.intercepts_ = net.weights, net.biases
+
+    @property
+    def network_(self):
+        """The trained `fastbp.Network`: its checks, gradients and files."""
+        check_is_fitted(self)
+        net = self.__dict__.get("_network")
+        if net is None or not self._is_current(net):  # unpickled, or coefs_ were replaced
+            coefs = [np.asarray(W) for W in self.coefs_]
+            dtype = np.float32 if all(W.dtype == np.float32 for W in coefs) else np.float64
+            sizes = [*(W.shape[0] for W in coefs), self._n_network_outputs()]
+            net = self._empty_network(sizes, dtype)
+            for own, given in zip(
+                [*net.weights, *net.biases], [*coefs, *self.intercepts_], strict=True
+            ):
+                own[...] = given
+            self._adopt(net)
+        return net
+
+    def _is_current(self, net):
+        return (
+            len(self.coefs_) == len(net._weights)
+            and all(map(operator.is_, self.coefs_, net._weights))
+            and all(map(operator.is_, self.intercepts_, net._biases))
+        )
+
+    def _n_network_outputs(self):
+        return self.n_outputs_
+
+    def _initialize(self, n_features, dtype, random_state):
+        """Glorot's uniform weights, the same draws as scikit-learn's."""
+        hidden = self._hidden_sizes()
+        net = self._empty_network([n_features, *hidden, self._n_network_outputs()], dtype)
+        names = [f.name for f in net._hidden]
+        for W, b, name in zip(
+            net.weights, net.biases, [*names, *names[-1:]] or [self.activation], strict=True
+        ):
+            factor = 2.0 if name in ("sigmoid", "logistic") else 6.0
+            bound = np.sqrt(factor / (W.shape[0] + W.shape[1]))
+            W[...] = random_state.uniform(-bound, bound, W.shape)
+            b[...] = random_state.uniform(-bound, bound, b.shape)
+        self._adopt(net)
+        self.n_iter_ = 0
+        self.t_ = 0
+        self.n_layers_ = len(net.sizes)
+        self.__dict__.pop("_optimizer", None)
+        if self.solver != "lbfgs":
+            self.loss_curve_ = []
+            self._no_improvement_count = 0
+            self._best_parameters = None
+            early = self.early_stopping
+            self.validation_scores_: list[float] | None = [] if early else None
+            self.best_validation_score_ = -np.inf if early else None
+            self.best_loss_ = None if early else np.inf
+
+    # training
+
+    def _fit(self, X, y, sample_weight, incremental=False, validation=(None, None, None)):
+        before = dict(self.__dict__)
+        try:
+            data, held_out, random_state = self._prepared(
+                X, y, sample_weight, incremental, validation
+            )
+        except BaseException:  # refused: an earlier fit stays what it was
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        net, constants = self._network, self._constants(data)
+        if self.solver == "lbfgs":
+            solvers.minimise(self, net, data, constants=constants)
+        else:
+            solvers.descend(
+                self, net, data, held_out, random_state, incremental=incremental,
+                constants=constants,
+            )  # fmt: skip
+        return self
+
+    def _prepared(self, X, y, sample_weight, incremental, validation):
+        """Everything checked, and the network to train: its samples, scores, random numbers."""
+        self._check_functions()
+        solvers.check(self, len(self._hidden_sizes()))
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        if not self.early_stopping and any(part is not None for part in validation):
+            raise ValueError(
+                "X_val and y_val are used by early stopping: expected early_stopping=True with "
+                "them; got early_stopping=False"
+            )
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        X, y, targets = self._validated(X, y, incremental, first)
+        if sparse.issparse(X):
+            X = X.toarray()
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        sample_weight = self._with_class_weight(y, sample_weight, incremental)
+        random_state = check_random_state(self.random_state)
+        if first:
+            self._initialize(X.shape[1], X.dtype, random_state)
+        net = self.network_
+        self._check_same_architecture(net, X, targets)
+        weight = inputs.as_weight(sample_weight, X.shape[0], net.dtype)
+        dense, labels = self._targets(net, targets)
+        data, held_out = Samples(net._ready(X), dense, labels, weight), None
+        if self.early_stopping and self.solver != "lbfgs":
+            data, held_out = self._held_out(data, y, targets, validation, random_state)
+        return data, held_out, random_state
+
+    def _targets(self, net, targets):
+        try:
+            return inputs.as_targets(
+                targets, targets.shape[0], net._n_targets, net._loss, net.dtype
+            )
+        except ValueError as error:
+            raise ValueError(f"y{str(error).removeprefix('Y')}") from None
+
+    def _check_same_architecture(self, net, X, targets):
+        """A network that is trained further keeps its shape."""
+        if net.sizes[1:-1] != self._hidden_sizes():
+            raise ValueError(
+                f"hidden_layer_sizes: expected {net.sizes[1:-1]}, those of the fit that is "
+                f"continued; got {self._hidden_sizes()}"
+            )
+        n_targets = 1 if targets.ndim == 1 and net._n_targets == 1 else targets.shape[-1]
+        if targets.ndim == 2 and n_targets != net._n_targets:
+            raise ValueError(
+                f"y: expected {net._n_targets} columns, those of the fit that is continued; got "
+                f"{n_targets}"
+            )
+
+    def _held_out(self, data, y, targets, validation, random_state):
+        """Training data, and a function that scores the network on the rest."""
+        X_val, y_val, weight_val = validation
+        n = data.X.shape[0]
+        if X_val is None and y_val is None and weight_val is None:
+            if self.validation_fraction == 0:
+                raise ValueError(
+                    "early_stopping: needs validation data, validation_fraction above 0 or X_val "
+                    "and y_val in fit; got validation_fraction=0"
+                )
+            train, rest = train_test_split(
+                np.arange(n),
+                random_state=random_state,
+                test_size=self.validation_fraction,
+                stratify=self._strata(targets),
+            )
+            if rest.size < 2:
+                raise ValueError(
+                    "The validation set is too small. Increase 'validation_fraction' or the size "
+                    "of your dataset."
+                )
+            X_val, y_val = data.X[rest], y[rest]
+            weight_val = None if data.weight is None else data.weight[rest]
+            data = data.take(train)
+        else:
+            if X_val is None or y_val is None:
+                missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
+                raise ValueError(f"{missing}: expected validation data beside {given}; got None")
+            X_val, y_val, weight_val = self._validation_data(X_val, y_val, weight_val, data)
+        return data, lambda: self._validation_score(X_val, y_val, weight_val)
+
+    def _validation_data(self, X_val, y_val, weight_val, data):
+        try:
+            X_val = validate_data(
+                self, X_val, accept_sparse=SPARSE, dtype=data.X.dtype, reset=False
+            )
+        except ValueError as error:
+            raise ValueError(f"X_val: {error}") from None
+        if sparse.issparse(X_val):
+            X_val = X_val.toarray()
+        y_val = self._validated_y_val(y_val)
+        if len(y_val) != X_val.shape[0]:
+            raise ValueError(
+                f"y_val: expected {X_val.shape[0]} rows, as many as X_val; got {len(y_val)}"
+            )
+        if weight_val is not None:
+            weight_val = _check_sample_weight(weight_val, X_val)
+        return X_val, y_val, weight_val
+
+    def _validation_score(self, X_val, y_val, weight_val):
+        if self.scoring is None:
+            outputs = self._network.predict(X_val)
+            if not np.isfinite(outputs).all():
+                return np.nan
+            with np.errstate(over="ignore", invalid="ignore"):  # of a run that is about to diverge
+                score = self._metric(y_val, self._decoded(outputs), sample_weight=weight_val)
+            return float(score)
+        # an estimator of the same network that does not ask X_val for the names of its columns
+        judged = object.__new__(type(self))
+        judged.__dict__.update(self.__dict__)
+        judged.__dict__.pop("feature_names_in_", None)
+        weights = {} if weight_val is None else {"sample_weight": weight_val}
+        return float(check_scoring(judged, self.scoring)(judged, X_val, y_val, **weights))
+
+    def _is_stochastic(self):
+        if self.solver == "lbfgs":
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
+            )
+        return True
+
+    # what classes and numbers do differently
+
+    def _with_class_weight(self, y, sample_weight, incremental):
+        return sample_weight
+
+    def _constants(self, data):
+        """What each sample's loss has in scikit-learn beside ours, or None."""
+        return None
+
+    def _strata(self, targets):
+        return None
+
+    # predictions
+
+    def _outputs(self, X):
+        """a^L; one clean row takes a few microseconds, everything else scikit-learn's checks."""
+        own = self.__dict__
+        net = own.get("_network")
+        if net is not None and "feature_names_in_" not in own and self._is_current(net):
+            outputs = net._predictor.predict(X, None)
+            if outputs is not None:
+                return outputs
+        net = self.network_
+        X = validate_data(self, X, accept_sparse=SPARSE, reset=False)
+        if not sparse.issparse(X):
+            return net.predict(X)
+        X = X.tocsr()
+        rows = max(1, DENSE_AT_ONCE // X.shape[1])
+        parts = [
+            net.predict(X[first : first + rows].toarray()) for first in range(0, X.shape[0], rows)
+        ]
+        return np.concatenate(parts)
+
+    # what scikit-learn asks of an estimator
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("_network", None)  # made again of coefs_ and intercepts_
+        return state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    @property
+    def _repr_html_(self):
+        whole = super()._repr_html_  # AttributeError where diagrams are turned off
+        return lambda: whole() + self._layers_html()
+
+    def _repr_mimebundle_(self, **options):
+        bundle = super()._repr_mimebundle_(**options)
+        if "text/html" in bundle:
+            bundle["text/html"] += self._layers_html()
+        return bundle
+
+    def _layers_html(self):
+        """A table of the layers of a fitted network."""
+        if not hasattr(self, "coefs_"):
+            return ""
+        net = self.network_
+        functions_ = [f.name for f in [*net._hidden, net._output]]
+        rows = "".join(
+            f"<tr><td>{l}</td><td>{W.shape[0]} → {n}</td><td>{name}</td>"
+            f"<td>{W.size + b.size:,}</td></tr>"
+            for l, (W, b, n, name) in enumerate(
+                zip(net.weights, net.biases, net.sizes[1:], functions_, strict=True), 1
+            )
+        )
+        return (
+            "<table><thead><tr><th>layer</th><th>size</th><th>activation</th><th>parameters</th>"
+            f"</tr></thead><tbody>{rows}</tbody><tfoot><tr><td colspan=4>{net.n_parameters:,} "
+            f"parameters, {net.dtype.name}, loss {net._loss.name}</td></tr></tfoot></table>"
+        )

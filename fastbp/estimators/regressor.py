@@ -1,0 +1,228 @@
+"""`MLPRegressor`: numbers in, numbers out.
+
+What belongs here: targets of one or more columns, the losses for them. What does not: fitting
+(mlp.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import validate_data
+
+from fastbp import functions
+from fastbp.estimators.mlp import SPARSE, BaseMLP
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """Multi-layer perceptron for numbers: scikit-learn's `MLPRegressor`, faster.
+
+    Every parameter, default, attribute, warning and exception is scikit-learn's; the same
+    `random_state` gives the same initial weights, batches and, to rounding, the same losses. X in
+    float32 gives a float32 network.
+
+    Parameters
+    ----------
+    loss : str
+        "squared_error": half the mean square over the outputs; "poisson": half the deviance, with
+        outputs e^z. Or a loss of fastbp with outputs z: "mae", "huber(1.5)", "pinball(0.9)", ...;
+        with "gaussian_nll" each target has a mean and a standard deviation.
+    hidden_layer_sizes, activation, solver, ..., max_fun
+        As in scikit-learn. Beyond it `activation` takes all of fastbp's or a list with one a hidden
+        layer; `solver` an optimizer such as ``fastbp.AdamW(1e-3)``, which brings its own numbers;
+        `learning_rate` one of `fastbp.schedules` or a callable epoch -> rate.
+    dropout : float or sequence of float
+        As in `Network.fit`: one rate, or one a hidden layer, the input's before them.
+    scoring : str, callable or None
+        What early stopping watches; None is R^2.
+    callbacks : list of callables
+        Each is called with a `fastbp.training.Event` after each epoch; True ends the fit.
+    time_limit : float, optional
+        Seconds after which the fit ends.
+    progress : bool
+        A tqdm bar on stderr.
+    n_threads : int, optional
+        The result does not depend on it. None: as many as pay.
+
+    Attributes
+    ----------
+    coefs_, intercepts_, loss_, loss_curve_, best_loss_, n_iter_, t_, ...
+        As in scikit-learn; coefs_ and intercepts_ are views of the network's parameters.
+    network_ : fastbp.Network
+        For checks, gradients and files: ``fastbp.check.gradients(model.network_, X, Y)``.
+
+    Notes
+    -----
+    With several outputs scikit-learn's gradient (1.9) is not that of its loss: the loss divides by
+    the number of outputs and the gradient does not. Here both do. With `solver="sgd"` the same
+    steps come from `learning_rate_init` times the number of outputs (and `alpha` divided by it).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.estimators import MLPRegressor
+    >>> X = np.linspace(-1, 1, 50)[:, None]
+    >>> model = MLPRegressor(hidden_layer_sizes=20, solver="lbfgs", random_state=0)
+    >>> bool(model.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.99)
+    True
+    """
+
+    _metric = staticmethod(r2_score)
+
+    def __init__(
+        self,
+        loss="squared_error",
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        dropout=0.0,
+        scoring=None,
+        callbacks=None,
+        time_limit=None,
+        progress=False,
+        n_threads=None,
+    ):
+        super().__init__(**{k: v for k, v in locals().items() if k not in ("self", "__class__")})
+
+    def _output_and_loss(self):
+        if self.loss == "squared_error":
+            return "identity", "mse(0.5)"
+        loss = functions.loss(self.loss)
+        return {"unit": "sigmoid", "positive": "exp", "real": "identity"}[loss.domain], self.loss
+
+    def _is_gaussian(self):
+        return self._output_and_loss()[1] == "gaussian_nll"
+
+    def _n_network_outputs(self):
+        return 2 * self.n_outputs_ if self._is_gaussian() else self.n_outputs_
+
+    def _check_functions(self):
+        super()._check_functions()
+        self._output_and_loss()
+
+    # targets
+
+    def _validated(self, X, y, incremental, first):
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=SPARSE,
+            multi_output=True,
+            y_numeric=True,
+            dtype=(np.float64, np.float32),
+            reset=first,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        targets = y[:, None] if y.ndim == 1 else y
+        if first:
+            self.n_outputs_ = targets.shape[1]
+            output, _ = self._output_and_loss()
+            self.out_activation_ = {"sigmoid": "logistic"}.get(output, output)
+        return X, y, targets
+
+    def _validated_y_val(self, y_val):
+        try:
+            y_val = check_array(y_val, ensure_2d=False, dtype="numeric")
+        except ValueError as error:
+            raise ValueError(f"y_val: {error}") from None
+        columns = 1 if y_val.ndim == 1 else y_val.shape[1]
+        if columns != self.n_outputs_:
+            raise ValueError(
+                f"y_val: expected {self.n_outputs_} columns, as many as y; got {columns}"
+            )
+        return y_val
+
+    def _constants(self, data):
+        if self.loss != "poisson":
+            return None
+        # scikit-learn's deviance: y ln(y / a) - y + a, where the engine's is a - y ln a
+        y = data.dense.astype(np.float64)
+        return (y * np.log(y, out=np.zeros_like(y), where=y > 0) - y).sum(axis=1)
+
+    # predictions
+
+    def _decoded(self, outputs):
+        if self._is_gaussian():
+            outputs = outputs[:, : self.n_outputs_]
+        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Fit to X and targets y.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix (n, n_features)
+            A sparse one is made dense.
+        y : array_like (n,) or (n, n_outputs)
+        sample_weight : array_like (n,), optional
+        X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
+            What early stopping watches instead of a share of X.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
+
+    @available_if(BaseMLP._is_stochastic)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """One epoch over X and y, from where the last call ended.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X, return_std=False):
+        """Predicted numbers.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix (n, n_features)
+        return_std : bool
+            Also the standard deviations; needs loss "gaussian_nll".
+
+        Returns
+        -------
+        ndarray (n,) or (n, n_outputs), or two of them
+        """
+        if return_std and not self._is_gaussian():
+            raise ValueError(f"return_std: needs loss 'gaussian_nll'; got {self.loss!r}")
+        outputs = self._outputs(X)
+        if not return_std:
+            return self._decoded(outputs)
+        std = np.exp(outputs[:, self.n_outputs_ :] / 2)
+        return self._decoded(outputs), std.ravel() if std.shape[1] == 1 else std
