@@ -17,12 +17,22 @@ from fastbp.dropout import Dropout
 from fastbp.history import History
 from fastbp.kernels import dispatch as _dispatch
 from fastbp.network import Network
-from fastbp.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, AMSGrad, Lion, RMSprop
 from fastbp.run import DivergenceError
 
 if TYPE_CHECKING:
     from fastbp import check, datasets, schedules
     from fastbp.monitor import each_step
+    from fastbp.optimizers import (
+        LBFGS,
+        SGD,
+        Adadelta,
+        Adagrad,
+        Adam,
+        AdamW,
+        AMSGrad,
+        Lion,
+        RMSprop,
+    )
     from fastbp.persistence import load
     from fastbp.stopping import EarlyStopping
 
@@ -53,7 +63,11 @@ __all__ = [
     "schedules",
 ]
 
+_OPTIMIZERS = (
+    "LBFGS", "SGD", "AMSGrad", "Adadelta", "Adagrad", "Adam", "AdamW", "Lion", "RMSprop",
+)  # fmt: skip
 _LATER = {  # where the name is found; a module stands for itself
+    **dict.fromkeys(_OPTIMIZERS, "fastbp.optimizers"),
     "EarlyStopping": "fastbp.stopping",
     "check": "fastbp.check",
     "datasets": "fastbp.datasets",

@@ -751,7 +751,7 @@ class Network:
     def _separable_cost(self, z_j, y_j):
         """C_j of one of several outputs, each of which depends on its own z alone."""
         one = cost_on_z(self.activation_names[-1], self.loss_name, np.array([z_j]), np.array([y_j]))
-        return one / self.sizes[-1] if self.loss_name == "mse" else one
+        return one / self.sizes[-1] if self.loss_name.startswith("mse") else one
 
     def _output_error_sample(self, z, y):
         known = ~np.isnan(y)
@@ -762,7 +762,7 @@ class Network:
             delta[j : j + 1] = output_error(
                 self.activation_names[-1], self.loss_name, z[j : j + 1], y[j : j + 1]
             )
-        return delta / self.sizes[-1] if self.loss_name == "mse" else delta
+        return delta / self.sizes[-1] if self.loss_name.startswith("mse") else delta
 
     def _deltas_sample(self, x, y, mask=None):
         mask = self._masks_of_samples(None, 1)[0] if mask is None else mask

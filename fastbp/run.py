@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastbp import inputs
 from fastbp.kernels import dispatch
 from fastbp.network import Network
-from fastbp.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from fastbp.optimizers import Optimizer
 
 SLICE_SECONDS = 0.03  # between looks at signals: Ctrl-C is to act within 0.1 s
 SYNC_SECONDS = 1.0  # between copies of the state that a diverged run is replayed from

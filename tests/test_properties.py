@@ -318,11 +318,11 @@ def test_resuming_in_the_middle_of_an_epoch(level, monkeypatch, stop_after, shuf
     make_slice = run_module.Run.slice
     make_history = training.History.__init__
 
-    def interrupted(run, end_epoch):
+    def interrupted(run, end_epoch, *rest):
         if len(slices) == stop_after:
             raise KeyboardInterrupt
         slices.append(end_epoch)
-        make_slice(run, end_epoch)
+        make_slice(run, end_epoch, *rest)
 
     def remembered(history, *earlier):
         make_history(history, *earlier)

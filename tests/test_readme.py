@@ -13,12 +13,17 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, checks, torch = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, training, sklearn, checks, torch = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     exec(compile(first, "README.md", "exec"), names)
     assert "gradient check: pass" in capsys.readouterr().out
     assert names["history"]["validation_accuracy"][-1] > 0.95
     assert fastbp.load("digits.safetensors").n_parameters == 2260
+    exec(compile(training, "README.md", "exec"), names)
+    assert names["history"]["validation_balanced_accuracy"].max() > 0.95
+    exec(compile(sklearn, "README.md", "exec"), names)
+    assert names["model"].score(names["digits"].X, names["digits"].Y) > 0.93
+    capsys.readouterr()
     exec(compile(checks, "README.md", "exec"), names)
     out = capsys.readouterr().out
     assert out.count("check: pass") == 2 and out.count("function: pass") == 1
