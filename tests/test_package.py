@@ -132,6 +132,7 @@ RANKS = {
     "interop": 3,
     "run": 3,
     "training": 4,
+    "callbacks": 3,
     "plotting": 4,
     "estimators": 5,
     "explain": 5,
