@@ -25,18 +25,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import book_program
-import mnist
 import numpy as np
 
+import book_program
 import fastbp
+import mnist
 from fastbp.callbacks import DeltaNorms
 
 PUBLISHED = Path(__file__).parent / "published"
 BATCH_SIZE = 10
 BEST_OF = 3  # runs that the book's first chapter took the best of
 POINTS = 0.4  # per cent: how far a mean of several seeds may lie from a published accuracy
-DRIFT = 0.15  # per cent: of a replay over 50,000 images, after the epochs that must be identical
+DRIFT = 0.15  # points: mean distance of a replay's epochs from the published, where rounding drifts
 BASELINE_IMAGES = 2000
 
 
@@ -271,25 +271,32 @@ def run_replay(names: list[str], data: mnist.Mnist) -> list[Row]:
 def judged_replay(e, ends, ours, theirs, sizes) -> tuple[str, bool]:
     """How far a replay is from what was published, and whether that is near enough.
 
-    1,000 images: every count and, to 1e-9, every cost. 50,000: rounding drifts, so counts of the
-    first 3 epochs, and DRIFT after. Without published curves: the accuracies in the text.
+    1,000 images: every count and, to 1e-9, every cost. 50,000: the counts of the first 3 epochs;
+    then rounding has grown to whole images (initial weights that differ in their last bit end as
+    far apart), and the epochs are held to DRIFT in the mean. Without published curves: the
+    accuracies in the text.
     """
     if not theirs:
         ok = within(ends[:-1], e.published[:-1], 0) and within(ends[-1:], e.published[-1:], DRIFT)
         return "as published" if within(ends, e.published, 0) else "differs", ok
     must = e.epochs if e.n == 1000 else 3
-    same, off, drift, ok = e.epochs, 0.0, 0.0, True
+    same, off, drift, most = e.epochs, 0.0, 0.0, 0.0
     for key, values in theirs.items():
-        differences = np.abs(np.subtract(ours[key], values))
+        differences = np.abs(np.subtract(ours[key], values[: e.epochs]))
         if key in sizes:
             equal = differences == 0
             same = min(same, e.epochs if equal.all() else int(equal.argmin()))
-            drift = max(drift, 100 * differences.max() / sizes[key])
+            apart = 100 * differences / sizes[key]
+            drift, most = max(drift, apart.mean()), max(most, apart.max())
         elif e.n == 1000:
             off = max(off, float(differences.max()))
-    ok = same >= must and drift <= DRIFT and off <= 1e-9
+    ok = bool(same >= must and drift <= DRIFT and off <= 1e-9)
     verdict = f"{same} of {e.epochs} epochs identical"
-    return verdict + (f", then within {drift:.2f} points" if same < e.epochs else ""), ok
+    if same < e.epochs:
+        verdict += f", in the mean {drift:.2f} points apart, at most {most:.2f}"
+    elif e.n == 1000:
+        verdict += f", costs to {off:.0e}"
+    return verdict, ok
 
 
 def settings(e: Experiment, dtype: str) -> str:

@@ -68,7 +68,7 @@ class DeltaNorms:
         return np.array(self._rows)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw a curve a layer (needs matplotlib: ``pip install fastbp[plot]``); returns the Axes."""
+        """Draw a curve a layer (needs matplotlib: ``fastbp[plot]``); returns the Axes."""
         from fastbp import plotting
 
         return plotting.delta_norms(self.norms, ax)
