@@ -413,7 +413,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"all, {', '.join(NAMES)}")
     parser.add_argument("--baseline", action="store_true", help="time the book's program too")
     parser.add_argument("--seeds", type=int, default=5, help="of runs that are no replays")
-    parser.add_argument("--output", type=Path, default=Path("book"), metavar="FOLDER")
+    parser.add_argument("--output", type=Path, default=Path("book-results"), metavar="FOLDER")
     options = parser.parse_args(argv)
     names = list(NAMES) if options.names in ([], ["all"]) else options.names
     unknown = [name for name in names if name not in NAMES]
