@@ -27,7 +27,7 @@ data = fastbp.datasets.read(folder)
 net = fastbp.Network([784, 256, 128, 10], activation="relu", init="he_normal", seed=0)
 n = 6000 if SHORT else len(data.X)
 history = None
-for epochs, rate in ((2, 1e-3),) if SHORT else ((6, 1e-3), (3, 3e-4), (1, 1e-4)):
+for epochs, rate in ((2, 1e-3),) if SHORT else ((8, 1e-3), (3, 3e-4), (1, 1e-4)):
     history = net.fit(
         data.X[:n],
         data.Y[:n],
@@ -35,6 +35,7 @@ for epochs, rate in ((2, 1e-3),) if SHORT else ((6, 1e-3), (3, 3e-4), (1, 1e-4))
         batch_size=64,
         optimizer=fastbp.AdamW(rate, weight_decay=0.02),
         validation=(data.X_test, data.Y_test),
+        dropout=0.1,
         threads=1,
         seed=0,
         resume=history,
