@@ -189,6 +189,7 @@ def synthetic(book, mnist, monkeypatch):
 def test_the_whole_table(book, mnist, monkeypatch, tmp_path, capsys):
     """Every row, picture and number is there; labels without sense are not the book's results."""
     synthetic(book, mnist, monkeypatch)
+    monkeypatch.setattr(book, "book_seconds_per_epoch", lambda sizes, loss, n: len(sizes) * n)
     assert book.main(["all", "--baseline", "--seeds", "2", "--output", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     rows = json.loads((tmp_path / "book.json").read_text())["rows"]
@@ -199,11 +200,24 @@ def test_the_whole_table(book, mnist, monkeypatch, tmp_path, capsys):
         if row["name"] in book.EXPERIMENTS:
             e = book.EXPERIMENTS[row["name"]]
             assert row["ok"] is not e.judged
-            assert row["seconds"] > 0 and row["times_book"] > 1
+            theirs = 2 * len(e.sizes) * e.n  # seconds
+            assert row["seconds"] > 0 and row["times_book"] == theirs / row["seconds"]
             assert row["epochs_per_second"] == pytest.approx(2 / row["seconds"])
             assert len(row["curves"]) == (2 if e.judged and not e.replay else 1)
     for chapter in (1, 3, 5):
         assert (tmp_path / f"chapter{chapter}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_time_of_the_books_program_is_that_of_a_whole_epoch(book, monkeypatch):
+    """Some images are timed and the others counted."""
+    timed = []
+    monkeypatch.setattr(book.book_program, "epoch", lambda *given: timed.append(given[4]))
+    clock = iter([10.0, 13.0, 20.0, 21.0])
+    monkeypatch.setattr(book.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(book, "BASELINE_IMAGES", 20)
+    assert book.book_seconds_per_epoch((784, 4, 10), "quadratic", 200) == 30.0
+    assert book.book_seconds_per_epoch((784, 4, 10), "quadratic", 5) == 1.0
+    assert [len(order) for order in timed] == [20, 5]
 
 
 def test_one_part_of_a_replay_brings_the_other(book, mnist, monkeypatch, tmp_path):
