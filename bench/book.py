@@ -8,9 +8,9 @@ connected networks: its settings, what was published, how near we come. What doe
 
 A run whose seed the book gives is replayed image for image in float64, and counts of correct images
 must be the same, epoch by epoch. The others are made in float32 with fastbp's own order, from
-several seeds, as many at a time as there are cores. Prints a table; writes book.json and a picture a
-chapter to the folder. Exit code 1 where a result is not within its tolerance, 2 where the images
-cannot be had. All of it takes three minutes on two idle cores.
+several seeds, as many at a time as there are cores. Prints a table; writes book.json and a picture
+for each chapter to the folder. Exit code 1 where a result is not within its tolerance, 2 where the
+images cannot be had. All of it takes three minutes on two idle cores.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """bench/examples: each runs as a script in a process of its own, and its result is what it says."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -79,8 +78,6 @@ def test_check_your_backprop(left):
 
 def test_replace_scikit_learn(left):
     pytest.importorskip("sklearn")
-    if importlib.util.find_spec("fastbp.estimators") is None:
-        pytest.skip("fastbp.estimators is not there yet")
     scores = left("replace_scikit_learn", "scores")["scores"]
     assert min(scores.values()) > 0.95 and abs(scores["sklearn"] - scores["fastbp"]) < 0.015
 

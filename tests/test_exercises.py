@@ -105,11 +105,10 @@ def epochs_since_best(values):
 
 def test_no_improvement_in_n():
     """Early stopping ends exactly n epochs after the best accuracy, with that epoch's network."""
-    stopping = pytest.importorskip("fastbp.stopping")
     net, n = network(), 5
     history = net.fit(
         X, Y, epochs=500, optimizer=fastbp.SGD(0.5), validation=HELD, seed=0,
-        early_stopping=stopping.EarlyStopping(n, monitor="validation_accuracy"),
+        early_stopping=fastbp.EarlyStopping(n, monitor="validation_accuracy"),
     )  # fmt: skip
     accuracy = history["validation_accuracy"]
     assert n < history.epochs < 500 and epochs_since_best(accuracy) == n
@@ -118,11 +117,10 @@ def test_no_improvement_in_n():
 
 def test_a_rate_that_halves():
     """The rate halves whenever n epochs brought no improvement; it ends at 1/128 of the first."""
-    schedules = pytest.importorskip("fastbp.schedules")
     net, n, eta = network(), 3, 0.5
     history = net.fit(
         X, Y, epochs=1000, optimizer=fastbp.SGD(eta), validation=HELD, seed=0,
-        schedule=schedules.HalveOnPlateau(n, monitor="validation_accuracy"),
+        schedule=fastbp.schedules.HalveOnPlateau(n, monitor="validation_accuracy"),
     )  # fmt: skip
     rates, accuracy = history["learning_rate"], history["validation_accuracy"]
     expected, rate, best, waited = [], eta, -1.0, 0

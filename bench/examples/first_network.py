@@ -35,7 +35,7 @@ if SHORT:
     X, Y = X[:5000], Y[:5000]
 
 # %%
-net = fastbp.Network([X.shape[1], 30, 10], output="sigmoid", loss="quadratic", init="large", seed=0)
+net = fastbp.Network([X.shape[1], 30, 10], output="sigmoid", loss="quadratic", init="large", seed=1)
 history = net.fit(
     X,
     Y,
