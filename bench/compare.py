@@ -33,9 +33,9 @@ os.environ.setdefault(
 )
 
 import numpy as np  # noqa: E402
-import peers  # noqa: E402
 
 import fastbp  # noqa: E402
+import peers  # noqa: E402
 from fastbp import benchmark  # noqa: E402
 from fastbp.kernels import dispatch  # noqa: E402
 

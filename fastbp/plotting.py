@@ -16,6 +16,17 @@ def _new_axes() -> Any:
     return pyplot.subplots()[1]
 
 
+def delta_norms(norms: Any, ax: Any = None) -> Any:
+    """Draw the norm of delta by epoch, a curve a layer (records, layers); returns the Axes."""
+    ax = _new_axes() if ax is None else ax
+    for layer, column in enumerate(norms.T, 1):
+        ax.semilogy(column, label=f"layer {layer}")
+    ax.set_xlabel("record")
+    ax.set_ylabel("norm of the mean of delta")
+    ax.legend()
+    return ax
+
+
 def history(run: History, ax: Any = None) -> Any:
     """Draw losses by epoch, and accuracy on a second axis where there is one; returns the Axes."""
     ax = _new_axes() if ax is None else ax

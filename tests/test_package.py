@@ -133,6 +133,7 @@ RANKS = {
     "persistence": 3,
     "interop": 3,
     "run": 3,
+    "callbacks": 3,
     "metrics": 4,
     "checkpoint": 4,
     "lbfgs": 4,

@@ -1,0 +1,74 @@
+"""Callbacks that record: what is measured on a network after each epoch of `fit`.
+
+What belongs here: objects to hand to ``fit(callbacks=...)`` that keep what they see. What does not:
+when callbacks are called (training.py), values that every run records (history.py), pictures
+(plotting.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+    from fastbp.training import Event
+
+
+class DeltaNorms:
+    """How fast each layer learns: the norm of the mean of delta^l over samples, layer by layer.
+
+    That mean is the gradient of the biases of layer l (BP3); where its norm falls from the last
+    layer to the first, the gradient vanishes (Nielsen 2015, ch. 5).
+
+    Parameters
+    ----------
+    X : array_like (n, n_0)
+    Y : array_like
+        As in `Network.deltas`: the samples that the mean is taken over.
+
+    Attributes
+    ----------
+    norms : ndarray (records, layers)
+        One row an epoch (and one for each call of `record`), one column a layer, the first hidden
+        layer first and the output last.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> from fastbp.callbacks import DeltaNorms
+    >>> digits = fastbp.datasets.load_digits()
+    >>> net = fastbp.Network([64, 16, 16, 16, 10], seed=0)
+    >>> speeds = DeltaNorms(digits.X[:200], digits.Y[:200])
+    >>> speeds.record(net)  # before training
+    >>> history = net.fit(digits.X, digits.Y, epochs=3, callbacks=[speeds], seed=0)
+    >>> speeds.norms.shape
+    (4, 4)
+    >>> bool(speeds.norms[0, 0] < speeds.norms[0, 1] < speeds.norms[0, 2])
+    True
+    """
+
+    def __init__(self, X: Any, Y: Any) -> None:
+        self._X, self._Y = X, Y
+        self._rows: list[list[float]] = []
+
+    def __call__(self, event: Event) -> None:
+        """Record at the end of an epoch."""
+        self.record(event.network)
+
+    def record(self, net: Network) -> None:
+        """Record now."""
+        means = [delta.mean(axis=0, dtype=np.float64) for delta in net.deltas(self._X, self._Y)]
+        self._rows.append([float(np.linalg.norm(mean)) for mean in means])
+
+    @property
+    def norms(self) -> np.ndarray:
+        """What was recorded so far."""
+        return np.array(self._rows)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw a curve a layer (needs matplotlib: ``fastbp[plot]``); returns the Axes."""
+        from fastbp import plotting
+
+        return plotting.delta_norms(self.norms, ax)
