@@ -1014,8 +1014,8 @@ class AMSGrad(Adam):
     True
     """
 
-    def __init__(self, *numbers):
-        super().__init__(*numbers)
+    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8):
+        super().__init__(learning_rate, beta1, beta2, epsilon)
         self.largest = 0.0
 
     def step(self, parameters, gradient, is_weight=None):

@@ -311,3 +311,14 @@ def test_order_is_uniform():
         counts[np.arange(n), order] += 1
     chi_squared = ((counts - epochs / n) ** 2 / (epochs / n)).sum()
     assert 8 < chi_squared < 50  # 25 degrees of freedom: outside with probability 0.3 %
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_subnormal_numbers_are_flushed_in_training_alone(level, threads):
+    net = network([1, 1], "tanh", "identity", "quadratic", "float32")
+    net.parameters = np.zeros(2)
+    X, Y = np.full((4, 1), 1e-40, np.float32), np.ones(4, np.float32)
+    net.fit(X, Y, epochs=1, batch_size=4, optimizer=fastbp.SGD(1e30), threads=threads)
+    assert net.weights[0] == 0  # else 1e-10, the rate times 1e-40
+    assert X[0, 0] * np.float32(0.5) > 0 and np.float64(5e-324) * 1.0 > 0  # this thread's own
+    assert net.gradient(X, Y)[0] != 0
