@@ -64,7 +64,7 @@ cdef double gradient_rows(const Plan *plan, const real *parameters, const real *
         forward(plan, parameters, False, a, a_row, &r, gradient_mode(plan))
         output_error(plan, targets, s, &r, scale, parameters)
         backward(plan, parameters, False, &r, False)
-        add_gradient(plan, a, a_row, &r, padded)
+        add_gradient(plan, a, a_row, &r, 0, 1, False, padded)
         for i in range(r.m):
             total += (<real *>r.C)[i]
         s += r.m

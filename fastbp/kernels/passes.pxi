@@ -502,20 +502,30 @@ cdef void backward(const Plan *plan, const real *parameters, bint padded, const 
 
 
 cdef void add_gradient(const Plan *plan, const real *X, Py_ssize_t X_row, const Rows *r,
-                       real *nabla) noexcept nogil:
-    # BP3, BP4 of every layer, added to the padded gradient                            nabla  # OUT
+                       int thread, int n_threads, bint anew, real *nabla) noexcept nogil:
+    # BP3, BP4 of every layer, for this thread's rows of every W                       nabla  # OUT
+    # added to the padded gradient, or `anew` in its place
     cdef const Layer *f
     cdef const real *a = X
-    cdef Py_ssize_t a_row = X_row, vectors
+    cdef Py_ssize_t a_row = X_row, vectors, first, last
     cdef real *delta
+    cdef real *nabla_W
     cdef int l
     for l in range(plan.n_layers):
         f = &plan.layers[l]
         delta = rows_of(r, f.delta_at, f.z_row, <real *>NULL)
         vectors = (f.n_z + lanes(X) - 1) / lanes(X)
-        weight_gradient(a, a_row, delta, f.z_row, r.m, f.n_in, vectors, nabla + f.W_padded,
+        first = f.n_in * thread / n_threads
+        last = f.n_in * (thread + 1) / n_threads
+        nabla_W = nabla + f.W_padded + first * f.z_row
+        if anew:
+            memset(nabla_W, 0, (last - first) * f.z_row * sizeof(real))
+        weight_gradient(a + first, a_row, delta, f.z_row, r.m, last - first, vectors, nabla_W,
                         f.z_row)
-        bias_gradient(delta, f.z_row, r.m, vectors, nabla + f.b_padded)
+        if thread == n_threads - 1:
+            if anew:
+                memset(nabla + f.b_padded, 0, f.z_row * sizeof(real))
+            bias_gradient(delta, f.z_row, r.m, vectors, nabla + f.b_padded)
         a = rows_of(r, f.a_at, f.a_row, <real *>NULL)
         a_row = f.a_row
 

@@ -76,26 +76,29 @@ cdef double total_weight(const real *weight, const Py_ssize_t *order, Py_ssize_t
     return total
 
 
+cdef void add_squares(const real *x, Py_ssize_t n, double *lane) noexcept nogil:
+    # lane += x^2                                                                       lane  # OUT
+    cdef Py_ssize_t i, j
+    cdef double g
+    for j in range(n / LANES):
+        for i in range(LANES):
+            g = x[j * LANES + i]
+            lane[i] += g * g
+    for i in range(n % LANES):
+        g = x[n - n % LANES + i]
+        lane[i] += g * g
+
+
 cdef double squares_of_weights(const Plan *plan, const real *parameters) noexcept nogil:
     """sum W^2, padding included, for it is 0."""
     cdef double lane[LANES]
-    cdef const real *W
-    cdef Py_ssize_t i, j
-    cdef double total = 0.0
+    cdef const Layer *f
     cdef int l
-    for i in range(LANES):
-        lane[i] = 0.0
+    memset(lane, 0, sizeof(lane))
     for l in range(plan.n_layers):
-        W = parameters + plan.layers[l].W_padded
-        for j in range(plan.layers[l].n_in * plan.layers[l].z_row / LANES):
-            for i in range(LANES):
-                lane[i] += <double>W[j * LANES + i] * <double>W[j * LANES + i]
-        for i in range(plan.layers[l].n_in * plan.layers[l].z_row % LANES):
-            j = plan.layers[l].n_in * plan.layers[l].z_row / LANES * LANES + i
-            lane[i] += <double>W[j] * <double>W[j]
-    for i in range(LANES):
-        total += lane[i]
-    return total
+        f = &plan.layers[l]
+        add_squares(parameters + f.W_padded, f.n_in * f.z_row, &lane[0])
+    return sum_of_lanes(&lane[0])
 
 
 cdef bint all_finite(const real *x, Py_ssize_t n) noexcept nogil:
@@ -142,48 +145,14 @@ cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int
         a_row = f.a_row
 
 
-cdef void gradient_share(const Plan *plan, const Loop *loop, int thread, Py_ssize_t m, void *work,
-                         real *nabla) noexcept nogil:
-    # BP3, BP4 of the batch, for this thread's rows of every W                        nabla  # OUT
-    cdef const Layer *f
-    cdef const real *a = <const real *>work
-    cdef const real *delta
-    cdef real *nabla_W
-    cdef real *nabla_b
-    cdef Py_ssize_t a_row = plan.a0_row, first, last, vectors, cap = loop.batch_size
-    cdef int l
-    for l in range(plan.n_layers):
-        f = &plan.layers[l]
-        delta = <const real *>work + cap * f.delta_at
-        vectors = (f.n_z + lanes(a) - 1) / lanes(a)
-        first = f.n_in * thread / loop.n_threads
-        last = f.n_in * (thread + 1) / loop.n_threads
-        nabla_W = nabla + f.W_padded + first * f.z_row
-        memset(nabla_W, 0, (last - first) * f.z_row * sizeof(real))
-        weight_gradient(a + first, a_row, delta, f.z_row, m, last - first, vectors, nabla_W,
-                        f.z_row)
-        if thread == loop.n_threads - 1:
-            nabla_b = nabla + f.b_padded
-            memset(nabla_b, 0, f.z_row * sizeof(real))
-            bias_gradient(delta, f.z_row, m, vectors, nabla_b)
-        a = <const real *>work + cap * f.a_at
-        a_row = f.a_row
-
-
-cdef void add_squares(const real *nabla, const real *W, Py_ssize_t n, const Step *step,
-                      bint is_weight, double *lane) noexcept nogil:
+cdef void add_shaped_squares(const real *nabla, const real *W, Py_ssize_t n, const Step *step,
+                             bint is_weight, double *lane) noexcept nogil:
     # the squares of what `update` makes of the gradient before it is scaled            lane  # OUT
     cdef double l2 = step.l2 if is_weight else 0.0, l1 = step.l1 if is_weight else 0.0
     cdef double least = -step.clip_value, most = step.clip_value, g, w
     cdef Py_ssize_t i, j, whole = n - n % LANES
     if not is_shaped(step, is_weight):
-        for j in range(n / LANES):
-            for i in range(LANES):
-                g = nabla[j * LANES + i]
-                lane[i] += g * g
-        for i in range(n % LANES):
-            g = nabla[whole + i]
-            lane[i] += g * g
+        add_squares(nabla, n, lane)
         return
     for j in range(n / LANES):
         for i in range(LANES):
@@ -207,14 +176,14 @@ cdef double gradient_norm(const Plan *plan, const Step *step, const real *nabla,
     """Of the whole stored gradient with its penalties, in double, always in the same order."""
     cdef const Layer *f
     cdef double lane[LANES]
-    cdef int l, i
-    for i in range(LANES):
-        lane[i] = 0.0
+    cdef int l
+    memset(lane, 0, sizeof(lane))
     for l in range(plan.n_layers):
         f = &plan.layers[l]
-        add_squares(nabla + f.W_padded, parameters + f.W_padded, f.n_in * f.z_row, step, True,
-                    &lane[0])
-        add_squares(nabla + f.b_padded, parameters + f.b_padded, f.z_row, step, False, &lane[0])
+        add_shaped_squares(nabla + f.W_padded, parameters + f.W_padded, f.n_in * f.z_row, step,
+                           True, &lane[0])
+        add_shaped_squares(nabla + f.b_padded, parameters + f.b_padded, f.z_row, step, False,
+                           &lane[0])
     return sqrt(sum_of_lanes(&lane[0]))
 
 
@@ -241,11 +210,16 @@ cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssi
                     const Rows *r, real *parameters, real *nabla, Ahead *ahead) noexcept nogil:
     # this thread's share of a step, once every delta of the batch is there
     # nabla holds the gradient where slices were added    parameters, slots, nabla  # OUT
+    cdef Rows batch
     if loop.clip_norm == INFINITY and not loop.adds_slices:
         update_share(plan, loop, step, thread, m, r.work, ahead, parameters, <real *>r.scratch)
         return
     if not loop.adds_slices:
-        gradient_share(plan, loop, thread, m, r.work, nabla)
+        batch = r[0]
+        batch.first = 0
+        batch.m = m
+        add_gradient(plan, <const real *>r.work, plan.a0_row, &batch, thread, loop.n_threads, True,
+                     nabla)
         wait(&loop.barrier, loop.n_threads)
     if loop.clip_norm != INFINITY:
         # each thread forms the same sum; W, which is in it, waits for all of them
@@ -313,7 +287,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
                          parameters)
             backward(plan, parameters, True, &r, False)
             if loop.adds_slices:
-                add_gradient(plan, a0, plan.a0_row, &r, nabla)
+                add_gradient(plan, a0, plan.a0_row, &r, 0, 1, False, nabla)
             s += r.m
         if not all_finite(C + first, last - first):
             raise_flag(&loop.diverged)
