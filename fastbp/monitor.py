@@ -84,6 +84,12 @@ def checked_callbacks(callbacks: Any) -> list[Callable[[Event], Any]]:
     return callbacks
 
 
+def tell(callbacks: Iterable[Callable[[Event], Any]], event: Event) -> bool:
+    """Call each, for every callback sees every event; whether one of them ends the run."""
+    answers = [callback(event) for callback in callbacks]
+    return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
+
+
 class Monitor:
     """All that looks at one run, and what it recorded."""
 
@@ -149,11 +155,7 @@ class Monitor:
 
     def call(self, event: Event) -> bool:
         """Tell the callbacks, of a step those that ask for it; whether one of them ends the run."""
-        stop = False
-        for callback in self.callbacks if event.kind == "epoch" else self.step_callbacks:
-            answer = callback(event)  # every callback sees every event
-            stop |= isinstance(answer, (bool, np.bool_)) and bool(answer)
-        return stop
+        return tell(self.callbacks if event.kind == "epoch" else self.step_callbacks, event)
 
 
 def progress_bar(epoch: int, end_epoch: int) -> Any:

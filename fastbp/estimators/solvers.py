@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastbp import lbfgs, training
 from fastbp.dropout import as_rates
 from fastbp.history import History
-from fastbp.monitor import Event, checked_callbacks, progress_bar
+from fastbp.monitor import Event, checked_callbacks, progress_bar, tell
 from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer
 from fastbp.run import DivergenceError, Run, State
 
@@ -278,9 +278,9 @@ def _call(callbacks, model, run, history, rate):
         row[SCORE] = model.validation_scores_[-1]
     history._extend(**{name: [value] for name, value in row.items()})
     event = Event(run.epoch - 1, run.end_epoch, run.net, history, step=run.synced[2])
-    answers = [callback(event) for callback in callbacks]
+    stop = tell(callbacks, event)
     run.reload()
-    return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
+    return stop
 
 
 def minimise(model, net, data, *, constants):
