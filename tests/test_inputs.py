@@ -18,6 +18,8 @@ import pytest
 import fastbp
 from fastbp import functions, initialization, inputs
 
+pytestmark = pytest.mark.sanitizers
+
 N, N_IN, N_OUT = 6, 3, 2
 rng = np.random.default_rng(0)
 X = rng.standard_normal((N, N_IN)).astype(np.float32)
