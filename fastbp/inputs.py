@@ -22,7 +22,8 @@ from fastbp.kernels import dispatch
 
 def as_numbers(value: Any, name: str, dtype: np.dtype[Any], missing: bool = False) -> np.ndarray:
     """`value` as a C-contiguous array of `dtype`, finite throughout but for NaN where `missing`."""
-    if type(value) is not np.ndarray or value.dtype != dtype or not value.flags.c_contiguous:
+    flags = value.flags if type(value) is np.ndarray and value.dtype == dtype else None
+    if flags is None or not (flags.c_contiguous and flags.aligned):
         value = _converted(value, name, dtype)
     if value.size and not _is_finite(value) and not (missing and not np.isinf(value).any()):
         _refuse_non_finite(value, name)
@@ -36,15 +37,19 @@ def _converted(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
         raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}")
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
         with np.errstate(over="ignore"):
-            narrow = np.asarray(array, dtype, order="C")
+            narrow = _plain(array, dtype)
         if narrow.size and not _is_finite(narrow) and np.isfinite(array).all():
             raise ValueError(
                 f"{name}: expected values that {dtype} holds; got one of magnitude "
                 f"{np.abs(array).max():g}"
             )
         return narrow
-    # not ascontiguousarray alone, which makes a scalar one-dimensional
-    return np.asarray(array, dtype, order="C")
+    return _plain(array, dtype)
+
+
+def _plain(array: np.ndarray, dtype: Any) -> np.ndarray:
+    # not ascontiguousarray, which makes a scalar one-dimensional and leaves what is not aligned
+    return np.require(array, dtype, ["C", "A"])
 
 
 def _as_array(value: Any, name: str) -> np.ndarray:
@@ -168,7 +173,7 @@ def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
             f"Y: expected class indices 0..{n_classes - 1}, one for each output; got "
             f"{array[i]:g} at [{i}]"
         )
-    return np.ascontiguousarray(array, np.intp)
+    return _plain(array, np.intp)
 
 
 def as_weight(value: Any, n: int, dtype: np.dtype[Any]) -> np.ndarray | None:
@@ -212,7 +217,7 @@ def as_indices(value: Any, name: str, n: int) -> np.ndarray:
     if outside.any():
         i = int(np.argmax(outside))
         raise ValueError(f"{name}: expected indices 0..{n - 1}; got {array[i]} at [{i}]")
-    return np.ascontiguousarray(array, np.intp)
+    return _plain(array, np.intp)
 
 
 def as_output(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

@@ -66,6 +66,7 @@ def diverged(net, *args, **options):
     return caught.value
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shuffle", [True, False, "callable"])
 @pytest.mark.parametrize("case", [*WILD, "weights only"])
@@ -120,6 +121,7 @@ OPTIMIZERS = [
 ]
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("watched", [False, True])
 @pytest.mark.parametrize("make", OPTIMIZERS)
@@ -303,6 +305,7 @@ def test_ctrl_c(threads):
     assert statistics.median(late) < 0.1 and max(late) < 0.5, late
 
 
+@pytest.mark.threads
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_at_any_moment_leaves_no_thread_waiting():
     interrupt(child(HASTY, 40), 40, (0.002, 0.03))
@@ -342,6 +345,7 @@ STARTED = """
 """
 
 
+@pytest.mark.threads
 def test_ctrl_c_while_threads_are_started():
     """The moment that signals seldom hit: one thread is on its way, the next is not yet."""
     process = child(STARTED)
@@ -401,6 +405,7 @@ def train_one(seed):
     return net.parameters.tobytes(), history["loss"].tobytes(), net.predict(inputs).tobytes()
 
 
+@pytest.mark.threads
 def test_eight_threads_train_eight_networks():
     alone = [train_one(seed) for seed in range(8)]
     together = threading.Barrier(8)
@@ -414,6 +419,7 @@ def test_eight_threads_train_eight_networks():
     assert len(set(alone)) == 8
 
 
+@pytest.mark.threads
 def test_eight_threads_ask_one_network():
     net = fastbp.Network([20, 30, 4], seed=0)
     data = rng.standard_normal((700, 20))

@@ -22,6 +22,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastbp
 from fastbp import functions, reference
 
+pytestmark = pytest.mark.sanitizers
+
 
 def jacobian_terms(name, z):
     """|J| with every minus of its formula made a plus."""

@@ -25,6 +25,8 @@ from safetensors import safe_open
 import fastbp
 from fastbp import functions
 
+pytestmark = pytest.mark.sanitizers
+
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
 X = np.random.default_rng(0).standard_normal((5, 4))
 

@@ -21,6 +21,8 @@ from fastbp import functions, training
 from fastbp import run as run_module
 from fastbp.kernels import dispatch
 
+pytestmark = pytest.mark.sanitizers
+
 LEVELS = dispatch.available_levels()
 FMA_LEVELS = [level for level in LEVELS if level != "baseline"]
 PAIRS = [(a, c) for a in ACTIVATIONS for c in LOSSES if fits(a, c)]
@@ -338,6 +340,7 @@ def test_resuming_in_the_middle_of_an_epoch(level, monkeypatch, stop_after, shuf
     assert_same_run((net, history), (whole, expected))
 
 
+@pytest.mark.threads
 @given(fits_of, levels, st.sampled_from(sorted(OPTIMIZERS)), st.integers(1, 50))
 @settings(max_examples=40)
 def test_threads_do_not_change_a_bit(problem, level, optimizer, batch_size):
