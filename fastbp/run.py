@@ -183,6 +183,7 @@ class Run:
             if team.size > 1:
                 self.team = team
                 return team.size
+            team.close()
         self.team = None
         return 1
 
@@ -272,8 +273,9 @@ class Run:
         rest: tuple[Any, ...] = (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight)
         rest += (self.order, first, self.losses, self.clock, self.deadline, data.missing)
         if self.team is not None and not self.team.is_here:  # this is a fork of the run's process
-            self.trainer.share(self._gather(self.team.size))
+            self._gather(self.team.size)
         if self.team is None:
+            self.trainer.share(1)
             return int(self.doors.train(self.trainer, 0, *rest))
         # Ctrl-C acts in the main thread, between any two of its instructions. It must not come when
         # some threads wait at a barrier for another not yet at work: one of them sets all to work.
@@ -413,20 +415,17 @@ class Run:
         """Leave the network with the parameters after the last whole step that was a good one.
 
         That a later one was not raises DivergenceError, unless `quiet`: where something else ended
-        the run, that is what is to be told. The threads end last, for steps may be made again.
+        the run, that is what is to be told. One thread is left, should steps be made again.
         """
+        if self.team is not None:
+            self.team.close()
+            self.team = None
         try:
-            if self.team is not None:
-                self.team.settle()
             if self.synced != self.trainer.position:
                 self.sync()
         except DivergenceError:
             if not quiet:
                 raise
-        finally:
-            if self.team is not None:
-                self.team.close()
-                self.trainer.share(self._gather(1))
 
     def state(
         self,

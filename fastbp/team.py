@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any
 
 Answer = tuple[Any, BaseException | None]
 
 
-def _serve(inbox: SimpleQueue[Any]) -> None:
+def _serve(inbox: SimpleQueue[Any], inboxes: list[SimpleQueue[Any]]) -> None:
     """What a thread does until it is told to end; it holds on to nothing of the run's."""
     while (task := inbox.get()) is not None:
         answer, work, args = task
@@ -27,6 +27,9 @@ def _serve(inbox: SimpleQueue[Any]) -> None:
         except BaseException as error:
             answer.put((None, error))
         del task, answer, work, args
+    if inbox is inboxes[0]:  # which may have asked the others until now
+        for other in inboxes[1:]:
+            other.put(None)
 
 
 class Team:
@@ -35,20 +38,22 @@ class Team:
     Only the process that started them has them: a fork is left with the thread that forked.
     """
 
+    inboxes: Sequence[SimpleQueue[Any]] = ()
+
     def __init__(self, n_threads: int) -> None:
         self.process = os.getpid()
-        self.inboxes: list[SimpleQueue[Any]] = []
         self.threads: list[threading.Thread] = []
+        self.inboxes = inboxes = list[SimpleQueue[Any]]()
         for i in range(n_threads):
             inbox: SimpleQueue[Any] = SimpleQueue()
             thread = threading.Thread(
-                target=_serve, args=(inbox,), name=f"fastbp-{i}", daemon=True
+                target=_serve, args=(inbox, inboxes), name=f"fastbp-{i}", daemon=True
             )
-            self.inboxes.append(inbox)
+            inboxes.append(inbox)
             try:
                 thread.start()
             except Exception:  # a limit of the system's, or the interpreter is about to end
-                self.inboxes.pop()
+                inboxes.pop()
                 break
             self.threads.append(thread)
 
@@ -66,11 +71,6 @@ class Team:
         self.inboxes[thread].put((answer, work, args))
         return answer
 
-    def settle(self) -> None:
-        """Wait until the first thread has done all that it was asked."""
-        if self.is_here and self.threads:
-            self.ask(0, int).get()
-
     def close(self) -> None:
         """End the threads and wait for that."""
         self.end()
@@ -79,7 +79,7 @@ class Team:
 
     def end(self) -> None:
         """Have the threads end when they have done what they were asked."""
-        for inbox in self.inboxes:
+        for inbox in self.inboxes[:1]:
             inbox.put(None)
 
     __del__ = end  # where Ctrl-C came between a run and its `close`
