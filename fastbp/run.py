@@ -140,7 +140,7 @@ class Run:
         if state.parameters is not None:
             net.parameters[...] = state.parameters
         self.team: Team | None = None
-        n_threads = self._gather(n_threads)
+        n_threads = 1 if n_threads == 1 else self._gather(n_threads)
         self.trainer = dispatch.engine.Trainer(
             net._compiled,
             state.optimizer.policy,
@@ -176,14 +176,13 @@ class Run:
 
     def _gather(self, n_threads: int) -> int:
         """Start the run's threads; how many there are, on which the bits do not depend."""
-        if n_threads > 1:
-            from fastbp.team import Team
+        from fastbp.team import Team
 
-            team = Team(n_threads)
-            if team.size > 1:
-                self.team = team
-                return team.size
-            team.close()
+        team = Team(n_threads)
+        if team.size > 1:
+            self.team = team
+            return team.size
+        team.close()
         self.team = None
         return 1
 
@@ -297,12 +296,12 @@ class Run:
             outputs = np.empty((m, self.net.sizes[-1]), self.net.dtype)
             self.doors.step_outputs(trainer, data.X, self.order, row, m, outputs)
             weight = np.ones(m, self.net.dtype) if data.weight is None else data.weight[rows]
+            of_batch = float(weight.sum(dtype=np.float64))  # before somebody else has them
             value, slope = value_and_slope(loss, outputs, data.Y[rows], weight)
             if not np.isfinite(value):
                 slope = np.full_like(slope, np.nan)  # no step, but the mark of divergence
             if not self.doors.step_update(trainer, slope):
                 break
-            of_batch = float(weight.sum(dtype=np.float64))
             total, weights = total + value * of_batch, weights + of_batch
             if trainer.position[0] > epoch:
                 self.losses[epoch - first] = total / weights
@@ -326,8 +325,7 @@ class Run:
             self.trainer.give_up()
             failure = error
         for other in others:
-            _, error = other.get()
-            failure = failure or error
+            failure = other.get()[1] or failure
         if failure is not None:
             raise failure
         return steps

@@ -302,7 +302,8 @@ def fit(
         interrupted = True
         raise
     finally:
-        run.close(quiet=True)
+        if not finished:
+            run.close(quiet=True)
         history.seconds += run.seconds
         history.samples += run.samples
         last = monitor.best if finished and monitor.best is not None else run.average

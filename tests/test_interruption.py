@@ -301,8 +301,8 @@ INTERRUPTED = """
     Y = rng.integers(0, 10, n)
     start = fastbp.Network([64, 128, 10], activation="tanh", seed=0)
     optimizer = fastbp.SGD(0.01)
-    # CPython ends a process by SIGINT, caught or not, where one ended an `exec` of a string: that of
-    # the dataclasses which the first fit imports
+    # CPython ends a process by SIGINT, caught or not, where one ended an `exec` of a string: those
+    # of the dataclasses that the first fit imports
     start.copy().fit(X, Y, epochs=1, optimizer=optimizer, threads=threads)
     for trial in range(trials):
         net = start.copy()

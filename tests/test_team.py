@@ -30,7 +30,9 @@ def fit(threads, net=None, **options):
 
 
 @pytest.mark.parametrize("n_started", range(5))
-@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError(), OSError()])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("can't start new thread"), MemoryError(), OSError()]
+)
 def test_fewer_threads_where_no_more_can_be_started(n_started, error, monkeypatch):
     start, started = threading.Thread.start, []
 
