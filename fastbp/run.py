@@ -233,7 +233,7 @@ class Run:
         self.seconds += now - began
         if self.trainer.diverged:
             self._recover()
-        if steps == self.n_steps:
+        if steps == self.n_steps or now - began > 2 * SLICE_SECONDS:
             growth = SLICE_SECONDS / max(now - began, 1e-6)
             self.n_steps = max(1, int(steps * min(growth, 8.0)))
         if now - self.synced_at > SYNC_SECONDS:
@@ -269,8 +269,12 @@ class Run:
             return self._train_in_python(self.loss, n_steps, end_epoch)
         data, first = self.data, self.epoch
         end_epoch = min(end_epoch, first + self.losses.size)
+        deadline = self.deadline
+        if self.team is not None:  # threads wait long for each other where others want the cores
+            latest = time.monotonic() + 2 * SLICE_SECONDS
+            deadline = min(deadline, latest) if deadline else latest
         rest: tuple[Any, ...] = (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight)
-        rest += (self.order, first, self.losses, self.clock, self.deadline, data.missing)
+        rest += (self.order, first, self.losses, self.clock, deadline, data.missing)
         if self.team is not None and not self.team.is_here:  # this is a fork of the run's process
             self._gather(self.team.size)
         if self.team is None:
