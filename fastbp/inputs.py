@@ -155,6 +155,7 @@ def as_dense_targets(
 
 
 def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
+    array = array.copy()  # what is used as an index nobody else may write once it is checked
     if array.dtype.kind not in "iuf":
         raise TypeError(
             f"Y: expected class indices (whole numbers 0..{n_classes - 1}) or shape ({n}, "
@@ -206,7 +207,7 @@ def as_flag(value: Any, name: str) -> bool:
 
 def as_indices(value: Any, name: str, n: int) -> np.ndarray:
     """`value` as indices (k,) of intp, each in 0..n-1."""
-    array = _as_array(value, name)
+    array = _as_array(value, name).copy()  # nobody else may write what is used as an index
     if array.size == 0:
         array = array.astype(np.intp)
     if array.dtype.kind not in "iu":

@@ -7,7 +7,6 @@ What belongs here: how SciPy's minimiser is given a network. What does not: its 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -55,8 +54,7 @@ def minimise(
         if deadline and time.monotonic() >= deadline:
             raise _TimeUp
         twin.parameters[...] = theta
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore", RuntimeWarning)  # a step too far: SciPy turns back
+        with np.errstate(all="ignore"):  # a step too far: SciPy turns back
             return twin.loss(X, Y, **options), twin.gradient(X, Y, **options)
 
     def accept(intermediate_result: Any) -> None:

@@ -131,9 +131,9 @@ class Monitor:
                 data.X, data.Y, sample_weight=data.weight, ignore_missing=data.missing
             )
         else:
-            weight = np.ones(len(data.Y), net.dtype) if data.weight is None else data.weight
+            weight = np.ones(len(data.Y), net.dtype) if data.weight is None else data.weight.copy()
             assert outputs is not None
-            values["loss"] = value_and_slope(self.loss, outputs.copy(), data.Y, weight)[0]
+            values["loss"] = value_and_slope(self.loss, outputs.copy(), data.Y.copy(), weight)[0]
         if outputs is not None:
             values |= metrics.evaluate(net, data, outputs, self.metrics)
         self.history._extend(**{f"validation_{k}": [v] for k, v in values.items()})

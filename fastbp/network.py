@@ -279,7 +279,8 @@ class Network:
         return None if dropout is None else masks_of(dropout, len(self._hidden))
 
     def _warn_unless_finite(self, result: Array, what: str) -> None:
-        if not self._doors.is_finite(result.reshape(-1)):
+        """As NumPy does of its own functions: not where np.errstate has it ignored."""
+        if not self._doors.is_finite(result.reshape(-1)) and np.geterr()["over"] != "ignore":
             warnings.warn(
                 f"{what}: NaN or infinity from finite input: a value too large for {self._dtype}",
                 RuntimeWarning,

@@ -19,6 +19,7 @@ from fastbp.network import Network
 
 if TYPE_CHECKING:
     from fastbp.optimizers import Optimizer
+    from fastbp.team import Team
 
 SLICE_SECONDS = 0.03  # between looks at signals: Ctrl-C is to act within 0.1 s
 SYNC_SECONDS = 1.0  # between copies of the state that a diverged run is replayed from
@@ -133,11 +134,13 @@ class Run:
         loss: UserLoss | None = None,
     ) -> None:
         self.net, self.data, self.start, self.shuffle = net, data, state, shuffle
-        self.doors, self.n_threads = net._doors, n_threads
+        self.doors = net._doors
         self.numbers, self.ema, self.loss = numbers, ema, loss
         self.deadline = deadline  # in seconds of time.monotonic; 0: none
         if state.parameters is not None:
             net.parameters[...] = state.parameters
+        self.team: Team | None = None
+        n_threads = 1 if n_threads == 1 else self._gather(n_threads)
         self.trainer = dispatch.engine.Trainer(
             net._compiled,
             state.optimizer.policy,
@@ -170,13 +173,18 @@ class Run:
         self.seconds = 0.0
         self.n_steps = max(1, int(2e7 / flops(net, state.batch_size)))  # about 1 ms to begin with
         self.doors.load_state(self.trainer, net.parameters, self.slots)
-        self.lead = self.others = None
-        if n_threads > 1:
-            from concurrent.futures import ThreadPoolExecutor
 
-            self.lead = ThreadPoolExecutor(1, "fastbp")
-            self.others = ThreadPoolExecutor(n_threads - 1, "fastbp")
-            self.lead.submit(int).result()  # a thread that is up before it is needed
+    def _gather(self, n_threads: int) -> int:
+        """Start the run's threads; how many there are, on which the bits do not depend."""
+        from fastbp.team import Team
+
+        team = Team(n_threads)
+        if team.size > 1:
+            self.team = team
+            return team.size
+        team.close()
+        self.team = None
+        return 1
 
     @property
     def epoch(self) -> int:
@@ -225,7 +233,7 @@ class Run:
         self.seconds += now - began
         if self.trainer.diverged:
             self._recover()
-        if steps == self.n_steps:
+        if steps == self.n_steps or now - began > 2 * SLICE_SECONDS:
             growth = SLICE_SECONDS / max(now - began, 1e-6)
             self.n_steps = max(1, int(steps * min(growth, 8.0)))
         if now - self.synced_at > SYNC_SECONDS:
@@ -261,13 +269,23 @@ class Run:
             return self._train_in_python(self.loss, n_steps, end_epoch)
         data, first = self.data, self.epoch
         end_epoch = min(end_epoch, first + self.losses.size)
+        deadline = self.deadline
+        if self.team is not None:  # threads wait long for each other where others want the cores
+            latest = time.monotonic() + 2 * SLICE_SECONDS
+            deadline = min(deadline, latest) if deadline else latest
         rest: tuple[Any, ...] = (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight)
-        rest += (self.order, first, self.losses, self.clock, self.deadline, data.missing)
-        if self.lead is None:
+        rest += (self.order, first, self.losses, self.clock, deadline, data.missing)
+        if self.team is not None and not self.team.is_here:  # this is a fork of the run's process
+            self._gather(self.team.size)
+        if self.team is None:
+            self.trainer.share(1)
             return int(self.doors.train(self.trainer, 0, *rest))
         # Ctrl-C acts in the main thread, between any two of its instructions. It must not come when
-        # some threads wait at a barrier for another not yet started, so one task starts them all.
-        return self.lead.submit(self._train_together, rest).result()
+        # some threads wait at a barrier for another not yet at work: one of them sets all to work.
+        steps, error = self.team.ask(0, self._train_together, self.team, rest).get()
+        if error is not None:
+            raise error
+        return int(steps)
 
     def _train_in_python(self, loss: UserLoss, n_steps: int, end_epoch: int) -> int:
         """As `_train`, with a user's own loss between the two halves of each step."""
@@ -282,12 +300,12 @@ class Run:
             outputs = np.empty((m, self.net.sizes[-1]), self.net.dtype)
             self.doors.step_outputs(trainer, data.X, self.order, row, m, outputs)
             weight = np.ones(m, self.net.dtype) if data.weight is None else data.weight[rows]
+            of_batch = float(weight.sum(dtype=np.float64))  # before somebody else has them
             value, slope = value_and_slope(loss, outputs, data.Y[rows], weight)
             if not np.isfinite(value):
                 slope = np.full_like(slope, np.nan)  # no step, but the mark of divergence
             if not self.doors.step_update(trainer, slope):
                 break
-            of_batch = float(weight.sum(dtype=np.float64))
             total, weights = total + value * of_batch, weights + of_batch
             if trainer.position[0] > epoch:
                 self.losses[epoch - first] = total / weights
@@ -299,23 +317,36 @@ class Run:
                 break
         return steps
 
-    def _train_together(self, rest: tuple[Any, ...]) -> int:
-        assert self.others is not None
-        others = [
-            self.others.submit(self.doors.train, self.trainer, thread, *rest)
-            for thread in range(1, self.n_threads)
-        ]
-        steps = int(self.doors.train(self.trainer, 0, *rest))
+    def _train_together(self, team: Team, rest: tuple[Any, ...]) -> int:
+        """What the first thread does: have the others do their part, and do its own."""
+        self.trainer.share(team.size)
+        others, steps, failure = [], 0, None
+        try:
+            for thread in range(1, team.size):
+                others.append(team.ask(thread, self._take_part, thread, rest))
+            steps = self._take_part(0, rest)
+        except BaseException as error:
+            self.trainer.give_up()
+            failure = error
         for other in others:
-            other.result()
+            failure = other.get()[1] or failure
+        if failure is not None:
+            raise failure
         return steps
+
+    def _take_part(self, thread: int, rest: tuple[Any, ...]) -> int:
+        try:
+            return int(self.doors.train(self.trainer, thread, *rest))
+        except BaseException:
+            self.trainer.give_up()  # the others wait for this one
+            raise
 
     def _take_order(self, epoch: int, shuffle: Callable[[int, int], Any]) -> None:
         """Have the caller's order of an epoch in place."""
         if epoch == self.ordered_epoch:
             return
         n = self.order.size
-        order = np.asarray(shuffle(epoch, n))
+        order = np.array(shuffle(epoch, n))  # a copy: what is checked is what is used
         if order.shape != (n,) or order.dtype.kind not in "iu":
             raise ValueError(
                 f"shuffle: expected a permutation of 0..{n - 1}: ({n},) integers; got shape "
@@ -371,8 +402,8 @@ class Run:
     def _remake(self, n_steps: int) -> None:
         """Make n_steps steps from the last copy."""
         self.deadline = 0.0  # steps that had been made in time
+        self.trainer.position = self.synced  # first: from here on `close` has nothing to copy out
         self.doors.load_state(self.trainer, self.net.parameters, self.slots)
-        self.trainer.position = self.synced
         self._redraw()
         while n_steps > 0 and not self.trainer.diverged:
             n_steps -= self._train(min(n_steps, self.n_steps), self.end_epoch)
@@ -382,14 +413,21 @@ class Run:
         if self.shuffle is True and self.trainer.position[1] > 0:
             dispatch.engine.draw_order(self.trainer, self.order)
 
-    def close(self) -> None:
-        """Leave the network with the parameters after the last whole step."""
-        if self.lead is not None and self.others is not None:
-            self.lead.shutdown(wait=True)
-            self.others.shutdown(wait=True)
-            self.lead = self.others = None
-        if self.synced != self.trainer.position:
-            self.sync()
+    def close(self, quiet: bool = False) -> None:
+        """Leave the network with the parameters after the last whole step that was a good one.
+
+        That a later one was not raises DivergenceError, unless `quiet`: where something else ended
+        the run, that is what is to be told. One thread is left, should steps be made again.
+        """
+        if self.team is not None:
+            self.team.close()
+            self.team = None
+        try:
+            if self.synced != self.trainer.position:
+                self.sync()
+        except DivergenceError:
+            if not quiet:
+                raise
 
     def state(
         self,

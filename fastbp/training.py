@@ -113,7 +113,8 @@ def fit(
     progress : bool
         A tqdm bar, in a terminal or a notebook.
     threads : int or None
-        Threads that make each step together; the bits do not depend on it. None: as many as pay.
+        Threads that make each step together, fewer where the system has no more; the bits do not
+        depend on it. None: as many as pay.
     resume : History
         Go on where that run of `fit` ended (same data size, batch size, optimizer and shuffle): the
         two together give the bits of one run. Its History is not changed. Where that run left the
@@ -295,12 +296,14 @@ def fit(
             if bar is not None:
                 bar.set_postfix_str(history._last(), refresh=False)
                 bar.update(ended)
+        run.close()  # which may find that the last step was one too many
         finished = True
     except KeyboardInterrupt:
         interrupted = True
         raise
     finally:
-        run.close()
+        if not finished:
+            run.close(quiet=True)
         history.seconds += run.seconds
         history.samples += run.samples
         last = monitor.best if finished and monitor.best is not None else run.average

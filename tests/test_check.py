@@ -7,6 +7,7 @@ not: planted mistakes (test_diagnosis.py), many random networks (test_population
 
 import json
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib
 import numpy as np
@@ -420,3 +421,23 @@ def test_perturbed_losses_are_asked_for_in_bulk(monkeypatch):
     net = fastbp.Network([784, 100, 10])
     assert check.gradients(net, rng.random((20, 784)), digits.Y[:20], mode="fast").ok
     assert calls["costs"] < 150 and calls["perturbed_costs"] == calls["loss"] == 0, calls
+
+
+@pytest.mark.filterwarnings("error")
+def test_checks_of_other_threads_touch_no_filters_of_warnings(monkeypatch):
+    """They are the whole process's: two threads that change them leave them changed."""
+
+    class Own(fastbp.Network):  # whose loss is asked as anybody's
+        def loss(self, *args, **options):
+            return super().loss(*args, **options)
+
+    def touched(*_, **__):
+        raise AssertionError("the warnings' filters")
+
+    monkeypatch.setattr(warnings, "catch_warnings", touched)
+    net = Own([2, 3, 1], output="exp", loss="poisson", dtype="float64", activation="tanh")
+    X, Y = np.array([[0.5, -1.0], [2.0, 0.25]]), [[1.0], [3.0]]
+    assert check.gradients(net, X, Y).ok
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(check.gradient, lambda x: np.sin(x).sum(), np.cos, X).result()
+    assert found.ok and found.method == "complex"

@@ -878,3 +878,79 @@ def test_class_indices_of_gaussian_nll_are_those_of_its_means():
     net = fastbp.Network([2, 4], output="identity", loss="gaussian_nll")
     with pytest.raises(ValueError, match=r"Y: expected class indices 0\.\.1"):
         net.loss([[1.0, 2.0]], [2])
+
+
+# what is used as an index is nobody else's to write once it is checked
+
+
+@pytest.mark.parametrize("dtype", [np.intp, np.int32, np.float64])
+def test_indices_are_copies(dtype):
+    values = np.array([0, 1, 1, 0, 1, 0], dtype)
+    _, labels = inputs.as_targets(values, N, N_OUT, functions.loss("cross_entropy"), X.dtype)
+    for copy in (labels, inputs.as_indices(values.astype(np.intp), "index", 9)):
+        assert copy.dtype == np.intp and copy.tolist() == values.tolist()
+    for given in (np.arange(6), np.empty(0, np.intp)):
+        assert not np.may_share_memory(inputs.as_indices(given, "index", 9), given)
+    assert not np.may_share_memory(labels, values)
+
+
+WRITTEN = """
+    import sys
+    import numpy as np
+    import fastbp
+
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((64, 3)), rng.integers(0, 4, 64)
+    WILD = 10**int(sys.argv[1])
+
+    def made(threads, write):
+        labels, held_out, orders = Y.copy(), Y[:9].copy(), np.arange(64)[::-1].copy()
+
+        def spoil(*_):
+            if write:
+                labels[:] = held_out[:] = orders[:] = WILD
+
+        def order(epoch, n):
+            orders[:] = np.random.default_rng(epoch).permutation(n)
+            return orders
+
+        def metric(y, a):
+            if write:
+                y[:] = WILD
+            return 0.0
+
+        def loss(a, y, weight):
+            value = float((weight * (a[np.arange(len(y)), y] - 1) ** 2).sum())
+            slope = np.zeros_like(a)
+            slope[np.arange(len(y)), y] = 2 * weight * (a[np.arange(len(y)), y] - 1)
+            if write:
+                y[:] = WILD
+                weight[:] = np.nan
+            return value, slope
+
+        found = []
+        for options in ({"threads": threads, "metrics": {"own": metric}}, {"loss": loss},
+                        {"optimizer": fastbp.LBFGS(9), "batch_size": 32}):
+            if "optimizer" not in options:
+                options["shuffle"] = order
+            labels[:], held_out[:] = Y, Y[:9]
+            net = fastbp.Network([3, 8, 4], dtype="float64")
+            watch = lambda event: [spoil() for _ in range(2)] and None
+            options = {"batch_size": 16, "callbacks": [fastbp.each_step(watch)]} | options
+            history = net.fit(X, labels, validation=(X[:9], held_out), epochs=4, **options)
+            found += [net.parameters.tobytes()]
+            found += [history[name].tobytes() for name in ("loss", "validation_loss")]
+        return found
+
+    for threads in (1, 2):
+        assert made(threads, True) == made(threads, False)
+"""
+
+
+@pytest.mark.parametrize("power", [1, 7, 17])
+def test_what_is_written_into_targets_while_a_fit_goes_on_has_no_effect(power):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(WRITTEN), str(power)],
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.returncode, done.stderr[-3000:])

@@ -7,7 +7,6 @@ one parameter changed. What does not: derivatives (differences.py), what a right
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -267,8 +266,7 @@ class ObjectSubject(Subject):
         self.noise = np.maximum(noise, EPSILON * abs(self.base))
 
     def _loss(self) -> float:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore", RuntimeWarning)  # far away much may overflow
+        with np.errstate(all="ignore"):  # far away much may overflow
             value = np.asarray(self.net.loss(self.X, self.Y, **self.options))
         if value.size != 1 or value.dtype.kind not in "fiu":
             raise ValueError(f"net: expected a loss that is one number; got {value!r:.60}")

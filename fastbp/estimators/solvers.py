@@ -167,6 +167,7 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
                     ConvergenceWarning,
                     stacklevel=4,
                 )
+        run.close()  # which may find that the last step was one too many
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=4)
     except DivergenceError as error:
@@ -181,7 +182,7 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
     finally:
         if bar is not None:
             bar.close()
-        run.close()
+        run.close(quiet=True)
         progress.slots, progress.steps = run.slots, run.synced[2]
         if best is not None:
             model._best_parameters = best

@@ -26,7 +26,7 @@ from fastbp.kernels.activation cimport (
     Softplus, Softsign, Tanh, elementwise, glu, glu_jvp, glu_vjp, layer_norm, layer_norm_product,
     log_softmax, log_softmax_jvp, log_softmax_vjp, maxout, maxout_jvp, maxout_vjp, row_sum, softmax,
     softmax_product, softmax_scale, softmax_shift, sum_of_lanes, values, values_and_slopes)
-from fastbp.kernels.barrier cimport Barrier, MAX_THREADS, is_raised, raise_flag, wait
+from fastbp.kernels.barrier cimport Barrier, MAX_THREADS, give_up, is_raised, raise_flag, wait
 from fastbp.kernels.cost cimport (
     Absolute, BinaryCrossEntropy, CrossEntropy, ExpPoisson, Hinge, Huber, KullbackLeibler, LogCosh,
     MeanSquared, Pinball, Poisson, Quadratic, SigmoidBinaryCrossEntropy, SquaredHinge,
@@ -752,6 +752,7 @@ cdef class Trainer:
     cdef Rows rows
     cdef void *parameters      # padded, the slots, a stored gradient: each n_padded reals
     cdef readonly int n_slots
+    cdef int most_threads      # that there is scratch for
 
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
                  Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed,
@@ -768,7 +769,7 @@ cdef class Trainer:
         memset(&self.loop, 0, sizeof(Loop))
         step.policy = OPTIMIZERS[optimizer]
         self.n_slots = n_slots(step.policy)
-        self.loop.n_threads = n_threads
+        self.loop.n_threads = self.most_threads = n_threads
         self.loop.n = n
         self.loop.batch_size = batch_size
         self.loop.shuffled = shuffled
@@ -827,6 +828,15 @@ cdef class Trainer:
         self.loop.diverged = 0
         (self.loop.at.epoch, self.loop.at.row, self.loop.at.t, self.loop.at.loss,
          self.loop.at.weight) = at
+
+    def share(self, int n_threads):
+        """Have that many threads call `train`, no more than at first; none may be in it."""
+        self.loop.n_threads = min(n_threads, self.most_threads)
+        memset(&self.loop.barrier, 0, sizeof(Barrier))
+
+    def give_up(self):
+        """A thread cannot call `train`: the others return from it with no step made."""
+        give_up(&self.loop.barrier)
 
     @property
     def diverged(self):

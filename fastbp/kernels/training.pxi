@@ -253,6 +253,9 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     r.dropout = &dropout if dropout.rates != NULL else NULL
     if thread == 0:  # the others look at it behind two barriers
         loop.late = 0
+    wait(&loop.barrier, loop.n_threads)  # all are here: from now on none can fail to come
+    if is_raised(&loop.barrier.given_up):
+        return 0
     while steps < max_steps and at.epoch < end_epoch:
         if at.row == 0 and loop.shuffled:
             if thread == 0:
