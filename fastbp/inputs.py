@@ -9,15 +9,57 @@ read-only arrays, memory maps. An array that already has the engine's dtype and 
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from fastbp.functions import Loss
 from fastbp.kernels import dispatch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+def keywords(f: Callable[P, R]) -> Callable[P, R]:
+    """Have an unknown keyword of `f` answered by what is meant with it; costs nothing until then.
+
+    >>> @keywords
+    ... def f(epochs): pass
+    >>> f(epoch=3)
+    Traceback (most recent call last):
+    ...
+    TypeError: f: unexpected argument 'epoch'. Did you mean 'epochs'?
+    """
+
+    @functools.wraps(f)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return f(*args, **kwargs)
+        except TypeError:
+            import inspect
+
+            from fastbp import hints
+
+            known = list(inspect.signature(f).parameters)
+            name = f.__qualname__.removesuffix(".__init__")
+            for key in kwargs:
+                if key not in known:
+                    hint = hints.argument(name, key, known)
+                    raise TypeError(f"{name}: unexpected argument {key!r}.{hint}") from None
+            raise
+
+    return called
+
+
+def named(cls: type[T]) -> type[T]:
+    """`keywords` for the arguments that make an object."""
+    cls.__init__ = keywords(cls.__init__)  # type: ignore[method-assign]
+    return cls
 
 
 def as_numbers(value: Any, name: str, dtype: np.dtype[Any], missing: bool = False) -> np.ndarray:

@@ -59,6 +59,7 @@ class Best:
         return False
 
 
+@inputs.named
 @dataclass(frozen=True)
 class EarlyStopping:
     """Stop when a value has not improved in `patience` epochs; the best parameters are restored.

@@ -19,12 +19,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
-from fastbp import functions
+from fastbp import functions, inputs
 from fastbp.estimators.mlp import SPARSE, BaseMLP
 
 SIGNED = ("hinge", "squared_hinge")  # targets -1 and 1, outputs of any sign
 
 
+@inputs.named
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multi-layer perceptron for classes: scikit-learn's `MLPClassifier`, faster.
 

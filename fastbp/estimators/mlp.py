@@ -159,6 +159,7 @@ class BaseMLP(BaseEstimator):
         self._adopt(net)
         self.n_iter_ = 0
         self.t_ = 0
+        self.loss_ = np.nan  # until an epoch ends
         self.n_layers_ = len(net.sizes)
         self.__dict__.pop("_optimizer", None)
         if self.solver != "lbfgs":
