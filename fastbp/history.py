@@ -67,8 +67,10 @@ class History(Mapping[str, np.ndarray]):
         return f"History({self.epochs} epochs: {self._last()})"
 
     def _repr_html_(self) -> str:
+        import html
+
         rows = "".join(
-            f"<tr><td>{name}</td>"
+            f"<tr><td>{html.escape(name)}</td>"
             + "".join(f"<td>{value:.4g}</td>" for value in _first_last_least_greatest(values))
             + "</tr>"
             for name, values in self.items()

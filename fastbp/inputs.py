@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import numbers
 import operator
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -65,17 +66,19 @@ def named(cls: type[T]) -> type[T]:
 def as_numbers(value: Any, name: str, dtype: np.dtype[Any], missing: bool = False) -> np.ndarray:
     """`value` as a C-contiguous array of `dtype`, finite throughout but for NaN where `missing`."""
     if type(value) is not np.ndarray or value.dtype != dtype or not value.flags.c_contiguous:
-        value = _converted(value, name, dtype)
+        value = _converted(value, name, dtype, missing)
     if value.size and not _is_finite(value) and not (missing and not np.isinf(value).any()):
         _refuse_non_finite(value, name)
     return value
 
 
-def _converted(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
-    array = _as_array(value, name)
+def _converted(value: Any, name: str, dtype: np.dtype[Any], missing: bool) -> np.ndarray:
+    array = as_array(value, name, missing)
     if array.dtype.kind not in "fiub":
         what = type(value).__name__ if array.dtype.kind == "O" else "an array"
-        raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}")
+        where = _first(array, _is_no_number)
+        found = f", {array.item(where)!r}{_place(where, value)}" if array.size else ""
+        raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}{found}")
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
         with np.errstate(over="ignore"):
             narrow = np.asarray(array, dtype, order="C")
@@ -89,15 +92,68 @@ def _converted(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
     return np.asarray(array, dtype, order="C")
 
 
-def _as_array(value: Any, name: str) -> np.ndarray:
+def as_array(value: Any, name: str, missing: bool = False) -> np.ndarray:
+    """`value` as NumPy has it; of objects that are numbers, as in frames of several types, numbers.
+
+    With `missing`, NaN stands for what is missing among them.
+    """
+    if hasattr(value, "nnz") and hasattr(value, "todense"):
+        raise TypeError(
+            f"{name}: expected a dense array; got {type(value).__name__}, a sparse one, of which "
+            ".toarray() makes a dense one"
+        )
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(
             f"{name}: expected no masked values; got {int(np.ma.getmaskarray(value).sum())}"
         )
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name}: expected a rectangular array of numbers; {error}") from None
+    return _of_objects(array, value, name, missing) if array.dtype.kind == "O" else array
+
+
+def _of_objects(array: np.ndarray, value: Any, name: str, missing: bool) -> np.ndarray:
+    kinds = {type(item) for item in array.flat}
+    if any(map(_is_missing, kinds)):
+        absent = np.array([_is_missing(type(item)) for item in array.flat]).reshape(array.shape)
+        if not missing:
+            where = _first(array, _is_missing)
+            raise ValueError(
+                f"{name}: expected no missing values; got {array[where]!r}{_place(where, value)} "
+                f"({int(absent.sum())} such values)"
+            )
+        array = np.where(absent, math.nan, array)
+        kinds = {float, *(kind for kind in kinds if not _is_missing(kind))}
+    if any(map(_is_no_number, kinds)):
+        return array
+    whole = all(issubclass(kind, (numbers.Integral, np.bool_)) for kind in kinds)
+    try:
+        return array.astype(np.int64 if whole else np.float64)
+    except OverflowError:
+        raise ValueError(f"{name}: expected numbers of ordinary size; got a larger one") from None
+
+
+def _is_missing(kind: type) -> bool:
+    return kind is type(None) or kind.__name__ in ("NAType", "NaTType")  # pandas' own
+
+
+def _is_no_number(kind: type) -> bool:
+    is_complex = issubclass(kind, (complex, np.complexfloating))
+    return is_complex or not issubclass(kind, (numbers.Number, np.bool_))
+
+
+def _first(array: np.ndarray, of_kind: Callable[[type], bool]) -> tuple[int, ...]:
+    """Where the first object of such a type is."""
+    at = next((i for i, item in enumerate(array.flat) if of_kind(type(item))), 0)
+    return tuple(int(i) for i in np.unravel_index(at, array.shape)) if array.size else ()
+
+
+def _place(where: tuple[int, ...], value: Any) -> str:
+    """In words, with the column's name where it has one."""
+    columns = getattr(value, "columns", None)
+    at = f" at [{', '.join(map(str, where))}]" if where else ""
+    return at if columns is None or len(where) < 2 else f"{at}, column {columns[where[1]]!r}"
 
 
 def _is_finite(array: np.ndarray) -> bool:
@@ -155,12 +211,14 @@ def as_targets(
     One-dimensional values are class indices where there are several columns of targets. With
     `missing`, dense targets may hold NaN, though not alone.
     """
-    array = _as_array(value, "Y")
+    array = as_array(value, "Y", missing)
+    if array.dtype.kind in "OUST":
+        _refuse_strings(array, n, n_columns, loss)
     if array.ndim == 1 and n_columns > 1:
         return None, _as_labels(array, n, n_columns)
     if array.ndim == 1:
-        value = array.reshape(-1, 1)
-    array = as_numbers(value, "Y", dtype, missing)
+        array = array.reshape(-1, 1)
+    array = as_numbers(array, "Y", dtype, missing)
     if array.ndim != 2 or array.shape[1] != n_columns:
         either = f"class indices ({n},) or " if n_columns > 1 else f"({n},) or "
         raise ValueError(f"Y: expected {either}shape ({n}, {n_columns}); got shape {array.shape}")
@@ -191,8 +249,24 @@ def as_dense_targets(
     return dense
 
 
+def _refuse_strings(array: np.ndarray, n: int, n_columns: int, loss: Loss) -> None:
+    """Tell what to do with names of classes."""
+    where = _first(array, lambda kind: issubclass(kind, (str, bytes)))
+    text = array.item(where) if array.size else None
+    of_classes = n_columns > 1 or loss.targets in ("in [0, 1]", "-1 or 1")
+    if not (of_classes and isinstance(text, (str, bytes))):
+        return
+    signed = " and 2 * Y - 1" if n_columns == 1 and loss.targets == "-1 or 1" else ""
+    what = f"class indices ({n},)" if n_columns > 1 else f"numbers {loss.targets}"
+    raise TypeError(
+        f"Y: expected {what} or shape ({n}, {n_columns}); got strings such as {text!r}. "
+        f"classes, Y = numpy.unique(Y, return_inverse=True){signed} makes such numbers; "
+        "fastbp.estimators.MLPClassifier takes strings as they are"
+    )
+
+
 def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
-    if array.dtype.kind not in "iuf":
+    if array.dtype.kind not in "iufb":
         raise TypeError(
             f"Y: expected class indices (whole numbers 0..{n_classes - 1}) or shape ({n}, "
             f"{n_classes}); got dtype {array.dtype}"
@@ -243,7 +317,7 @@ def as_flag(value: Any, name: str) -> bool:
 
 def as_indices(value: Any, name: str, n: int) -> np.ndarray:
     """`value` as indices (k,) of intp, each in 0..n-1."""
-    array = _as_array(value, name)
+    array = as_array(value, name)
     if array.size == 0:
         array = array.astype(np.intp)
     if array.dtype.kind not in "iu":

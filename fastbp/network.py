@@ -245,6 +245,27 @@ class Network:
             f"{self.n_parameters:,} parameters)"
         )
 
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{l}</td><td>{W.shape[0]} → {n}</td><td>{f.name}</td>"
+            f"<td>{W.size + b.size:,}</td></tr>"
+            for l, (W, b, n, f) in enumerate(
+                zip(
+                    self._weights,
+                    self._biases,
+                    self._sizes[1:],
+                    [*self._hidden, self._output],
+                    strict=True,
+                ),
+                1,
+            )
+        )
+        return (
+            "<table><thead><tr><th>layer</th><th>size</th><th>activation</th><th>parameters</th>"
+            f"</tr></thead><tbody>{rows}</tbody><tfoot><tr><td colspan=4>{self.n_parameters:,} "
+            f"parameters, {self._dtype.name}, loss {self._loss.name}</td></tr></tfoot></table>"
+        )
+
     def copy(self) -> Network:
         """A network of its own with the same parameters and metadata."""
         import copy

@@ -293,7 +293,7 @@ class Lion(Optimizer):
 @inputs.named
 @dataclass(frozen=True)
 class LBFGS:
-    """Limited-memory BFGS over all samples at once, in float64 (needs SciPy: ``fastbp[lbfgs]``).
+    """Limited-memory BFGS over all samples at once, in float64 (needs SciPy: extra ``lbfgs``).
 
     It takes the place of epochs: `History` holds a value an iteration. Callbacks may end it, not
     write parameters. There is no learning rate, l1 or clipping.

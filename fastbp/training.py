@@ -578,12 +578,12 @@ def _as_data(
 
 def _free_targets(net: Network, Y: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Targets of a user's own loss: class indices, or numbers in any number of columns."""
-    array, n_outputs = np.asarray(Y), net.sizes[-1]
+    array, n_outputs = inputs.as_array(Y, "Y"), net.sizes[-1]
     if array.ndim == 2 and array.shape[1]:
         n_outputs = array.shape[1]
-    elif array.dtype.kind not in "iu":
+    elif array.dtype.kind not in "iub":
         n_outputs = 1
-    return inputs.as_targets(Y, n, n_outputs, functions.loss("mse"), net.dtype)
+    return inputs.as_targets(array, n, n_outputs, functions.loss("mse"), net.dtype)
 
 
 def _check_loss(loss: Any, **options: Any) -> None:

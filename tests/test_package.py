@@ -140,7 +140,7 @@ RANKS = {
     "lbfgs": 4,
     "monitor": 5,
     "training": 6,
-    "plotting": 6,
+    "plotting": 2,
     "estimators": 7,
     "explain": 7,
     "benchmark": 7,
