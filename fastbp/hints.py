@@ -47,7 +47,7 @@ _MEANT: dict[str | tuple[str, ...], str] = {
     "quadratic": "l2 halfsquarederror",
     "mae": "meanabsoluteerror negmeanabsoluteerror absoluteerror absolute l1 lad",
     "huber": "smoothl1",
-    "log_cosh": "logcosh logarithmofcosh",
+    "log_cosh": "logarithmofcosh",
     "kl": "kld kldiv kldivergence kullbackleibler kullbackleiblerdivergence relativeentropy",
     "poisson": "poissonnll halfpoisson poissondeviance",
     "pinball": "quantile meanpinball",

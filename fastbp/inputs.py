@@ -76,9 +76,8 @@ def _converted(value: Any, name: str, dtype: np.dtype[Any], missing: bool) -> np
     array = as_array(value, name, missing)
     if array.dtype.kind not in "fiub":
         what = type(value).__name__ if array.dtype.kind == "O" else "an array"
-        where = _first(array, _is_no_number)
-        found = f", {array.item(where)!r}{_place(where, value)}" if array.size else ""
-        raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}{found}")
+        odd = _odd(array, value)
+        raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}{odd}")
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
         with np.errstate(over="ignore"):
             narrow = np.asarray(array, dtype, order="C")
@@ -110,20 +109,15 @@ def as_array(value: Any, name: str, missing: bool = False) -> np.ndarray:
         array = np.asarray(value)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name}: expected a rectangular array of numbers; {error}") from None
-    return _of_objects(array, value, name, missing) if array.dtype.kind == "O" else array
+    return _of_objects(array, name, missing) if array.dtype.kind == "O" else array
 
 
-def _of_objects(array: np.ndarray, value: Any, name: str, missing: bool) -> np.ndarray:
+def _of_objects(array: np.ndarray, name: str, missing: bool) -> np.ndarray:
+    """As numbers, if all are such; else as it came, for whoever expects numbers to refuse."""
     kinds = {type(item) for item in array.flat}
-    if any(map(_is_missing, kinds)):
-        absent = np.array([_is_missing(type(item)) for item in array.flat]).reshape(array.shape)
-        if not missing:
-            where = _first(array, _is_missing)
-            raise ValueError(
-                f"{name}: expected no missing values; got {array[where]!r}{_place(where, value)} "
-                f"({int(absent.sum())} such values)"
-            )
-        array = np.where(absent, math.nan, array)
+    if missing and any(map(_is_missing, kinds)):
+        absent = [_is_missing(type(item)) for item in array.flat]
+        array = np.where(np.reshape(absent, array.shape), math.nan, array)
         kinds = {float, *(kind for kind in kinds if not _is_missing(kind))}
     if any(map(_is_no_number, kinds)):
         return array
@@ -131,7 +125,9 @@ def _of_objects(array: np.ndarray, value: Any, name: str, missing: bool) -> np.n
     try:
         return array.astype(np.int64 if whole else np.float64)
     except OverflowError:
-        raise ValueError(f"{name}: expected numbers of ordinary size; got a larger one") from None
+        raise TypeError(
+            f"{name}: expected numbers of ordinary size; got an array of dtype object with a larger"
+        ) from None
 
 
 def _is_missing(kind: type) -> bool:
@@ -149,11 +145,21 @@ def _first(array: np.ndarray, of_kind: Callable[[type], bool]) -> tuple[int, ...
     return tuple(int(i) for i in np.unravel_index(at, array.shape)) if array.size else ()
 
 
-def _place(where: tuple[int, ...], value: Any) -> str:
-    """In words, with the column's name where it has one."""
+def _odd(array: np.ndarray, value: Any) -> str:
+    """What stands in an array that is none of numbers, and where, with the column's name."""
+    if not array.size:
+        return ""
+    where = _first(array, _is_no_number)
+    item = array.item(where)
+    n_missing = sum(_is_missing(type(other)) for other in array.flat)
+    what = (
+        f"the missing value {item!r} ({n_missing} in all)"
+        if _is_missing(type(item))
+        else repr(item)
+    )
     columns = getattr(value, "columns", None)
-    at = f" at [{', '.join(map(str, where))}]" if where else ""
-    return at if columns is None or len(where) < 2 else f"{at}, column {columns[where[1]]!r}"
+    column = "" if columns is None or len(where) < 2 else f", column {columns[where[1]]!r}"
+    return f", {what} at [{', '.join(map(str, where))}]{column}" if where else ""
 
 
 def _is_finite(array: np.ndarray) -> bool:
@@ -269,7 +275,7 @@ def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
     if array.dtype.kind not in "iufb":
         raise TypeError(
             f"Y: expected class indices (whole numbers 0..{n_classes - 1}) or shape ({n}, "
-            f"{n_classes}); got dtype {array.dtype}"
+            f"{n_classes}); got dtype {array.dtype}{_odd(array, array)}"
         )
     check_rows(array, "Y", n)
     if array.dtype.kind == "f":

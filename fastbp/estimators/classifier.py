@@ -122,6 +122,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return ("sigmoid", "binary_cross_entropy") if binary else ("softmax", "cross_entropy")
         if self._is_signed():
             return "identity", self.loss
+        if binary and functions.loss(self.loss).kind in ("cross_entropy", "kl"):
+            raise ValueError(
+                f"loss: {self.loss!r} costs nothing where a label is 0, and needs three classes or "
+                "more, one a sample; got two classes or several labels, for which 'log_loss' is "
+                "'binary_cross_entropy'"
+            )
         return ("sigmoid" if binary else "softmax"), self.loss
 
     def _is_softmax(self):
