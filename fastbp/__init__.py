@@ -77,7 +77,7 @@ _LATER = {  # where the name is found; a module stands for itself
     "schedules": "fastbp.schedules",
     **{
         name: f"fastbp.{name}"
-        for name in ("callbacks", "estimators", "explain", "metrics", "optimizers", "training")
+        for name in ("callbacks", "estimators", "metrics", "optimizers", "training")
     },
 }
 

@@ -151,12 +151,10 @@ def _odd(array: np.ndarray, value: Any) -> str:
         return ""
     where = _first(array, _is_no_number)
     item = array.item(where)
-    n_missing = sum(_is_missing(type(other)) for other in array.flat)
-    what = (
-        f"the missing value {item!r} ({n_missing} in all)"
-        if _is_missing(type(item))
-        else repr(item)
-    )
+    what = repr(item)
+    if _is_missing(type(item)):
+        n = sum(_is_missing(type(other)) for other in array.flat)
+        what = f"the missing value {what} ({n} in all)"
     columns = getattr(value, "columns", None)
     column = "" if columns is None or len(where) < 2 else f", column {columns[where[1]]!r}"
     return f", {what} at [{', '.join(map(str, where))}]{column}" if where else ""
@@ -223,8 +221,8 @@ def as_targets(
     if array.ndim == 1 and n_columns > 1:
         return None, _as_labels(array, n, n_columns)
     if array.ndim == 1:
-        array = array.reshape(-1, 1)
-    array = as_numbers(array, "Y", dtype, missing)
+        value = array.reshape(-1, 1)
+    array = as_numbers(value, "Y", dtype, missing)
     if array.ndim != 2 or array.shape[1] != n_columns:
         either = f"class indices ({n},) or " if n_columns > 1 else f"({n},) or "
         raise ValueError(f"Y: expected {either}shape ({n}, {n_columns}); got shape {array.shape}")
@@ -263,9 +261,14 @@ def _refuse_strings(array: np.ndarray, n: int, n_columns: int, loss: Loss) -> No
     if not (of_classes and isinstance(text, (str, bytes))):
         return
     signed = " and 2 * Y - 1" if n_columns == 1 and loss.targets == "-1 or 1" else ""
-    what = f"class indices ({n},)" if n_columns > 1 else f"numbers {loss.targets}"
+    what = (
+        f"class indices (whole numbers 0..{n_columns - 1})"
+        if n_columns > 1
+        else f"numbers {loss.targets}"
+    )
     raise TypeError(
-        f"Y: expected {what} or shape ({n}, {n_columns}); got strings such as {text!r}. "
+        f"Y: expected {what} or shape ({n}, {n_columns}); got dtype {array.dtype}, "
+        f"strings such as {text!r}. "
         f"classes, Y = numpy.unique(Y, return_inverse=True){signed} makes such numbers; "
         "fastbp.estimators.MLPClassifier takes strings as they are"
     )

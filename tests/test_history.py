@@ -5,6 +5,7 @@ force (test_interruption.py), the numbers of a step (test_training.py).
 """
 
 import copy
+import itertools
 import json
 import math
 import pickle
@@ -192,9 +193,7 @@ def is_under(legend, axes):
     for a in axes:
         for line in a.lines:
             points = line.get_transform().transform(line.get_xydata())
-            points = np.concatenate(
-                [np.linspace(*pair, 50) for pair in zip(points, points[1:], strict=False)]
-            )
+            points = np.concatenate([np.linspace(*pair, 50) for pair in itertools.pairwise(points)])
             if any(box.contains(*point) for point in points):
                 return True
     return False

@@ -77,7 +77,7 @@ def test_what_is_imported_later_is_there():
 
 
 def test_modules_are_attributes():
-    for name in ("training", "callbacks", "estimators", "explain", "metrics", "optimizers"):
+    for name in ("training", "callbacks", "estimators", "metrics", "optimizers"):
         assert output(f"import fastbp; print(fastbp.{name}.__name__)") == f"fastbp.{name}"
     new = output("import sys, fastbp; print(*[m for m in sys.modules if m.startswith('fastbp.')])")
     assert not {"fastbp.training", "fastbp.hints", "fastbp.optimizers"} & set(new.split())
