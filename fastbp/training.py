@@ -581,7 +581,7 @@ def _free_targets(net: Network, Y: Any, n: int) -> tuple[np.ndarray | None, np.n
     array, n_outputs = inputs.as_array(Y, "Y"), net.sizes[-1]
     if array.ndim == 2 and array.shape[1]:
         n_outputs = array.shape[1]
-    elif array.dtype.kind not in "iub":
+    elif array.dtype.kind == "f":
         n_outputs = 1
     return inputs.as_targets(array, n, n_outputs, functions.loss("mse"), net.dtype)
 
