@@ -65,10 +65,10 @@ class DeltaNorms:
     @property
     def norms(self) -> np.ndarray:
         """What was recorded so far."""
-        return np.array(self._rows)
+        return np.array(self._rows) if self._rows else np.empty((0, 0))
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw a curve a layer (needs matplotlib: ``fastbp[plot]``); returns the Axes."""
+        """Draw a curve a layer (needs matplotlib: fastbp's extra ``plot``); returns the Axes."""
         from fastbp import plotting
 
         return plotting.delta_norms(self.norms, ax)

@@ -9,32 +9,76 @@ read-only arrays, memory maps. An array that already has the engine's dtype and 
 
 from __future__ import annotations
 
+import functools
 import math
+import numbers
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from fastbp.functions import Loss
 from fastbp.kernels import dispatch
 
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+def keywords(f: Callable[P, R]) -> Callable[P, R]:
+    """Have an unknown keyword of `f` answered by what is meant with it; costs nothing until then.
+
+    >>> @keywords
+    ... def f(epochs): pass
+    >>> f(epoch=3)
+    Traceback (most recent call last):
+    ...
+    TypeError: f: unexpected argument 'epoch'. Did you mean 'epochs'?
+    """
+
+    @functools.wraps(f)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return f(*args, **kwargs)
+        except TypeError:
+            import inspect
+
+            from fastbp import hints
+
+            known = list(inspect.signature(f).parameters)
+            name = f.__qualname__.removesuffix(".__init__")
+            for key in kwargs:
+                if key not in known:
+                    hint = hints.argument(name, key, known)
+                    raise TypeError(f"{name}: unexpected argument {key!r}.{hint}") from None
+            raise
+
+    return called
+
+
+def named(cls: type[T]) -> type[T]:
+    """`keywords` for the arguments that make an object."""
+    cls.__init__ = keywords(cls.__init__)  # type: ignore[method-assign]
+    return cls
+
 
 def as_numbers(value: Any, name: str, dtype: np.dtype[Any], missing: bool = False) -> np.ndarray:
     """`value` as a C-contiguous array of `dtype`, finite throughout but for NaN where `missing`."""
     flags = value.flags if type(value) is np.ndarray and value.dtype == dtype else None
     if flags is None or not (flags.c_contiguous and flags.aligned):
-        value = _converted(value, name, dtype)
+        value = _converted(value, name, dtype, missing)
     if value.size and not _is_finite(value) and not (missing and not np.isinf(value).any()):
         _refuse_non_finite(value, name)
     return value
 
 
-def _converted(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
-    array = _as_array(value, name)
+def _converted(value: Any, name: str, dtype: np.dtype[Any], missing: bool) -> np.ndarray:
+    array = as_array(value, name, missing)
     if array.dtype.kind not in "fiub":
         what = type(value).__name__ if array.dtype.kind == "O" else "an array"
-        raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}")
+        odd = _odd(array, value)
+        raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}{odd}")
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
         with np.errstate(over="ignore"):
             narrow = _plain(array, dtype)
@@ -52,15 +96,73 @@ def _plain(array: np.ndarray, dtype: Any) -> np.ndarray:
     return np.require(array, dtype, ["C", "A"])
 
 
-def _as_array(value: Any, name: str) -> np.ndarray:
+def as_array(value: Any, name: str, missing: bool = False) -> np.ndarray:
+    """`value` as NumPy has it; of objects that are numbers, as in frames of several types, numbers.
+
+    With `missing`, NaN stands for what is missing among them.
+    """
+    if hasattr(value, "nnz") and hasattr(value, "todense"):
+        raise TypeError(
+            f"{name}: expected a dense array; got {type(value).__name__}, a sparse one, of which "
+            ".toarray() makes a dense one"
+        )
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(
             f"{name}: expected no masked values; got {int(np.ma.getmaskarray(value).sum())}"
         )
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name}: expected a rectangular array of numbers; {error}") from None
+    return _of_objects(array, name, missing) if array.dtype.kind == "O" else array
+
+
+def _of_objects(array: np.ndarray, name: str, missing: bool) -> np.ndarray:
+    """As numbers, if all are such; else as it came, for whoever expects numbers to refuse."""
+    kinds = {type(item) for item in array.flat}
+    if missing and any(map(_is_missing, kinds)):
+        absent = [_is_missing(type(item)) for item in array.flat]
+        array = np.where(np.reshape(absent, array.shape), math.nan, array)
+        kinds = {float, *(kind for kind in kinds if not _is_missing(kind))}
+    if any(map(_is_no_number, kinds)):
+        return array
+    whole = all(issubclass(kind, (numbers.Integral, np.bool_)) for kind in kinds)
+    try:
+        return array.astype(np.int64 if whole else np.float64)
+    except OverflowError:
+        raise TypeError(
+            f"{name}: expected numbers of ordinary size; got an array of dtype object with a larger"
+        ) from None
+
+
+def _is_missing(kind: type) -> bool:
+    return kind is type(None) or kind.__name__ in ("NAType", "NaTType")  # pandas' own
+
+
+def _is_no_number(kind: type) -> bool:
+    is_complex = issubclass(kind, (complex, np.complexfloating))
+    return is_complex or not issubclass(kind, (numbers.Number, np.bool_))
+
+
+def _first(array: np.ndarray, of_kind: Callable[[type], bool]) -> tuple[int, ...]:
+    """Where the first object of such a type is."""
+    at = next((i for i, item in enumerate(array.flat) if of_kind(type(item))), 0)
+    return tuple(int(i) for i in np.unravel_index(at, array.shape)) if array.size else ()
+
+
+def _odd(array: np.ndarray, value: Any) -> str:
+    """What stands in an array that is none of numbers, and where, with the column's name."""
+    if not array.size:
+        return ""
+    where = _first(array, _is_no_number)
+    item = array.item(where)
+    what = repr(item)
+    if _is_missing(type(item)):
+        n = sum(_is_missing(type(other)) for other in array.flat)
+        what = f"the missing value {what} ({n} in all)"
+    columns = getattr(value, "columns", None)
+    column = "" if columns is None or len(where) < 2 else f", column {columns[where[1]]!r}"
+    return f", {what} at [{', '.join(map(str, where))}]{column}" if where else ""
 
 
 def _is_finite(array: np.ndarray) -> bool:
@@ -118,7 +220,9 @@ def as_targets(
     One-dimensional values are class indices where there are several columns of targets. With
     `missing`, dense targets may hold NaN, though not alone.
     """
-    array = _as_array(value, "Y")
+    array = as_array(value, "Y", missing)
+    if array.dtype.kind in "OUST":
+        _refuse_strings(array, n, n_columns, loss)
     if array.ndim == 1 and n_columns > 1:
         return None, _as_labels(array, n, n_columns)
     if array.ndim == 1:
@@ -154,12 +258,33 @@ def as_dense_targets(
     return dense
 
 
+def _refuse_strings(array: np.ndarray, n: int, n_columns: int, loss: Loss) -> None:
+    """Tell what to do with names of classes."""
+    where = _first(array, lambda kind: issubclass(kind, (str, bytes)))
+    text = array.item(where) if array.size else None
+    of_classes = n_columns > 1 or loss.targets in ("in [0, 1]", "-1 or 1")
+    if not (of_classes and isinstance(text, (str, bytes))):
+        return
+    signed = " and 2 * Y - 1" if n_columns == 1 and loss.targets == "-1 or 1" else ""
+    what = (
+        f"class indices (whole numbers 0..{n_columns - 1})"
+        if n_columns > 1
+        else f"numbers {loss.targets}"
+    )
+    raise TypeError(
+        f"Y: expected {what} or shape ({n}, {n_columns}); got dtype {array.dtype}, "
+        f"strings such as {text!r}. "
+        f"classes, Y = numpy.unique(Y, return_inverse=True){signed} makes such numbers; "
+        "fastbp.estimators.MLPClassifier takes strings as they are"
+    )
+
+
 def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
     array = array.copy()  # what is used as an index nobody else may write once it is checked
-    if array.dtype.kind not in "iuf":
+    if array.dtype.kind not in "iufb":
         raise TypeError(
             f"Y: expected class indices (whole numbers 0..{n_classes - 1}) or shape ({n}, "
-            f"{n_classes}); got dtype {array.dtype}"
+            f"{n_classes}); got dtype {array.dtype}{_odd(array, array)}"
         )
     check_rows(array, "Y", n)
     if array.dtype.kind == "f":
@@ -207,7 +332,7 @@ def as_flag(value: Any, name: str) -> bool:
 
 def as_indices(value: Any, name: str, n: int) -> np.ndarray:
     """`value` as indices (k,) of intp, each in 0..n-1."""
-    array = _as_array(value, name).copy()  # nobody else may write what is used as an index
+    array = as_array(value, name).copy()  # nobody else may write what is used as an index
     if array.size == 0:
         array = array.astype(np.intp)
     if array.dtype.kind not in "iu":

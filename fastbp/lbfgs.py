@@ -38,7 +38,9 @@ def minimise(
     try:
         from scipy.optimize import minimize
     except ImportError as error:
-        raise ImportError("LBFGS needs SciPy: pip install 'fastbp[lbfgs]'") from error
+        from fastbp import hints
+
+        raise hints.missing("LBFGS needs", "SciPy", "lbfgs") from error
     twin = Network(**(net.architecture | {"dtype": "float64"}), init="zeros")
     X = data.X.astype(np.float64)
     Y = data.Y if data.dense is None else data.dense.astype(np.float64)

@@ -52,6 +52,16 @@ def classes_of(net: Network, data: Samples) -> Array | None:
     return y.argmax(axis=1) if one_hot else None
 
 
+def _instead_of_classes(net: Network, y: Array) -> str:
+    """What targets are that are not one class a sample."""
+    of_classes = net._loss.kind in ("binary_cross_entropy", "cross_entropy", "kl")
+    if of_classes and _holds(y, 0, 1):
+        return "several labels a sample; sample_weight weighs samples"
+    if of_classes and ((y >= 0) & (y <= 1)).all():
+        return "soft labels, shares of classes; sample_weight weighs samples"
+    return "numbers"
+
+
 def _holds(y: Array, low: float, high: float) -> bool:
     return bool(((y == low) | (y == high)).all())
 
@@ -60,7 +70,10 @@ def class_weights(value: Any, net: Network, data: Samples) -> Array:
     """The factor of each sample's weight: a dict by class, or "balanced", n / (K n_class)."""
     classes = classes_of(net, data)
     if classes is None:
-        raise ValueError("class_weight: expected targets that are classes; got numbers")
+        raise ValueError(
+            f"class_weight: expected targets that are classes, one a sample; got "
+            f"{_instead_of_classes(net, data.Y)}"
+        )
     n_classes = max(2, net._n_targets)
     factors = np.ones(n_classes)
     # the names of the classes are the targets': of a single output of a hinge loss, -1 and 1

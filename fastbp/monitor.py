@@ -117,6 +117,8 @@ class Monitor:
                 self.best = best
                 for value in history[stopping.monitor]:
                     self._improves(float(value))
+        if held_out is not None:  # there also where the run ends before its first epoch
+            history._extend(**{f"validation_{name}": [] for name in ("loss", *metrics_by_name)})
         # nobody looks between epochs otherwise, and the engine may run through
         self.looks = held_out is not None or bool(callbacks) or stopping is not None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +21,21 @@ from fastbp.kernels import dispatch
 if TYPE_CHECKING:
     import os
 
-    from fastbp.history import History
+    from fastbp import training
 
 Array = np.ndarray
 
 
+class _Fit:
+    """`fastbp.training.fit` as a method, imported when it is asked for."""
+
+    def __get__(self, net: Network | None, owner: type[Network]) -> Any:
+        from fastbp import training
+
+        return training.fit if net is None else MethodType(training.fit, net)
+
+
+@inputs.named
 class Network:
     """A feed-forward network: z^l = a^{l-1} W^l + b^l, a^l = sigma^l(z^l).
 
@@ -107,7 +118,11 @@ class Network:
         self._hidden = [functions.activation(name) for name in names]
         self._output = functions.activation(output, "output")
         self._loss = functions.loss(loss)
-        functions.check_pair(self._output, self._loss)
+        for hidden, n in zip(self._hidden, self._sizes[1:], strict=False):
+            functions.check_units(hidden, n, "activation")
+        n_outputs = self._sizes[-1]
+        functions.check_units(self._output, n_outputs, "output")
+        functions.check_pair(self._output, self._loss, n_outputs)
         self._dtype = _checked_dtype(dtype)
         for hidden in self._hidden:
             functions.check_parameter(hidden, "activation", self._dtype)
@@ -115,12 +130,6 @@ class Network:
         functions.check_parameter(self._loss, "loss", self._dtype)
         self.metadata: dict[str, Any] = {}
 
-        n_outputs = self._sizes[-1]
-        if self._loss.kind == "gaussian_nll" and n_outputs % 2:
-            raise ValueError(
-                "sizes: loss 'gaussian_nll' needs an even number of outputs, means then logarithms "
-                f"of variances; got {n_outputs}"
-            )
         self._n_targets = self._loss.n_targets(n_outputs)
         self._allocate()
         cost_parameter = self._loss.parameter
@@ -234,6 +243,27 @@ class Network:
             f"Network({self.sizes}, activation={shown}, output={self._output.name!r}, "
             f"loss={self._loss.name!r}, dtype={self._dtype.name!r}: "
             f"{self.n_parameters:,} parameters)"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{l}</td><td>{W.shape[0]} → {n}</td><td>{f.name}</td>"
+            f"<td>{W.size + b.size:,}</td></tr>"
+            for l, (W, b, n, f) in enumerate(
+                zip(
+                    self._weights,
+                    self._biases,
+                    self._sizes[1:],
+                    [*self._hidden, self._output],
+                    strict=True,
+                ),
+                1,
+            )
+        )
+        return (
+            "<table><thead><tr><th>layer</th><th>size</th><th>activation</th><th>parameters</th>"
+            f"</tr></thead><tbody>{rows}</tbody><tfoot><tr><td colspan=4>{self.n_parameters:,} "
+            f"parameters, {self._dtype.name}, loss {self._loss.name}</td></tr></tfoot></table>"
         )
 
     def copy(self) -> Network:
@@ -608,11 +638,10 @@ class Network:
 
     # what changes it, and files
 
-    def fit(self, X: Any, Y: Any, **options: Any) -> History:
-        """Train in place; see `fastbp.training.fit`."""
-        from fastbp import training
-
-        return training.fit(self, X, Y, **options)
+    if TYPE_CHECKING:
+        fit = training.fit
+    else:
+        fit = _Fit()
 
     def save(self, path: str | os.PathLike[str], *, metadata: dict[str, Any] | None = None) -> None:
         """Write the network to a safetensors file; see `fastbp.persistence.save`."""

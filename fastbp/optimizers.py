@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from fastbp import inputs
+
 
 def _check(optimizer: object, name: str, low: float, high: float, rule: str) -> None:
     value = getattr(optimizer, name)
@@ -56,6 +58,7 @@ class Optimizer:
         return 0.0
 
 
+@inputs.named
 @dataclass(frozen=True)
 class SGD(Optimizer):
     """Gradient descent: v <- mu v + g, W <- W - eta v; with ``nesterov`` W <- W - eta (g + mu v).
@@ -92,6 +95,7 @@ class SGD(Optimizer):
         return "nesterov" if self.nesterov else "momentum"
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015), with bias correction; l2 and l1 of `fit` enter its gradient.
@@ -117,6 +121,7 @@ class Adam(Optimizer):
         _check(self, "epsilon", _NORMAL, math.inf, ">= 1e-30")
 
 
+@inputs.named
 @dataclass(frozen=True)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019): W <- (1 - eta lambda) W first.
@@ -136,6 +141,7 @@ class AdamW(Adam):
         _check(self, "weight_decay", 0.0, math.inf, ">= 0")
 
 
+@inputs.named
 @dataclass(frozen=True)
 class AMSGrad(Adam):
     """Adam that divides by the largest v so far (Reddi, Kale & Kumar 2018), as PyTorch has it.
@@ -149,6 +155,7 @@ class AMSGrad(Adam):
     """
 
 
+@inputs.named
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
     """RMSprop (Hinton 2012), as PyTorch has it: epsilon beside the root.
@@ -195,6 +202,7 @@ class RMSprop(Optimizer):
         return super().numbers | {"rho": self.alpha}
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
     """Adagrad (Duchi, Hazan & Singer 2011).
@@ -231,6 +239,7 @@ class Adagrad(Optimizer):
         return self.initial_accumulator_value
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Adadelta(Optimizer):
     """Adadelta (Zeiler 2012).
@@ -254,6 +263,7 @@ class Adadelta(Optimizer):
         _check(self, "epsilon", _NORMAL, math.inf, ">= 1e-30")
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Lion(Optimizer):
     """Lion (Chen et al. 2023): every step is eta up or down, by the sign of a mean of gradients.
@@ -280,9 +290,10 @@ class Lion(Optimizer):
         _check(self, "weight_decay", 0.0, math.inf, ">= 0")
 
 
+@inputs.named
 @dataclass(frozen=True)
 class LBFGS:
-    """Limited-memory BFGS over all samples at once, in float64 (needs SciPy: ``fastbp[lbfgs]``).
+    """Limited-memory BFGS over all samples at once, in float64 (needs SciPy: extra ``lbfgs``).
 
     It takes the place of epochs: `History` holds a value an iteration. Callbacks may end it, not
     write parameters. There is no learning rate, l1 or clipping.

@@ -61,6 +61,7 @@ class Schedule:
         raise NotImplementedError
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Constant(Schedule):
     """The optimizer's rate throughout: the same as no schedule."""
@@ -69,6 +70,7 @@ class Constant(Schedule):
         return 1.0
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Step(Schedule):
     """The rate times `factor` after every so many epochs (torch's StepLR).
@@ -91,6 +93,7 @@ class Step(Schedule):
         return float(self.factor ** (epoch // self.every))
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Exponential(Schedule):
     """The rate times `factor` after each epoch (torch's ExponentialLR)."""
@@ -104,6 +107,7 @@ class Exponential(Schedule):
         return float(self.factor**epoch)
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Cosine(Schedule):
     """Half a cosine from the rate down to `final` times it (Loshchilov & Hutter 2017).
@@ -142,6 +146,7 @@ class Cosine(Schedule):
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * share)) / 2
 
 
+@inputs.named
 @dataclass(frozen=True)
 class OneCycle(Schedule):
     """Up to `max_factor` times the rate, then down to `final_factor` times it (Smith 2018).
@@ -181,6 +186,7 @@ class OneCycle(Schedule):
         return end + (first - end) * (1 + math.cos(math.pi * share)) / 2
 
 
+@inputs.named
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
     """eta / (t + 1)^power, t the samples of the epochs before (scikit-learn's "invscaling")."""
@@ -194,6 +200,7 @@ class InverseScaling(Schedule):
         return float((epoch * n + 1.0) ** -self.power)
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Adaptive(Schedule):
     """A fifth of the rate when the training loss stops falling (scikit-learn's "adaptive").
@@ -228,6 +235,7 @@ class Adaptive(Schedule):
                     answer = rate = rate / 5
 
 
+@inputs.named
 @dataclass(frozen=True)
 class HalveOnPlateau(Schedule):
     """Half the rate when a value has not improved in `patience` epochs (Nielsen 2015, ch. 3).
@@ -261,6 +269,7 @@ class HalveOnPlateau(Schedule):
                 answer = rate if rate > start / 128 else None
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Given(Schedule):
     """A user's own function: epoch -> rate, in place of the optimizer's."""

@@ -30,9 +30,11 @@ def check_mode(owner: str, monitor: object, mode: object) -> None:
     if mode not in ("min", "max", None):
         raise ValueError(f"{owner}.mode: expected 'min', 'max' or None; got {mode!r}")
     if mode is None and monitor.removeprefix("validation_") not in BETTER:
+        value = monitor.removeprefix("val_")
+        hint = f". Did you mean 'validation_{value}'?" if value != monitor else ""
         raise ValueError(
             f"{owner}.mode: expected 'min' or 'max' for {monitor!r}, a value that is not known; "
-            "got None"
+            f"got None{hint}"
         )
 
 
@@ -59,6 +61,7 @@ class Best:
         return False
 
 
+@inputs.named
 @dataclass(frozen=True)
 class EarlyStopping:
     """Stop when a value has not improved in `patience` epochs; the best parameters are restored.

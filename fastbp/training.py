@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DivergenceError", "Event", "History", "each_step", "fit"]
 
+_BY_NAME = {**OPTIMIZERS, "lbfgs": LBFGS}
 FLOPS_PER_THREAD = 8e6  # of one step: below that (some 50 us) a second thread does not pay
 
 
@@ -40,7 +41,7 @@ def fit(
     *,
     epochs: int = 30,
     batch_size: int = 10,
-    optimizer: Optimizer | LBFGS | None = None,
+    optimizer: Optimizer | LBFGS | str | None = None,
     shuffle: bool | Callable[[int, int], Any] = True,
     seed: Any = None,
     validation: Any = None,
@@ -78,9 +79,9 @@ def fit(
         Passes over the data; with `resume`, further ones.
     batch_size : int
         Samples a step. The last batch of an epoch may be smaller; more than n counts as n.
-    optimizer : SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion or LBFGS
-        Adam() when None. LBFGS takes all samples at once: epochs, batch_size, shuffle and threads
-        do not matter to it.
+    optimizer : SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion or LBFGS, or str
+        A name, as "adam", stands for it with its defaults; Adam() when None. LBFGS takes all
+        samples at once: epochs, batch_size, shuffle and threads do not matter to it.
     shuffle : bool or callable
         A new order each epoch, which depends on the seed and the epoch alone; False: as they lie; a
         callable (epoch, n) -> permutation of 0..n-1 replays given orders.
@@ -179,13 +180,7 @@ def fit(
     deadline = _as_deadline(time_limit)
     epochs = inputs.as_count(epochs, "epochs")
     batch_size = inputs.as_count(batch_size, "batch_size")
-    optimizer = Adam() if optimizer is None else optimizer
-    kinds = (*OPTIMIZERS.values(), LBFGS)
-    if not isinstance(optimizer, kinds):
-        raise TypeError(
-            f"optimizer: expected {', '.join(kind.__name__ for kind in kinds)} with its numbers; "
-            f"got {optimizer!r}"
-        )
+    optimizer = _as_optimizer(optimizer)
     if not (isinstance(shuffle, (bool, np.bool_)) or callable(shuffle)):
         raise TypeError(f"shuffle: expected True, False or (epoch, n) -> order; got {shuffle!r}")
     shuffle = shuffle if callable(shuffle) else bool(shuffle)
@@ -235,7 +230,9 @@ def fit(
             dropout=dropped,
             loss=loss,
         )
-        monitor = Monitor(net, History(), held_out, watched_metrics, callbacks, early_stopping)
+        history = History()
+        history._extend(loss=[], seconds=[])
+        monitor = Monitor(net, history, held_out, watched_metrics, callbacks, early_stopping)
         return _minimised(data, optimizer, l2, deadline, monitor, progress)
     n_threads = _as_threads(threads, net, batch_size) if loss is None else 1
     order = "a callable" if callable(shuffle) else str(shuffle)
@@ -258,6 +255,7 @@ def fit(
     rates, rate = None, None
     if schedule is not None:
         rates, rate = _rates(schedule, optimizer.learning_rate, end_epoch, n, history)
+    history._extend(loss=[], learning_rate=[], seconds=[])
     monitor = Monitor(
         net, history, held_out, watched_metrics, callbacks, early_stopping, state.best, loss
     )
@@ -317,6 +315,10 @@ def fit(
         if file is not None and is_whole and run.samples:
             file.write(history._state, net.parameters if trained is None else trained, history)
     return history
+
+
+if not TYPE_CHECKING:  # so that `Network.fit` has these types too
+    fit = inputs.keywords(fit)
 
 
 def _refuse_with_lbfgs(**options: Any) -> None:
@@ -404,6 +406,23 @@ def _as_deadline(time_limit: Any) -> float:
     if inputs.as_penalty(time_limit, "time_limit") == 0:
         raise ValueError("time_limit: expected seconds above 0 or None; got 0")
     return time.monotonic() + float(time_limit)
+
+
+def _as_optimizer(value: Any) -> Optimizer | LBFGS:
+    if value is None:
+        return Adam()
+    if isinstance(value, str):
+        kind = _BY_NAME.get(value.lower())
+        if kind is None:
+            raise ValueError(functions.unknown("optimizer", value, _BY_NAME))
+        return kind()
+    kinds = tuple(_BY_NAME.values())
+    if not isinstance(value, kinds):
+        raise TypeError(
+            f"optimizer: expected {', '.join(kind.__name__ for kind in kinds)} with its numbers, "
+            f"or its name; got {value!r}"
+        )
+    return value
 
 
 def _as_schedule(value: Any) -> Schedule:
@@ -562,12 +581,12 @@ def _as_data(
 
 def _free_targets(net: Network, Y: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Targets of a user's own loss: class indices, or numbers in any number of columns."""
-    array, n_outputs = np.asarray(Y), net.sizes[-1]
+    array, n_outputs = inputs.as_array(Y, "Y"), net.sizes[-1]
     if array.ndim == 2 and array.shape[1]:
         n_outputs = array.shape[1]
-    elif array.dtype.kind not in "iu":
+    elif array.dtype.kind == "f":
         n_outputs = 1
-    return inputs.as_targets(Y, n, n_outputs, functions.loss("mse"), net.dtype)
+    return inputs.as_targets(array, n, n_outputs, functions.loss("mse"), net.dtype)
 
 
 def _check_loss(loss: Any, **options: Any) -> None:

@@ -503,3 +503,14 @@ def test_a_checkpoint_is_gone_on_from(run, tmp_path):
     assert nets[0].parameters.tobytes() == nets[1].parameters.tobytes()
     code, _, err = run("train", "--epochs", "9", "--checkpoint", path, "--l2", "0.1")
     assert code == 2 and "expected the same l2 as in that run, 0.0; got 0.1" in err
+
+
+def test_layers_that_are_constant_are_refused_by_name(run, tmp_path):
+    write_csv(tmp_path / "houses.csv", houses())
+    for options, told in [
+        (("--sizes", "auto,5,1", "--output", "softmax"), "output: expected at least 2 units"),
+        (("--hidden", "4,1", "--activation", "layer_norm"), "activation: expected at least 2"),
+        (("--output", "softplus", "--loss", "cross_entropy"), "loss: 'cross_entropy' needs an out"),
+    ]:
+        code, out, err = run("train", "houses.csv", "--target", "price", *options)
+        assert code == 2 and told in err and "got 1" in err and not out, err

@@ -435,6 +435,16 @@ def test_class_weights_need_classes():
         fit(net, X, class_weight="balanced")
 
 
+def test_class_weights_name_what_came_instead_of_classes():
+    soft = np.full((N, 3), 1 / 3)
+    with pytest.raises(ValueError, match=r"^class_weight: .*got soft labels.*sample_weight"):
+        fit(network(), soft, class_weight={0: 2.0})
+    several = np.ones((N, 3))
+    net = network(output="sigmoid", loss="binary_cross_entropy")
+    with pytest.raises(ValueError, match=r"^class_weight: .*got several labels a sample"):
+        fit(net, several, class_weight="balanced")
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "kl"])
 def test_label_smoothing(loss):
     smoothed = (0.9 * np.eye(3, dtype="f4") + np.float32(0.1 / 3))[CLASSES]

@@ -239,6 +239,10 @@ FORGED = {
                                       '"architecture":[1]}'), ["'architecture'", "[1]"]),
     "metadata list": (forged(metadata=[1]), ["'metadata'", "[1]"]),
     "metadata missing": (forged(without=["metadata"]), ["'metadata'", "None"]),
+    "one softmax output": (
+        forged({"W2": np.ones((3, 1), np.float32), "b2": np.ones(1, np.float32)},
+               architecture={"sizes": [4, 3, 1]}),
+        ["2 units", "'softmax'", "got 1"]),
     "sizes missing": (forged(drop=["sizes"]), ["'sizes'", "None"]),
     "sizes text": (forged(architecture={"sizes": "432"}), ["'sizes'", "432"]),
     "sizes floats": (forged(architecture={"sizes": [4.0, 3, 2]}), ["'sizes'", "4.0"]),

@@ -161,5 +161,5 @@ class Result:
         )
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw it (needs matplotlib: ``pip install 'fastbp[plot]'``)."""
+        """Draw it (needs matplotlib: fastbp's extra ``plot``)."""
         raise NotImplementedError

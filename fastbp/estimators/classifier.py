@@ -19,12 +19,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
-from fastbp import functions
+from fastbp import functions, inputs
 from fastbp.estimators.mlp import SPARSE, BaseMLP
 
 SIGNED = ("hinge", "squared_hinge")  # targets -1 and 1, outputs of any sign
 
 
+@inputs.named
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multi-layer perceptron for classes: scikit-learn's `MLPClassifier`, faster.
 
@@ -121,6 +122,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return ("sigmoid", "binary_cross_entropy") if binary else ("softmax", "cross_entropy")
         if self._is_signed():
             return "identity", self.loss
+        if binary and functions.loss(self.loss).kind in ("cross_entropy", "kl"):
+            raise ValueError(
+                f"loss: {self.loss!r} costs nothing where a label is 0, and needs three classes or "
+                "more, one a sample; got two classes or several labels, for which 'log_loss' is "
+                "'binary_cross_entropy'"
+            )
         return ("sigmoid" if binary else "softmax"), self.loss
 
     def _is_softmax(self):

@@ -159,6 +159,7 @@ class BaseMLP(BaseEstimator):
         self._adopt(net)
         self.n_iter_ = 0
         self.t_ = 0
+        self.loss_ = np.nan  # until an epoch ends
         self.n_layers_ = len(net.sizes)
         self.__dict__.pop("_optimizer", None)
         if self.solver != "lbfgs":
@@ -373,19 +374,4 @@ class BaseMLP(BaseEstimator):
 
     def _layers_html(self):
         """A table of the layers of a fitted network."""
-        if not hasattr(self, "coefs_"):
-            return ""
-        net = self.network_
-        functions_ = [f.name for f in [*net._hidden, net._output]]
-        rows = "".join(
-            f"<tr><td>{l}</td><td>{W.shape[0]} → {n}</td><td>{name}</td>"
-            f"<td>{W.size + b.size:,}</td></tr>"
-            for l, (W, b, n, name) in enumerate(
-                zip(net.weights, net.biases, net.sizes[1:], functions_, strict=True), 1
-            )
-        )
-        return (
-            "<table><thead><tr><th>layer</th><th>size</th><th>activation</th><th>parameters</th>"
-            f"</tr></thead><tbody>{rows}</tbody><tfoot><tr><td colspan=4>{net.n_parameters:,} "
-            f"parameters, {net.dtype.name}, loss {net._loss.name}</td></tr></tfoot></table>"
-        )
+        return self.network_._repr_html_() if hasattr(self, "coefs_") else ""

@@ -13,10 +13,11 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from fastbp import functions
+from fastbp import functions, inputs
 from fastbp.estimators.mlp import SPARSE, BaseMLP
 
 
+@inputs.named
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multi-layer perceptron for numbers: scikit-learn's `MLPRegressor`, faster.
 
