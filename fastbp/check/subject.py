@@ -7,6 +7,7 @@ one parameter changed. What does not: derivatives (differences.py), what a right
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs
+from fastbp.check.budget import Budget
 from fastbp.check.differences import EPSILON, NOISE_STEPS, noise_of
 from fastbp.network import Network
 
@@ -27,6 +29,7 @@ FROZEN = {"dropout", "ignore_missing"}
 NONE = np.empty(0, int)
 MOST_NUMBERS = 2**21  # that are held at once, however many rows X has
 SCALES = 1e-12, 1e12  # an input beyond that says nothing of the loss
+LOSSES_IN_TIME, SECONDS_A_ROW = 2000, 5e-3  # what a limit has to suffice for
 FLOPS_A_CALL = 2e8  # of one call into the engine: between calls Ctrl-C is heard
 
 
@@ -293,9 +296,43 @@ class ObjectSubject(Subject):
         return out
 
 
+def has_own_loss(net: Any, options: dict[str, Any]) -> bool:
+    """Whether the loss is that of `Network`, a mean over rows."""
+    own = isinstance(net, Network) and type(net).loss is Network.loss
+    return own and not options.keys() & FROZEN
+
+
+def rows_in_time(
+    net: Network, X: Any, Y: Any, options: dict[str, Any], budget: Budget, seed: int
+) -> tuple[Array, Array, dict[str, Any], int]:
+    """X, Y and options of so many rows, drawn at random, that the loss can be asked often enough.
+
+    Last the number of all rows.
+    """
+    X = inputs.as_matrix(X, "X", net.sizes[0], net.dtype)
+    n, loss = len(X), functions.loss(net.architecture["loss"])
+    dense, labels = inputs.as_targets(Y, n, loss.n_targets(net.sizes[-1]), loss, net.dtype)
+    Y = dense if labels is None else labels
+    weight = inputs.as_weight(options.get("sample_weight"), n, net.dtype)
+    candidates = np.arange(n) if weight is None else np.flatnonzero(weight)
+    few = candidates[:16]
+    X_few, Y_few = X[few], Y[few]
+    for _ in range(2):  # the first call also warms up
+        began = time.monotonic()
+        net.costs(X_few, Y_few)
+        seconds = time.monotonic() - began
+    k = int(budget.left / (LOSSES_IN_TIME * seconds / len(few) + SECONDS_A_ROW))
+    if k >= len(candidates):
+        return X, Y, options, n
+    rows = np.sort(np.random.default_rng(seed).choice(candidates, max(1, k), replace=False))
+    if weight is not None:
+        options = {**options, "sample_weight": weight[rows]}
+    return X[rows], Y[rows], options, n
+
+
 def subject(net: Any, X: Any, Y: Any, options: dict[str, Any]) -> Subject:
     """The network's own face where its loss is that of `Network`; else through `net.loss`."""
-    if isinstance(net, Network) and type(net).loss is Network.loss and not options.keys() & FROZEN:
+    if has_own_loss(net, options):
         get = options.get
         return NetworkSubject(net, X, Y, get("sample_weight"), get("l2", 0.0), get("l1", 0.0))
     return ObjectSubject(net, X, Y, options)
