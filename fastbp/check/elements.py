@@ -146,9 +146,7 @@ class Elements:
         return Slopes(*both, *both, *both)
 
     def _check_tensor(self, tensor: Tensor, index: Array, budget: Budget) -> None:
-        parts = [
-            self._of_tensor(tensor, index[at], budget) for at in budget.parts(len(index))
-        ]
+        parts = [self._of_tensor(tensor, index[at], budget) for at in budget.parts(len(index))]
         for of in zip(*parts, strict=True):
             self._judge(of)
 

@@ -26,6 +26,7 @@ from fastbp.network import Network
 MODES = ("full", "fast")
 METHODS = ("differences", "mpmath")
 TOLERANCE = 1e-6
+LOSSES = {"full": 2000, "fast": 500}  # that a time limit has to suffice for
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,9 +182,9 @@ def gradients(
     options = {name: value for name, value in given.items() if value is not None}
     if isinstance(net, Network) and options.keys() & FROZEN and net.dtype != np.float64:
         net = twin_of(net)
-    n_rows = None
+    n_rows = 0
     if budget.limit is not None and gradient is None and has_own_loss(net, options):
-        X, Y, options, n_rows = rows_in_time(net, X, Y, options, budget, seed)
+        X, Y, options, n_rows = rows_in_time(net, X, Y, options, budget, LOSSES[mode], seed)
     checked = subject(net, X, Y, options)
     claim = claimed(net, checked, gradient, X, Y, options)
     with np.errstate(all="ignore"):  # what overflows is unknown, and counted as such
@@ -254,11 +255,6 @@ def _full(
             f"{elements.unrepeated} elements differ at first sight; there was no time for the "
             "second look that would tell whether they are wrong."
         )
-    if elements.n_checked < claim.gradient.size:
-        which = "evenly spaced in each tensor" if budget.limit is None else "drawn at random"
-        findings.append(
-            f"Checked {elements.n_checked:,} of {claim.gradient.size:,} parameters, {which}."
-        )
     found = GradientCheck(
         verdict=verdict,
         findings=tuple(findings),
@@ -277,18 +273,31 @@ def _full(
 
 
 def _with_shares(
-    found: GradientCheck, unseen: list[str], budget: Budget, looked_at: int, n_rows: int | None
+    found: GradientCheck, unseen: list[str], budget: Budget, rows: int, n_rows: int
 ) -> GradientCheck:
-    """The same, telling what a time limit left out."""
-    verdict, findings = found.verdict, found.findings
-    if unseen and not verdict.startswith("FAIL"):
-        rest = "; what was checked agrees" if verdict.startswith("pass") else ""
-        verdict = (
-            f"inconclusive: none of {', '.join(unseen)} could be looked at in {budget.limit:g} s"
-            f"{rest}"
+    """The same, telling what was left out: in the verdict where a time limit did it."""
+    shares = [
+        f"{some:,} of {of:,} {what}"
+        for some, of, what in (
+            (found.n_checked, found.n_parameters, "parameters"),
+            (rows, n_rows, "rows"),
         )
-    if n_rows is not None and looked_at < n_rows:
-        findings += (f"Checked {looked_at:,} of {n_rows:,} rows, drawn at random.",)
+        if some < of
+    ]
+    if not shares and not unseen:
+        return found
+    share, verdict = " and ".join(shares), found.verdict
+    remark = f"Checked {share or 'all parameters'}"
+    if budget.limit is None:
+        remark += f"; none of {', '.join(unseen)}" if unseen else ""
+        return replace(found, findings=(*found.findings, f"{remark}."))
+    if unseen and not verdict.startswith("FAIL"):
+        rest = "; what was checked agrees" if found.n_checked and verdict[0] == "p" else ""
+        names = ", ".join(unseen)
+        verdict = f"inconclusive: none of {names} could be checked in {budget.limit:g} s{rest}"
+    elif shares:
+        verdict += f"; {share} were looked at"
+    findings = (*found.findings, f"{remark}, drawn at random, in {budget.limit:g} s.")
     return replace(found, verdict=verdict, findings=findings)
 
 

@@ -4,8 +4,8 @@ What belongs here: what the checks need to know of a network beside values of it
 rounding alone may carry its gradients, and what its gradient would be with a known mistake in it.
 What does not: the check itself (gradients.py), words about it (diagnosis.py).
 
-Shapes: W (n_in, width of z), J[k, j] = da_k/dz_j. The Jacobian of an elementwise activation is
-kept as its diagonal.
+Shapes: W (n_in, width of z), J[k, j] = da_k/dz_j. No matrix here is as wide as a layer on both
+sides but W (jacobian.py).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs, reference
+from fastbp.check.jacobian import Jacobian, jacobian, moved, uncancelled
 
 Array = np.ndarray
 
@@ -32,11 +33,6 @@ class Mistake:
 
     kind: str
     layer: int
-
-
-def transposed(J: Array, v: Array) -> Array:
-    """J^T v."""
-    return J * v if J.ndim == 1 else v @ J
 
 
 class Model:
@@ -84,13 +80,6 @@ class Model:
             activations.append(reference.activation(name, zs[-1]))
         return zs, activations
 
-    def jacobian(self, layer: int, z: Array) -> Array:
-        """J of a layer counted from 0, as its diagonal where it has no more."""
-        slope = reference.activation_slope(self.names[layer], z)
-        if slope is not None:
-            return np.asarray(slope)
-        return np.asarray(reference.activation_jacobian(self.names[layer], z))
-
     def deltas(
         self, zs: list[Array], activations: list[Array], y: Array, mistake: Mistake | None = None
     ) -> list[Array]:
@@ -101,7 +90,7 @@ class Model:
             here = mistake is not None and mistake.layer in (0, layer + 1)
             kind = mistake.kind if mistake is not None and here else ""
             if layer == last:
-                if not kind or kind == "W for W^T":
+                if self._is_canonical() and kind in ("", "W for W^T"):
                     out.append(reference.output_error(self.names[-1], self.loss, zs[-1], y))
                     continue
                 back = reference.cost_gradient(self.loss, activations[-1], y)
@@ -109,15 +98,14 @@ class Model:
                 W = self.weights[layer + 1]
                 square = kind == "W for W^T" and W.shape[0] == W.shape[1]
                 back = W.T @ out[0] if square else W @ out[0]
-            J = self.jacobian(layer, zs[layer])
-            square_J = J.ndim == 2 and J.shape[0] == J.shape[1]
-            if kind == "the k = j term only" and square_J:
-                J = np.diagonal(J)
-            elif kind == "J for J^T" and square_J:
+            J = jacobian(self.names[layer], zs[layer])
+            if kind == "the k = j term only" and J.is_square:
+                J = J.diagonal
+            elif kind == "J for J^T" and J.is_square:
                 J = J.T
-            elif kind == "sigma'(a) for sigma'(z)" and J.ndim == 1:
-                J = self.jacobian(layer, activations[layer + 1])
-            out.insert(0, transposed(J, back))
+            elif kind == "sigma'(a) for sigma'(z)" and not J.is_coupled:
+                J = jacobian(self.names[layer], activations[layer + 1])
+            out.insert(0, J.transposed(back))
         return out
 
     def gradient(self, mistake: Mistake | None = None, weighted: bool = True) -> list[Array]:
@@ -191,12 +179,12 @@ class Model:
         error_rows: list[list[Array]] = [[] for _ in range(n_layers)]
         a_error_rows: list[list[Array]] = [[] for _ in range(n_layers)]
         of_inputs = np.zeros_like(self.X)
-        W_1 = np.abs(self.weights[0])
+        Ws = [np.abs(W) for W in self.weights]
         for s, (x, y) in enumerate(zip(self.X, self.Y, strict=True)):
             zs, activations = self.feedforward(x)
-            errors_a, slopes = self._forward_errors(zs, activations, unit)
+            errors_a, slopes = self._forward_errors(Ws, zs, activations, unit)
             deltas = self.deltas(zs, activations, y)
-            errors = self._backward_errors(zs, activations, y, deltas, errors_a, slopes, unit)
+            errors = self._backward_errors(Ws, zs, activations, y, deltas, errors_a, slopes, unit)
             for layer, (delta, error) in enumerate(zip(deltas, errors, strict=True)):
                 # n additions a term; 4 for the products with w and 1/m
                 own_rows[layer].append(unit * (n + 4) * np.abs(delta) + error)
@@ -204,7 +192,8 @@ class Model:
                 error_rows[layer].append(error)
                 a_rows[layer].append(np.abs(activations[layer]))
                 a_error_rows[layer].append(errors_a[layer])
-            of_inputs[s] = W_1 @ (errors[0] + unit * (W_1.shape[1] + 2) * np.abs(deltas[0]))
+            n_z = len(deltas[0])
+            of_inputs[s] = Ws[0] @ (errors[0] + unit * (n_z + 2) * np.abs(deltas[0]))
         shares = (self.w / self.w.sum())[:, None]
         nablas = []
         for layer in range(n_layers):
@@ -216,64 +205,35 @@ class Model:
         return nablas, [np.array(rows) for rows in error_rows], of_inputs
 
     def _forward_errors(
-        self, zs: list[Array], activations: list[Array], unit: float
-    ) -> tuple[list[Array], list[tuple[Array, Array]]]:
-        """Errors of a^0 ... a^L, and of each layer |J| and how far J may move."""
+        self, Ws: list[Array], zs: list[Array], activations: list[Array], unit: float
+    ) -> tuple[list[Array], list[tuple[Jacobian, Jacobian]]]:
+        """Errors of a^0 ... a^L, and of each layer J and how far it may move; Ws: |W|."""
         slopes, errors_a = [], [np.zeros_like(activations[0])]
-        for layer, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            W, a = np.abs(W), np.abs(activations[layer])
-            rounded = unit * (W.shape[0] + 2) * (a @ W + np.abs(b))
-            z, error = zs[layer], rounded + errors_a[-1] @ W
-            if functions.activation(self.names[layer]).kind == "softmax":
+        for layer, (W, b) in enumerate(zip(Ws, self.biases, strict=True)):
+            name, z, a = self.names[layer], zs[layer], np.abs(activations[layer + 1])
+            error = unit * (W.shape[0] + 2) * (np.abs(activations[layer]) @ W + np.abs(b))
+            error = error + errors_a[-1] @ W
+            if functions.activation(name).kind == "softmax":
                 error = error + 4 * unit * (z.max() - z)  # of c, and of c (z - max z)
-            size = self.jacobian(layer, z)
-            moved = self._change_of_jacobian(layer, z, size, error)
-            slopes.append((np.abs(size), moved))
-            J = np.abs(size) + moved
-            a = activations[layer + 1]
-            own = 8 * unit * np.abs(a) + _least(unit)
-            if J.ndim == 2:  # log_softmax, layer_norm: differences of numbers as large as z
-                own = own + 8 * unit * np.abs(z).max() * J.max()
-            errors_a.append((J * error if J.ndim == 1 else J @ error) + own)
+            J = jacobian(name, z)
+            change = moved(name, z, J, error)
+            slopes.append((J, change))
+            whole = J.size.plus(change)
+            own = 8 * unit * a + _least(unit)
+            if J.is_coupled:  # log_softmax, layer_norm: differences of numbers as large as z
+                own = own + 8 * unit * np.abs(z).max() * whole.largest
+            errors_a.append(whole.times(error) + own)
         return errors_a, slopes
-
-    def _change_of_jacobian(self, layer: int, z: Array, J: Array, error: Array) -> Array:
-        """How far J moves while z moves by `error`; a kink within reach counts whole."""
-        ones = np.ones_like(z)
-        signs = [ones, -ones]
-        if J.ndim == 2:  # softmax does not see a common shift
-            signs += list(np.random.default_rng(0).choice([-2.0, 2.0], (4, len(z))))
-        moved = [np.abs(self.jacobian(layer, z + sign * error) - J) for sign in signs]
-        return np.asarray(np.max(moved, axis=0))
-
-    def _uncancelled(self, layer: int, z: Array, a: Array, J: Array) -> Array:
-        """Sizes of the terms whose sum is J."""
-        kind, p = functions.activation(self.names[layer]).kind, np.abs(J)
-        if kind == "softmax":
-            c = functions.activation(self.names[layer]).parameter
-            return c * (np.diag(a) + np.outer(a, a))
-        if kind == "log_softmax":
-            return p + np.eye(len(a))
-        if kind == "layer_norm":
-            gamma = abs(functions.activation(self.names[layer]).parameter)
-            s = np.sqrt(np.var(z) + reference.LAYER_NORM_EPSILON)
-            x_hat = np.abs(z - z.mean()) / s
-            ones = np.eye(len(z)) + 1 / len(z) + np.outer(x_hat, x_hat) / len(z)
-            # x_hat itself is a difference of numbers as large as z
-            return gamma / s * ones * (1 + np.abs(z).max() / s)
-        if p.ndim == 1:  # a product rule's two terms may cancel: sigma' of gelu, silu, mish
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return np.where(z == 0, p, p + np.abs(a / np.where(z == 0, 1, z)))
-        return p
 
     def _backward_errors(
         self,
+        Ws: list[Array],
         zs: list[Array],
         activations: list[Array],
         y: Array,
         deltas: list[Array],
         errors_a: list[Array],
-        slopes: list[tuple[Array, Array]],
+        slopes: list[tuple[Jacobian, Jacobian]],
         unit: float,
     ) -> list[Array]:
         last = len(zs) - 1
@@ -293,13 +253,14 @@ class Model:
                 error = np.maximum(np.abs(near[0] - g), np.abs(near[1] - g)) + 8 * unit * np.abs(g)
                 error = error + unit * (np.abs(a) + 1)  # r = a - y
             else:
-                W = np.abs(self.weights[layer + 1])
+                W = Ws[layer + 1]
                 error = W @ (errors[0] + unit * (W.shape[1] + 2) * np.abs(deltas[layer + 1]))
                 g = self.weights[layer + 1] @ deltas[layer + 1]
-            J, moved = slopes[layer]
-            n = 8 if J.ndim == 1 else 8 + 2 * len(a)
-            own = transposed(moved + unit * n * self._uncancelled(layer, z, a, J), np.abs(g))
-            errors.insert(0, transposed(J + moved, error) + own)
+            J, change = slopes[layer]
+            n = 8 + 2 * len(a) if J.is_coupled else 8
+            terms = uncancelled(self.names[layer], z, a, J)
+            own = change.transposed(np.abs(g)) + unit * n * terms.transposed(np.abs(g))
+            errors.insert(0, J.size.plus(change).transposed(error) + own)
         return errors
 
     def _is_canonical(self) -> bool:

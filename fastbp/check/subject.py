@@ -29,7 +29,7 @@ FROZEN = {"dropout", "ignore_missing"}
 NONE = np.empty(0, int)
 MOST_NUMBERS = 2**21  # that are held at once, however many rows X has
 SCALES = 1e-12, 1e12  # an input beyond that says nothing of the loss
-LOSSES_IN_TIME, SECONDS_A_ROW = 2000, 5e-3  # what a limit has to suffice for
+SECONDS_A_ROW = 5e-3  # of a time limit, for what is worked out row by row
 FLOPS_A_CALL = 2e8  # of one call into the engine: between calls Ctrl-C is heard
 
 
@@ -303,9 +303,15 @@ def has_own_loss(net: Any, options: dict[str, Any]) -> bool:
 
 
 def rows_in_time(
-    net: Network, X: Any, Y: Any, options: dict[str, Any], budget: Budget, seed: int
+    net: Network,
+    X: Any,
+    Y: Any,
+    options: dict[str, Any],
+    budget: Budget,
+    n_losses: int,
+    seed: int,
 ) -> tuple[Array, Array, dict[str, Any], int]:
-    """X, Y and options of so many rows, drawn at random, that the loss can be asked often enough.
+    """X, Y and options of so many rows, drawn at random, that there is time for their losses.
 
     Last the number of all rows.
     """
@@ -321,7 +327,7 @@ def rows_in_time(
         began = time.monotonic()
         net.costs(X_few, Y_few)
         seconds = time.monotonic() - began
-    k = int(budget.left / (LOSSES_IN_TIME * seconds / len(few) + SECONDS_A_ROW))
+    k = int(budget.left / (n_losses * seconds / len(few) + SECONDS_A_ROW))
     if k >= len(candidates):
         return X, Y, options, n
     rows = np.sort(np.random.default_rng(seed).choice(candidates, max(1, k), replace=False))

@@ -61,9 +61,7 @@ class DirectionCheck:
     remainders: tuple[float, ...]
 
 
-def directions(
-    claim: Claim, seed: int, budget: Budget
-) -> tuple[list[DirectionCheck], list[str]]:
+def directions(claim: Claim, seed: int, budget: Budget) -> tuple[list[DirectionCheck], list[str]]:
     """One direction for each tensor, one for all parameters, one for the inputs.
 
     Last the names of those for which there was no time.
