@@ -28,6 +28,7 @@ RESIDUAL_LOSSES = {"quadratic", "mse", "mae", "huber", "log_cosh", "pinball"}
 FROZEN = {"dropout", "ignore_missing"}
 NONE = np.empty(0, int)
 MOST_NUMBERS = 2**21  # that are held at once, however many rows X has
+MOST_ROWS = 4096  # of X with one input changed each
 SCALES = 1e-12, 1e12  # an input beyond that says nothing of the loss
 SECONDS_A_ROW = 5e-3  # of a time limit, for what is worked out row by row
 FLOPS_A_CALL = 2e8  # of one call into the engine: between calls Ctrl-C is heard
@@ -144,7 +145,7 @@ class NetworkSubject(Subject):
         self.is_weight = np.zeros(self.parameters.size, bool)
         for tensor in self.tensors[::2]:
             self.is_weight[tensor.part] = True
-        self.base = self.twin.costs(self.X, self.Y)
+        self.base = self.costs(self.X, self.Y)
         self.has_kinks = self.sides(self.X).shape[1] > 0
         if not np.isfinite(self.base).all():
             raise ValueError(
@@ -171,9 +172,18 @@ class NetworkSubject(Subject):
             scale[tensor.part] = np.sqrt(np.mean(values**2)) or 1.0
         return scale
 
+    def costs(self, X: Array, Y: Array) -> Array:
+        """C_x of the twin, in calls short enough for Ctrl-C."""
+        m = self._rows_a_call()
+        parts = [self.twin.costs(X[at : at + m], Y[at : at + m]) for at in range(0, len(X), m)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _rows_a_call(self) -> int:
+        return max(1, int(FLOPS_A_CALL / (2 * self.parameters.size)))
+
     def moved(self, parameters: Array) -> Array:
         with self.at(parameters):
-            return self.twin.costs(self.X, self.Y) - self.base
+            return self.costs(self.X, self.Y) - self.base
 
     @contextlib.contextmanager
     def at(self, parameters: Array) -> Iterator[None]:
@@ -205,11 +215,16 @@ class NetworkSubject(Subject):
         return np.hstack(found) if found else np.zeros((len(X), 0), int)
 
     def components(self, index: Array, values: Array) -> Array:
-        out = np.empty((len(index), len(self.base)))
-        k = max(1, int(FLOPS_A_CALL / (2 * len(self.X) * self.parameters.size)))
+        n, m = len(self.X), self._rows_a_call()
+        out = np.empty((len(index), n))
+        k = max(1, m // n)
         for at in range(0, len(index), k):
             part = slice(at, at + k)
-            out[part] = self.twin.perturbed_costs(self.X, self.Y, index[part], values[part])
+            for row in range(0, n, m):
+                rows = slice(row, row + m)
+                out[part, rows] = self.twin.perturbed_costs(
+                    self.X[rows], self.Y[rows], index[part], values[part]
+                )
         return out - self.base
 
     def penalty(self, index: Array, values: Array) -> Array:
@@ -224,11 +239,11 @@ class NetworkSubject(Subject):
         """Changes (k,) of C_x where X.ravel()[index] takes `values`."""
         out = np.empty(len(index))
         row, column = np.divmod(index, self.X.shape[1])
-        for at in range(0, len(index), 4096):
-            part = slice(at, at + 4096)
+        for at in range(0, len(index), MOST_ROWS):
+            part = slice(at, at + MOST_ROWS)
             X = self.X[row[part]]
             X[np.arange(len(X)), column[part]] = values[part]
-            out[part] = self.twin.costs(X, self.Y[row[part]]) - self.base[row[part]]
+            out[part] = self.costs(X, self.Y[row[part]]) - self.base[row[part]]
         return out
 
     def natural_scale(self) -> Array:

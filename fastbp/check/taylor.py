@@ -143,7 +143,7 @@ def _input_direction(
     usable &= not (beside != checked.sides(X)).any()
     for i, h in enumerate(STEPS):
         moved = X + h * V
-        changes[i] = (checked.twin.costs(moved, checked.Y) - checked.base) @ checked.shares
+        changes[i] = (checked.costs(moved, checked.Y) - checked.base) @ checked.shares
         usable[i] &= not (checked.sides(moved) != beside).any()
     weighted = gradient * checked.shares[:, None]
     terms = float(np.sqrt(np.sum((weighted * V) ** 2)))
