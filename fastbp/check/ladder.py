@@ -292,7 +292,7 @@ def _examined(case: Case, activation_prime: Any, cost_prime: Any) -> OutputError
         claimant=case.claimant,
         collapses=collapses,
         findings=tuple(case.findings),
-        verdict=_verdict(case, bool(blunt.any()), collapses),
+        verdict=_verdict(case, blunt, collapses),
     )
 
 
@@ -309,11 +309,13 @@ def _dependence(case: Case) -> Array:
     return dependence(case.evaluate, points, columns)[0]
 
 
-def _verdict(case: Case, blunt: bool, collapses: bool) -> str:
+def _verdict(case: Case, blunt: Array, collapses: bool) -> str:
     if case.wrong:
         first, *more = case.wrong
         return f"FAIL: {first}" + (f" (and {len(more)} more)" if more else "")
-    if blunt:
+    if blunt.all():
+        return f"inconclusive: none of {len(blunt)} dC/dz_j is resolved by differences of C here"
+    if blunt.any():
         return "inconclusive: differences of C do not resolve every dC/dz_j here"
     who = {
         "engine": "the engine's delta and the sum over k agree",

@@ -106,15 +106,25 @@ class Table:
         return "\n".join([*lines, "</tbody>", "</table>"])
 
 
+def ok_of(verdict: str) -> bool | None:
+    """`ok` of a verdict.
+
+    >>> ok_of("pass: 2 checked"), ok_of("FAIL: 1 of 2"), ok_of("inconclusive: none of 2 resolved")
+    (True, False, None)
+    """
+    return None if verdict.startswith("inconclusive: none of") else not verdict.startswith("FAIL")
+
+
 class Result:
     """What a check found.
 
     Attributes
     ----------
-    ok : bool
-        False where something is wrong.
+    ok : bool or None
+        False where something is wrong; None where nothing was found out, or nothing of a part.
     verdict : str
-        One line; where a check can fail it begins with "pass", "FAIL" or "inconclusive".
+        One line; where a check can fail it begins with "pass", "FAIL" or "inconclusive". The last
+        is "inconclusive: none of ..." where `ok` is None.
     findings : sequence of str
         What was noticed, in sentences.
     """
@@ -124,8 +134,8 @@ class Result:
     findings: Sequence[str]
 
     @property
-    def ok(self) -> bool:
-        return not self.verdict.startswith("FAIL")
+    def ok(self) -> bool | None:
+        return ok_of(self.verdict)
 
     def tables(self) -> list[Table]:
         """The numbers, as tables."""

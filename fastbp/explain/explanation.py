@@ -15,6 +15,7 @@ import numpy as np
 from fastbp.check.gradients import GradientCheck, gradients
 from fastbp.check.ladder import OutputError, output_error
 from fastbp.check.recurrence import Recurrence, recurrence
+from fastbp.check.report import ok_of
 from fastbp.check.structure import Structure, structure
 from fastbp.explain.blocks import SHOWN, Section
 from fastbp.explain.narrative import Teller, largest
@@ -76,8 +77,8 @@ class Explanation:
     verdict: str
 
     @property
-    def ok(self) -> bool:
-        return not self.verdict.startswith("FAIL")
+    def ok(self) -> bool | None:
+        return ok_of(self.verdict)
 
     def __str__(self) -> str:
         from fastbp.explain import terminal

@@ -585,10 +585,12 @@ class Teller:
 
     def verdict(self) -> str:
         results = [result for case in self.cases for _, result in case.checks()]
-        failed = sum(not result.ok for result in results)
+        failed = sum(result.ok is False for result in results)
         unclear = sum(result.verdict.startswith("inconclusive") for result in results)
         if failed:
             return f"FAIL: {failed} of {len(results)} checks failed"
+        if unclear == len(results):
+            return f"inconclusive: none of {unclear} checks could tell anything"
         if unclear:
             return f"inconclusive: rounding hides the answer of {unclear} of {len(results)} checks"
         return f"pass: all {len(results)} checks agree within their bounds"
