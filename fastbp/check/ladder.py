@@ -34,6 +34,7 @@ from fastbp.check.structure import (
     about_symmetry,
     by_k_and_j,
     dependence,
+    even_selection,
     is_off_diagonal,
     why_the_sum,
 )
@@ -305,8 +306,7 @@ def _dependence(case: Case) -> Array:
     n_z = len(case.z)
     random = np.random.default_rng(0)
     points = [case.z, *(spread * random.standard_normal(n_z) for spread in (1.0, 3.0))]
-    columns = np.unique(np.linspace(0, n_z - 1, min(n_z, MOST_PROBED)).astype(int)).tolist()
-    return dependence(case.evaluate, points, columns)[0]
+    return dependence(case.evaluate, points, even_selection(n_z, MOST_PROBED))[0]
 
 
 def _verdict(case: Case, blunt: Array, collapses: bool) -> str:
