@@ -17,25 +17,29 @@ class Budget:
     ([5], [])
     """
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float | None, grace: float | None = None) -> None:
         self.limit = seconds
         self._end = None if seconds is None else time.monotonic() + seconds
+        self._last = self._end + seconds if self._end and seconds and grace is None else grace
 
     @property
     def left(self) -> float:
         return float("inf") if self._end is None else self._end - time.monotonic()
 
+    def _is_not_late(self) -> bool:
+        return self._last is None or time.monotonic() < self._last
+
     def share(self, n: int) -> Budget:
         """An n-th of what is left."""
-        return Budget(None if self._end is None else self.left / n)
+        return Budget(None if self._end is None else self.left / n, self._last)
 
     def parts(self, n: int, least: int = 0) -> Iterator[slice]:
-        """Slices of n things as long as there is time for more, and of `least` in any case.
+        """Slices of n things as long as there is time for more; without a limit all at once.
 
-        Without a limit all at once. Between two slices the things are to be done.
+        Of `least` for as long again as the whole limit. Between two slices the things are done.
         """
         began, done, size = time.monotonic(), 0, n if self._end is None else 1
-        while done < n and (self.left > 0 or done < least):
+        while done < n and (self.left > 0 or (done < least and self._is_not_late())):
             yield slice(done, min(n, done + size))
             done = min(n, done + size)
             each = max((time.monotonic() - began) / done, 1e-9)

@@ -146,7 +146,9 @@ class Elements:
         return Slopes(*both, *both, *both)
 
     def _check_tensor(self, tensor: Tensor, index: Array, budget: Budget) -> None:
-        parts = [self._of_tensor(tensor, index[at], budget) for at in budget.parts(len(index))]
+        parts = [
+            self._of_tensor(tensor, index[at], budget) for at in budget.parts(len(index), least=1)
+        ]
         for of in zip(*parts, strict=True):
             self._judge(of)
 
@@ -239,7 +241,7 @@ class Elements:
             return of, self._settled(of, found, budget)
 
         index = self._some(X.size, min(X.size, MOST_INPUTS))
-        parts = [of_inputs(index[at]) for at in budget.parts(len(index))]
+        parts = [of_inputs(index[at]) for at in budget.parts(len(index), least=1)]
         if parts:
             self._judge(parts)
 

@@ -134,8 +134,8 @@ def gradients(
         evaluated in 50 digits (slow; at most some hundred parameters; needs mpmath).
     time_limit : float, optional
         Seconds. What there is time for is checked: a random share of the rows (of the network's
-        own gradient) and of the elements; verdict and findings say which share. What has been
-        begun is finished: some hundred evaluations of the loss of a row are the least.
+        own gradient) and of the elements; verdict and findings say which share. One element of
+        each tensor, or all directions, may take as long again; what has been begun is finished.
     seed : int
         Of the random directions and shares.
 

@@ -112,7 +112,7 @@ def jacobian(name: str, z: Array) -> Jacobian:
     if slope is not None:
         return elementwise(np.asarray(slope))
     activation = functions.activation(name)
-    return _COUPLED[activation.kind](z, activation.parameter)
+    return COUPLED[activation.kind](z, activation.parameter)
 
 
 def moved(name: str, z: Array, J: Jacobian, error: Array) -> Jacobian:
@@ -198,7 +198,7 @@ def _of_groups(own: Array, apart: bool = False) -> Jacobian:
     return Jacobian(own, np.empty((0, len(own))), np.empty((0, own.size)), apart)
 
 
-_COUPLED: dict[str, Callable[[Array, float], Jacobian]] = {
+COUPLED: dict[str, Callable[[Array, float], Jacobian]] = {
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "layer_norm": _layer_norm,

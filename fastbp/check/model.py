@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs, reference
-from fastbp.check.jacobian import Jacobian, jacobian, moved, uncancelled
+from fastbp.check.jacobian import COUPLED, Jacobian, jacobian, moved, uncancelled
 
 Array = np.ndarray
 
@@ -31,6 +31,12 @@ MISTAKES = ("the k = j term only", "J for J^T", "W for W^T", "sigma'(a) for sigm
 def by_row(f: Callable[..., Array], *of: Iterable[Any]) -> Array:
     """f of each row of some arrays, stacked."""
     return np.stack([f(*rows) for rows in zip(*of, strict=True)])
+
+
+def units(name: str, *of: Array) -> list[Array]:
+    """Arrays whose rows an activation takes one by one; all as one row where that is the same."""
+    coupled = functions.activation(name).kind in COUPLED
+    return [array if coupled else array.reshape(1, -1) for array in of]
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,8 @@ class Model:
         zs, activations = [], [self.X]
         for W, b, name in zip(self.weights, self.biases, self.names, strict=True):
             zs.append(activations[-1] @ W + b)
-            activations.append(by_row(partial(reference.activation, name), zs[-1]))
+            a = by_row(partial(reference.activation, name), *units(name, zs[-1]))
+            activations.append(a.reshape(len(self.X), -1))
         return zs, activations
 
     def deltas(
@@ -117,7 +124,8 @@ class Model:
                     J = jacobian(name, a)
                 return J.transposed(g)
 
-            out.insert(0, by_row(delta, zs[layer], activations[layer + 1], back))
+            of = units(name, zs[layer], activations[layer + 1], back)
+            out.insert(0, by_row(delta, *of).reshape(zs[layer].shape))
         return out
 
     def _cost_gradient(self, a: Array) -> Array:
@@ -213,7 +221,7 @@ class Model:
                 errors = errors + 4 * unit * (largest - Z)  # of c, and of c (z - max z)
             own = 8 * unit * np.abs(activations[layer + 1]) + _least(unit)
             of_rows = []
-            for z, error, out in zip(Z, errors, own, strict=True):
+            for z, error, out in zip(*units(name, Z, errors, own), strict=True):
                 J = jacobian(name, z)
                 change = moved(name, z, J, error)
                 whole = J.size.plus(change)
@@ -256,18 +264,14 @@ class Model:
                 error = (out[0] + unit * (W.shape[1] + 2) * np.abs(deltas[layer + 1])) @ W.T
                 G = deltas[layer + 1] @ self.weights[layer + 1].T
 
-            def errors(
-                row: int, name: str = self.names[layer], layer: int = layer,
-                error: Array = error, G: Array = G,
-            ) -> Array:  # fmt: skip
-                z, a, g = zs[layer][row], activations[layer + 1][row], np.abs(G[row])
-                J, change = slopes[layer][row]
-                n = 8 + 2 * len(a) if J.is_coupled else 8
-                terms = uncancelled(name, z, a, J).transposed(g)
-                whole = J.size.plus(change).transposed(error[row])
-                return whole + change.transposed(g) + unit * n * terms
-
-            out.insert(0, by_row(errors, range(len(self.X))))
+            name, of_rows = self.names[layer], []
+            rows = zip(*units(name, zs[layer], A, G, error), slopes[layer], strict=True)
+            for z, a, g, above, (J, change) in rows:
+                terms = uncancelled(name, z, a, J).transposed(np.abs(g))
+                own = change.transposed(np.abs(g))
+                own += unit * (8 + 2 * len(a) if J.is_coupled else 8) * terms
+                of_rows.append(J.size.plus(change).transposed(above) + own)
+            out.insert(0, np.stack(of_rows).reshape(zs[layer].shape))
         return out
 
     def _is_canonical(self) -> bool:

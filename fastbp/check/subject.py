@@ -30,7 +30,7 @@ NONE = np.empty(0, int)
 MOST_NUMBERS = 2**21  # that are held at once, however many rows X has
 MOST_ROWS = 4096  # of X with one input changed each
 SCALES = 1e-12, 1e12  # an input beyond that says nothing of the loss
-SECONDS_A_ROW = 5e-3  # of a time limit, for what is worked out row by row
+SECONDS_A_ROW = 0.03  # of a time limit, for what is worked out row by row
 FLOPS_A_CALL = 2e8  # of one call into the engine: between calls Ctrl-C is heard
 
 

@@ -85,7 +85,7 @@ def directions(claim: Claim, seed: int, budget: Budget) -> tuple[list[DirectionC
     if isinstance(checked, NetworkSubject) and claim.own:
         asks["x"] = partial(_input_direction, checked, claim.net, of_inputs, seed)
     names, found = list(asks), []
-    for part in budget.parts(len(names)):
+    for part in budget.parts(len(names), least=len(names)):
         found += [asks[name]() for name in names[part]]
     return found, names[len(found) :]
 
