@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         _print(f"{found.verdict}\npage written to {options.html}")
     else:
         _print(str(found))
-    return 0 if found.ok else 1
+    return 1 if found.ok is False else 0
 
 
 def _of_the_digits(options: argparse.Namespace) -> Explanation:

@@ -294,7 +294,8 @@ def _add_check(commands: Any) -> None:
         "check every derivative of a network",
         "Output error, recurrence and gradients against differences of the loss, with error "
         "bounds. Without MODEL, of two networks on the digits of the package, and the structure "
-        "of every activation. Exit code 1 where something is wrong.",
+        "of every activation. Exit code 1 where something is wrong; 0 also where a check "
+        "could not tell, which the last line says.",
         "  fastbp check\n  fastbp check wine.safetensors wine.csv --tables",
     )
     _add_samples(parser)

@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
             "saved": options.save,
         }
         print_json(document)
-    return 0 if check.ok else 1
+    return 1 if check.ok is False else 0
 
 
 def _without_points(check: dict[str, Any]) -> dict[str, Any]:

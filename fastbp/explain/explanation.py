@@ -15,9 +15,10 @@ import numpy as np
 from fastbp.check.gradients import GradientCheck, gradients
 from fastbp.check.ladder import OutputError, output_error
 from fastbp.check.recurrence import Recurrence, recurrence
+from fastbp.check.report import ok_of
 from fastbp.check.structure import Structure, structure
 from fastbp.explain.blocks import SHOWN, Section
-from fastbp.explain.narrative import Teller, largest
+from fastbp.explain.narrative import Teller, largest, shows_the_sum
 from fastbp.network import Network
 
 Array = np.ndarray
@@ -76,8 +77,8 @@ class Explanation:
     verdict: str
 
     @property
-    def ok(self) -> bool:
-        return not self.verdict.startswith("FAIL")
+    def ok(self) -> bool | None:
+        return ok_of(self.verdict)
 
     def __str__(self) -> str:
         from fastbp.explain import terminal
@@ -142,7 +143,8 @@ def explain(
     y : class index or target
     neuron : int, optional
         Of the last layer, counted from 1. Default: that with the largest abs(delta) in the first
-        network.
+        network, of those where every network that needs its sum over k shows it (not the true class
+        of softmax with cross_entropy, where the term k = j happens to be all).
     labels : sequence of str
         Names of the outputs.
     image : (height, width), optional
@@ -168,7 +170,7 @@ def explain(
     >>> net = fastbp.Network([2, 3, 3], seed=1)
     >>> found = explain(net, [0.5, -1.0], 2, labels=["ant", "bee", "cat"])
     >>> found.ok, found.neuron + 1
-    (True, 3)
+    (True, 1)
     >>> [section.name for section in found.sections]
     ['question', 'numbers', 'ladder', 'structure', 'recurrence', 'weights', 'summary']
     """
@@ -185,7 +187,9 @@ def explain(
             )
     delta = np.abs(cases[0].output_error.total)
     if neuron is None:
-        j = int(np.argmax(np.where(np.isfinite(delta), delta, -1.0)))
+        size = np.where(np.isfinite(delta), delta, -1.0)
+        telling = np.all([shows_the_sum(case.output_error) for case in cases], axis=0)
+        j = int(np.argmax(np.where(telling | ~telling.any(), size, -2.0)))
     elif 1 <= neuron <= n_z:
         j = neuron - 1
     else:
