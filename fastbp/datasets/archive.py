@@ -3,7 +3,9 @@
 import math
 import os
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +25,8 @@ LAYOUTS = (
     ("images", "labels", "images_test", "labels_test"),
 )
 
+_HEADER_LIMIT = 1 << 16  # bytes; NumPy itself takes less
+
 
 def read_npy(path: Path) -> Array:
     """Read one array."""
@@ -30,32 +34,48 @@ def read_npy(path: Path) -> Array:
         return _read_array(stream, os.fstat(stream.fileno()).st_size, path.name)
 
 
+@contextmanager
+def _refused(where: str, what: str) -> Iterator[None]:
+    """Whatever zipfile, zlib, tokenize, ast and NumPy find wrong with a damaged file, by its name."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{where}: {what}: {told}") from None
+
+
 def _read_array(stream: IO[bytes], size: int, where: str) -> Array:
     """Read an array whose header must agree with `size` before anything is allocated for it."""
-    try:
-        version = npy.read_magic(stream)
+    with _refused(where, "damaged"):
+        head = BytesIO(stream.read(_HEADER_LIMIT))
+    with _refused(where, "not a NumPy array"):
+        version = npy.read_magic(head)
         if version == (1, 0):
-            shape, _, dtype = npy.read_array_header_1_0(stream)
+            shape, _, dtype = npy.read_array_header_1_0(head)
         elif version == (2, 0):
-            shape, _, dtype = npy.read_array_header_2_0(stream)
+            shape, _, dtype = npy.read_array_header_2_0(head)
         else:
             raise ValueError(f"format version {version} is for structured arrays")
-    except (ValueError, TypeError, SyntaxError, RecursionError) as error:
-        raise ValueError(f"{where}: not a NumPy array: {error}") from None
-    if min(shape, default=0) < 0 or len(shape) > 32:
-        raise ValueError(f"{where}: not a NumPy array: it claims the shape {shape}")
+        if min(shape, default=0) < 0 or len(shape) > 32:
+            raise ValueError(f"it claims the shape {shape}")
     if dtype.hasobject:
         raise ValueError(f"{where}: holds Python objects, which are never unpickled")
     if dtype.names is not None:
         raise ValueError(f"{where}: expected a plain array, found the fields {dtype.names}")
-    expected = stream.tell() + math.prod(shape) * dtype.itemsize
+    expected = head.tell() + math.prod(shape) * dtype.itemsize
     if expected != size:
         raise ValueError(
             f"{where}: {'truncated' if expected > size else 'too long'}: shape {shape} of {dtype} "
             f"needs {expected} bytes, found {size}"
         )
-    stream.seek(0)
-    return npy.read_array(stream, allow_pickle=False)
+    with _refused(where, "damaged"):
+        stream.seek(0)
+        array = npy.read_array(stream, allow_pickle=False)
+        if array.dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
+            raise ValueError("expected the bytes 0 and 1 for False and True")
+    return array
 
 
 class Archive:
@@ -64,13 +84,10 @@ class Archive:
     def __init__(self, path: Path):
         self.path = path
         self.members: dict[str, str] = {}
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
-            size = path.stat().st_size
-            found = f"{size} bytes: {error}" if size else "an empty file"
-            raise ValueError(f"{path.name}: not an .npz file: found {found}") from None
+        size = path.stat().st_size
+        what = f"not an .npz file: found {f'{size} bytes' if size else 'an empty file'}"
+        with open(path, "rb") as file, _refused(path.name, what), zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
         for name in names:
             key = name.removesuffix(".npy").lower()
             if key in self.members:
@@ -89,20 +106,16 @@ class Archive:
     def read(self, key: str) -> Array:
         """Read one array."""
         member, where = self.members[key], self.where(key)
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                info = archive.getinfo(member)
-                if info.file_size > MOST_EXPANSION * info.compress_size + MOST_EXPANSION:
-                    raise ValueError(
-                        f"{where}: truncated: promises {info.file_size} bytes, "
-                        f"found {info.compress_size} compressed"
-                    )
-                with archive.open(info) as stream:
-                    return _read_array(stream, info.file_size, where)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise ValueError(f"{where}: damaged: {error}") from None
-        except RuntimeError as error:  # zipfile's word for an encrypted member
-            raise ValueError(f"{where}: {error}") from None
+        with open(self.path, "rb") as file:
+            with _refused(where, "damaged"):
+                info = (archive := zipfile.ZipFile(file)).getinfo(member)
+                stream = archive.open(info)
+            found = min(info.compress_size, os.fstat(file.fileno()).st_size)
+            if info.file_size > MOST_EXPANSION * found + MOST_EXPANSION:
+                raise ValueError(
+                    f"{where}: truncated: promises {info.file_size} bytes, found {found} compressed"
+                )
+            return _read_array(stream, info.file_size, where)
 
     def layout(self, n_needed: int) -> tuple[str, str, str, str]:
         """Return the names in use, of which the first `n_needed` are there."""

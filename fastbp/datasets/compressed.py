@@ -14,6 +14,18 @@ MOST_EXPANSION = 1032
 
 
 @contextmanager
+def fits_in_memory(name: str) -> Iterator[None]:
+    """Say of which file the contents did not: a small one can hold much, compressed."""
+    try:
+        yield
+    except MemoryError as error:
+        told = " ".join(str(error).split())
+        raise MemoryError(
+            f"{name}: its contents do not fit in memory" + (f": {told}" if told else "")
+        ) from None
+
+
+@contextmanager
 def opened(path: Path) -> Iterator[tuple[IO[bytes], int | None, int]]:
     """Open `path`, decompressing gzip; yield (stream, exact size or None, most bytes it can hold).
 
