@@ -81,7 +81,8 @@ def save(
     content = safetensors.numpy.save(tensors, {FORMAT: description})
     if struct.unpack("<Q", content[:8])[0] > _HEADER_LIMIT:
         raise ValueError(
-            f"metadata: expected less than {_HEADER_LIMIT:,} bytes of JSON; got {len(description):,}"
+            f"metadata: expected less than {_HEADER_LIMIT:,} bytes of JSON; got "
+            f"{len(description):,}"
         )
     replace(path, content)
 
@@ -133,10 +134,11 @@ def replace(path: Path, content: bytes, name: str = "path") -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):  # of which the user knows no other name
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
+            del error.filename2
         raise
     if hasattr(os, "O_DIRECTORY"):  # the rename itself is on the disk when its folder is
-        # where it cannot be asked for (a folder that may not be read), the file is whole all the same
+        # where that cannot be had (a folder that may not be read), the file is whole all the same
         with contextlib.suppress(OSError):
             folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:

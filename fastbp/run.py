@@ -136,8 +136,7 @@ class Run:
         self.doors, self.n_threads = net._doors, n_threads
         self.numbers, self.ema, self.loss = numbers, ema, loss
         self.deadline = deadline  # in seconds of time.monotonic; 0: none
-        if state.parameters is not None:
-            net.parameters[...] = state.parameters
+        parameters = net.parameters if state.parameters is None else state.parameters
         self.trainer = dispatch.engine.Trainer(
             net._compiled,
             state.optimizer.policy,
@@ -169,7 +168,7 @@ class Run:
         self.averaged = (state.position[2], None if ema is None else state.average)
         self.seconds = 0.0
         self.n_steps = max(1, int(2e7 / flops(net, state.batch_size)))  # about 1 ms to begin with
-        self.doors.load_state(self.trainer, net.parameters, self.slots)
+        self.doors.load_state(self.trainer, parameters, self.slots)
         self.lead = self.others = None
         if n_threads > 1:
             from concurrent.futures import ThreadPoolExecutor
@@ -177,6 +176,9 @@ class Run:
             self.lead = ThreadPoolExecutor(1, "fastbp")
             self.others = ThreadPoolExecutor(n_threads - 1, "fastbp")
             self.lead.submit(int).result()  # a thread that is up before it is needed
+        # last: where memory or threads are wanting, nothing has been changed
+        if parameters is not net.parameters:
+            net.parameters[...] = parameters
 
     @property
     def epoch(self) -> int:

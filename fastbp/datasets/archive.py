@@ -26,6 +26,8 @@ LAYOUTS = (
 )
 
 _HEADER_LIMIT = 1 << 16  # bytes; NumPy itself takes less
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_LARGEST = {"b": ("u1", 1), "U": ("u4", 0x10FFFF)}  # what NumPy takes as it is: bools, characters
 
 
 def read_npy(path: Path) -> Array:
@@ -36,7 +38,7 @@ def read_npy(path: Path) -> Array:
 
 @contextmanager
 def _refused(where: str, what: str) -> Iterator[None]:
-    """Whatever zipfile, zlib, tokenize, ast and NumPy find wrong with a damaged file, by its name."""
+    """Whatever zipfile, zlib, tokenize, ast and NumPy find wrong, with the name of the file."""
     try:
         yield
     except MemoryError:
@@ -52,12 +54,12 @@ def _read_array(stream: IO[bytes], size: int, where: str) -> Array:
         head = BytesIO(stream.read(_HEADER_LIMIT))
     with _refused(where, "not a NumPy array"):
         version = npy.read_magic(head)
-        if version == (1, 0):
-            shape, _, dtype = npy.read_array_header_1_0(head)
-        elif version == (2, 0):
-            shape, _, dtype = npy.read_array_header_2_0(head)
-        else:
+        if version not in _HEADERS:
             raise ValueError(f"format version {version} is for structured arrays")
+        try:
+            shape, _, dtype = _HEADERS[version](head)
+        except MemoryError:  # the parser's stack, for the header is short
+            raise ValueError("its header is nested too deeply") from None
         if min(shape, default=0) < 0 or len(shape) > 32:
             raise ValueError(f"it claims the shape {shape}")
     if dtype.hasobject:
@@ -73,8 +75,10 @@ def _read_array(stream: IO[bytes], size: int, where: str) -> Array:
     with _refused(where, "damaged"):
         stream.seek(0)
         array = npy.read_array(stream, allow_pickle=False)
-        if array.dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
-            raise ValueError("expected the bytes 0 and 1 for False and True")
+        if dtype.kind in _LARGEST and array.size:
+            code, most = _LARGEST[dtype.kind]
+            if array.ravel(order="K").view(dtype.byteorder + code).max() > most:
+                raise ValueError(f"expected codes of {dtype} of at most {most:#x}")
     return array
 
 

@@ -188,7 +188,7 @@ def _checked(
     path = as_path(path, "path")
     name = path.name.lower()
     # a missing file is reported as such, before anything about its labels
-    is_folder = stat.S_ISDIR((mode := path.stat().st_mode))
+    is_folder = stat.S_ISDIR(mode := path.stat().st_mode)
     if not is_folder:
         check_regular(mode, path, "path")
     labels = None if labels is None else as_file(labels, "labels")
