@@ -137,7 +137,7 @@ def unknown(argument: str, name: object, known: Iterable[str]) -> str:
 def _parse(argument: str, text: object, known: Iterable[str]) -> tuple[str, float | None]:
     if not isinstance(text, str):
         raise TypeError(f"{argument}: expected a name (str); got {text!r}")
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*([^()]*?)\s*\))?\s*", text)
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\)\s*)?", text)
     if match is None or match[1] not in known:
         raise ValueError(unknown(argument, text.partition("(")[0].strip() or text, known))
     if match[2] is None:

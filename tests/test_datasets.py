@@ -477,15 +477,15 @@ import gzip, resource, struct, sys
 from fastbp import datasets
 path = sys.argv[1]
 content = {
-    "gz": b"\0\0\x08\x03" + struct.pack(">3I", 150, 1000, 1000) + bytes(150_000_000),
-    "csv.gz": b"a,b\n" + b"1,2\n" * 20_000_000,
+    "gz": b"\0\0\x08\x03" + struct.pack(">3I", 60, 1000, 1000) + bytes(60_000_000),
+    "csv.gz": b"a,b\n" + b"1,2\n" * 3_000_000,
 }
 for suffix, text in content.items():
     with gzip.open(f"{path}.{suffix}", "wb", 1) as file:
         file.write(text)
 del content, text
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (size + 80_000_000,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (size + 24_000_000,) * 2)
 for suffix, options in {"gz": {"labels": f"{path}.gz"}, "csv.gz": {"target": "b"}}.items():
     try:
         datasets.read(f"{path}.{suffix}", **options)
