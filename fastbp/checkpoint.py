@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+import warnings
 import zlib
 from collections.abc import Iterable
 from typing import Any
@@ -123,6 +124,14 @@ class Checkpoint:
         """
         import safetensors.numpy
 
+        self.written_at = time.monotonic()
+        if state.slots is not None and not np.isfinite(state.slots).all():
+            warnings.warn(
+                f"checkpoint: {self.path}: not written, the file is as it was: the optimizer's "
+                "slots have overflowed (a feature or a gradient is too large)",
+                stacklevel=4,
+            )
+            return
         description = {
             "format": FORMAT,
             "version": VERSION,
@@ -153,7 +162,6 @@ class Checkpoint:
         except OSError as error:
             told = f"checkpoint: not written, the file is as it was: {error.strerror}"
             raise OSError(error.errno, told, str(self.path)) from error
-        self.written_at = time.monotonic()
 
 
 def _fits(fits: bool, name: str, expected: str, found: object) -> None:
