@@ -87,10 +87,30 @@ class Checkpoint:
                 )
         self.identity = identity
 
-    def check(self, resume: History, new: State, net: Network) -> None:
+    def start(
+        self, resume: History | None, new: State, net: Network, epochs: int
+    ) -> tuple[State, int]:
+        """`new`, standing where the run on file ended, and what is left of `epochs` in all."""
+        if resume is not None:
+            assert resume._state is not None
+            self._check(resume._state, new, net)
+            new = new.taken_up(resume._state)
+        epoch, row = new.position[:2]
+        if epoch + (row > 0) > epochs:
+            warnings.warn(
+                f"checkpoint: {self.path}: that run has made {epoch} epochs and {row} rows, more "
+                f"than epochs={epochs}: the network is as it left it, and nothing is trained",
+                stacklevel=4,
+            )
+        left = max(0, epochs - epoch)
+        if left and not new.stopped:  # a finished run is only read
+            persistence.check_destination(self.path, "checkpoint")
+        return new, left
+
+    def _check(self, old: State, new: State, net: Network) -> None:
         """Refuse arrays that do not fit the run, which `identify` found to be that of the file."""
-        old, shape = resume._state, (net.n_parameters,)
-        assert old is not None and self.identity is not None
+        shape = (net.n_parameters,)
+        assert self.identity is not None
         signs = SLOTS[new.optimizer.policy]
         expected = {"slots": (len(signs), *shape), "parameters": shape}
         if self.identity.get("ema") is not None and old.position[2]:
@@ -102,10 +122,15 @@ class Checkpoint:
         try:
             for name in expected:
                 array = _taken(arrays, name, expected[name], net.dtype)
-                _fits(bool(np.isfinite(array).all()), repr(name), "finite throughout", "another")
+                _fits(
+                    bool(np.isfinite(array).all()),
+                    repr(name),
+                    "finite throughout",
+                    "NaN or infinity",
+                )
                 for slot, sign in zip(array, signs if name == "slots" else "", strict=False):
                     fits = sign == "~" or bool((slot >= 0).all())
-                    _fits(fits, repr(name), "squares, none below 0", "another")
+                    _fits(fits, repr(name), "squares, none below 0", "one below")
             _fits(not arrays, "arrays that fit its description", "no further ones", list(arrays))
         except ValueError as error:
             raise ValueError(f"checkpoint: {self.path}: {error}") from None
@@ -216,7 +241,7 @@ def _history(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> His
         column = _taken(tensors, f"history.{name}", (epoch,), np.dtype(np.float64))
         if name in ("loss", "learning_rate", "seconds"):  # others may be NaN
             is_finite = bool(np.isfinite(column).all())
-            _fits(is_finite, f"'history.{name}'", "finite throughout", "another")
+            _fits(is_finite, f"'history.{name}'", "finite throughout", "NaN or infinity")
         columns[name] = column.tolist()
     history = History()
     history._extend(**columns)

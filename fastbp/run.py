@@ -92,6 +92,11 @@ class State(NamedTuple):
     best: np.ndarray | None = None
     stopped: bool = False
 
+    def taken_up(self, old: State) -> State:
+        """This run, standing where `old` ended."""
+        names = ("position", "slots", "parameters", "average", "best", "stopped")
+        return self._replace(**{name: getattr(old, name) for name in names})
+
 
 def flops(net: Network, batch_size: int) -> float:
     return 6.0 * batch_size * sum(W.size for W in net.weights)

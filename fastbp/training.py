@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -247,7 +246,7 @@ def fit(
         told |= {"class_weight": class_weight, "label_smoothing": label_smoothing}
         told |= {"dropout": dropped, "ignore_missing": ignore_missing, "own loss": loss}
         file.identify(_identity(net, state, told, data, held_out))
-        state, epochs = _from_file(file, resume, state, net, epochs)
+        state, epochs = file.start(resume, state, net, epochs)
     elif resume is not None:
         state = _checked_resume(resume, state, net)
 
@@ -503,29 +502,6 @@ def _opened(
     return file, file.read()
 
 
-def _from_file(
-    file: Checkpoint, resume: History | None, new: State, net: Network, epochs: int
-) -> tuple[State, int]:
-    """Where the run on file stands, and how many epochs are left of `epochs` in all."""
-    from fastbp import persistence
-
-    state = new
-    if resume is not None:
-        file.check(resume, new, net)
-        state = _taken_up(resume, new)
-    epoch, row = state.position[:2]
-    if epoch + (row > 0) > epochs:
-        warnings.warn(
-            f"checkpoint: {file.path}: that run has made {epoch} epochs and {row} rows, more than "
-            f"epochs={epochs}: the network is as it left it, and nothing is trained",
-            stacklevel=4,
-        )
-    left = max(0, epochs - epoch)
-    if left and not state.stopped:  # a finished run is only read
-        persistence.check_destination(file.path, "checkpoint")
-    return state, left
-
-
 def _identity(
     net: Network, state: State, told: dict[str, Any], data: Samples, held_out: Samples | None
 ) -> dict[str, Any]:
@@ -676,12 +652,4 @@ def _checked_resume(resume: History, new: State, net: Network) -> State:
             f"resume: expected a network as in that run, {old.slots.shape[1]} parameters of "
             f"{old.slots.dtype}; got {net.n_parameters} of {net.dtype}"
         )
-    return _taken_up(resume, new)._replace(stopped=False)  # it is asked to go on
-
-
-def _taken_up(resume: History, new: State) -> State:
-    """`new`, standing where that run ended."""
-    old = resume._state
-    assert old is not None
-    names = ("position", "slots", "parameters", "average", "best", "stopped")
-    return new._replace(**{name: getattr(old, name) for name in names})
+    return new.taken_up(old)._replace(stopped=False)  # it is asked to go on
