@@ -65,7 +65,7 @@ class Checkpoint:
                 for name in (names := list(file.keys())):
                     kind = file.get_slice(name).get_dtype()
                     _fits(kind in ("F32", "F64"), repr(name), "of dtype F32 or F64", kind)
-                tensors = {name: file.get_tensor(name) for name in names}
+                tensors = {name: persistence.tensor(file, name) for name in names}
             self.identity, history = _identity(description), _history(description, tensors)
             return history
         except safetensors.SafetensorError as error:

@@ -16,6 +16,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fastbp import functions, inputs
 from fastbp.network import Network
 
@@ -216,6 +218,14 @@ def read_description(path: Path, kind: str, version: int) -> dict[str, Any]:
     return description
 
 
+def tensor(file: Any, name: str) -> np.ndarray:
+    """One array of a safetensors file."""
+    found = file.get_slice(name)
+    # asked for here, where a want of memory is a MemoryError: in safetensors it is a panic
+    bytearray(math.prod(found.get_shape()) * (8 if found.get_dtype() == "F64" else 4))
+    return file.get_tensor(name)
+
+
 def _refuse_number(text: str) -> float:
     raise ValueError(f"expected finite numbers in its description; got {text:.40}")
 
@@ -258,5 +268,5 @@ def _check_tensors(architecture: dict[str, Any], file: Any) -> None:
 
 def _fill(net: Network, file: Any) -> None:
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True), 1):
-        W[...], b[...] = file.get_tensor(f"W{layer}"), file.get_tensor(f"b{layer}")
+        W[...], b[...] = tensor(file, f"W{layer}"), tensor(file, f"b{layer}")
     inputs.as_numbers(net.parameters, "parameters", net.dtype)

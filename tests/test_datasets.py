@@ -433,6 +433,12 @@ HEADERS = {
     "zero bytes": b"\0" * 40,
     "latin": b"\xff" * 40,
     "long": b" " * 20_000,
+    "blanks": b"{'descr': '|urelu(" + b" " * 5_000 + b"\0\0 '",  # hours in tokenize
+    "fields": b"{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (3,)}",
+    "commas": b"{'descr': '" + b"," * 5_000 + b"', 'fortran_order': False, 'shape': (3,)}",
+    "order": b"{'descr': '<f8', 'fortran_order': 0, 'shape': (3,)}",
+    "flag": b"{'descr': '<f8', 'fortran_order': False, 'shape': (True,)}",
+    "key": b"{'descr': '<f8', 'fortran_order': False, 'shape': (3,), 'more': 1}",
 }
 
 
@@ -518,6 +524,22 @@ def test_paths(tmp_path):
     for labels, error in ((3, TypeError), ("", ValueError), (tmp_path, IsADirectoryError)):
         with pytest.raises(error, match="labels: expected a"):
             datasets.read(tmp_path / "X.npy", labels=labels)
+
+
+def test_npy_of_every_kind_and_order(tmp_path):
+    rng = np.random.default_rng(0)
+    for dtype in ("<f8", ">f4", "<f2", "|u1", ">i4", "|b1"):
+        for shape in ((6, 1), (3, 2), (2, 3, 4), (1, 1)):
+            for order in "CF":
+                array = np.asarray(rng.integers(0, 2, shape).astype(dtype), order=order)
+                np.save(tmp_path / "a.npy", array)
+                found = datasets.read_inputs(tmp_path / "a.npy").X
+                scale = np.float32(255) if dtype == "|u1" else 1
+                assert np.array_equal(found, array.reshape(shape[0], -1) / scale)
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (2L, 1L), }\n"  # of Python 2
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+    (tmp_path / "a.npy").write_bytes(content + struct.pack("<2d", 0.5, 7))
+    assert datasets.read_inputs(tmp_path / "a.npy").X.tolist() == [[0.5], [7]]
 
 
 def npy_header(shape):

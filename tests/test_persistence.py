@@ -322,6 +322,42 @@ def test_a_small_file_cannot_claim_much_memory(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+SCARCE = """
+import resource, sys
+import numpy as np
+import fastbp
+X, Y = np.ones((4, 1500)), np.arange(4) % 3
+net = fastbp.Network([1500, 2000, 3])
+net.save(sys.argv[1])
+fit = lambda: net.fit(X, Y, epochs=1, checkpoint=sys.argv[2], threads=1, seed=0)
+fit()
+asked = [lambda: fastbp.load(sys.argv[1]), fit]
+before = net.parameters.copy()
+for n in range(2, 60, 6):
+    size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + n * 1_000_000, resource.RLIM_INFINITY))
+    for ask in asked:
+        try:
+            ask()
+        except MemoryError as error:
+            print(n, error)
+        assert np.array_equal(before, net.parameters)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits of memory as Linux has")
+def test_a_want_of_memory_is_told_with_the_name_of_the_file(tmp_path):
+    names = [str(tmp_path / name) for name in ("net", "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", SCARCE, *names],
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    for name in names:
+        assert sum(f"{name}: " in line for line in done.stdout.splitlines()) > 3, done.stdout
+
+
 def test_paths_that_are_no_file(tmp_path):
     net = network()
     with pytest.raises(IsADirectoryError):

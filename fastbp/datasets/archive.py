@@ -1,7 +1,10 @@
 """NumPy's .npy and .npz files, never unpickled."""
 
+import ast
 import math
 import os
+import re
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +15,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from fastbp.datasets.compressed import MOST_EXPANSION
+from fastbp.datasets.compressed import CHUNK, MOST_EXPANSION
 from fastbp.datasets.dataset import Array, Dataset, Inputs, features
 from fastbp.datasets.labels import targets
 
@@ -25,8 +28,9 @@ LAYOUTS = (
     ("images", "labels", "images_test", "labels_test"),
 )
 
-_HEADER_LIMIT = 1 << 16  # bytes; NumPy itself takes less
-_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_LENGTHS = {(1, 0): "<H", (2, 0): "<I"}  # how the length of the header is written, by version
+_HEADER_LIMIT = 10_000  # bytes of the header that are read; NumPy takes no more either
+_DTYPE = re.compile(r"[<>|=]?[a-zA-Z?][0-9]{0,9}(\[[0-9a-zA-Z/]{1,20}\])?")
 _LARGEST = {"b": ("u1", 1), "U": ("u4", 0x10FFFF)}  # what NumPy takes as it is: bools, characters
 
 
@@ -48,38 +52,66 @@ def _refused(where: str, what: str) -> Iterator[None]:
         raise ValueError(f"{where}: {what}: {told}") from None
 
 
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether it lies as in Fortran, dtype.
+
+    NumPy's own reader tokenizes what may have been written by Python 2, which takes hours for some
+    headers of 5,000 blanks.
+    """
+    version = npy.read_magic(stream)
+    if version not in _LENGTHS:
+        raise ValueError(f"format version {version} is for structured arrays")
+    form = _LENGTHS[version]
+    (length,) = struct.unpack(form, stream.read(struct.calcsize(form)))
+    text = stream.read(min(length, _HEADER_LIMIT + 1)).decode("latin-1")
+    if len(text) != length or length > _HEADER_LIMIT:
+        raise ValueError(f"expected a header of {length} bytes, at most {_HEADER_LIMIT}")
+    try:
+        header = ast.literal_eval(re.sub(r"(?<=[0-9])L\b", "", text).strip())  # 3L of Python 2
+    except MemoryError:  # the parser's stack, for the text is short
+        raise ValueError("its header is nested too deeply") from None
+    if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
+        raise ValueError(f"expected a header of descr, fortran_order and shape, found {text!r:.80}")
+    descr, is_fortran, shape = header["descr"], header["fortran_order"], header["shape"]
+    if not isinstance(descr, str) or not _DTYPE.fullmatch(descr):
+        raise ValueError(f"expected a plain array, found the dtype {descr!r:.80}")
+    if type(is_fortran) is not bool:
+        raise ValueError(f"expected fortran_order of True or False, found {is_fortran!r:.80}")
+    is_shape = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+    if not is_shape or len(shape) > 32:
+        raise ValueError(f"it claims the shape {shape!r:.80}")
+    return shape, is_fortran, np.dtype(descr)
+
+
 def _read_array(stream: IO[bytes], size: int, where: str) -> Array:
     """Read an array whose header must agree with `size` before anything is allocated for it."""
     with _refused(where, "damaged"):
-        head = BytesIO(stream.read(_HEADER_LIMIT))
+        head = BytesIO(stream.read(_HEADER_LIMIT + 20))
     with _refused(where, "not a NumPy array"):
-        version = npy.read_magic(head)
-        if version not in _HEADERS:
-            raise ValueError(f"format version {version} is for structured arrays")
-        try:
-            shape, _, dtype = _HEADERS[version](head)
-        except MemoryError:  # the parser's stack, for the header is short
-            raise ValueError("its header is nested too deeply") from None
-        if min(shape, default=0) < 0 or len(shape) > 32:
-            raise ValueError(f"it claims the shape {shape}")
+        shape, is_fortran, dtype = _read_header(head)
     if dtype.hasobject:
         raise ValueError(f"{where}: holds Python objects, which are never unpickled")
-    if dtype.names is not None:
-        raise ValueError(f"{where}: expected a plain array, found the fields {dtype.names}")
-    expected = head.tell() + math.prod(shape) * dtype.itemsize
-    if expected != size:
+    start, n_bytes = head.tell(), math.prod(shape) * dtype.itemsize
+    if start + n_bytes != size:
         raise ValueError(
-            f"{where}: {'truncated' if expected > size else 'too long'}: shape {shape} of {dtype} "
-            f"needs {expected} bytes, found {size}"
+            f"{where}: {'truncated' if start + n_bytes > size else 'too long'}: shape {shape} of "
+            f"{dtype} needs {start + n_bytes} bytes, found {size}"
         )
     with _refused(where, "damaged"):
-        stream.seek(0)
-        array = npy.read_array(stream, allow_pickle=False)
-        if dtype.kind in _LARGEST and array.size:
+        if dtype.itemsize == 0:
+            raise ValueError(f"expected numbers or texts, found {dtype} of no bytes")
+        stream.seek(start)
+        flat = np.empty(math.prod(shape), dtype)
+        parts = flat.view(np.uint8)
+        for at in range(0, n_bytes, CHUNK):  # a stream of a zip makes bytes of each first
+            part = parts[at : at + CHUNK]
+            if stream.readinto(part) != len(part):  # type: ignore[attr-defined]
+                raise ValueError(f"it ends before its {n_bytes} bytes")
+        if dtype.kind in _LARGEST and n_bytes:
             code, most = _LARGEST[dtype.kind]
-            if array.ravel(order="K").view(dtype.byteorder + code).max() > most:
+            if flat.view(dtype.byteorder + code).max() > most:
                 raise ValueError(f"expected codes of {dtype} of at most {most:#x}")
-    return array
+    return flat.reshape(shape, order="F" if is_fortran else "C")
 
 
 class Archive:

@@ -11,6 +11,7 @@ from typing import IO, cast
 # Deflate cannot expand by more than this factor: what a header claims beyond it is a lie that
 # can be told before anything is allocated.
 MOST_EXPANSION = 1032
+CHUNK = 1 << 20  # bytes read at once: a compressed stream may end early
 
 
 @contextmanager

@@ -11,14 +11,13 @@ from typing import IO
 
 import numpy as np
 
-from fastbp.datasets.compressed import fits_in_memory, opened
+from fastbp.datasets.compressed import CHUNK, fits_in_memory, opened
 from fastbp.datasets.dataset import Array, Dataset, features
 from fastbp.datasets.labels import targets
 from fastbp.inputs import as_file
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_DIMENSIONS = 32  # NumPy before 2.0 has no more
-CHUNK = 1 << 20
 
 FILE_NAME = re.compile(
     r"(?P<prefix>.*?)(?P<part>train|t10k|test)-(?P<kind>images|labels)[-.]idx\d-[a-z]+(\.gz)?",
