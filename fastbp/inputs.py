@@ -9,11 +9,15 @@ read-only arrays, memory maps. An array that already has the engine's dtype and 
 
 from __future__ import annotations
 
+import errno
 import functools
 import math
 import numbers
 import operator
+import os
+import stat
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -400,3 +404,41 @@ def as_positive(value: Any, name: str) -> float:
     if number == 0:
         raise ValueError(f"{name}: expected a finite number > 0; got {number!r}")
     return number
+
+
+def as_path(value: Any, name: str) -> Path:
+    """`value` as a path that the file system can be asked for."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name}: expected a path (str or path-like); got {value!r:.200}")
+    text = os.fsdecode(value)
+    try:
+        is_name = bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise ValueError(f"{name}: expected a path that a file can have; got {text!r:.200}")
+    return Path(text)
+
+
+def as_file(value: Any, name: str) -> Path:
+    """`value` as the path of a file to read: a FIFO or a device would block, or never end."""
+    path = as_path(value, name)
+    check_regular(path.stat().st_mode, path, name)
+    return path
+
+
+def check_regular(mode: int, path: Path, name: str) -> None:
+    """Refuse what is no regular file, by the mode that `stat` gives."""
+    if not stat.S_ISREG(mode):
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        kind = _KINDS_OF_FILE.get(stat.S_IFMT(mode), "of another kind")
+        raise OSError(number, f"{name}: expected a regular file; this is {kind}", str(path))
+
+
+_KINDS_OF_FILE = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+}

@@ -332,3 +332,20 @@ OPTIMIZERS = {  # by name
     kind.__name__.lower(): kind
     for kind in (SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion)
 }
+
+# What each policy's slots hold, in the engine's order (kernels/update.pxd): "+" sums or means of
+# squares, never below 0, "~" any number
+SLOTS = {
+    "sgd": "",
+    "momentum": "~",
+    "nesterov": "~",
+    "adam": "~+",
+    "adamw": "~+",
+    "amsgrad": "~++",
+    "rmsprop": "+",
+    "rmsprop_momentum": "+~",
+    "rmsprop_centered": "+~~",
+    "adagrad": "+",
+    "adadelta": "++",
+    "lion": "~",
+}

@@ -93,6 +93,11 @@ class State(NamedTuple):
     best: np.ndarray | None = None
     stopped: bool = False
 
+    def taken_up(self, old: State) -> State:
+        """This run, standing where `old` ended."""
+        names = ("position", "slots", "parameters", "average", "best", "stopped")
+        return self._replace(**{name: getattr(old, name) for name in names})
+
 
 def flops(net: Network, batch_size: int) -> float:
     return 6.0 * batch_size * sum(W.size for W in net.weights)
@@ -137,8 +142,7 @@ class Run:
         self.doors = net._doors
         self.numbers, self.ema, self.loss = numbers, ema, loss
         self.deadline = deadline  # in seconds of time.monotonic; 0: none
-        if state.parameters is not None:
-            net.parameters[...] = state.parameters
+        parameters = net.parameters if state.parameters is None else state.parameters
         self.team: Team | None = None
         n_threads = 1 if n_threads == 1 else self._gather(n_threads)
         self.trainer = dispatch.engine.Trainer(
@@ -172,7 +176,10 @@ class Run:
         self.averaged = (state.position[2], None if ema is None else state.average)
         self.seconds = 0.0
         self.n_steps = max(1, int(2e7 / flops(net, state.batch_size)))  # about 1 ms to begin with
-        self.doors.load_state(self.trainer, net.parameters, self.slots)
+        self.doors.load_state(self.trainer, parameters, self.slots)
+        # last: where memory or threads are wanting, nothing has been changed
+        if parameters is not net.parameters:
+            net.parameters[...] = parameters
 
     def _gather(self, n_threads: int) -> int:
         """Start the run's threads; how many there are, on which the bits do not depend."""

@@ -148,7 +148,8 @@ def fit(
     checkpoint : str or path-like
         File that the run is kept in. Where it is there already, the run goes on from it, up to
         `epochs` in all, and ends with the same bits as one that was never stopped; a file of a run
-        with other data or options is refused. A new file takes the old one's place whole.
+        with other data or options is refused. A new file takes the old one's place whole. Where it
+        has made more than `epochs` already, the network is as it left it, with a warning.
     every : float
         Seconds from one writing of the checkpoint to the next, within an epoch too.
 
@@ -243,10 +244,9 @@ def fit(
         told |= {"class_weight": class_weight, "label_smoothing": label_smoothing}
         told |= {"dropout": dropped, "ignore_missing": ignore_missing, "own loss": loss}
         file.identify(_identity(net, state, told, data, held_out))
-    if resume is not None:
-        state = (_checked_resume if file is None else _taken_up)(resume, state, net)
-        if file is not None:
-            epochs = max(0, epochs - state.position[0])
+        state, epochs = file.start(resume, state, net, epochs)
+    elif resume is not None:
+        state = _checked_resume(resume, state, net)
 
     history = History(resume)
     began = time.time() - (history["seconds"][-1] if history.epochs else 0.0)
@@ -674,12 +674,4 @@ def _checked_resume(resume: History, new: State, net: Network) -> State:
             f"resume: expected a network as in that run, {old.slots.shape[1]} parameters of "
             f"{old.slots.dtype}; got {net.n_parameters} of {net.dtype}"
         )
-    return _taken_up(resume, new, net)._replace(stopped=False)  # it is asked to go on
-
-
-def _taken_up(resume: History, new: State, net: Network) -> State:
-    """`new`, standing where that run ended."""
-    old = resume._state
-    assert old is not None
-    names = ("position", "slots", "parameters", "average", "best", "stopped")
-    return new._replace(**{name: getattr(old, name) for name in names})
+    return new.taken_up(old)._replace(stopped=False)  # it is asked to go on

@@ -394,7 +394,7 @@ def test_a_model_of_digits_needs_no_data(run):
         (["--row", "-1"], ["--row", "at least 0"]),
         (["--neuron", "11"], ["neuron", "1..10", "11"]),
         (["--neuron", "0"], ["--neuron", "at least 1"]),
-        (["--html", "no/page.html"], ["--html", "no folder no"]),
+        (["--html", "no/page.html"], ["--html", "no folder:"]),
         (["--html", "."], ["--html", "is a folder"]),
         (["--target", "kind"], ["--target", "MODEL"]),
         (["nowhere"], ["nowhere"]),

@@ -56,10 +56,9 @@ def check_writable(option: str, path: str | None) -> None:
     """Refuse, before the work, a file that could not be written after it."""
     if path is None:
         return
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path) or not os.path.basename(path):
+    from fastbp.inputs import as_path
+    from fastbp.persistence import check_destination
+
+    if not os.path.basename(path):
         raise ValueError(f"{option}: {path} is a folder")
-    if not os.path.isdir(folder):
-        raise ValueError(f"{option}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{option}: the folder {folder} cannot be written to")
+    check_destination(as_path(path, option), option)

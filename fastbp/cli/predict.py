@@ -12,6 +12,7 @@ import numpy as np
 import fastbp
 from fastbp.cli.options import DIGITS
 from fastbp.cli.output import check_writable, print_json, scores_in_words
+from fastbp.cli.samples import text_of
 from fastbp.cli.scores import kind, scores
 from fastbp.datasets import Inputs, load_digits, read_inputs
 from fastbp.datasets.dataset import Array
@@ -28,8 +29,8 @@ def run(options: argparse.Namespace) -> int:
     net = fastbp.load(options.model)
     classes = _names(net, "classes", net.sizes[-1], options.model)
     columns = _names(net, "columns", net.sizes[0], options.model)
-    target = options.target or net.metadata.get("target")
-    inputs = _read(options, columns, target, net.metadata.get("task"))
+    target = options.target or text_of(net, "target")
+    inputs = _read(options, columns, target, text_of(net, "task"))
     name = os.path.basename(os.path.normpath(options.data))
     if inputs.X.shape[1] != net.sizes[0]:
         raise ValueError(
@@ -83,7 +84,7 @@ def _names(net: Any, key: str, n: int, model: str) -> tuple[str, ...] | None:
 
 
 def _read(
-    options: argparse.Namespace, columns: Sequence[str] | None, target: Any, task: Any
+    options: argparse.Namespace, columns: Sequence[str] | None, target: str | None, task: str | None
 ) -> Inputs:
     if options.data == DIGITS and not os.path.exists(DIGITS):
         digits = load_digits()

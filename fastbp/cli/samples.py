@@ -66,11 +66,19 @@ def _read(options: argparse.Namespace, net: Any) -> tuple[Inputs, str]:
     inputs = read_inputs(
         options.data,
         columns=columns if _are_names(columns, net.sizes[0]) else None,
-        target=options.target or net.metadata.get("target"),
+        target=options.target or text_of(net, "target"),
         labels=options.labels,
-        task=net.metadata.get("task"),
+        task=text_of(net, "task"),
     )
     return inputs, os.path.basename(os.path.normpath(options.data))
+
+
+def text_of(net: Any, key: str) -> str | None:
+    """A text of the network's metadata, which another program may have written."""
+    value = net.metadata.get(key)
+    if not isinstance(value, str | None):
+        raise ValueError(f"the network's metadata: expected {key!r} as text; found {value!r:.80}")
+    return value
 
 
 def _are_names(value: object, n: int) -> bool:

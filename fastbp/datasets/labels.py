@@ -32,6 +32,9 @@ def targets(
         raise ValueError(f"{name}: the training and test targets differ in their columns")
     if any(part.ndim not in (1, 2) for part in parts):
         raise ValueError(f"{name}: expected targets of rank 1 or 2, found rank {parts[0].ndim}")
+    for part in parts:
+        if part.size == 0:
+            raise ValueError(f"{name}: expected a target for each row, found shape {part.shape}")
     kinds = {part.dtype.kind for part in parts}
     if not kinds <= set("buif") and not kinds <= set("US"):
         found = ", ".join(sorted({str(part.dtype) for part in parts}))
@@ -46,8 +49,13 @@ def targets(
     if text and (task == "regression" or parts[0].ndim == 2):
         raise ValueError(f"{name}: targets to fit must be numbers, found strings")
     if text:
-        parts = [np.char.decode(p, "utf-8") if p.dtype.kind == "S" else p for p in parts]
-        return _indices(parts)
+        try:
+            parts = [np.char.decode(p, "utf-8") if p.dtype.kind == "S" else p for p in parts]
+            indices, names = _indices(parts)
+            "".join(names).encode()
+        except ValueError as error:  # code points that are none, halves of pairs
+            raise ValueError(f"{name}: expected targets of UTF-8 text: {error}") from None
+        return indices, names
     if task == "regression":
         return [_numbers(part) for part in parts], None
     if parts[0].ndim == 2:
@@ -61,7 +69,7 @@ def targets(
         if task != "classification":
             return [_numbers(part) for part in parts], None
         for part in parts:
-            bad = part[part != np.round(part)]
+            bad = part[(part != np.round(part)) | (abs(part) >= 2**63)]
             if len(bad):
                 raise ValueError(f"{name}: class labels must be whole numbers, found {bad[0]}")
         parts = [part.astype(np.int64) for part in parts]

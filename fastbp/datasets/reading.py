@@ -1,11 +1,14 @@
 """Reading data from files: which reader reads what."""
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastbp.datasets.compressed import fits_in_memory
 from fastbp.datasets.dataset import Dataset, Inputs, features
 from fastbp.datasets.labels import check_task
+from fastbp.inputs import as_file, as_path, check_regular
 
 # The readers are imported when they are needed: `import fastbp` stays quick.
 
@@ -75,6 +78,13 @@ def read(
     path, kind, labels = _checked(path, labels, task)
     if target is not None and kind != "csv":
         raise ValueError(f"{path.name}: only a CSV file has a target column, found {kind}")
+    with fits_in_memory(path.name):
+        return _read(path, kind, target, labels, task)
+
+
+def _read(
+    path: Path, kind: str, target: str | None, labels: Path | None, task: str | None
+) -> Dataset:
     if kind == "csv":
         from fastbp.datasets.table import read_csv
 
@@ -127,6 +137,18 @@ def read_inputs(
         As `read`.
     """
     path, kind, labels = _checked(path, labels, task)
+    with fits_in_memory(path.name):
+        return _read_inputs(path, kind, columns, target, labels, task)
+
+
+def _read_inputs(
+    path: Path,
+    kind: str,
+    columns: Sequence[str] | None,
+    target: str | None,
+    labels: Path | None,
+    task: str | None,
+) -> Inputs:
     if kind == "csv":
         from fastbp.datasets.labels import targets_from_text
         from fastbp.datasets.table import read_table
@@ -152,7 +174,7 @@ def read_inputs(
             labels = idx.find_labels(path)
         except ValueError:
             return Inputs(idx.read_images(path), None, None)
-    data = read(path, labels=labels, task=task)
+    data = _read(path, kind, None, labels, task)
     if data.X_test is not None:
         return Inputs(data.X_test, data.Y_test, data.classes)
     return Inputs(data.X, data.Y, data.classes)
@@ -163,11 +185,14 @@ def _checked(
 ) -> tuple[Path, str, Path | None]:
     """Return the path, the kind of its data, and the label file."""
     check_task(task)
-    path = Path(path)
-    labels = None if labels is None else Path(labels)
+    path = as_path(path, "path")
     name = path.name.lower()
-    path.stat()  # a missing file is reported as such, before anything about its labels
-    if path.is_dir():
+    # a missing file is reported as such, before anything about its labels
+    is_folder = stat.S_ISDIR(mode := path.stat().st_mode)
+    if not is_folder:
+        check_regular(mode, path, "path")
+    labels = None if labels is None else as_file(labels, "labels")
+    if is_folder:
         path, kind = path.resolve(), "folder"
     elif name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
         kind = "csv"

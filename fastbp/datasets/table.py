@@ -148,14 +148,16 @@ def _header(name: str, lines: Iterator[str]) -> tuple[list[str], Iterator[tuple[
             f"{name}: expected the names of the columns in the first line, found numbers: "
             "add a header line"
         )
+    seen: set[str] = set()
     for index, column in enumerate(header):
         if not column:
             raise ValueError(
                 f"{name}: column {index + 1} has no name in the header line"
                 + (" (a row index? save without it)" if index == 0 else "")
             )
-        if column in header[:index]:
+        if column in seen:
             raise ValueError(f"{name}: the header line has the column {column!r} twice")
+        seen.add(column)
     return header, rows
 
 
