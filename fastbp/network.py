@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
+PERTURBED_WORK = 10**8  # multiply-adds of one call of the engine: tens of milliseconds
+
 
 class _Fit:
     """`fastbp.training.fit` as a method, imported when it is asked for."""
@@ -65,7 +67,8 @@ class Network:
     weights, biases : lists of views of `parameters`
         weights[l] is (n_in, width of z), biases[l] is (width of z,).
     metadata : dict
-        What a model file holds beside the network; JSON-able, free for the user.
+        What a model file holds beside the network; JSON-able, free for the user. "classes" and
+        "columns" are read: names of the outputs' classes, and of the columns of X.
 
     Notes
     -----
@@ -236,6 +239,36 @@ class Network:
             "dtype": self._dtype.name,
         }
 
+    @property
+    def classes(self) -> list[Any] | None:
+        """Names of the classes in the order of the outputs (of one output: those of 0 and of 1).
+
+        From ``metadata["classes"]``, which the command line and the estimators write; None where
+        there are none, or not as many as outputs.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network([4, 3, 2])
+        >>> net.metadata["classes"] = ["no", "yes"]
+        >>> net.classes[int(net.predict([[1.0, 2.0, 3.0, 4.0]]).argmax())] in net.classes
+        True
+        """
+        n = self._sizes[-1]
+        return self._names("classes", (1, 2) if n == 1 else (n,))
+
+    @property
+    def columns(self) -> list[Any] | None:
+        """Names of the columns of X, from ``metadata["columns"]``: a frame's are found by them."""
+        return self._names("columns", (self._sizes[0],))
+
+    def _names(self, key: str, lengths: tuple[int, ...]) -> list[Any] | None:
+        """The names that came with the network, if they are such."""
+        names = self.metadata.get(key) if isinstance(self.metadata, dict) else None
+        if not isinstance(names, list) or len(names) not in lengths:
+            return None
+        return list(names) if all(isinstance(v, (str, int, float)) for v in names) else None
+
     def __repr__(self) -> str:
         hidden = [f.name for f in self._hidden]
         shown = repr(hidden[0]) if len(set(hidden)) == 1 else repr(hidden)
@@ -290,7 +323,15 @@ class Network:
     # what can be asked of it
 
     def _ready(self, X: Any) -> Array:
-        """X checked, and the parameters, which anybody may have written."""
+        """X checked, and the parameters, which anybody may have written.
+
+        A frame's columns are found by the names that the network was trained on, where it knows
+        them (``metadata["columns"]``).
+        """
+        if type(X) is not np.ndarray and (columns := self.columns):
+            from fastbp.datasets.columns import by_name  # most programs give arrays
+
+            X = by_name(X, "X", columns)
         X = inputs.as_matrix(X, "X", self._sizes[0], self._dtype)
         if not self._doors.is_finite(self._parameters):
             inputs.as_numbers(self._parameters, "parameters", self._dtype)
@@ -323,6 +364,8 @@ class Network:
         Parameters
         ----------
         X : array_like (n, n_0)
+            Of a frame the columns are found by name, where the network knows names
+            (``metadata["columns"]``).
         out : ndarray (n, n_L) of the network's dtype, optional
             Written and returned instead of a new array.
 
@@ -480,18 +523,21 @@ class Network:
         scratch = np.empty(self.n_parameters + 64 // self._dtype.itemsize, self._dtype)
         scratch[: self.n_parameters] = self._parameters
         scratch[self.n_parameters :] = 0
-        self._doors.perturbed_costs(
-            self._compiled,
-            scratch[: self.n_parameters],
-            X,
-            dense,
-            labels,
-            index,
-            values,
-            C,
-            masks,
-            ignore_missing,
-        )
+        at_once = max(1, PERTURBED_WORK // (self.n_parameters * X.shape[0]))
+        for at in range(0, index.size, at_once):  # Ctrl-C is heard between two calls
+            part = slice(at, at + at_once)
+            self._doors.perturbed_costs(
+                self._compiled,
+                scratch[: self.n_parameters],
+                X,
+                dense,
+                labels,
+                index[part],
+                values[part],
+                C[part],
+                masks,
+                ignore_missing,
+            )
         return C
 
     def deltas(

@@ -147,3 +147,24 @@ DELTAS = fastbp.Network.deltas
 
 def wrong(net, X, Y):
     return [2 * delta for delta in DELTAS(net, X, Y)]
+
+
+def test_ctrl_c_tells_what_was_found(run, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastbp.check.recurrence", interrupted)
+    fastbp.Network([64, 7, 10]).save("net")
+    code, out, err = run("check", "net")
+    assert code == 130 and out.startswith("net: output error: pass") and "all agree" not in out
+    assert err == "fastbp: interrupted\n"
+    code, out, _ = run("check", "net", "--json")
+    document = strict(out)
+    assert code == 130 and document["interrupted"] is True and len(document["checks"]) == 1
+
+
+def test_a_time_limit(run):
+    fastbp.Network([64, 30, 10]).save("net")
+    code, out, err = run("check", "net", "--time-limit", 0.2)
+    assert code == 0, out + err
+    assert run("check", "net", "--time-limit", 0)[0] == 2

@@ -17,6 +17,7 @@ import numpy as np
 from fastbp import functions, inputs
 from fastbp.check.budget import Budget
 from fastbp.check.differences import EPSILON, NOISE_STEPS, noise_of
+from fastbp.datasets.columns import by_name
 from fastbp.network import Network
 
 Array = np.ndarray
@@ -130,6 +131,7 @@ class NetworkSubject(Subject):
         self, net: Network, X: Any, Y: Any, sample_weight: Any, l2: float, l1: float
     ) -> None:
         # what the network computes with: numbers of its own dtype
+        X = by_name(X, "X", net.columns)
         self.X = inputs.as_matrix(X, "X", net.sizes[0], net.dtype).astype(np.float64)
         n = len(self.X)
         loss = functions.loss(net.architecture["loss"])

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--target and --labels need MODEL and DATA")
     document: dict[str, Any] = {"fastbp": fastbp.__version__, "checks": []}
     results = []
-    for name, found in _checks(options):
+    for name, found in _until_ctrl_c(_checks(options), options, document):
         results.append(found)
         if options.json:
             said = {key: value for key, value in found.to_dict().items() if key != "points"}
@@ -48,6 +48,19 @@ def _in_words(ok: bool | None, unclear: int, n: int) -> str:
     return f"nothing is wrong as far as could be told: {open_}" if unclear else "all agree"
 
 
+def _until_ctrl_c(
+    checks: Iterator[tuple[str, Result]], options: argparse.Namespace, document: dict[str, Any]
+) -> Iterator[tuple[str, Result]]:
+    """The checks; where Ctrl-C ends them, what was found until then is told."""
+    try:
+        yield from checks
+    except KeyboardInterrupt:
+        if options.json:
+            is_wrong = any(found["ok"] is False for found in document["checks"])
+            print_json({**document, "ok": False if is_wrong else None, "interrupted": True})
+        raise
+
+
 def _checks(options: argparse.Namespace) -> Iterator[tuple[str, Result]]:
     if options.model is not None:
         net = fastbp.load(options.model)
@@ -71,5 +84,7 @@ def _of_network(
     y = Y[0]
     yield name, check.output_error(net, X[0], int(y) if np.ndim(y) == 0 else y)
     yield name, check.recurrence(net, X[0], int(y) if np.ndim(y) == 0 else y)
-    yield name, check.gradients(net, X, Y, mode="fast")
-    yield name, check.gradients(net, X, Y, max_parameters=options.max_parameters)
+    limit = options.time_limit
+    yield name, check.gradients(net, X, Y, mode="fast", time_limit=limit)
+    most = options.max_parameters
+    yield name, check.gradients(net, X, Y, max_parameters=most, time_limit=limit)

@@ -3,8 +3,10 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Event, Thread
 from typing import Any, TextIO
 
 
@@ -31,6 +33,34 @@ def progress_bar(total: int) -> AbstractContextManager[Any]:
         total=total, unit="epoch", leave=False, dynamic_ncols=True, file=sys.stderr
     )
     return bar
+
+
+@contextmanager
+def waiting_bar(what: str, seconds: float) -> Iterator[None]:
+    """Show a bar over about so many seconds on a terminal, from the first half on."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    ended, began = Event(), time.monotonic()
+
+    def show() -> None:
+        if ended.wait(0.5):
+            return
+        from tqdm import tqdm
+
+        shown = "{desc}: {bar} {elapsed}"
+        with tqdm(total=seconds, desc=what, leave=False, file=sys.stderr, bar_format=shown) as bar:
+            while not ended.wait(0.1):
+                bar.n = min(time.monotonic() - began, seconds)
+                bar.refresh()
+
+    thread = Thread(target=show)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def say(bar: Any, line: str, file: TextIO) -> None:

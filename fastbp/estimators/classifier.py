@@ -62,7 +62,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     classes_, coefs_, intercepts_, loss_, loss_curve_, best_loss_, n_iter_, t_, ...
         As in scikit-learn; coefs_ and intercepts_ are views of the network's parameters.
     network_ : fastbp.Network
-        For checks, gradients and files: ``fastbp.check.gradients(model.network_, X, Y)``.
+        For checks, gradients and files: ``fastbp.check.gradients(model.network_, X, Y)``. Its
+        `classes` are those of classes_, its metadata also names the columns of a frame.
 
     Examples
     --------
@@ -202,6 +203,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if targets.ndim == 1:
             return None, np.ascontiguousarray(targets, np.intp)
         return super()._targets(net, targets)
+
+    def _metadata(self):
+        known = super()._metadata()
+        if self._multilabel:  # an output a label, not one a class
+            return known
+        labels = [v if isinstance(v, (str, int, float)) else str(v) for v in self.classes_.tolist()]
+        return known | {"task": "classification", "classes": labels}
 
     def _validated_y_val(self, y_val):
         y_val = y_val.toarray() if sparse.issparse(y_val) else np.asarray(y_val)

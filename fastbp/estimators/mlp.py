@@ -97,7 +97,7 @@ class BaseMLP(BaseEstimator):
                 f"got {self.activation!r}"
             )
         output, loss = self._output_and_loss()
-        return Network(
+        net = Network(
             sizes,
             activation=[NAMES.get(name, name) for name in names],
             output=output,
@@ -105,6 +105,13 @@ class BaseMLP(BaseEstimator):
             dtype=dtype,
             init="zeros",
         )
+        net.metadata = self._metadata()
+        return net
+
+    def _metadata(self):
+        """What a file of the network tells beside it."""
+        columns = self.__dict__.get("feature_names_in_")
+        return {} if columns is None else {"columns": columns.tolist()}
 
     def _check_functions(self):
         """Refuse unknown activations before anything changes, also where none is used."""

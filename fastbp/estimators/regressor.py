@@ -125,6 +125,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         super()._check_functions()
         self._output_and_loss()
 
+    def _metadata(self):
+        return super()._metadata() | {"task": "regression"}
+
     # targets
 
     def _validated(self, X, y, incremental, first):
