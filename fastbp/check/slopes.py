@@ -239,9 +239,7 @@ def by_differences(judged: Judged) -> Slopes:
     left = np.flatnonzero(small & ~judged.enough(found.value[:, None], found.bound[:, None]))
     if len(left):
         finer = ask(judged.picked[left], differences.never, variables.size)
-        better = ~(found.bound[left] < finer.bound)
-        for old, new in zip(found.arrays, finer.arrays, strict=True):
-            old[left[better]] = new[better]
+        better = found.take_better(left, finer)
         scale = scale.copy()
         scale[judged.picked[left[better]]] = variables.size[judged.picked[left[better]]]
     _, status = judged.by(found)
