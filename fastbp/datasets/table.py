@@ -182,12 +182,12 @@ def _is_number(text: str) -> bool:
 
 
 def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:20]))
+    shown = ", ".join(f"{name!r:.80}" for name in names[:20])
     return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
 
 
 def _nearest(name: str, header: Sequence[str]) -> str:
     by_folded = {column.casefold(): column for column in header}
     near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
-    hint = f"; did you mean {by_folded[near[0]]!r}?" if near else ""
+    hint = f"; did you mean {by_folded[near[0]]!r:.80}?" if near else ""
     return f"the columns are {_list(header)}{hint}"
