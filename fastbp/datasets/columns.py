@@ -4,6 +4,7 @@ What belongs here: picking them from a frame, and words for names that are not t
 files (table.py).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,22 +15,23 @@ def by_name(value: Any, name: str, columns: list[str] | None) -> Any:
     found = value.column_names if hasattr(kind, "column_names") else getattr(value, "columns", None)
     if columns is None or found is None or (known := list(found)) == columns:
         return value
-    missing = [column for column in columns if column not in known]
+    times = Counter(known)
+    missing = [column for column in columns if column not in times]
     if missing:
         raise ValueError(
             f"{name}: expected the columns that the network was trained on; got none named "
             f"{listed(missing)}; the columns are {listed(known)}{hint(missing, known)}"
         )
     for column in columns:
-        if known.count(column) > 1:
-            raise ValueError(f"{name}: expected one column {column!r}; got {known.count(column)}")
+        if times[column] > 1:
+            raise ValueError(f"{name}: expected one column {column!r}; got {times[column]}")
     return value.select(columns) if hasattr(kind, "select") else value[columns]
 
 
 def listed(names: Sequence[Any]) -> str:
     """Names for a message, the first of many."""
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(repr(str(name)) for name in names[:20]) + more
+    return ", ".join(f"{str(name)!r:.80}" for name in names[:20]) + more
 
 
 def hint(names: Sequence[str], known: Sequence[Any]) -> str:
