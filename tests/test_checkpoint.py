@@ -536,18 +536,14 @@ def no_room(*args):
     raise MemoryError
 
 
-@pytest.mark.parametrize("what", ["Trainer", "load_state", "threads"])
+@pytest.mark.parametrize("what", ["Trainer", "load_state"])
 def test_what_does_not_fit_in_memory_changes_nothing(what, tmp_path, monkeypatch):
     net = network()
     history = fit(net, path := tmp_path / "run.ckpt", ema=0.9)
     other = network(seed=5)
     before, content = other.parameters.copy(), path.read_bytes()
-    if what == "threads":
-        monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor.submit", no_room)
-    else:
-        owner = fastbp.kernels.dispatch.engine if what == "Trainer" else type(other._doors)
-        owner = other._doors if what == "load_state" else owner
-        monkeypatch.setattr(owner, what, no_room)
+    owner = fastbp.kernels.dispatch.engine if what == "Trainer" else other._doors
+    monkeypatch.setattr(owner, what, no_room)
     for options in ({"checkpoint": path, "epochs": 9}, {"resume": history, "epochs": 3}):
         with pytest.raises(MemoryError):
             other.fit(X, Y, batch_size=7, seed=1, ema=0.9, threads=2, **options)

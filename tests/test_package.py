@@ -159,7 +159,7 @@ RANKS = {
     "hints": -1,
     "functions": 0,
     "optimizers": 1.5,
-    "datasets": 0,
+    "datasets": 1.5,
     "initialization": 1,
     "inputs": 1,
     "dropout": 1.5,

@@ -191,7 +191,7 @@ def _read_inputs(
             labels = idx.find_labels(path)
         except ValueError:
             return Inputs(idx.read_images(path), None, None)
-    data = _read(path, kind, None, labels, task)
+    data = _read(path, kind, None, labels, task, header)
     if data.X_test is not None:
         return Inputs(data.X_test, data.Y_test, data.classes)
     return Inputs(data.X, data.Y, data.classes)

@@ -102,6 +102,7 @@ def read_model(path):
     check(other.architecture == net.architecture, "another architecture after a round trip")
     check(other.metadata == net.metadata, "other metadata after a round trip")
     check(other.parameters.tobytes() == net.parameters.tobytes(), "other bits")
+    check(net.classes is None or len(net.classes) > 0, "classes without names")
     rows = np.ones((2, net.sizes[0]))
     try:
         outputs = net.predict(rows)
@@ -248,7 +249,8 @@ def read_idx(path):
     check(array is None or (array.dtype.isnative and array.flags.writeable), "no array")
     labels = path.with_name("labels")
     check_data(refused(lambda: datasets.read(path, labels=labels), path, (path.name, "labels")))
-    check_data(refused(lambda: datasets.read_inputs(path), path))
+    beside = (path.name, "some-labels")
+    check_data(refused(lambda: datasets.read_inputs(path), path, beside))
     given = path.with_name("given-images")  # and as the labels of images
     check_data(refused(lambda: datasets.read(given, labels=path), path, (path.name, given.name)))
 
@@ -301,7 +303,8 @@ def bench():
     """A folder in memory with the files that stay as they are."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as name:
         folder = Path(name)
-        (folder / "labels").write_bytes(LABELS)
+        for name in ("labels", "some-labels-idx1-ubyte"):  # the second is found beside the images
+            (folder / name).write_bytes(LABELS)
         (folder / "given-images").write_bytes(IDX[0])
         (folder / "given.npy").write_bytes(NPY[0])
         (folder / "given.csv").write_bytes(CSV[0])
