@@ -189,7 +189,7 @@ def _near(good, d):
 
 
 _KNOWN = {}
-UNTRIED = "argument", "path", "checkpoint", "threads", "n_threads"
+UNTRIED = ("argument",)
 
 
 def _parameters(call):

@@ -380,7 +380,7 @@ FIT = {  # each with how it is made
     "callbacks": lambda s, d: [
         Callback(d.pick(Callback.KINDS), d.chance(0.3)) for _ in range(1 + d.below(2))
     ],
-    "threads": lambda s, d: 1,
+    "threads": lambda s, d: 1 + d.chance(0.3),
     "resume": lambda s, d: s.history,
     "schedule": lambda s, d: schedule(d),
     "metrics": lambda s, d: metrics(d),
@@ -410,7 +410,7 @@ def fit(s, d):
         arguments["seed"] = 0
     again = None
     if d.chance(0.2) and not any(name in arguments for name in UNTIMELY):
-        other, same = net.copy(), arguments | {"threads": 1}
+        other, same = net.copy(), arguments | {"threads": 1 + d.chance(0.2)}
         if "callbacks" in arguments:
             same["callbacks"] = [Callback(c.kind, c.steps) for c in arguments["callbacks"]]
 
@@ -604,7 +604,7 @@ ESTIMATOR = {
     "scoring": lambda s, d: d.pick(("accuracy", "r2", own(d.pick(ANSWERS), lambda m, X, y: 0.5))),
     "callbacks": lambda s, d: [Callback(d.pick(Callback.KINDS[:5]), False)],
     "time_limit": lambda s, d: d.pick((1e-9, 60.0)),
-    "n_threads": lambda s, d: 1,
+    "n_threads": lambda s, d: 1 + d.chance(0.2),
     "class_weight": lambda s, d: d.pick(("balanced", {0: 2.0}, {"a": 1.0, "b": 1e30})),
 }
 
