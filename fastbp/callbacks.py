@@ -59,6 +59,9 @@ class DeltaNorms:
 
     def record(self, net: Network) -> None:
         """Record now."""
+        from fastbp.network import as_network
+
+        net = as_network(net)
         means = [delta.mean(axis=0, dtype=np.float64) for delta in net.deltas(self._X, self._Y)]
         self._rows.append([float(np.linalg.norm(mean)) for mean in means])
 

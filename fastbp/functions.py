@@ -86,7 +86,7 @@ _ACTIVATIONS: dict[str, tuple[str, Parameter | None]] = {
     ),
     "maxout": (
         "real",
-        Parameter(2, "a whole number from 1 to 1024", lambda x: x == int(x) and 1 <= x <= 1024),
+        Parameter(2, "a whole number from 1 to 1024", lambda x: 1 <= x <= 1024 and x == int(x)),
     ),
     "glu": ("real", None),
 }
@@ -124,18 +124,40 @@ ACTIVATIONS = tuple(_ACTIVATIONS)
 LOSSES = tuple(_LOSSES)
 
 
+def shown(value: object) -> str:
+    """`value` in the one line of a refusal.
+
+    >>> shown(np.zeros((2, 3))), shown("relu"), shown(10**5000)
+    ('an array (2, 3)', "'relu'", 'an int too long to show')
+    """
+    if isinstance(value, np.ndarray) and value.size > 8:
+        return f"an array {value.shape}"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # Python prints no int of more than 4,300 digits
+        return f"an {type(value).__name__} too long to show"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def one_of(argument: str, name: object, known: Iterable[str]) -> str:
+    """`name` where it is one of those known."""
+    if isinstance(name, str) and name in known:
+        return str(name)
+    raise ValueError(unknown(argument, name, known))
+
+
 def unknown(argument: str, name: object, known: Iterable[str]) -> str:
     """Message for a name that is not known: what is likely meant, and all there are."""
     from fastbp import hints
 
     known = list(known)
-    hint = hints.nearest(str(name), known)
-    return f"{argument}: expected one of {', '.join(known)}; got {name!r}.{hint}"
+    hint = hints.nearest(name, known) if isinstance(name, str) else ""
+    return f"{argument}: expected one of {', '.join(known)}; got {shown(name)}.{hint}"
 
 
 def _parse(argument: str, text: object, known: Iterable[str]) -> tuple[str, float | None]:
     if not isinstance(text, str):
-        raise TypeError(f"{argument}: expected a name (str); got {text!r}")
+        raise TypeError(f"{argument}: expected a name (str); got {shown(text)}")
     name, bracket, number = (part.strip() for part in text.partition("("))
     bare = name.rstrip(")").rstrip()
     if bare not in known:

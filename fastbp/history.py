@@ -34,6 +34,8 @@ class History(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, earlier: History | None = None) -> None:
+        if not isinstance(earlier, History | None):
+            raise TypeError(f"earlier: expected a History or None; got {type(earlier).__name__}")
         columns = {} if earlier is None else earlier._columns
         self._columns: dict[str, list[float]] = {k: list(v) for k, v in columns.items()}
         self.seconds: float = 0.0 if earlier is None else earlier.seconds

@@ -9,6 +9,7 @@ read-only arrays, memory maps. An array that already has the engine's dtype and 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import math
@@ -16,13 +17,13 @@ import numbers
 import operator
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from fastbp.functions import Loss
+from fastbp.functions import Loss, shown
 from fastbp.kernels import dispatch
 
 P = ParamSpec("P")
@@ -118,6 +119,11 @@ def as_array(value: Any, name: str, missing: bool = False) -> np.ndarray:
         array = np.asarray(value)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name}: expected a rectangular array of numbers; {error}") from None
+    except Exception as error:  # a tensor on another device, one that needs a gradient
+        raise TypeError(
+            f"{name}: expected numbers; got {type(value).__name__}, of which NumPy makes no array: "
+            f"{error}"
+        ) from error
     return _of_objects(array, name, missing) if array.dtype.kind == "O" else array
 
 
@@ -330,7 +336,7 @@ def as_bits(seed: Any) -> int:
 def as_flag(value: Any, name: str) -> bool:
     """True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected True or False; got {value!r}")
+        raise TypeError(f"{name}: expected True or False; got {shown(value)}")
     return bool(value)
 
 
@@ -350,6 +356,15 @@ def as_indices(value: Any, name: str, n: int) -> np.ndarray:
     return _plain(array, np.intp)
 
 
+@contextlib.contextmanager
+def fitting_in_memory(name: str) -> Iterator[None]:
+    """Have a lack of memory name the argument that asked for it."""
+    try:
+        yield
+    except MemoryError as error:
+        raise MemoryError(f"{name}: expected what fits in memory; {error}") from None
+
+
 def as_output(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """`out` as it was given, or a new array."""
     if value is None:
@@ -365,31 +380,41 @@ def as_output(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.nd
     return value
 
 
-def as_count(value: Any, name: str, least: int = 1) -> int:
+def as_count(value: Any, name: str, least: int = 1, most: float = math.inf) -> int:
     """A whole number of at least `least`."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
         count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected a whole number >= {least}; got {value!r}") from None
+    except Exception:
+        told = f"{name}: expected a whole number >= {least}; got {shown(value)}"
+        raise TypeError(told) from None
     if count < least:
-        raise ValueError(f"{name}: expected a whole number >= {least}; got {count}")
+        raise ValueError(f"{name}: expected a whole number >= {least}; got {shown(count)}")
+    if count > most:
+        raise ValueError(f"{name}: expected a whole number <= {most}; got {shown(count)}")
     return count
+
+
+def as_number(value: Any) -> float:
+    """`value` as float where it is one real number; what is raised otherwise names nothing."""
+    if isinstance(value, float):
+        return float(value)
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    other = (str, bytes, bytearray, bool, np.ma.MaskedArray)  # of which float() makes something
+    if isinstance(value, other) or kind not in "fiu" or np.ndim(value):
+        raise TypeError
+    return float(value)
 
 
 def as_penalty(value: Any, name: str) -> float:
     """A finite number >= 0."""
     try:
-        if not isinstance(value, float) and (  # for which the rest takes a microsecond
-            isinstance(value, (str, bytes, bytearray, bool, np.bool_)) or np.ndim(value)
-        ):
-            raise TypeError
-        number = float(value)
+        number = as_number(value)
     except OverflowError:
         raise ValueError(f"{name}: expected a finite number >= 0; got a larger one") from None
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a number >= 0; got {value!r}") from None
+    except Exception:
+        raise TypeError(f"{name}: expected a number >= 0; got {shown(value)}") from None
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"{name}: expected a finite number >= 0; got {number!r}")
     return number

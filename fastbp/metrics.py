@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs
+from fastbp.functions import shown
 from fastbp.network import Network
 from fastbp.run import Samples
 
@@ -79,20 +80,22 @@ def class_weights(value: Any, net: Network, data: Samples) -> Array:
     # the names of the classes are the targets': of a single output of a hinge loss, -1 and 1
     signed = net._n_targets == 1 and net._loss.kind in SIGNED_LOSSES
     names = [-1, 1] if signed else list(range(n_classes))
+    places = {name: place for place, name in enumerate(names)}  # no name is compared with all
     if isinstance(value, str) and value == "balanced":
         counts = np.bincount(classes, minlength=n_classes)
         there = counts > 0
         factors[there] = classes.size / (there.sum() * counts[there])
     elif isinstance(value, Mapping):
         for name, factor in value.items():
-            if name not in names:
+            if name not in places:
                 raise ValueError(
-                    f"class_weight: expected classes among {names}; got {name!r}, which is unknown"
+                    f"class_weight: expected classes among {names}; got {shown(name)}, which is "
+                    "unknown"
                 )
-            factors[names.index(name)] = inputs.as_penalty(factor, f"class_weight[{name!r}]")
+            factors[places[name]] = inputs.as_penalty(factor, f"class_weight[{name!r}]")
     else:
         raise TypeError(
-            f"class_weight: expected a dict of class: weight, or 'balanced'; got {value!r}"
+            f"class_weight: expected a dict of class: weight, or 'balanced'; got {shown(value)}"
         )
     result: Array = factors[classes]
     return result
@@ -164,17 +167,14 @@ def checked(metrics: Any) -> dict[str, Metric | None]:
             if not isinstance(name, str) or not callable(metric) or name == "loss":
                 raise TypeError(
                     "metrics: expected {name: callable (y_true, y_pred)}, a name other than "
-                    f"'loss'; got {name!r}: {metric!r}"
+                    f"'loss'; got {shown(name)}: {shown(metric)}"
                 )
         return dict(metrics)
     if not isinstance(metrics, (list, tuple, set, frozenset)):
         raise TypeError(
-            f"metrics: expected names, or {{name: callable (y_true, y_pred)}}; got {metrics!r}"
+            f"metrics: expected names, or {{name: callable (y_true, y_pred)}}; got {shown(metrics)}"
         )
-    for name in metrics:
-        if name not in METRICS:
-            raise ValueError(functions.unknown("metrics", name, METRICS))
-    return dict.fromkeys(metrics)
+    return dict.fromkeys(functions.one_of("metrics", name, METRICS) for name in metrics)
 
 
 def check_targets(net: Network, data: Samples, metrics: Mapping[str, Metric | None]) -> None:
@@ -224,8 +224,6 @@ def evaluate(
 
 def _as_number(value: Any, name: str) -> float:
     try:
-        if isinstance(value, (str, bytes)) or np.ndim(value):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"metrics: expected a number from {name!r}; got {value!r}") from None
+        return inputs.as_number(value)
+    except Exception:
+        raise TypeError(f"metrics: expected a number from {name!r}; got {shown(value)}") from None

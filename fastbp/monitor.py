@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import metrics
+from fastbp.functions import shown
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.run import Samples, UserLoss, value_and_slope
@@ -63,7 +64,7 @@ def each_step(callback: Callable[[Event], Any]) -> Callable[[Event], Any]:
     [('step', 1), ('step', 2), ('epoch', 2)]
     """
     if not callable(callback):
-        raise TypeError(f"each_step: expected a callable (event) -> stop?; got {callback!r}")
+        raise TypeError(f"each_step: expected a callable (event) -> stop?; got {shown(callback)}")
 
     def called(event: Event) -> Any:
         return callback(event)
@@ -75,12 +76,20 @@ def each_step(callback: Callable[[Event], Any]) -> Callable[[Event], Any]:
 def checked_callbacks(callbacks: Any) -> list[Callable[[Event], Any]]:
     if isinstance(callbacks, (str, bytes)) or not isinstance(callbacks, Iterable):
         raise TypeError(
-            f"callbacks: expected a list of callables (event) -> stop?; got {callbacks!r}"
+            f"callbacks: expected a list of callables (event) -> stop?; got {shown(callbacks)}"
         )
-    callbacks = list(callbacks)
+    try:
+        callbacks = list(callbacks)
+    except Exception as error:
+        raise TypeError(
+            f"callbacks: expected a list of callables (event) -> stop?; got {shown(callbacks)}: "
+            f"{error}"
+        ) from error
     for callback in callbacks:
         if not callable(callback):
-            raise TypeError(f"callbacks: expected callables (event) -> stop?; got {callback!r}")
+            raise TypeError(
+                f"callbacks: expected callables (event) -> stop?; got {shown(callback)}"
+            )
     return callbacks
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,7 @@ class Network:
         if not isinstance(names, Sequence) or len(names) != n_hidden:
             raise ValueError(
                 f"activation: expected one name, or one for each of the {n_hidden} hidden layers; "
-                f"got {activation!r}"
+                f"got {functions.shown(activation)}"
             )
         if isinstance(activation, str):
             functions.activation(activation)  # refused even where no hidden layer uses it
@@ -703,10 +703,23 @@ _DESCRIBED = frozenset(
 )
 
 
+def as_network(value: Any, name: str = "net") -> Network:
+    """`value` where it is a network."""
+    if not isinstance(value, Network):
+        raise TypeError(f"{name}: expected a fastbp.Network; got {type(value).__name__}")
+    return value
+
+
 def _checked_sizes(sizes: Any) -> list[int]:
-    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__iter__"):
-        raise TypeError(f"sizes: expected whole numbers such as [784, 30, 10]; got {sizes!r}")
-    checked = [inputs.as_count(n, f"sizes[{i}]") for i, n in enumerate(sizes)]
+    try:
+        if isinstance(sizes, (str, bytes, bytearray, Set, Mapping)):  # Set: in which order?
+            raise TypeError
+        given = list(sizes)
+    except Exception:
+        raise TypeError(
+            f"sizes: expected whole numbers such as [784, 30, 10]; got {functions.shown(sizes)}"
+        ) from None
+    checked = [inputs.as_count(n, f"sizes[{i}]") for i, n in enumerate(given)]
     if len(checked) < 2:
         raise ValueError(f"sizes: expected at least an input and an output; got {checked}")
     return checked
@@ -714,8 +727,10 @@ def _checked_sizes(sizes: Any) -> list[int]:
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     try:
+        if not isinstance(dtype, type) and hasattr(dtype, "dtype"):  # NumPy would take an array's
+            raise TypeError
         checked = np.dtype(dtype)
-    except (TypeError, ValueError, SyntaxError, DeprecationWarning):
+    except Exception:  # SyntaxError, DeprecationWarning and others, by what was given
         raise ValueError(functions.unknown("dtype", dtype, ("float32", "float64"))) from None
     if checked not in (np.dtype(np.float32), np.dtype(np.float64)) or dtype is None:
         raise ValueError(functions.unknown("dtype", dtype, ("float32", "float64")))

@@ -9,21 +9,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-import numpy as np
-
 from fastbp import inputs
+from fastbp.functions import shown
 
 
 def _check(optimizer: object, name: str, low: float, high: float, rule: str) -> None:
     value = getattr(optimizer, name)
     argument = f"{type(optimizer).__name__}.{name}"
-    # NumPy's scalars are numbers; bool is an int but not meant here, and an array is not one number
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{argument}: expected a number {rule}; got {value!r}")
     try:
-        value = float(value)
-    except (OverflowError, TypeError):  # an int beyond float64, a complex number
-        raise ValueError(f"{argument}: expected a number {rule}; got {value!r}") from None
+        value = inputs.as_number(value)
+    except OverflowError:  # an int beyond float64
+        raise ValueError(f"{argument}: expected a number {rule}; got {shown(value)}") from None
+    except Exception:
+        raise TypeError(f"{argument}: expected a number {rule}; got {shown(value)}") from None
     object.__setattr__(optimizer, name, value)
     if not (math.isfinite(value) and low <= value <= high):
         raise ValueError(f"{argument}: expected a number {rule}; got {value!r}")
@@ -83,8 +81,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self, "momentum", 0.0, _BELOW_1, "in [0, 1)")
-        if not isinstance(self.nesterov, (bool, np.bool_)):
-            raise TypeError(f"SGD.nesterov: expected True or False; got {self.nesterov!r}")
+        inputs.as_flag(self.nesterov, "SGD.nesterov")
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("SGD.nesterov: expected momentum above 0 with it; got momentum 0")
 
@@ -188,8 +185,7 @@ class RMSprop(Optimizer):
         _check(self, "alpha", 0.0, _BELOW_1, "in [0, 1)")
         _check(self, "epsilon", _NORMAL, math.inf, ">= 1e-30")
         _check(self, "momentum", 0.0, _BELOW_1, "in [0, 1)")
-        if not isinstance(self.centered, (bool, np.bool_)):
-            raise TypeError(f"RMSprop.centered: expected True or False; got {self.centered!r}")
+        inputs.as_flag(self.centered, "RMSprop.centered")
 
     @property
     def policy(self) -> str:
@@ -320,11 +316,8 @@ class LBFGS:
 
     def __post_init__(self) -> None:
         for name in ("max_iter", "max_fun"):
-            value = getattr(self, name)
-            if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-                raise TypeError(f"LBFGS.{name}: expected a whole number >= 1; got {value!r}")
-            if value < 1:
-                raise ValueError(f"LBFGS.{name}: expected a whole number >= 1; got {value!r}")
+            value = inputs.as_count(getattr(self, name), f"LBFGS.{name}")
+            object.__setattr__(self, name, value)
         _check(self, "tolerance", 0.0, math.inf, ">= 0")
 
 

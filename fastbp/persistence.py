@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs
-from fastbp.network import Network
+from fastbp.network import Network, as_network
 
 FORMAT = "fastbp"
 VERSION = 1
@@ -60,7 +60,7 @@ def save(
     """
     import safetensors.numpy
 
-    path = inputs.as_path(path, "path")
+    path, net = inputs.as_path(path, "path"), as_network(net)
     inputs.as_numbers(net.parameters, "parameters", net.dtype)  # such a file would be refused
     metadata = net.metadata if metadata is None else metadata
     if not isinstance(metadata, dict):

@@ -111,8 +111,8 @@ def value_and_slope(
     answer = loss(outputs, Y, weight)
     try:
         value, slope = answer
-        value, slope = float(value), np.ascontiguousarray(slope, dtype)
-    except (TypeError, ValueError):
+        value, slope = inputs.as_number(value), np.ascontiguousarray(slope, dtype)
+    except Exception:
         raise TypeError(
             f"loss: expected (number, gradient {shape}) from it; got {type(answer).__name__}"
         ) from None

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from fastbp import inputs
 from fastbp.stopping import Best, check_mode
 
+MOST_EPOCHS = 2**63 - 1  # as a length that shares are taken of
 Rates = Generator[float | None, float, None]
 
 __all__ = [
@@ -35,14 +36,21 @@ __all__ = [
 
 def _positive(schedule: object, *names: str) -> None:
     for name in names:
-        argument = f"{type(schedule).__name__}.{name}"
-        if inputs.as_penalty(getattr(schedule, name), argument) == 0:
+        _take(schedule, name, inputs.as_penalty)
+        if getattr(schedule, name) == 0:
+            argument = f"{type(schedule).__name__}.{name}"
             raise ValueError(f"{argument}: expected a number above 0; got 0")
 
 
-def _count_or_none(schedule: object, name: str) -> None:
-    if getattr(schedule, name) is not None:
-        inputs.as_count(getattr(schedule, name), f"{type(schedule).__name__}.{name}")
+def _take(schedule: object, name: str, check: Callable[..., float], *least: int) -> None:
+    """Have the number of that name checked, and as Python's own."""
+    argument = f"{type(schedule).__name__}.{name}"
+    object.__setattr__(schedule, name, check(getattr(schedule, name), argument, *least))
+
+
+def _epochs_or_none(schedule: object) -> None:
+    if schedule.epochs is not None:  # type: ignore[attr-defined]
+        _take(schedule, "epochs", inputs.as_count, 1, MOST_EPOCHS)
 
 
 class Schedule:
@@ -54,7 +62,7 @@ class Schedule:
         """Rates of a run of so many epochs over n samples, from the optimizer's rate `start`."""
         epoch = 0
         while True:
-            yield start * self._factor(epoch, epochs, n)
+            yield start * self._factor(epoch, min(epochs, MOST_EPOCHS), n)
             epoch += 1
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
@@ -86,7 +94,7 @@ class Step(Schedule):
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        inputs.as_count(self.every, "Step.every")
+        _take(self, "every", inputs.as_count)
         _positive(self, "factor")
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
@@ -129,10 +137,11 @@ class Cosine(Schedule):
     epochs: int | None = None
 
     def __post_init__(self) -> None:
-        inputs.as_count(self.warmup, "Cosine.warmup", 0)
-        if inputs.as_penalty(self.final, "Cosine.final") > 1:
+        _take(self, "warmup", inputs.as_count, 0)
+        _take(self, "final", inputs.as_penalty)
+        if self.final > 1:
             raise ValueError(f"Cosine.final: expected a share in [0, 1]; got {self.final}")
-        _count_or_none(self, "epochs")
+        _epochs_or_none(self)
         if self.epochs is not None and self.epochs <= self.warmup:
             raise ValueError(
                 f"Cosine.warmup: expected fewer than the {self.epochs} epochs; got {self.warmup}"
@@ -173,7 +182,7 @@ class OneCycle(Schedule):
         _positive(self, "max_factor", "warmup", "final_factor")
         if self.warmup >= 1:
             raise ValueError(f"OneCycle.warmup: expected a share in (0, 1); got {self.warmup}")
-        _count_or_none(self, "epochs")
+        _epochs_or_none(self)
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
         length = self.epochs or epochs
@@ -194,7 +203,7 @@ class InverseScaling(Schedule):
     power: float = 0.5
 
     def __post_init__(self) -> None:
-        inputs.as_penalty(self.power, "InverseScaling.power")
+        _take(self, "power", inputs.as_penalty)
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
         return float((epoch * n + 1.0) ** -self.power)
@@ -215,8 +224,8 @@ class Adaptive(Schedule):
     monitor: ClassVar[str | None] = "loss"
 
     def __post_init__(self) -> None:
-        inputs.as_penalty(self.tol, "Adaptive.tol")
-        inputs.as_count(self.n_iter_no_change, "Adaptive.n_iter_no_change")
+        _take(self, "tol", inputs.as_penalty)
+        _take(self, "n_iter_no_change", inputs.as_count)
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:
         rate, least, count = start, math.inf, 0
@@ -254,7 +263,7 @@ class HalveOnPlateau(Schedule):
     mode: str | None = None
 
     def __post_init__(self) -> None:
-        inputs.as_count(self.patience, "HalveOnPlateau.patience")
+        _take(self, "patience", inputs.as_count)
         check_mode("HalveOnPlateau", self.monitor, self.mode)
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:

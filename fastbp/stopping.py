@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from fastbp import inputs
+from fastbp.functions import shown
 
 # What is better, by name: a metric of a user's own needs `mode`.
 BETTER = {
@@ -26,9 +27,9 @@ BETTER = {
 def check_mode(owner: str, monitor: object, mode: object) -> None:
     """Refuse a value to watch of which nobody knows whether less of it is better."""
     if not isinstance(monitor, str):
-        raise TypeError(f"{owner}.monitor: expected a name of `History`; got {monitor!r}")
-    if mode not in ("min", "max", None):
-        raise ValueError(f"{owner}.mode: expected 'min', 'max' or None; got {mode!r}")
+        raise TypeError(f"{owner}.monitor: expected a name of `History`; got {shown(monitor)}")
+    if not (mode is None or (isinstance(mode, str) and mode in ("min", "max"))):
+        raise ValueError(f"{owner}.mode: expected 'min', 'max' or None; got {shown(mode)}")
     if mode is None and monitor.removeprefix("validation_") not in BETTER:
         value = monitor.removeprefix("val_")
         hint = f". Did you mean 'validation_{value}'?" if value != monitor else ""
@@ -93,5 +94,6 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         inputs.as_count(self.patience, "EarlyStopping.patience")
-        inputs.as_penalty(self.min_delta, "EarlyStopping.min_delta")
+        min_delta = inputs.as_penalty(self.min_delta, "EarlyStopping.min_delta")
+        object.__setattr__(self, "min_delta", min_delta)
         check_mode("EarlyStopping", self.monitor, self.mode)

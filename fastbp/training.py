@@ -16,6 +16,7 @@ import numpy as np
 
 from fastbp import functions, inputs, metrics
 from fastbp.dropout import as_rates
+from fastbp.functions import shown
 from fastbp.history import History
 from fastbp.kernels import dispatch
 from fastbp.monitor import Event, Monitor, checked_callbacks, each_step, progress_bar
@@ -179,25 +180,29 @@ def fit(
     """
     # everything is checked before anything is changed
     deadline = _as_deadline(time_limit)
+    ignore_missing = inputs.as_flag(ignore_missing, "ignore_missing")
+    label_smoothing = inputs.as_penalty(label_smoothing, "label_smoothing")
     epochs = inputs.as_count(epochs, "epochs")
     batch_size = inputs.as_count(batch_size, "batch_size")
     optimizer = _as_optimizer(optimizer)
     if not (isinstance(shuffle, (bool, np.bool_)) or callable(shuffle)):
-        raise TypeError(f"shuffle: expected True, False or (epoch, n) -> order; got {shuffle!r}")
+        raise TypeError(
+            f"shuffle: expected True, False or (epoch, n) -> order; got {shown(shuffle)}"
+        )
     shuffle = shuffle if callable(shuffle) else bool(shuffle)
     callbacks = checked_callbacks(callbacks)
-    if not isinstance(progress, (bool, np.bool_)):
-        raise TypeError(f"progress: expected True or False; got {progress!r}")
+    progress = inputs.as_flag(progress, "progress")
     if resume is not None and not isinstance(resume, History):
-        raise TypeError(f"resume: expected the History of a finished fit; got {resume!r}")
+        raise TypeError(f"resume: expected the History of a finished fit; got {shown(resume)}")
     schedule = None if schedule is None else _as_schedule(schedule)
-    if ema is not None and inputs.as_penalty(ema, "ema") >= 1:
+    if ema is not None and (ema := inputs.as_penalty(ema, "ema")) >= 1:
         raise ValueError(f"ema: expected a number in [0, 1) or None; got {ema}")
     dropped = as_rates(dropout, len(net.sizes) - 2)
     if loss is not None:
         _check_loss(loss, ignore_missing=ignore_missing, label_smoothing=label_smoothing)
     data = _as_data(net, X, Y, sample_weight, ignore_missing, loss)
     shares = isinstance(validation, (float, np.floating))
+    every = inputs.as_penalty(every, "every")
     file = None
     if checkpoint is not None:
         file, resume = _opened(checkpoint, every, resume)
@@ -325,7 +330,8 @@ def _refuse_with_lbfgs(**options: Any) -> None:
     for name, value in options.items():
         if value:
             raise ValueError(
-                f"{name}: expected none with LBFGS, which has no steps of a rate; got {value!r}"
+                f"{name}: expected none with LBFGS, which has no steps of a rate; got "
+                f"{shown(value)}"
             )
 
 
@@ -420,7 +426,7 @@ def _as_optimizer(value: Any) -> Optimizer | LBFGS:
     if not isinstance(value, kinds):
         raise TypeError(
             f"optimizer: expected {', '.join(kind.__name__ for kind in kinds)} with its numbers, "
-            f"or its name; got {value!r}"
+            f"or its name; got {shown(value)}"
         )
     return value
 
@@ -432,7 +438,8 @@ def _as_schedule(value: Any) -> Schedule:
         return value
     if isinstance(value, type) or not callable(value):
         raise TypeError(
-            f"schedule: expected one of fastbp.schedules or a callable epoch -> rate; got {value!r}"
+            "schedule: expected one of fastbp.schedules or a callable epoch -> rate; got "
+            f"{shown(value)}"
         )
     return schedules.Given(value)
 
@@ -471,7 +478,7 @@ def _check_watcher(
         from fastbp.stopping import EarlyStopping
 
         if not isinstance(watcher, EarlyStopping):
-            raise TypeError(f"early_stopping: expected EarlyStopping or None; got {watcher!r}")
+            raise TypeError(f"early_stopping: expected EarlyStopping or None; got {shown(watcher)}")
     monitor = watcher.monitor
     if monitor is None or monitor in ("loss", "learning_rate", "seconds"):
         return
@@ -495,8 +502,7 @@ def _weighted(net: Network, data: Samples, class_weight: Any) -> Samples:
     return data._replace(weight=weight)
 
 
-def _smoothed(net: Network, data: Samples, label_smoothing: Any) -> Samples:
-    share = inputs.as_penalty(label_smoothing, "label_smoothing")
+def _smoothed(net: Network, data: Samples, share: float) -> Samples:
     if share >= 1:
         raise ValueError(f"label_smoothing: expected a share in [0, 1); got {share}")
     if net._loss.kind not in ("cross_entropy", "kl"):
@@ -510,7 +516,7 @@ def _smoothed(net: Network, data: Samples, label_smoothing: Any) -> Samples:
 
 
 def _opened(
-    checkpoint: Any, every: Any, resume: History | None
+    checkpoint: Any, every: float, resume: History | None
 ) -> tuple[Checkpoint, History | None]:
     """The checkpoint, and the run that it holds."""
     from fastbp.checkpoint import Checkpoint
@@ -520,7 +526,7 @@ def _opened(
             "resume: expected None with a checkpoint, which knows where its run ended; got "
             f"{resume!r}"
         )
-    file = Checkpoint(checkpoint, inputs.as_penalty(every, "every"))
+    file = Checkpoint(checkpoint, every)
     return file, file.read()
 
 
@@ -593,11 +599,11 @@ def _check_loss(loss: Any, **options: Any) -> None:
     if not callable(loss):
         raise TypeError(
             "loss: expected a callable (predictions, targets, weights) -> (loss, gradient), for "
-            f"Network has the names; got {loss!r}"
+            f"Network has the names; got {shown(loss)}"
         )
     for name, value in options.items():
         if value:
-            raise ValueError(f"{name}: expected none with a loss of your own; got {value!r}")
+            raise ValueError(f"{name}: expected none with a loss of your own; got {shown(value)}")
 
 
 def _as_seed(seed: Any, resume: History | None, needed: bool) -> int:
@@ -614,7 +620,7 @@ def _as_seed(seed: Any, resume: History | None, needed: bool) -> int:
             seed = inputs.as_count(seed, "seed", 0)
         except TypeError:
             raise TypeError(
-                f"seed: expected a whole number >= 0, None or a Generator; got {seed!r}"
+                f"seed: expected a whole number >= 0, None or a Generator; got {shown(seed)}"
             ) from None
     if not needed:
         return 0

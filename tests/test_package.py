@@ -160,7 +160,7 @@ RANKS = {
     "functions": 0,
     "optimizers": 1.5,
     "datasets": 1.5,
-    "initialization": 1,
+    "initialization": 1.5,
     "inputs": 1,
     "dropout": 1.5,
     "stopping": 2,

@@ -295,6 +295,8 @@ def test_a_number_in_a_name_costs_no_more_than_a_selection(monkeypatch):
     assert "Changed were 512 of 4,096 z_j, evenly spaced." in found.findings
     assert not any("changes no a_k" in text for text in found.findings)
     assert max(map(len, str(found).splitlines())) <= 100
+    with pytest.raises(ValueError, match=r"^n: expected a Jacobian of at most"):
+        structure("relu", 3000)
     wide = structure("softmax", 600)
     assert wide.kind == "dense" and wide.depends.all()
     assert structure("maxout(3)", 5).depends.sum() == 15

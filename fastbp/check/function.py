@@ -27,6 +27,7 @@ from fastbp.check.slopes import (
     by_differences,
 )
 from fastbp.check.variables import Variables
+from fastbp.functions import one_of
 
 __all__ = ["FunctionCheck", "UncheckableError", "gradient"]
 
@@ -164,8 +165,7 @@ def gradient(
     tolerance = _as_tolerance(tolerance)
     max_elements = inputs.as_count(max_elements, "max_elements")
     seed = inputs.as_count(seed, "seed", least=0)
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
+    method = one_of("method", method, METHODS)
     variables = Variables(x)
     function = Values(f, variables)
     value = function.first()

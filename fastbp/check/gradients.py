@@ -21,6 +21,7 @@ from fastbp.check.judging import MOST_POINTS, Points, TensorCheck
 from fastbp.check.report import Result, Table
 from fastbp.check.subject import FROZEN, has_own_loss, rows_in_time, subject, twin_of
 from fastbp.check.taylor import DirectionCheck
+from fastbp.functions import one_of
 from fastbp.network import Network
 
 MODES = ("full", "fast")
@@ -165,19 +166,16 @@ def gradients(
     True
     """
     budget = Budget(None if time_limit is None else inputs.as_positive(time_limit, "time_limit"))
-    if mode not in MODES:
-        raise ValueError(f"mode: expected one of {', '.join(MODES)}; got {mode!r}")
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
+    mode, method = one_of("mode", mode, MODES), one_of("method", method, METHODS)
     max_parameters = inputs.as_count(max_parameters, "max_parameters")
     tolerance = inputs.as_penalty(tolerance, "tolerance")
     seed = inputs.as_count(seed, "seed", least=0)
     given = {
         "sample_weight": sample_weight,
-        "l2": l2 or None,
-        "l1": l1 or None,
+        "l2": inputs.as_penalty(l2, "l2") or None,
+        "l1": inputs.as_penalty(l1, "l1") or None,
         "dropout": dropout,
-        "ignore_missing": ignore_missing or None,
+        "ignore_missing": inputs.as_flag(ignore_missing, "ignore_missing") or None,
     }
     options = {name: value for name, value in given.items() if value is not None}
     if isinstance(net, Network) and options.keys() & FROZEN and net.dtype != np.float64:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, reference
-from fastbp.check.callables import Function, called_twice, lenient, name_of, shown
+from fastbp.check.callables import Function, called_twice, lenient, name_of
 from fastbp.check.derivative import Derivative, cells, numeric_jacobian
 from fastbp.check.mistakes import (
     FLOAT64,
@@ -38,6 +38,7 @@ from fastbp.check.structure import (
     is_off_diagonal,
     why_the_sum,
 )
+from fastbp.functions import shown
 from fastbp.network import Network
 
 Array = np.ndarray

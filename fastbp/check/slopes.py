@@ -19,6 +19,7 @@ from fastbp.check.callables import UncheckableError, called, one_number
 from fastbp.check.differences import EPSILON, Slopes
 from fastbp.check.judging import FAIL, RESOLUTION, ZERO, TensorCheck
 from fastbp.check.variables import Variables
+from fastbp.functions import shown
 
 Array = np.ndarray
 
@@ -31,7 +32,7 @@ class Values:
 
     def __init__(self, f: Callable[[Any], Any], variables: Variables) -> None:
         if not callable(f):
-            raise TypeError(f"f: expected a callable; got {f!r}")
+            raise TypeError(f"f: expected a callable; got {shown(f)}")
         self._f = f
         self.variables = variables
         self._value = np.nan
@@ -45,7 +46,7 @@ class Values:
         result = called(self._f, "f: expected a number at x", x)
         try:
             return one_number(result)
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UncheckableError(f"f: expected one real number at x; got {error}") from error
 
     def first(self) -> float:

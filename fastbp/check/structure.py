@@ -23,6 +23,7 @@ from fastbp.check.report import MOST_COLUMNS, MOST_ROWS, Result, Table, shown
 Array = np.ndarray
 
 STEPS = (2.0**-7, 0.5, -0.5, 3.0, -3.0, 9.0, -9.0)  # finite: a small one stays on a kink's side
+MOST_NUMBERS = 2**22  # of J
 ROUNDING = 1e-12  # a change of a_k below that, relative to a_k, is a rounding of the same value
 # z_j that are changed of a named activation, whose number may make them many; z_j times all z_j
 LEAST_PROBED, MOST_PROBED, MOST_PAIRS = 16, 512, 2**21
@@ -194,6 +195,11 @@ def structure(
     else:
         label = functions.activation(activation, "activation").name
         n_z, function = reference.activation_width(label, n), partial(reference.activation, label)
+    if n * n_z > MOST_NUMBERS:
+        raise ValueError(
+            f"n: expected a Jacobian of at most {MOST_NUMBERS:,} numbers; got "
+            f"{functions.shown(n)} by {functions.shown(n_z)}"
+        )
     random = np.random.default_rng(seed)
     points = [spread * random.standard_normal(n_z) for spread in SPREADS]
     values = _values(function, points)

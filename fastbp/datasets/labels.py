@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.datasets.dataset import Array
+from fastbp.functions import shown
 
 TASKS = ("classification", "regression")
 MOST_INTEGER_CLASSES = 100  # integers with more distinct values are numbers to fit
@@ -51,8 +52,9 @@ def key(label: str) -> Hashable:
 
 def check_task(task: str | None) -> None:
     """Refuse a `task` that is none of `TASKS` and not None."""
-    if task is not None and task not in TASKS:
-        raise ValueError(f"task: expected one of {', '.join(TASKS)} or None, found {task!r}")
+    if not (task is None or (isinstance(task, str) and task in TASKS)):
+        told = f"task: expected one of {', '.join(TASKS)} or None, found {shown(task)}"
+        raise ValueError(told)
 
 
 def targets(

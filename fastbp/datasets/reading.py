@@ -4,10 +4,12 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fastbp.datasets.compressed import fits_in_memory
 from fastbp.datasets.dataset import Dataset, Inputs, features
 from fastbp.datasets.labels import check_task
+from fastbp.functions import shown
 from fastbp.inputs import as_file, as_path, check_regular
 
 # The readers are imported when they are needed: `import fastbp` stays quick.
@@ -84,6 +86,7 @@ def read(
     >>> data.columns, data.classes, data.Y.tolist()
     (('length', 'width'), ('setosa', 'versicolor'), [0, 1])
     """
+    _check_names(target)
     path, kind, labels = _checked(path, labels, task, header)
     if target is not None and kind != "csv":
         raise ValueError(f"{path.name}: only a CSV file has a target column, found {kind}")
@@ -149,6 +152,7 @@ def read_inputs(
     ValueError, OSError
         As `read`.
     """
+    columns = _check_names(target, columns)
     path, kind, labels = _checked(path, labels, task, header)
     with fits_in_memory(path.name):
         return _read_inputs(path, kind, columns, target, labels, task, header, target_required)
@@ -195,6 +199,18 @@ def _read_inputs(
     if data.X_test is not None:
         return Inputs(data.X_test, data.Y_test, data.classes)
     return Inputs(data.X, data.Y, data.classes)
+
+
+def _check_names(target: object, columns: Any = None) -> Sequence[str] | None:
+    """Refuse what names no column; returns the columns."""
+    if not isinstance(target, str | None):
+        raise TypeError(f"target: expected the name of a column or None; got {shown(target)}")
+    if columns is None:
+        return None
+    is_list = isinstance(columns, Sequence) and not isinstance(columns, (str, bytes))
+    if not is_list or not all(isinstance(name, str) for name in columns):
+        raise TypeError(f"columns: expected a list of names or None; got {shown(columns)}")
+    return columns
 
 
 def _checked(

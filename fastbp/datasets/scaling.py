@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastbp import inputs
 from fastbp.datasets.dataset import Array
 
 
@@ -32,13 +33,17 @@ class Scaling:
     @classmethod
     def of(cls, X: Array) -> "Scaling":
         """Measure the columns of `X`, (n, n_columns)."""
+        single = isinstance(X, np.ndarray) and X.dtype == np.float32
+        X = inputs.as_numbers(X, "X", np.dtype(np.float32 if single else np.float64))
+        if X.ndim != 2 or not X.size:
+            raise ValueError(f"X: expected a table (n, n_columns); got shape {X.shape}")
         with np.errstate(over="ignore", invalid="ignore"):
             constant = X.min(axis=0) == X.max(axis=0)
             mean = np.where(constant, X[0], X.mean(axis=0, dtype=np.float64))
             deviation = np.where(constant, 1.0, X.std(axis=0, dtype=np.float64))
         deviation = np.where(deviation == 0, 1.0, deviation)  # the squares underflowed
         for column in np.flatnonzero(~np.isfinite(mean + deviation)):
-            raise ValueError(f"the values of column {column} are too large to standardise")
+            raise ValueError(f"X: the values of column {column} are too large to standardise")
         return cls(mean.astype(np.float64), deviation)
 
     def apply(self, X: Array) -> Array:

@@ -223,7 +223,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         ndarray (n,) or (n, n_outputs), or two of them
         """
-        if return_std and not self._is_gaussian():
+        if inputs.as_flag(return_std, "return_std") and not self._is_gaussian():
             raise ValueError(f"return_std: needs loss 'gaussian_nll'; got {self.loss!r}")
         outputs = self._outputs(X)
         if not return_std:

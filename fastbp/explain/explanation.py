@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp import inputs
 from fastbp.check.gradients import GradientCheck, gradients
 from fastbp.check.ladder import OutputError, output_error
 from fastbp.check.recurrence import Recurrence, recurrence
@@ -19,7 +20,8 @@ from fastbp.check.report import ok_of
 from fastbp.check.structure import Structure, structure
 from fastbp.explain.blocks import SHOWN, Section
 from fastbp.explain.narrative import Teller, largest, shows_the_sum
-from fastbp.network import Network
+from fastbp.functions import shown
+from fastbp.network import Network, as_network
 
 Array = np.ndarray
 
@@ -174,9 +176,12 @@ def explain(
     >>> [section.name for section in found.sections]
     ['question', 'numbers', 'ladder', 'structure', 'recurrence', 'weights', 'summary']
     """
-    all_nets = [nets] if isinstance(nets, Network) else list(nets)
-    if not all_nets:
-        raise ValueError("nets: expected at least one network; got none")
+    all_nets = _networks(nets)
+    labels, image = _labels(labels), _image(image, x)
+    for name, text in (("source", source), ("note", note)):
+        if not isinstance(text, str):
+            raise TypeError(f"{name}: expected a str; got {shown(text)}")
+    neuron = None if neuron is None else inputs.as_count(neuron, "neuron")
     cases = tuple(_case(net, x, y) for net in all_nets)
     n_z = len(cases[0].output_error.z)
     for case in cases[1:]:
@@ -190,7 +195,7 @@ def explain(
         size = np.where(np.isfinite(delta), delta, -1.0)
         telling = np.all([shows_the_sum(case.output_error) for case in cases], axis=0)
         j = int(np.argmax(np.where(telling | ~telling.any(), size, -2.0)))
-    elif 1 <= neuron <= n_z:
+    elif neuron <= n_z:
         j = neuron - 1
     else:
         raise ValueError(f"neuron: expected one of 1..{n_z}; got {neuron}")
@@ -203,7 +208,7 @@ def explain(
         pixels,
         j,
         largest(delta, SHOWN, j),
-        tuple(map(str, labels)),
+        labels,
         image,
         source,
         note,
@@ -219,6 +224,34 @@ def explain(
         teller.sections(),
         teller.verdict(),
     )
+
+
+def _networks(nets: Any) -> list[Network]:
+    if isinstance(nets, Network):
+        return [nets]
+    if not isinstance(nets, Sequence):
+        raise TypeError(f"nets: expected a Network or a list of them; got {shown(nets)}")
+    if not nets:
+        raise ValueError("nets: expected at least one network; got none")
+    return [as_network(net, f"nets[{i}]") for i, net in enumerate(nets)]
+
+
+def _labels(labels: Any) -> tuple[str, ...]:
+    if isinstance(labels, (str, bytes)) or not isinstance(labels, Sequence):
+        raise TypeError(f"labels: expected a list of names; got {shown(labels)}")
+    return tuple(map(str, labels))
+
+
+def _image(image: Any, x: Any) -> tuple[int, int] | None:
+    """Height and width that make up x."""
+    if image is None:
+        return None
+    if not isinstance(image, Sequence) or len(image) != 2:
+        raise TypeError(f"image: expected (height, width) or None; got {shown(image)}")
+    height, width = (inputs.as_count(n, f"image[{i}]") for i, n in enumerate(image))
+    if height * width != np.size(x):
+        raise ValueError(f"image: expected {np.size(x)} pixels, those of x; got {height} x {width}")
+    return height, width
 
 
 def _case(net: Network, x: Any, y: Any) -> Case:
