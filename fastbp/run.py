@@ -371,7 +371,7 @@ class Run:
 
     def sync(self) -> None:
         """Copy the state out of the trainer, unless it is no longer finite."""
-        if not self.doors.has_finite_parameters(self.trainer, self.net.parameters):
+        if not self.doors.has_finite_state(self.trainer, self.net.parameters):
             self._recover()
         self.doors.store_state(self.trainer, self.net.parameters, self.slots)
         self._take_average()
@@ -390,14 +390,14 @@ class Run:
         A step is a function of the state before it and what is not finite stays so: the last finite
         state is found by halving the steps since the last copy and making them again.
         """
-        if self.doors.has_finite_parameters(self.trainer, self.net.parameters):
+        if self.doors.has_finite_state(self.trainer, self.net.parameters):
             self.sync()
         else:
             bad = self.trainer.position[2] - self.synced[2]  # steps from `synced`
             while bad > 1:
                 half = bad // 2
                 self._remake(half)
-                if self.doors.has_finite_parameters(self.trainer, self.net.parameters):
+                if self.doors.has_finite_state(self.trainer, self.net.parameters):
                     self.sync()
                     bad -= half
                 else:
