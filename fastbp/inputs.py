@@ -306,19 +306,41 @@ def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
     return _plain(array, np.intp)
 
 
-def as_weight(value: Any, n: int, dtype: np.dtype[Any]) -> np.ndarray | None:
-    """`value` as sample weights (n,), none negative, not all zero; None stays None."""
+def as_weight(
+    value: Any, n: int, dtype: np.dtype[Any], name: str = "sample_weight"
+) -> np.ndarray | None:
+    """`value` as sample weights (n,), none negative, not all zero; None stays None.
+
+    Only their ratios matter: see `in_range`.
+    """
     if value is None:
         return None
-    weight = as_numbers(value, "sample_weight", dtype)
+    value = _as_array(value, name)
+    weight = as_numbers(value, name, dtype if value.dtype == dtype else np.dtype(np.float64))
     if weight.shape != (n,):
-        raise ValueError(f"sample_weight: expected shape ({n},); got {weight.shape}")
+        raise ValueError(f"{name}: expected shape ({n},); got {weight.shape}")
     if (weight < 0).any():
         i = int(np.argmax(weight < 0))
-        raise ValueError(f"sample_weight: expected numbers >= 0; got {weight[i]:g} at [{i}]")
+        raise ValueError(f"{name}: expected numbers >= 0; got {weight[i]:g} at [{i}]")
     if not weight.any():
-        raise ValueError("sample_weight: expected at least one weight above 0; got only zeros")
-    return weight
+        raise ValueError(f"{name}: expected at least one weight above 0; got only zeros")
+    return in_range(weight, dtype)
+
+
+_HIGH = 64  # binary exponent of weights: of so large ones any number has a sum in float32
+
+
+def in_range(weight: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Weights as `dtype`, times a power of two where their sums or the least would not fit.
+
+    The engine takes numbers below the normal ones for 0; a power of two leaves all other bits.
+    """
+    highest = int(np.frexp(weight.max())[1])
+    lowest = int(np.frexp(weight.min(initial=np.inf, where=weight > 0))[1])
+    least = int(np.finfo(dtype).minexp) + 1
+    if lowest < least or highest > _HIGH:  # the largest about 1, or as large as the least needs
+        weight = np.ldexp(weight, min(max(1 - highest, least - lowest), _HIGH - highest))
+    return weight.astype(dtype, copy=False)
 
 
 def as_bits(seed: Any) -> int:

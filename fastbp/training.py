@@ -488,11 +488,12 @@ def _check_watcher(
 
 
 def _weighted(net: Network, data: Samples, class_weight: Any) -> Samples:
-    factors = metrics.class_weights(class_weight, net, data)
-    weight = (factors if data.weight is None else factors * data.weight).astype(net.dtype)
+    weight = metrics.class_weights(class_weight, net, data)
+    if data.weight is not None:
+        weight = inputs.in_range(weight, np.dtype(np.float64)) * data.weight
     if not weight.any():
         raise ValueError("class_weight: expected a weight above 0 for a class that occurs")
-    return data._replace(weight=weight)
+    return data._replace(weight=inputs.in_range(weight, net.dtype))
 
 
 def _smoothed(net: Network, data: Samples, label_smoothing: Any) -> Samples:

@@ -299,6 +299,9 @@ class BaseMLP(BaseEstimator):
             )
         if weight_val is not None:
             weight_val = _check_sample_weight(weight_val, X_val)
+            weight_val = inputs.as_weight(
+                weight_val, len(y_val), weight_val.dtype, "sample_weight_val"
+            )
         return X_val, y_val, weight_val
 
     def _validation_score(self, X_val, y_val, weight_val):
