@@ -72,7 +72,7 @@ def as_numbers(value: Any, name: str, dtype: np.dtype[Any], missing: bool = Fals
     flags = value.flags if type(value) is np.ndarray and value.dtype == dtype else None
     if flags is None or not (flags.c_contiguous and flags.aligned):
         value = _converted(value, name, dtype, missing)
-    if value.size and not _is_finite(value) and not (missing and not np.isinf(value).any()):
+    if value.size and not is_finite(value) and not (missing and not np.isinf(value).any()):
         _refuse_non_finite(value, name)
     return value
 
@@ -86,7 +86,7 @@ def _converted(value: Any, name: str, dtype: np.dtype[Any], missing: bool) -> np
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
         with np.errstate(over="ignore"):
             narrow = _plain(array, dtype)
-        if narrow.size and not _is_finite(narrow) and np.isfinite(array).all():
+        if narrow.size and not is_finite(narrow) and np.isfinite(array).all():
             raise ValueError(
                 f"{name}: expected values that {dtype} holds; got one of magnitude "
                 f"{np.abs(array).max():g}"
@@ -169,7 +169,7 @@ def _odd(array: np.ndarray, value: Any) -> str:
     return f", {what} at [{', '.join(map(str, where))}]{column}" if where else ""
 
 
-def _is_finite(array: np.ndarray) -> bool:
+def is_finite(array: np.ndarray) -> bool:
     return bool(dispatch.doors(array.dtype).is_finite(array.reshape(-1)))
 
 

@@ -6,9 +6,9 @@ What belongs here: arguments, epochs, validation, callbacks. What does not: how 
 
 from __future__ import annotations
 
-import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from fastbp.monitor import Event, Monitor, checked_callbacks, each_step, progres
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
 from fastbp.run import DivergenceError, Run, Samples, State, UserLoss, flops
+from fastbp.stopping import NOT_RECORDED
 
 if TYPE_CHECKING:
     from fastbp.checkpoint import Checkpoint
@@ -357,8 +358,17 @@ def _minimised(
             bar.update()
         return stop
 
+    history._extend(loss=[], seconds=[])  # columns also of a run that makes no iteration
     try:
-        lbfgs.minimise(net, data, optimizer, l2, deadline, each_iteration)
+        result = lbfgs.minimise(net, data, optimizer, l2, deadline, each_iteration)
+        if result is not None and result.status != 0 and result.nit < optimizer.max_iter:
+            warnings.warn(
+                f"LBFGS: ended after {result.nit} iterations, the tolerance not met (SciPy's status "
+                f"{result.status}: {result.message}); standardised data may help, or more of "
+                "max_fun",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         if monitor.best is not None:
             net.parameters[...] = monitor.best
     finally:
@@ -444,8 +454,10 @@ def _rates(
     rates = schedule.rates(start, end_epoch, n)
     rate = next(rates)
     assert rate is not None
-    values = history.get(schedule.monitor or "loss")
-    for value in [math.nan] * history.epochs if values is None else values.tolist():
+    name = schedule.monitor or "loss"
+    began = history._began(name)
+    recorded = history[name].tolist() if began < history.epochs else []
+    for value in [NOT_RECORDED] * began + recorded[began:]:
         found = rates.send(value)
         rate = rate if found is None else found
     return rates, rate

@@ -228,6 +228,7 @@ class BaseMLP(BaseEstimator):
         data, held_out = Samples(net._ready(X), dense, labels, weight), None
         if self.early_stopping and self.solver != "lbfgs":
             data, held_out = self._held_out(data, y, targets, validation, random_state)
+        solvers.check_numbers(self, data)
         return data, held_out, random_state
 
     def _targets(self, net, targets):
