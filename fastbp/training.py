@@ -363,9 +363,9 @@ def _minimised(
         result = lbfgs.minimise(net, data, optimizer, l2, deadline, each_iteration)
         if result is not None and result.status != 0 and result.nit < optimizer.max_iter:
             warnings.warn(
-                f"LBFGS: ended after {result.nit} iterations, the tolerance not met (SciPy's status "
-                f"{result.status}: {result.message}); standardised data may help, or more of "
-                "max_fun",
+                f"LBFGS: ended after {result.nit} iterations, the tolerance not met (SciPy's "
+                f"status {result.status}: {result.message}); standardised data may help, or "
+                "more of max_fun",
                 RuntimeWarning,
                 stacklevel=4,
             )
