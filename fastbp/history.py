@@ -38,6 +38,8 @@ class History(Mapping[str, np.ndarray]):
             raise TypeError(f"earlier: expected a History or None; got {type(earlier).__name__}")
         columns = {} if earlier is None else earlier._columns
         self._columns: dict[str, list[float]] = {k: list(v) for k, v in columns.items()}
+        # where a column began later than the run, the epoch it did: no value is not NaN as a value
+        self._begun: dict[str, int] = {} if earlier is None else dict(earlier._begun)
         self.seconds: float = 0.0 if earlier is None else earlier.seconds
         self.samples: int = 0 if earlier is None else earlier.samples
         self._state: State | None = None
@@ -46,6 +48,8 @@ class History(Mapping[str, np.ndarray]):
         """Add epochs, "loss" first, which every epoch has, or to the last epochs what is new."""
         for name, more in values.items():
             column = self._columns.setdefault(name, [])
+            if not column and self.epochs > len(more):
+                self._begun[name] = self.epochs - len(more)
             if name != "loss":
                 column += [math.nan] * (self.epochs - len(more) - len(column))
             column += more
@@ -83,6 +87,10 @@ class History(Mapping[str, np.ndarray]):
             f"<th>greatest</th></tr></thead><tbody>{rows}</tbody><tfoot><tr><td colspan=5>"
             f"{self.epochs} epochs, {self.seconds:.3g} s{speed}</td></tr></tfoot></table>"
         )
+
+    def _began(self, name: str) -> int:
+        """The first epoch that such a value was recorded in; one to come where none was."""
+        return self._begun.get(name, 0) if name in self._columns else self.epochs
 
     def _latest(self, name: str) -> float:
         """Value of the last epoch."""

@@ -73,7 +73,7 @@ def as_numbers(value: Any, name: str, dtype: np.dtype[Any], missing: bool = Fals
     flags = value.flags if type(value) is np.ndarray and value.dtype == dtype else None
     if flags is None or not (flags.c_contiguous and flags.aligned):
         value = _converted(value, name, dtype, missing)
-    if value.size and not _is_finite(value) and not (missing and not np.isinf(value).any()):
+    if value.size and not is_finite(value) and not (missing and not np.isinf(value).any()):
         _refuse_non_finite(value, name)
     return value
 
@@ -87,7 +87,7 @@ def _converted(value: Any, name: str, dtype: np.dtype[Any], missing: bool) -> np
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
         with np.errstate(over="ignore"):
             narrow = _plain(array, dtype)
-        if narrow.size and not _is_finite(narrow) and np.isfinite(array).all():
+        if narrow.size and not is_finite(narrow) and np.isfinite(array).all():
             raise ValueError(
                 f"{name}: expected values that {dtype} holds; got one of magnitude "
                 f"{np.abs(array).max():g}"
@@ -175,7 +175,7 @@ def _odd(array: np.ndarray, value: Any) -> str:
     return f", {what} at [{', '.join(map(str, where))}]{column}" if where else ""
 
 
-def _is_finite(array: np.ndarray) -> bool:
+def is_finite(array: np.ndarray) -> bool:
     return bool(dispatch.doors(array.dtype).is_finite(array.reshape(-1)))
 
 
@@ -312,19 +312,41 @@ def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
     return _plain(array, np.intp)
 
 
-def as_weight(value: Any, n: int, dtype: np.dtype[Any]) -> np.ndarray | None:
-    """`value` as sample weights (n,), none negative, not all zero; None stays None."""
+def as_weight(
+    value: Any, n: int, dtype: np.dtype[Any], name: str = "sample_weight"
+) -> np.ndarray | None:
+    """`value` as sample weights (n,), none negative, not all zero; None stays None.
+
+    Only their ratios matter: see `in_range`.
+    """
     if value is None:
         return None
-    weight = as_numbers(value, "sample_weight", dtype)
+    value = _as_array(value, name)
+    weight = as_numbers(value, name, dtype if value.dtype == dtype else np.dtype(np.float64))
     if weight.shape != (n,):
-        raise ValueError(f"sample_weight: expected shape ({n},); got {weight.shape}")
+        raise ValueError(f"{name}: expected shape ({n},); got {weight.shape}")
     if (weight < 0).any():
         i = int(np.argmax(weight < 0))
-        raise ValueError(f"sample_weight: expected numbers >= 0; got {weight[i]:g} at [{i}]")
+        raise ValueError(f"{name}: expected numbers >= 0; got {weight[i]:g} at [{i}]")
     if not weight.any():
-        raise ValueError("sample_weight: expected at least one weight above 0; got only zeros")
-    return weight
+        raise ValueError(f"{name}: expected at least one weight above 0; got only zeros")
+    return in_range(weight, dtype)
+
+
+_HIGH = 64  # binary exponent of weights: of so large ones any number has a sum in float32
+
+
+def in_range(weight: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Weights as `dtype`, times a power of two where their sums or the least would not fit.
+
+    The engine takes numbers below the normal ones for 0; a power of two leaves all other bits.
+    """
+    highest = int(np.frexp(weight.max())[1])
+    lowest = int(np.frexp(weight.min(initial=np.inf, where=weight > 0))[1])
+    least = int(np.finfo(dtype).minexp) + 1
+    if lowest < least or highest > _HIGH:  # the largest about 1, or as large as the least needs
+        weight = np.ldexp(weight, min(max(1 - highest, least - lowest), _HIGH - highest))
+    return weight.astype(dtype, copy=False)
 
 
 def as_bits(seed: Any) -> int:

@@ -17,7 +17,7 @@ from fastbp.optimizers import LBFGS
 from fastbp.run import DivergenceError, Samples
 
 
-class _TimeUp(Exception):
+class _Halt(Exception):
     pass
 
 
@@ -33,7 +33,7 @@ def minimise(
 
     `each_iteration` is called with the loss, penalties left out, when the parameters are those
     after an iteration; where it returns True, or after the deadline (of time.monotonic; 0: none),
-    the iterations end. Returns what SciPy tells of its end, None after the deadline.
+    the iterations end. Returns what SciPy tells of its own end, None of these two.
     """
     try:
         from scipy.optimize import minimize
@@ -54,7 +54,7 @@ def minimise(
 
     def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
         if deadline and time.monotonic() >= deadline:
-            raise _TimeUp
+            raise _Halt
         twin.parameters[...] = theta
         with np.errstate(all="ignore"):  # a step too far: SciPy turns back
             return twin.loss(X, Y, **options), twin.gradient(X, Y, **options)
@@ -68,7 +68,7 @@ def minimise(
         net.parameters[...] = theta
         iteration += 1
         if each_iteration(loss - twin._penalty(X.shape[0], l2, 0.0)):
-            raise StopIteration
+            raise _Halt
 
     start = net.parameters.astype(np.float64)
     try:
@@ -88,5 +88,5 @@ def minimise(
                 "ftol": min(2.220446049250313e-9, optimizer.tolerance**2),
             },
         )
-    except _TimeUp:
+    except _Halt:
         return None

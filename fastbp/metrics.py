@@ -130,27 +130,53 @@ def _mean(values: Array, weight: Array | None) -> Array:
     return mean
 
 
+def _exponent(values: Array) -> int:
+    """2 to this is above every size: divided by it, which takes no digits, all have squares."""
+    sizes = np.abs(values)
+    return int(np.frexp(sizes.max(initial=0.0, where=np.isfinite(sizes)))[1])
+
+
 def r2(y: Array, a: Array, weight: Array | None = None) -> float:
     """Coefficient of determination, mean over the targets; NaN where a target is constant."""
-    y = y.astype(np.float64)
-    residual = _mean((y - a) ** 2, weight)
-    spread = _mean((y - _mean(y, weight)) ** 2, weight)
-    return float((1 - residual / spread).mean()) if (spread > 0).all() else float("nan")
+    if y.shape[1] > 1:
+        parts = [r2(y[:, [j]], a[:, [j]], weight) for j in range(y.shape[1])]
+        return float(np.mean(parts))
+    y, a = y.astype(np.float64), a.astype(np.float64)
+    seen = ~np.isnan(y[:, 0]) if weight is None else ~np.isnan(y[:, 0]) & (weight > 0)
+    if not seen.any() or (y[seen] == y[seen][0]).all():  # told before anything is rounded
+        return float("nan")
+    with np.errstate(over="ignore", invalid="ignore"):  # outputs may be as far off as they like
+        shift = -1 - _exponent(y[seen])
+        y, a = np.ldexp(y, shift), np.ldexp(a, shift)
+        shift = -_exponent(y[seen] - y[seen][0])
+        residual = _mean(np.ldexp(y - a, shift) ** 2, weight)
+        spread = _mean(np.ldexp(y - _mean(y, weight), shift) ** 2, weight)
+        return float((1 - residual / spread)[0])
+
+
+def _mean_of_errors(y: Array, a: Array, weight: Array | None, power: int) -> tuple[float, int]:
+    """Mean of |y - a|^power over samples and targets, as a number and a power of two."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = np.abs(y.astype(np.float64) - a)
+    exponent = _exponent(errors)
+    return float(_mean(np.ldexp(errors, -exponent) ** power, weight).mean()), power * exponent
 
 
 def mse(y: Array, a: Array, weight: Array | None = None) -> float:
     """Mean squared error, over samples and targets."""
-    return float(_mean((y.astype(np.float64) - a) ** 2, weight).mean())
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(*_mean_of_errors(y, a, weight, 2)))
 
 
 def rmse(y: Array, a: Array, weight: Array | None = None) -> float:
     """Root of the mean squared error."""
-    return float(np.sqrt(mse(y, a, weight)))
+    square, exponent = _mean_of_errors(y, a, weight, 2)
+    return float(np.ldexp(np.sqrt(square), exponent // 2))
 
 
 def mae(y: Array, a: Array, weight: Array | None = None) -> float:
     """Mean absolute error, over samples and targets."""
-    return float(_mean(np.abs(y.astype(np.float64) - a), weight).mean())
+    return float(np.ldexp(*_mean_of_errors(y, a, weight, 1)))
 
 
 OF_CLASSES = {f.__name__: f for f in (accuracy, balanced_accuracy)}

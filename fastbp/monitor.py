@@ -119,12 +119,12 @@ class Monitor:
         self.stopping: Best | None = None
         self.best: np.ndarray | None = None
         if stopping is not None:
-            self.patience, self.monitor = stopping.patience, stopping.monitor
-            self.stopping = Best(stopping.monitor, stopping.mode, stopping.min_delta)
-            if best is not None and stopping.monitor in history:
+            watched = self.monitor = stopping.monitor
+            self.stopping = Best(watched, stopping.mode, stopping.patience, stopping.min_delta)
+            if best is not None and watched in history:
                 # of a resumed run: what it recorded says how long it waited
                 self.best = best
-                for value in history[stopping.monitor]:
+                for value in history[watched][history._began(watched) :]:
                     self._improves(float(value))
         if held_out is not None:  # there also where the run ends before its first epoch
             history._extend(**{f"validation_{name}": [] for name in ("loss", *metrics_by_name)})
@@ -162,7 +162,7 @@ class Monitor:
     @property
     def has_waited(self) -> bool:
         """Whether early stopping's patience is at an end."""
-        return self.stopping is not None and self.stopping.waited >= self.patience
+        return self.stopping is not None and self.stopping.has_waited
 
     def call(self, event: Event) -> bool:
         """Tell the callbacks, of a step those that ask for it; whether one of them ends the run."""

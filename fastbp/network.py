@@ -6,6 +6,7 @@ training loop (training.py), files (persistence.py), checks of arguments (inputs
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence, Set
@@ -349,9 +350,9 @@ class Network:
     def _masks(self, dropout: Dropout | None) -> Any:
         return None if dropout is None else masks_of(dropout, len(self._hidden))
 
-    def _warn_unless_finite(self, result: Array, what: str) -> None:
+    def _warn_unless_finite(self, what: str, *results: Array) -> None:
         """As NumPy does of its own functions: not where np.errstate has it ignored."""
-        if not self._doors.is_finite(result.reshape(-1)) and np.geterr()["over"] != "ignore":
+        if not all(map(inputs.is_finite, results)) and np.geterr()["over"] != "ignore":
             warnings.warn(
                 f"{what}: NaN or infinity from finite input: a value too large for {self._dtype}",
                 RuntimeWarning,
@@ -384,7 +385,7 @@ class Network:
             if np.may_share_memory(out, X):
                 X = X.copy()
         self._doors.predict(self._compiled, self._parameters, X, result)
-        self._warn_unless_finite(result, "predict")
+        self._warn_unless_finite("predict", result)
         return result
 
     def feedforward(self, X: Any) -> tuple[list[Array], list[Array]]:
@@ -399,12 +400,21 @@ class Network:
         zs = [np.empty((X.shape[0], b.size), self._dtype) for b in self._biases]
         activations = [np.empty((X.shape[0], n), self._dtype) for n in self._sizes[1:]]
         self._doors.feedforward(self._compiled, self._parameters, X, zs, activations)
+        self._warn_unless_finite("feedforward", *zs, *activations)
         return zs, [X.copy(), *activations]
 
     def _penalty(self, n: int, l2: float, l1: float) -> float:
-        squares = sum(float(np.vdot(W, W)) for W in self._weights_64(l2))
-        sizes = sum(float(np.abs(W).sum()) for W in self._weights_64(l1))
-        return l2 / (2 * n) * squares + l1 / n * sizes
+        penalty = self._scaled_penalty(l2 / (2 * n), l1 / n, 1.0)
+        if math.isfinite(penalty):
+            return penalty
+        return self._scaled_penalty(l2 / (2 * n), l1 / n, 2.0**-600)  # of which all have squares
+
+    def _scaled_penalty(self, l2: float, l1: float, c: float) -> float:
+        """l2 sum W^2 + l1 sum |W| by way of c W."""
+        with np.errstate(over="ignore"):
+            squares = sum(float(np.vdot(c * W, c * W)) for W in self._weights_64(l2))
+            sizes = sum(float(np.abs(c * W).sum()) for W in self._weights_64(l1))
+        return l2 / c * squares / c + l1 / c * sizes
 
     def _weights_64(self, factor: float) -> list[Array]:
         return [W.astype(np.float64) for W in self._weights] if factor else []
@@ -450,8 +460,13 @@ class Network:
         self._doors.costs(
             self._compiled, self._parameters, X, dense, labels, C, masks, ignore_missing
         )
-        self._warn_unless_finite(C, "loss")
-        return float(np.average(C.astype(np.float64), weights=weight)) + self._penalty(n, l2, l1)
+        with np.errstate(over="ignore", invalid="ignore"):  # told below
+            mean = float(np.average(C.astype(np.float64), weights=weight))
+            if math.isinf(mean):  # of costs, not their sum
+                mean = float(np.average(2.0**-100 * C, weights=weight)) * 2.0**100
+        loss = mean + self._penalty(n, l2, l1)
+        self._warn_unless_finite("loss", np.array(loss))
+        return loss
 
     def costs(
         self, X: Any, Y: Any, *, dropout: Dropout | None = None, ignore_missing: bool = False
@@ -476,6 +491,7 @@ class Network:
         self._doors.costs(
             self._compiled, self._parameters, X, dense, labels, C, masks, ignore_missing
         )
+        self._warn_unless_finite("costs", C)
         return C
 
     def perturbed_costs(
@@ -538,6 +554,7 @@ class Network:
                 masks,
                 ignore_missing,
             )
+        self._warn_unless_finite("perturbed_costs", C)
         return C
 
     def deltas(
@@ -558,6 +575,7 @@ class Network:
         self._doors.deltas(
             self._compiled, self._parameters, X, dense, labels, out, masks, ignore_missing
         )
+        self._warn_unless_finite("deltas", *out)
         return out
 
     def gradient(
@@ -617,7 +635,7 @@ class Network:
                 if l1:
                     nabla_W += self._dtype.type(l1 / n) * np.sign(W)
             at += W.size + b.size
-        self._warn_unless_finite(result, "gradient")
+        self._warn_unless_finite("gradient", result)
         return result
 
     def input_gradient(self, X: Any, Y: Any) -> Array:
@@ -631,6 +649,7 @@ class Network:
         dense, labels = self._targets(Y, X.shape[0])
         out = np.empty_like(X)
         self._doors.input_gradient(self._compiled, self._parameters, X, dense, labels, out)
+        self._warn_unless_finite("input_gradient", out)
         return out
 
     def jacobian(self, X: Any) -> Array:
@@ -643,6 +662,7 @@ class Network:
         X = self._ready(X)
         out = np.empty((X.shape[0], self._sizes[-1], self._sizes[0]), self._dtype)
         self._doors.jacobian(self._compiled, self._parameters, X, out)
+        self._warn_unless_finite("jacobian", out)
         return out
 
     def vjp(self, X: Any, V: Any) -> Array:
@@ -662,6 +682,7 @@ class Network:
         inputs.check_rows(V, "V", X.shape[0])
         out = np.empty_like(X)
         self._doors.vjp(self._compiled, self._parameters, X, V, out)
+        self._warn_unless_finite("vjp", out)
         return out
 
     def jvp(self, X: Any, V: Any) -> Array:
@@ -680,6 +701,7 @@ class Network:
         inputs.check_rows(V, "V", X.shape[0])
         out = np.empty((X.shape[0], self._sizes[-1]), self._dtype)
         self._doors.jvp(self._compiled, self._parameters, X, V, out)
+        self._warn_unless_finite("jvp", out)
         return out
 
     # what changes it, and files

@@ -32,6 +32,8 @@ UserLoss = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 class DivergenceError(ArithmeticError):
     """The loss or a parameter became NaN or infinite; the network holds the last finite parameters.
 
+    So did what the optimizer keeps of a parameter, which would stand still from then on.
+
     Attributes
     ----------
     step : int
@@ -39,18 +41,24 @@ class DivergenceError(ArithmeticError):
     epoch : int
         From 0.
     learning_rate : float
+    place : str
+        Of the parameter of which the optimizer's state became infinite; else "".
     """
 
-    def __init__(self, step: int, epoch: int, learning_rate: float) -> None:
+    def __init__(self, step: int, epoch: int, learning_rate: float, place: str = "") -> None:
+        what, remedy = "the loss or a parameter became NaN or infinite", "a smaller learning rate"
+        if place:
+            what = f"the optimizer's state of {place} became infinite: its gradient has no square"
+            remedy = "standardised features, dtype='float64' or clip_value"
         super().__init__(
             f"training diverged at step {step} (epoch {epoch}) with learning rate "
-            f"{learning_rate:g}: the loss or a parameter became NaN or infinite. The network holds "
-            "the last finite parameters; a smaller learning rate may help"
+            f"{learning_rate:g}: {what}. The network holds the last finite parameters; {remedy} "
+            "may help"
         )
-        self.step, self.epoch, self.learning_rate = step, epoch, learning_rate
+        self.step, self.epoch, self.learning_rate, self.place = step, epoch, learning_rate, place
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.step, self.epoch, self.learning_rate)
+        return type(self), (self.step, self.epoch, self.learning_rate, self.place)
 
 
 class Samples(NamedTuple):
@@ -109,16 +117,29 @@ def value_and_slope(
     """What a user's own loss gives, checked: a number and its gradient by the outputs."""
     shape, dtype = outputs.shape, outputs.dtype
     answer = loss(outputs, Y, weight)
-    try:
-        value, slope = answer
-        value, slope = inputs.as_number(value), np.ascontiguousarray(slope, dtype)
-    except Exception:
-        raise TypeError(
-            f"loss: expected (number, gradient {shape}) from it; got {type(answer).__name__}"
-        ) from None
+    expected = f"loss: expected (number, gradient {shape}) from it; got"
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        raise TypeError(f"{expected} {type(answer).__name__}")
+    value, slope = (inputs.as_array(part, "loss") for part in answer)
+    for part, name in ((value, "a number"), (slope, "a gradient")):
+        if part.dtype.kind not in "fiub":
+            raise TypeError(f"{expected} {name} of dtype {part.dtype}")
+    if value.ndim:
+        raise TypeError(f"{expected} a number of shape {value.shape}")
     if slope.shape != shape:
         raise ValueError(f"loss: expected a gradient of shape {shape} from it; got {slope.shape}")
-    return value, slope
+    with np.errstate(over="ignore"):  # infinite it is a step that diverges
+        return float(value), np.ascontiguousarray(slope, dtype)
+
+
+def check_fit(numbers: dict[str, float], dtype: np.dtype[Any]) -> None:
+    """Refuse numbers that the engine, which computes with `dtype`, would take for infinite."""
+    largest = float(np.finfo(dtype).max)
+    for name, number in numbers.items():
+        # without a bound that is never reached there is none
+        if not (number <= largest or name in ("clip_value", "clip_norm")):
+            shown = {"l2": "l2 / n", "l1": "l1 / n", "batch_l2": "alpha"}.get(name, name)
+            raise ValueError(f"{shown}: expected a number that {dtype} holds; got {number:g}")
 
 
 class Run:
@@ -138,6 +159,7 @@ class Run:
         deadline: float = 0.0,
         loss: UserLoss | None = None,
     ) -> None:
+        check_fit(numbers, net.dtype)
         self.net, self.data, self.start, self.shuffle = net, data, state, shuffle
         self.doors = net._doors
         self.numbers, self.ema, self.loss = numbers, ema, loss
@@ -371,7 +393,7 @@ class Run:
 
     def sync(self) -> None:
         """Copy the state out of the trainer, unless it is no longer finite."""
-        if not self.doors.has_finite_parameters(self.trainer, self.net.parameters):
+        if not self.doors.has_finite_state(self.trainer, self.net.parameters):
             self._recover()
         self.doors.store_state(self.trainer, self.net.parameters, self.slots)
         self._take_average()
@@ -390,21 +412,39 @@ class Run:
         A step is a function of the state before it and what is not finite stays so: the last finite
         state is found by halving the steps since the last copy and making them again.
         """
-        if self.doors.has_finite_parameters(self.trainer, self.net.parameters):
+        place = ""
+        if self.doors.has_finite_state(self.trainer, self.net.parameters):
             self.sync()
         else:
+            place = self._overflowed()
             bad = self.trainer.position[2] - self.synced[2]  # steps from `synced`
             while bad > 1:
                 half = bad // 2
                 self._remake(half)
-                if self.doors.has_finite_parameters(self.trainer, self.net.parameters):
+                if self.doors.has_finite_state(self.trainer, self.net.parameters):
                     self.sync()
                     bad -= half
                 else:
                     bad = half
             self._remake(0)
         epoch, _, step, *_ = self.synced
-        raise DivergenceError(step, epoch, self.rate)
+        raise DivergenceError(step, epoch, self.rate, place)
+
+    def _overflowed(self) -> str:
+        """The first parameter that is finite, as all are, and the optimizer's state of it not."""
+        parameters, slots = np.empty_like(self.net.parameters), np.empty_like(self.slots)
+        self.doors.store_state(self.trainer, parameters, slots)
+        if not np.isfinite(parameters).all():
+            return ""
+        at = int(np.argmin(np.isfinite(slots).all(axis=0)))
+        for l, (W, b) in enumerate(zip(self.net.weights, self.net.biases, strict=True), 1):
+            if at < W.size:
+                k, j = divmod(at, W.shape[1])
+                return f"W{l}[{k}, {j}]" + (f" (feature X[:, {k}])" if l == 1 else "")
+            if at < W.size + b.size:
+                return f"b{l}[{at - W.size}]"
+            at -= W.size + b.size
+        return ""
 
     def _remake(self, n_steps: int) -> None:
         """Make n_steps steps from the last copy."""

@@ -62,7 +62,15 @@ class Schedule:
         """Rates of a run of so many epochs over n samples, from the optimizer's rate `start`."""
         epoch = 0
         while True:
-            yield start * self._factor(epoch, min(epochs, MOST_EPOCHS), n)
+            try:
+                rate = start * self._factor(epoch, min(epochs, MOST_EPOCHS), n)
+            except OverflowError:  # of a power of floats; a product is infinite then
+                rate = math.inf
+            if not math.isfinite(rate):
+                raise ValueError(
+                    f"schedule: expected finite rates; got infinity for epoch {epoch} of {self}"
+                )
+            yield rate
             epoch += 1
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
@@ -98,7 +106,7 @@ class Step(Schedule):
         _positive(self, "factor")
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
-        return float(self.factor ** (epoch // self.every))
+        return float(self.factor) ** (epoch // self.every)
 
 
 @inputs.named
@@ -112,7 +120,7 @@ class Exponential(Schedule):
         _positive(self, "factor")
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
-        return float(self.factor**epoch)
+        return float(self.factor) ** epoch
 
 
 @inputs.named
@@ -192,7 +200,8 @@ class OneCycle(Schedule):
         else:
             first, end = self.max_factor, self.final_factor
             share = min(1.0, (epoch - top) / (last - top))
-        return end + (first - end) * (1 + math.cos(math.pi * share)) / 2
+        w = (1 + math.cos(math.pi * share)) / 2
+        return first * w + end * (1 - w)
 
 
 @inputs.named
@@ -206,7 +215,7 @@ class InverseScaling(Schedule):
         _take(self, "power", inputs.as_penalty)
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
-        return float((epoch * n + 1.0) ** -self.power)
+        return float((epoch * n + 1.0) ** -float(self.power))
 
 
 @inputs.named
@@ -234,7 +243,7 @@ class Adaptive(Schedule):
             loss = yield answer
             answer = rate
             # unlike early stopping's, the least is also lowered by falls smaller than tol
-            count = count + 1 if loss > least - self.tol else 0
+            count = 0 if loss <= least - self.tol else count + 1  # NaN is no fall
             least = min(least, loss)
             if count > self.n_iter_no_change:
                 count = 0
@@ -267,12 +276,12 @@ class HalveOnPlateau(Schedule):
         check_mode("HalveOnPlateau", self.monitor, self.mode)
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:
-        rate, best = start, Best(self.monitor, self.mode)
+        rate, best = start, Best(self.monitor, self.mode, self.patience)
         answer: float | None = rate
         while True:
             value = yield answer
             answer = rate
-            if not best.improves(value) and best.waited >= self.patience:
+            if not best.improves(value) and best.has_waited:
                 best.waited = 0
                 rate = max(rate / 2, start / 128)
                 answer = rate if rate > start / 128 else None

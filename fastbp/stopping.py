@@ -7,6 +7,7 @@ rates (schedules.py), how values come about (metrics.py), keeping the best param
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 from fastbp import inputs
@@ -39,27 +40,47 @@ def check_mode(owner: str, monitor: object, mode: object) -> None:
         )
 
 
+NOT_RECORDED = float("nan")  # stands for an epoch without a value, and is known by what it is
+
+
 class Best:
     """The best value so far, and how many epochs have not bettered it.
 
     A value is better if it is so by more than `min_delta`; NaN never is.
     """
 
-    def __init__(self, monitor: str, mode: str | None, min_delta: float = 0.0) -> None:
+    def __init__(
+        self, monitor: str, mode: str | None, patience: int, min_delta: float = 0.0
+    ) -> None:
         mode = mode or BETTER[monitor.removeprefix("validation_")]
         self.sign = 1.0 if mode == "min" else -1.0
-        self.min_delta = min_delta
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.value = math.inf  # times sign
         self.waited = 0
+        self.is_told = False  # that there is nothing but NaN
 
     def improves(self, value: float) -> bool:
         """Take the value of one epoch."""
+        if value is NOT_RECORDED:  # of a resumed run that was not watched
+            return False
         if self.sign * value < self.value - self.min_delta:
             self.value, self.waited = self.sign * value, 0
             return True
-        # epochs before the first value (a resumed run that was not watched) are not waited for
-        self.waited += math.isfinite(self.value) or not math.isnan(value)
+        self.waited += 1
+        never = math.isnan(value) and self.value == math.inf and not self.is_told
+        if never and self.waited >= min(2, self.patience):
+            self.is_told = True
+            warnings.warn(
+                f"{self.monitor}: NaN in every epoch so far, which counts as no improvement",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return False
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether patience is at an end."""
+        return self.waited >= self.patience
 
 
 @inputs.named

@@ -6,9 +6,9 @@ What belongs here: arguments, epochs, validation, callbacks. What does not: how 
 
 from __future__ import annotations
 
-import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from fastbp.monitor import Event, Monitor, checked_callbacks, each_step, progres
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
 from fastbp.run import DivergenceError, Run, Samples, State, UserLoss, flops
+from fastbp.stopping import NOT_RECORDED
 
 if TYPE_CHECKING:
     from fastbp.checkpoint import Checkpoint
@@ -363,8 +364,17 @@ def _minimised(
             bar.update()
         return stop
 
+    history._extend(loss=[], seconds=[])  # columns also of a run that makes no iteration
     try:
-        lbfgs.minimise(net, data, optimizer, l2, deadline, each_iteration)
+        result = lbfgs.minimise(net, data, optimizer, l2, deadline, each_iteration)
+        if result is not None and result.status != 0 and result.nit < optimizer.max_iter:
+            warnings.warn(
+                f"LBFGS: ended after {result.nit} iterations, the tolerance not met (SciPy's "
+                f"status {result.status}: {result.message}); standardised data may help, or "
+                "more of max_fun",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         if monitor.best is not None:
             net.parameters[...] = monitor.best
     finally:
@@ -451,8 +461,10 @@ def _rates(
     rates = schedule.rates(start, end_epoch, n)
     rate = next(rates)
     assert rate is not None
-    values = history.get(schedule.monitor or "loss")
-    for value in [math.nan] * history.epochs if values is None else values.tolist():
+    name = schedule.monitor or "loss"
+    began = history._began(name)
+    recorded = history[name].tolist() if began < history.epochs else []
+    for value in [NOT_RECORDED] * began + recorded[began:]:
         found = rates.send(value)
         rate = rate if found is None else found
     return rates, rate
@@ -495,11 +507,12 @@ def _check_watcher(
 
 
 def _weighted(net: Network, data: Samples, class_weight: Any) -> Samples:
-    factors = metrics.class_weights(class_weight, net, data)
-    weight = (factors if data.weight is None else factors * data.weight).astype(net.dtype)
+    weight = metrics.class_weights(class_weight, net, data)
+    if data.weight is not None:
+        weight = inputs.in_range(weight, np.dtype(np.float64)) * data.weight
     if not weight.any():
         raise ValueError("class_weight: expected a weight above 0 for a class that occurs")
-    return data._replace(weight=weight)
+    return data._replace(weight=inputs.in_range(weight, net.dtype))
 
 
 def _smoothed(net: Network, data: Samples, share: float) -> Samples:

@@ -649,7 +649,7 @@ def test_scaling():
     assert scaling.deviation[1] == 1 and np.all(Z[:, 1] == 0)
     assert np.allclose(scaling.undo(Z), X, rtol=1e-15)
     with pytest.raises(ValueError, match="column 1 are too large"):
-        Scaling.of(np.array([[1, 1e300], [2, -1e300]]))
+        Scaling.of(np.array([[1, 1.7e308], [2, -1.7e308], [3, -1.7e308]]))
     assert np.all(np.isfinite(Scaling.of(np.array([[1e-300], [2e-300]])).apply(np.ones((1, 1)))))
 
 

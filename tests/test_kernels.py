@@ -115,11 +115,11 @@ def test_state_goes_in_and_comes_out(level, policy, n_slots, dtype):
     net._doors.store_state(trainer, out, slots_out)
     assert_array_equal(out, parameters)
     assert_array_equal(slots_out, slots)
-    assert net._doors.has_finite_parameters(trainer, parameters)
+    assert net._doors.has_finite_state(trainer, parameters)
     for place in range(net.n_parameters):
         parameters[place] = np.nan
         net._doors.load_state(trainer, parameters, slots)
-        assert not net._doors.has_finite_parameters(trainer, parameters), place
+        assert not net._doors.has_finite_state(trainer, parameters), place
         parameters[place] = 0
 
 

@@ -242,7 +242,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     f"class_weight: expected classes of y, {self.classes_}; got {unknown}"
                 )
         weight = compute_sample_weight(self.class_weight, y)
-        return weight if sample_weight is None else weight * sample_weight
+        if sample_weight is None:
+            return weight
+        return inputs.in_range(weight, weight.dtype) * inputs.in_range(sample_weight, weight.dtype)
 
     def _strata(self, targets):
         # of two classes only, as scikit-learn does

@@ -228,6 +228,7 @@ class BaseMLP(BaseEstimator):
         data, held_out = Samples(net._ready(X), dense, labels, weight), None
         if self.early_stopping and self.solver != "lbfgs":
             data, held_out = self._held_out(data, y, targets, validation, random_state)
+        solvers.check_numbers(self, data)
         return data, held_out, random_state
 
     def _targets(self, net, targets):
@@ -299,6 +300,9 @@ class BaseMLP(BaseEstimator):
             )
         if weight_val is not None:
             weight_val = _check_sample_weight(weight_val, X_val)
+            weight_val = inputs.as_weight(
+                weight_val, len(y_val), weight_val.dtype, "sample_weight_val"
+            )
         return X_val, y_val, weight_val
 
     def _validation_score(self, X_val, y_val, weight_val):

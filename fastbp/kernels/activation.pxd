@@ -134,9 +134,11 @@ cdef inline real value_and_slope(elementwise *tag, real z, real p, real *slope) 
         slope[0] = sigmoid(z)
         return softplus(z)
     elif elementwise is Softsign:
-        r = <real>1 / (<real>1 + fabs(z))
-        slope[0] = r * r
-        return z * r
+        # 4 / (1 + |z|), which is a normal number for every z
+        r = <real>1 / (<real>0.25 + <real>0.25 * fabs(z))
+        a = <real>0.25 * r
+        slope[0] = a * a
+        return z * r * <real>0.25
     elif elementwise is Hardtanh:  # sigma'(-1) = sigma'(1) = 0
         slope[0] = <real>1 if fabs(z) < <real>1 else <real>0
         a = <real>-1 if z < <real>-1 else z
@@ -362,24 +364,38 @@ cdef inline void log_softmax_jvp(const real *a, const real *dz, Py_ssize_t n,
         da[j] = dz[j] - mean
 
 
-cdef inline real deviation(const real *z, Py_ssize_t n, real *mean, real *squares) noexcept nogil:
-    """s = sqrt(var z + 1e-5), the variance over n (not n - 1); `squares` is scratch (n,)."""
+cdef inline real centred(const real *z, real c, Py_ssize_t n, real *x) noexcept nogil:
+    """x = c (z - mean z); returns sqrt(var x + c^2 1e-5), the variance over n (not n - 1)."""
     cdef Py_ssize_t j
-    cdef real t
-    mean[0] = row_sum(z, n) / <real>n
+    cdef real mean
+    # seen from z_0: the mean of equal numbers is one of them, and an offset costs no digits
     for j in range(n):
-        t = z[j] - mean[0]
-        squares[j] = t * t
-    return sqrt(row_sum(squares, n) / <real>n + <real>1e-5)
+        x[j] = c * z[j] - c * z[0]
+    mean = row_sum(x, n) / <real>n
+    for j in range(n):
+        x[j] -= mean
+    return sqrt(row_dot(x, x, n) / <real>n + <real>1e-5 * c * c)
+
+
+cdef inline real standardised(const real *z, real gain, Py_ssize_t n, real *x) noexcept nogil:
+    """x = gain (z - mean z) / s; returns 1 / s, where s = sqrt(var z + 1e-5)."""
+    cdef Py_ssize_t j
+    cdef real c = <real>1, s = centred(z, c, n, x), r
+    if s - s != <real>0:  # squares too large: of z far smaller, where s is not
+        if real is float:
+            c = <float>1.2621774483536189e-29  # 2^-96
+        else:
+            c = 2.409919865102884e-181  # 2^-600
+        s = centred(z, c, n, x)
+    r = gain / s
+    for j in range(n):
+        x[j] *= r
+    return c / s
 
 
 cdef inline void layer_norm(const real *z, real gain, Py_ssize_t n, real *a) noexcept nogil:
     # a = gain (z - mean) / s                                                            a  # OUT
-    cdef Py_ssize_t j
-    cdef real mean, r
-    r = gain / deviation(z, n, &mean, a)
-    for j in range(n):
-        a[j] = (z[j] - mean) * r
+    standardised(z, gain, n, a)
 
 
 cdef inline void layer_norm_product(const real *z, real gain, const real *g, Py_ssize_t n,
@@ -387,14 +403,11 @@ cdef inline void layer_norm_product(const real *z, real gain, const real *g, Py_
     # h = gain g; delta = (h - mean h - x mean(h * x)) / s, x = (z - mean)/s            delta  # OUT
     # with one gain for all, J is symmetric: this is J^T g and J g
     cdef Py_ssize_t j
-    cdef real mean, r, h_mean, hx_mean
-    r = <real>1 / deviation(z, n, &mean, delta)
-    h_mean = gain * (row_sum(g, n) / <real>n)
+    cdef real r = standardised(z, <real>1, n, delta)
+    cdef real h_mean = gain * (row_sum(g, n) / <real>n)
+    cdef real hx_mean = gain * (row_dot(g, delta, n) / <real>n)
     for j in range(n):
-        delta[j] = gain * g[j] * ((z[j] - mean) * r)
-    hx_mean = row_sum(delta, n) / <real>n
-    for j in range(n):
-        delta[j] = (gain * g[j] - h_mean - (z[j] - mean) * r * hx_mean) * r
+        delta[j] = (gain * g[j] - h_mean - delta[j] * hx_mean) * r
 
 
 cdef inline Py_ssize_t argmax_of_group(const real *z, Py_ssize_t p) noexcept nogil:
@@ -444,7 +457,7 @@ cdef inline void glu_vjp(const real *z, const real *g, Py_ssize_t n, real *delta
     for j in range(n):
         s = value_and_slope(<Sigmoid *>NULL, z[n + j], <real>0, &slope)
         delta[j] = g[j] * s
-        delta[n + j] = g[j] * z[j] * slope
+        delta[n + j] = g[j] * (z[j] * slope)
 
 
 cdef inline void glu_jvp(const real *z, const real *dz, Py_ssize_t n, real *da) noexcept nogil:

@@ -48,7 +48,7 @@ def build_info() -> dict[str, str]:
 DOORS = (
     "predict", "feedforward", "costs", "perturbed_costs", "deltas", "gradient", "input_gradient",
     "jacobian", "vjp", "jvp", "is_finite", "elementary", "load_state", "store_state",
-    "has_finite_parameters", "train", "mask", "step_outputs", "step_update",
+    "has_finite_state", "train", "mask", "step_outputs", "step_update",
 )  # fmt: skip
 
 

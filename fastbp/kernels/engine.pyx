@@ -16,7 +16,7 @@ from cpython.buffer cimport (
     PyObject_GetBuffer)
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cython cimport floating as real
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, ldexp
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 from libc.time cimport time_t
@@ -867,9 +867,9 @@ def draw_order(Trainer t, Py_ssize_t[::1] order):
     shuffle(&order[0], t.loop.n, t.loop.seed, <uint64_t>t.loop.at.epoch)
 
 
-def has_finite_parameters(Trainer t, const real[::1] kind):
-    """Whether every parameter in the trainer is finite; `kind` only carries the dtype."""
-    return all_finite(<const real *>t.parameters, t.net.plan.n_padded)
+def has_finite_state(Trainer t, const real[::1] kind):
+    """Whether parameters and slots in the trainer are finite; `kind` only carries the dtype."""
+    return all_finite(<const real *>t.parameters, (1 + t.n_slots) * t.net.plan.n_padded)
 
 
 def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
