@@ -321,7 +321,7 @@ def as_weight(
     """
     if value is None:
         return None
-    value = _as_array(value, name)
+    value = as_array(value, name)
     weight = as_numbers(value, name, dtype if value.dtype == dtype else np.dtype(np.float64))
     if weight.shape != (n,):
         raise ValueError(f"{name}: expected shape ({n},); got {weight.shape}")

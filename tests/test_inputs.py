@@ -7,6 +7,9 @@ the numbers that come out (test_network.py).
 import itertools
 import os
 import re
+import subprocess
+import sys
+import textwrap
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
