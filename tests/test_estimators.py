@@ -170,7 +170,7 @@ def test_float32_stays_float32():
     assert quick(solver="lbfgs").fit(X.astype("f4"), THREE).coefs_[0].dtype == np.float32
 
 
-@pytest.mark.threads
+@pytest.mark.threaded
 @pytest.mark.parametrize("settings", [{}, {"solver": "sgd", "alpha": 1.0}], ids=str)
 def test_bits_do_not_depend_on_threads(settings):
     runs = [

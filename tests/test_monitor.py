@@ -229,7 +229,6 @@ def test_metrics_that_do_not_fit():
 # step events
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 def test_step_events(threads):
     events, kinds = [], []
@@ -280,7 +279,6 @@ def test_each_step_takes_callables():
 # the moving average
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_average_is_that_of_swa_utils(dtype, threads):

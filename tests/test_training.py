@@ -110,7 +110,6 @@ def test_widths(level, sizes, dtype):
         close(fitted, expected, dtype, 3 * EPOCHS)
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads(level, threads):
     fitted, expected = both(NETWORKS["coupled"], "float64", "adam", 23, 7, weighted=True, l2=1.0,
@@ -132,7 +131,7 @@ def test_clipping(level, clipping, optimizer, dtype):
         assert np.abs(clipped[0][0].parameters - free[0].parameters).max() > 1e-3  # it did clip
 
 
-@pytest.mark.threads
+@pytest.mark.threaded
 @pytest.mark.parametrize("n", [23, 3000])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("clipping", CLIPPING, ids=str)
@@ -320,7 +319,6 @@ def test_order_is_uniform():
     assert 8 < chi_squared < 50  # 25 degrees of freedom: outside with probability 0.3 %
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 def test_subnormal_numbers_are_flushed_in_training_alone(level, threads):
     net = network([1, 1], "tanh", "identity", "quadratic", "float32")
