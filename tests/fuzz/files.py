@@ -391,6 +391,7 @@ def main(argv=None):
     parser.add_argument("--keep", type=Path, metavar="DIR", help="for files that break the law")
     parser.add_argument("--most", type=int, default=20, metavar="N", help="end after so many")
     options = parser.parse_args(argv)
+    sys.stdout.reconfigure(errors="backslashreplace")  # halves of pairs in what is found
     readers = tuple(r for r in READERS if options.only is None or options.only in r.name)
     if options.keep is not None:
         options.keep.mkdir(parents=True, exist_ok=True)
@@ -405,6 +406,8 @@ def main(argv=None):
             code = 255
             try:
                 code = min(child(options, first, deadline, readers, at), 250)
+            except BaseException:
+                traceback.print_exc(file=sys.stdout)
             finally:
                 sys.stdout.flush()
                 os._exit(code)

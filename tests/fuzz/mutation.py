@@ -4,6 +4,7 @@ What belongs here: content and a generator of chance in, other content out. What
 and what is held against them (files.py).
 """
 
+import copy
 import gzip
 import io
 import json
@@ -138,11 +139,11 @@ def json_of(chance, document):
         elif what == 2 and isinstance(parent, dict):
             parent[chance.choice((*TEXTS, "more"))] = parent.pop(key)
         elif what == 3 and isinstance(parent, list):
-            parent.insert(key, chance.choice(VALUES))
+            parent.insert(key, copy.deepcopy(chance.choice(VALUES)))
         elif what == 4 and type(parent[key]) in (int, float):
             parent[key] = chance.choice((parent[key] + 1, parent[key] - 1, -parent[key], 1e9))
         else:
-            parent[key] = chance.choice(VALUES)
+            parent[key] = copy.deepcopy(chance.choice(VALUES))
     return document
 
 
