@@ -87,7 +87,7 @@ def derivatives(
         noise = np.maximum(noise_of(evaluate, x, length), noise_of_value)
         noise = np.where(np.isfinite(noise), noise, np.inf)
         found = slopes(change, x, np.arange(len(x)), scale=ones, noise=noise, enough=_enough)
-        left = np.flatnonzero((length < 1) & ~_enough(found.value, found.bound))
+        left = np.flatnonzero((length < 1) & ~np.isfinite(found.bound).all(axis=1))
         if len(left):
             finer = slopes(change, x, left, scale=length, noise=noise, enough=_enough)
             found.take_better(left, finer)

@@ -153,7 +153,8 @@ def _taken_apart(x: Any, name: str, leaves: list[tuple[str, Any]]) -> _Branch | 
         build = partial(_as_dict, keys)
     else:
         keys, values = list(range(len(x))), list(x)
-        build = type(x)._make if hasattr(x, "_fields") else tuple if isinstance(x, tuple) else list
+        named = partial(_as_namedtuple, type(x)) if hasattr(x, "_fields") else None
+        build = named or (tuple if isinstance(x, tuple) else list)
     names = [f".{key}" for key in getattr(x, "_fields", ())] or [f"[{key!r}]" for key in keys]
     children = [
         _taken_apart(value, name + step, leaves) for value, step in zip(values, names, strict=True)
@@ -163,6 +164,10 @@ def _taken_apart(x: Any, name: str, leaves: list[tuple[str, Any]]) -> _Branch | 
 
 def _as_dict(keys: list[Any], items: list[Any]) -> dict[Any, Any]:
     return dict(zip(keys, items, strict=True))
+
+
+def _as_namedtuple(kind: type, items: list[Any]) -> Any:
+    return kind(*items)
 
 
 def _put_together(tree: _Branch | int, items: list[Any]) -> Any:

@@ -172,7 +172,7 @@ def explain(
     >>> net = fastbp.Network([2, 3, 3], seed=1)
     >>> found = explain(net, [0.5, -1.0], 2, labels=["ant", "bee", "cat"])
     >>> found.ok, found.neuron + 1
-    (True, 1)
+    (True, 2)
     >>> [section.name for section in found.sections]
     ['question', 'numbers', 'ladder', 'structure', 'recurrence', 'weights', 'summary']
     """
