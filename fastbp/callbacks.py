@@ -63,8 +63,10 @@ class DeltaNorms:
         from fastbp.network import as_network
 
         net = as_network(net)
-        means = [delta.mean(axis=0, dtype=np.float64) for delta in net.deltas(self._X, self._Y)]
-        self._rows.append([math.hypot(*mean) for mean in means])
+        deltas = net.deltas(self._X, self._Y)
+        with np.errstate(invalid="ignore"):  # infinities of both signs, which `deltas` has told
+            means = [delta.mean(axis=0, dtype=np.float64) for delta in deltas]
+            self._rows.append([math.hypot(*mean) for mean in means])
 
     @property
     def norms(self) -> np.ndarray:

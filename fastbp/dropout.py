@@ -56,7 +56,7 @@ class Dropout:
             _as_rate(self.rate, "Dropout.rate")
         inputs.as_count(self.seed, "Dropout.seed", 0)
         if inputs.as_count(self.step, "Dropout.step", 0) >= 2**64:
-            raise ValueError(f"Dropout.step: expected a number below 2**64; got {self.step}")
+            raise ValueError(f"Dropout.step: expected a number below 2**64; got {shown(self.step)}")
 
     def masks(self, net: Network, n: int) -> list[np.ndarray]:
         """What a^0, ..., a^{L-1} of n rows are multiplied by: 0 or 1 / (1 - rate).
@@ -117,9 +117,8 @@ def as_rates(value: Any, n_hidden: int) -> list[float] | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
-        value, (bool, np.bool_)
-    )
+    other = (bool, np.bool_, np.timedelta64)  # the last is an integer of NumPy's
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, other)
 
 
 def _as_rate(value: Any, name: str) -> float:

@@ -140,6 +140,8 @@ def _of_objects(array: np.ndarray, name: str, missing: bool) -> np.ndarray:
     whole = all(issubclass(kind, (numbers.Integral, np.bool_)) for kind in kinds)
     try:
         return array.astype(np.int64 if whole else np.float64)
+    except ValueError as error:  # a decimal's signalling NaN
+        raise ValueError(f"{name}: expected numbers; {error}") from None
     except OverflowError:
         raise TypeError(
             f"{name}: expected numbers of ordinary size; got an array of dtype object with a larger"
@@ -457,8 +459,12 @@ def as_positive(value: Any, name: str) -> float:
 def as_path(value: Any, name: str) -> Path:
     """`value` as a path that the file system can be asked for."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name}: expected a path (str or path-like); got {value!r:.200}")
-    text = os.fsdecode(value)
+        raise TypeError(f"{name}: expected a path (str or path-like); got {shown(value)}")
+    try:
+        text = os.fsdecode(value)
+    except Exception as error:
+        kind = type(value).__name__
+        raise TypeError(f"{name}: expected a path; got {kind}, which gives none: {error}") from None
     try:
         is_name = bool(text) and b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:

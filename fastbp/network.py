@@ -170,8 +170,10 @@ class Network:
         n_parameters = sum((n_in + 1) * n_z for n_in, n_z in shapes)
         slack = 64 // self._dtype.itemsize
         if (n_parameters + 2 * slack) * self._dtype.itemsize > sys.maxsize:
-            raise MemoryError(f"sizes: {n_parameters:,} parameters do not fit in memory")
-        memory = np.zeros(n_parameters + 2 * slack, self._dtype)
+            many = f"{n_parameters:,}" if n_parameters < 10**40 else "10**40 and more"
+            raise MemoryError(f"sizes: {many} parameters do not fit in memory")
+        with inputs.fitting_in_memory("sizes"):
+            memory = np.zeros(n_parameters + 2 * slack, self._dtype)
         first = -memory.ctypes.data % 64 // self._dtype.itemsize
         self._parameters: Array = memory[first : first + n_parameters]
         self._weights: list[Array] = []

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fastbp import inputs
+from fastbp.functions import shown
 from fastbp.stopping import Best, check_mode
 
 MOST_EPOCHS = 2**63 - 1  # as a length that shares are taken of
@@ -152,7 +153,8 @@ class Cosine(Schedule):
         _epochs_or_none(self)
         if self.epochs is not None and self.epochs <= self.warmup:
             raise ValueError(
-                f"Cosine.warmup: expected fewer than the {self.epochs} epochs; got {self.warmup}"
+                f"Cosine.warmup: expected fewer than the {self.epochs} epochs; got "
+                f"{shown(self.warmup)}"
             )
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:

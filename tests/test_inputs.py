@@ -486,6 +486,7 @@ def test_inputs_are_not_changed(method):
         ("784", TypeError, ["sizes", "'784'"]),
         ([10**10, 10**10], MemoryError, ["sizes", "100,000,000,010,000,000,000"]),
         ([10**30, 2], MemoryError, ["sizes", "do not fit in memory"]),
+        ([10**5000, 1], MemoryError, ["sizes", "do not fit in memory"]),
         ([1, 2**62, 2], MemoryError, ["sizes", "do not fit in memory"]),
     ],
 )
@@ -840,7 +841,7 @@ FIT = {
     "l2": (ARRAY, 1j, np.complex64(1j), 10**400, Tensor(), np.ma.masked, "0.1", np.array(None)),
     "label_smoothing": (ARRAY, pd.NA, "x", [], 10**400),
     "ignore_missing": (ARRAY, pd.NA, pd.DataFrame({"a": [1, 2]}), 1, None),
-    "dropout": (np.array(None), np.array("a"), 10**400, 1j, {0.5}),
+    "dropout": (np.array(None), np.timedelta64(1, "s"), np.array("a"), 10**400, 1j, {0.5}),
     "ema": (ARRAY, Tensor(), 10**400),
     "class_weight": ({(1, 2): 1.0}, {0: ARRAY}, {0: 10**400}, ARRAY),
     "seed": (ARRAY, 1j, Tensor(), np.array(1.5)),
@@ -851,6 +852,8 @@ FIT = {
     "sample_weight": (Tensor(), {}, 1j),
     "X": (Tensor(), {}, 10**400, 10**5000),
     "Y": (Tensor(), {}, pd.NA),
+    "checkpoint": (10**5000, np.array("a")),
+    "validation": (Tensor(), 1j, (Tensor(), LABELS), (np.full((6, 3), Decimal("sNaN")), LABELS)),
 }
 
 
@@ -876,6 +879,9 @@ def test_fit_names_what_it_refuses(name):
         (lambda: network(output="maxout(1e400)"), "output"),
         (lambda: network(seed=Tensor()), "seed"),
         (lambda: fastbp.Network({3, 4}), "sizes"),
+        (lambda: fastbp.datasets.read(__file__, header=ARRAY), "header"),
+        (lambda: fastbp.check.gradient(sum, [1.0], Tensor()), "x"),
+        (lambda: fastbp.schedules.Cosine(warmup=10**5000, epochs=5), "Cosine.warmup"),
         (lambda: fastbp.Network(np.array(3)), "sizes"),
         (lambda: fastbp.Network(Tensor()), "sizes"),
         (lambda: fastbp.SGD(np.complex64(1j)), "SGD.learning_rate"),

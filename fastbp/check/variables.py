@@ -53,10 +53,13 @@ class Variables:
         except RecursionError:
             raise ValueError("x: expected no list or dict that holds itself; got one") from None
         self.names, items = [name for name, _ in leaves], [value for _, value in leaves]
-        self.scalars = [not isinstance(v, np.ndarray) and np.ndim(v) == 0 for v in items]
         arrays = [
             inputs.as_numbers(v, name, np.dtype(np.float64))
             for v, name in zip(items, self.names, strict=True)
+        ]
+        self.scalars = [
+            not isinstance(v, np.ndarray) and array.ndim == 0
+            for v, array in zip(items, arrays, strict=True)
         ]
         self.shapes = [v.shape for v in arrays]
         ends = np.cumsum([0, *(v.size for v in arrays)]).tolist()

@@ -9,7 +9,7 @@ from typing import Any
 from fastbp.datasets.compressed import fits_in_memory
 from fastbp.datasets.dataset import Dataset, Inputs, features
 from fastbp.datasets.labels import check_task
-from fastbp.functions import shown
+from fastbp.functions import one_of, shown
 from fastbp.inputs import as_file, as_path, check_regular
 
 # The readers are imported when they are needed: `import fastbp` stays quick.
@@ -221,8 +221,7 @@ def _checked(
 ) -> tuple[Path, str, Path | None]:
     """Return the path, the kind of its data, and the label file."""
     check_task(task)
-    if header not in HEADERS:
-        raise ValueError(f"header: expected one of {', '.join(HEADERS)}, found {header!r}")
+    one_of("header", header, HEADERS)
     path = as_path(path, "path")
     name = path.name.lower()
     # a missing file is reported as such, before anything about its labels
