@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastbp import inputs
-from fastbp.kernels import dispatch
 from fastbp.network import Network
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ class Run:
         self.deadline = deadline  # in seconds of time.monotonic; 0: none
         if state.parameters is not None:
             net.parameters[...] = state.parameters
-        self.trainer = dispatch.engine.Trainer(
+        self.trainer = self.doors.Trainer(
             net._compiled,
             state.optimizer.policy,
             numbers,
@@ -147,7 +146,7 @@ class Run:
             n_threads,
             shuffle is True,
             state.seed,
-            None if dropout is None else dispatch.engine.Masks(dropout, state.seed, 0),
+            None if dropout is None else self.doors.Masks(dropout, state.seed, 0),
             loss is not None,
         )
         self.trainer.position = state.position
@@ -276,7 +275,7 @@ class Run:
         while steps < n_steps and self.epoch < end_epoch:
             epoch, row, _, total, weights = trainer.position
             if row == 0 and self.shuffle is True:
-                dispatch.engine.draw_order(trainer, self.order)
+                self.doors.draw_order(trainer, self.order)
             m = min(self.start.batch_size, self.start.n - row)
             rows = self.order[row : row + m]
             outputs = np.empty((m, self.net.sizes[-1]), self.net.dtype)
@@ -333,7 +332,7 @@ class Run:
 
     def sync(self) -> None:
         """Copy the state out of the trainer, unless it is no longer finite."""
-        if not self.doors.has_finite_parameters(self.trainer, self.net.parameters):
+        if not self.doors.has_finite_parameters(self.trainer):
             self._recover()
         self.doors.store_state(self.trainer, self.net.parameters, self.slots)
         self._take_average()
@@ -352,14 +351,14 @@ class Run:
         A step is a function of the state before it and what is not finite stays so: the last finite
         state is found by halving the steps since the last copy and making them again.
         """
-        if self.doors.has_finite_parameters(self.trainer, self.net.parameters):
+        if self.doors.has_finite_parameters(self.trainer):
             self.sync()
         else:
             bad = self.trainer.position[2] - self.synced[2]  # steps from `synced`
             while bad > 1:
                 half = bad // 2
                 self._remake(half)
-                if self.doors.has_finite_parameters(self.trainer, self.net.parameters):
+                if self.doors.has_finite_parameters(self.trainer):
                     self.sync()
                     bad -= half
                 else:
@@ -380,7 +379,7 @@ class Run:
     def _redraw(self) -> None:
         """Have the order of an epoch in place that the engine, already within it, will not draw."""
         if self.shuffle is True and self.trainer.position[1] > 0:
-            dispatch.engine.draw_order(self.trainer, self.order)
+            self.doors.draw_order(self.trainer, self.order)
 
     def close(self) -> None:
         """Leave the network with the parameters after the last whole step."""
