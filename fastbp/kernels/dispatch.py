@@ -43,7 +43,6 @@ class Level:
         return self.f32 if dtype.char == "f" else self.f64
 
 
-@functools.cache
 def load(name: str) -> Level:
     """The engine of one level.
 

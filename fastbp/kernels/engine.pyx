@@ -13,7 +13,7 @@ from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_IsContiguous, PyBuffer_Release,
     PyObject_GetBuffer)
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, ldexp
 from libc.math cimport sqrt as sqrt_of_double
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
@@ -34,7 +34,7 @@ from fastbp.kernels.functions.cost cimport (
 from fastbp.kernels.functions.dropout cimport Dropout, drop
 from fastbp.kernels.links.dense cimport dense_link, weighted_input
 from fastbp.kernels.links.scale cimport scale_link
-from fastbp.kernels.loop.barrier cimport Barrier, MAX_THREADS, is_raised, raise_flag, wait
+from fastbp.kernels.loop.barrier cimport Barrier, MAX_THREADS, give_up, is_raised, raise_flag, wait
 from fastbp.kernels.tables cimport Ahead, Cost, Layer, Link, Policy, Sigma, Step, Tensor, Terms
 from fastbp.kernels.update cimport (
     N_POLICIES, begin_step, fill_policies, is_shaped, set_scale, update_rows)

@@ -114,6 +114,7 @@ enum { FASTBP_VECTOR_LANES = FASTBP_VECTOR_BYTES / sizeof(real) };
 #define FASTBP_MAX(x, y) FASTBP_CHOOSE((x) > (y), x, y)
 #define FASTBP_MIN(x, y) FASTBP_CHOOSE((x) < (y), x, y)
 #define FASTBP_INLINE static inline __attribute__((always_inline, unused))
+#define FASTBP_NOINLINE __attribute__((noinline))
 #define FASTBP_PREFETCH(x) __builtin_prefetch(x)
 #define FASTBP_PREFETCH_L2(x) __builtin_prefetch(x, 0, 2)
 #define FASTBP_UNROLL _Pragma("GCC unroll 16")
@@ -128,6 +129,7 @@ enum { FASTBP_VECTOR_LANES = 1 };
 #define FASTBP_MIN(x, y) ((x) < (y) ? (x) : (y))
 #define FASTBP_SQRT(x) FASTBP_C(sqrt)(x)
 #define FASTBP_INLINE static inline
+#define FASTBP_NOINLINE
 #define FASTBP_PREFETCH(x) ((void)(x))
 #define FASTBP_PREFETCH_L2(x) ((void)(x))
 #define FASTBP_UNROLL

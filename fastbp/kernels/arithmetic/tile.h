@@ -97,7 +97,7 @@ static void tile_columns(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t str
 /* A square block turned: t[j, i] = a[i, j] for as many i and j as a vector has lanes; rows i >= n of
  * `a` count as zero. In registers, by exchanging halves, quarters, ... of pairs of rows; the masks
  * are constants once the loops are unrolled. */
-static void transpose(int n, const real *a, ptrdiff_t a_row, real *t, ptrdiff_t t_row)
+static FASTBP_NOINLINE void transpose(int n, const real *a, ptrdiff_t a_row, real *t, ptrdiff_t t_row)
 {
 #if defined(FASTBP_VECTOR_BYTES) && !defined(__clang__) /* __builtin_shuffle is GCC's */
     enum { L = FASTBP_VECTOR_LANES };

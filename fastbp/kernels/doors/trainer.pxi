@@ -55,6 +55,7 @@ cdef class Trainer:
     cdef Rows rows
     cdef void *parameters      # padded, the slots, a stored gradient: each n_padded reals
     cdef readonly int n_slots
+    cdef int most_threads      # that there is scratch for
 
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
                  Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed,
@@ -71,7 +72,7 @@ cdef class Trainer:
         memset(&self.loop, 0, sizeof(Loop))
         step.policy = &POLICIES[<int>POLICY_ROWS[optimizer]]
         self.n_slots = step.policy.n_slots
-        self.loop.n_threads = n_threads
+        self.loop.n_threads = self.most_threads = n_threads
         self.loop.n = n
         self.loop.batch_size = batch_size
         self.loop.shuffled = shuffled
@@ -131,6 +132,15 @@ cdef class Trainer:
         (self.loop.at.epoch, self.loop.at.row, self.loop.at.t, self.loop.at.loss,
          self.loop.at.weight) = at
 
+    def share(self, int n_threads):
+        """Have that many threads call `train`, no more than at first; none may be in it."""
+        self.loop.n_threads = min(n_threads, self.most_threads)
+        memset(&self.loop.barrier, 0, sizeof(Barrier))
+
+    def give_up(self):
+        """A thread cannot call `train`: the others return from it with no step made."""
+        give_up(&self.loop.barrier)
+
     @property
     def diverged(self):
         """Whether the last `train` stopped before a step because a cost was NaN or infinite."""
@@ -160,9 +170,9 @@ def draw_order(Trainer t, Py_ssize_t[::1] order):
     shuffle(&order[0], t.loop.n, t.loop.seed, <uint64_t>t.loop.at.epoch)
 
 
-def has_finite_parameters(Trainer t):
-    """Whether every parameter in the trainer is finite."""
-    return all_finite(<const real *>t.parameters, t.net.plan.n_padded)
+def has_finite_state(Trainer t):
+    """Whether parameters and slots in the trainer are finite."""
+    return all_finite(<const real *>t.parameters, (1 + t.n_slots) * t.net.plan.n_padded)
 
 
 def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,

@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 
 from fastbp.kernels.arithmetic.elementary cimport (
     exp, expm1, log1p, normal_cdf, normal_pdf, sigmoid, softplus, tanh, tanh_and_slope)
-from fastbp.kernels.arithmetic.real cimport LOWEST, PER_LINE, fabs, real, sqrt
+from fastbp.kernels.arithmetic.real cimport LOWEST, PER_LINE, SINGLE, fabs, real, sqrt
 from fastbp.kernels.arithmetic.reductions cimport LANES, row_dot, row_max, row_sum, sum_of_lanes
 from fastbp.kernels.tables cimport Layer, Product, Sigma, Values
 
@@ -137,9 +137,11 @@ cdef inline real value_and_slope(elementwise *tag, real z, real p, real *slope) 
         slope[0] = sigmoid(z)
         return softplus(z)
     elif elementwise is Softsign:
-        r = <real>1 / (<real>1 + fabs(z))
-        slope[0] = r * r
-        return z * r
+        # 4 / (1 + |z|), which is a normal number for every z
+        r = <real>1 / (<real>0.25 + <real>0.25 * fabs(z))
+        a = <real>0.25 * r
+        slope[0] = a * a
+        return z * r * <real>0.25
     elif elementwise is Hardtanh:  # sigma'(-1) = sigma'(1) = 0
         slope[0] = <real>1 if fabs(z) < <real>1 else <real>0
         a = <real>-1 if z < <real>-1 else z
@@ -334,27 +336,38 @@ cdef inline void log_softmax_jvp(const Layer *f, const real *z, const real *a, c
         da += da_row
 
 
-cdef inline real deviation(const real *z, Py_ssize_t n, real *mean, real *squares) noexcept nogil:
-    """s = sqrt(var z + 1e-5), the variance over n (not n - 1); `squares` is scratch (n,)."""
+cdef inline real centred(const real *z, real c, Py_ssize_t n, real *x) noexcept nogil:
+    """x = c (z - mean z); returns sqrt(var x + c^2 1e-5), the variance over n (not n - 1)."""
     cdef Py_ssize_t j
-    cdef real t
-    mean[0] = row_sum(z, n) / <real>n
+    cdef real mean
+    # seen from z_0: the mean of equal numbers is one of them, and an offset costs no digits
     for j in range(n):
-        t = z[j] - mean[0]
-        squares[j] = t * t
-    return sqrt(row_sum(squares, n) / <real>n + <real>1e-5)
+        x[j] = c * z[j] - c * z[0]
+    mean = row_sum(x, n) / <real>n
+    for j in range(n):
+        x[j] -= mean
+    return sqrt(row_dot(x, x, n) / <real>n + <real>1e-5 * c * c)
+
+
+cdef inline real standardised(const real *z, real gain, Py_ssize_t n, real *x) noexcept nogil:
+    """x = gain (z - mean z) / s; returns 1 / s, where s = sqrt(var z + 1e-5)."""
+    cdef Py_ssize_t j
+    cdef real c = <real>1, s = centred(z, c, n, x), r
+    if s - s != <real>0:  # squares too large: of z far smaller, where s is not
+        # 2^-96, 2^-600
+        c = <real>1.2621774483536189e-29 if SINGLE else <real>2.409919865102884e-181
+        s = centred(z, c, n, x)
+    r = gain / s
+    for j in range(n):
+        x[j] *= r
+    return c / s
 
 
 cdef inline void layer_norm(const Layer *f, real *z, Py_ssize_t m, real *a) noexcept nogil:
     # a = p (z - mean) / s   (m, n_a)                                                    a  # OUT
-    cdef Py_ssize_t s, j
-    cdef real mean, r
+    cdef Py_ssize_t s
     for s in range(m):
-        r = <real>f.p / deviation(z, f.n_a, &mean, a)
-        for j in range(f.n_a):
-            a[j] = (z[j] - mean) * r
-        z += f.z_row
-        a += f.a_row
+        standardised(z + s * f.z_row, <real>f.p, f.n_a, a + s * f.a_row)
 
 
 cdef inline void layer_norm_product(const Layer *f, const real *z, const real *a, const real *x,
@@ -363,15 +376,13 @@ cdef inline void layer_norm_product(const Layer *f, const real *z, const real *a
     # h = p x, u = (z - mean) / s: y = (h - mean h - u mean(h * u)) / s                     y  # OUT
     # with one gain for all, J is symmetric: this is J^T g and J dz
     cdef Py_ssize_t s, j, n = f.n_a
-    cdef real gain = <real>f.p, mean, r, h_mean, hu_mean
+    cdef real gain = <real>f.p, r, h_mean, hu_mean
     for s in range(m):
-        r = <real>1 / deviation(z, n, &mean, y)
+        r = standardised(z, <real>1, n, y)
         h_mean = gain * (row_sum(x, n) / <real>n)
+        hu_mean = gain * (row_dot(x, y, n) / <real>n)
         for j in range(n):
-            y[j] = gain * x[j] * ((z[j] - mean) * r)
-        hu_mean = row_sum(y, n) / <real>n
-        for j in range(n):
-            y[j] = (gain * x[j] - h_mean - (z[j] - mean) * r * hu_mean) * r
+            y[j] = (gain * x[j] - h_mean - y[j] * hu_mean) * r
         z += f.z_row
         x += x_row
         y += y_row
@@ -444,7 +455,7 @@ cdef inline void glu_vjp(const Layer *f, const real *z, const real *a, const rea
         for j in range(n):
             gate = value_and_slope(<Sigmoid *>NULL, z[n + j], <real>0, &slope)
             delta[j] = g[j] * gate
-            delta[n + j] = g[j] * z[j] * slope
+            delta[n + j] = g[j] * (z[j] * slope)
         z += f.z_row
         g += g_row
         delta += delta_row

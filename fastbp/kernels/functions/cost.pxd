@@ -77,8 +77,9 @@ cdef inline real term_and_slope(separable *tag, real x, real y, real p, real *sl
         return <real>0.5 * r * r
     elif separable is MeanSquared:
         r = x - y
-        slope[0] = <real>2 * r * p
-        return r * r * p
+        s = r * p  # before r^2, which a small factor may bring back into range
+        slope[0] = <real>2 * s
+        return r * s
     elif separable is Absolute:  # sgn 0 = 0
         r = x - y
         s = <real>1 if r > <real>0 else r * <real>0
@@ -168,6 +169,11 @@ cdef inline real cost_of_shifted(const real *shifted, const real *y, bint kl,
     """-<y, c(z - max z)>, for kl with sum y ln y."""
     cdef Py_ssize_t j
     cdef real C = -row_dot(shifted, y, n)
+    if C != C:  # 0 times -infinity is 0
+        C = <real>0
+        for j in range(n):
+            if y[j] != <real>0:
+                C -= shifted[j] * y[j]
     if kl:
         for j in range(n):
             C += y[j] * log(at_least_tiny(y[j]))
@@ -187,13 +193,16 @@ cdef inline void gaussian_nll(const real *a, const real *y, real p, Py_ssize_t n
     # of one sample: a = (mu, s), s = ln variance, both (n/2,):
     # C = 1/2 sum [s + (y - mu)^2 e^-s]                                              term, g  # OUT
     cdef Py_ssize_t j, half = n / 2
-    cdef real r, w
+    cdef real r, w, x
     for j in range(half):
         r = a[j] - y[j]
-        w = exp(-a[half + j])
-        g[j] = r * w
-        g[half + j] = <real>0.5 * (<real>1 - r * r * w)
-        term[j] = <real>0.5 * (a[half + j] + r * r * w)
+        # e^-s in four factors: where one is infinite, so is (y - mu)^2 e^-s, but for r = 0
+        w = exp(<real>-0.25 * a[half + j])
+        w = <real>0 if r == <real>0 else w
+        x = r * w * w
+        g[j] = x * w * w
+        g[half + j] = <real>0.5 * (<real>1 - x * x)
+        term[j] = <real>0.5 * (a[half + j] + x * x)
 
 
 # ---- the tables ----------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ cdef extern from *:
     #else
     #define FASTBP_PAUSE() ((void)0)
     #endif
-    typedef struct { int waiting; int round; int sleeping; } fastbp_barrier;
+    typedef struct { int waiting; int round; int sleeping; int given_up; } fastbp_barrier;
     static inline void fastbp_barrier_wait(fastbp_barrier *b, int n)
     {
         int round, spins = 0;
@@ -49,7 +49,8 @@ cdef extern from *:
             if (__atomic_load_n(&b->sleeping, __ATOMIC_SEQ_CST)) FASTBP_WAKE(&b->round);
             return;
         }
-        while (__atomic_load_n(&b->round, __ATOMIC_ACQUIRE) == round) {
+        while (__atomic_load_n(&b->round, __ATOMIC_ACQUIRE) == round
+               && !__atomic_load_n(&b->given_up, __ATOMIC_SEQ_CST)) {
             if (++spins < 1000) {
                 FASTBP_PAUSE();
                 continue;
@@ -59,20 +60,29 @@ cdef extern from *:
             __atomic_sub_fetch(&b->sleeping, 1, __ATOMIC_SEQ_CST);
         }
     }
+    /* Whoever waits is let go, and nobody waits again: a thread will not come. */
+    static inline void fastbp_barrier_give_up(fastbp_barrier *b)
+    {
+        __atomic_store_n(&b->given_up, 1, __ATOMIC_SEQ_CST);
+        /* who has not seen the flag sees another round than the one that it would sleep for */
+        __atomic_add_fetch(&b->round, 1, __ATOMIC_SEQ_CST);
+        FASTBP_WAKE(&b->round);
+    }
     static inline int fastbp_read(int *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
     static inline void fastbp_raise(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELEASE); }
     #else
     #define FASTBP_MAX_THREADS 1
-    typedef struct { int waiting; int round; } fastbp_barrier;
+    typedef struct { int waiting; int round; int given_up; } fastbp_barrier;
     static inline void fastbp_barrier_wait(fastbp_barrier *b, int n) { (void)b; (void)n; }
+    static inline void fastbp_barrier_give_up(fastbp_barrier *b) { b->given_up = 1; }
     static inline int fastbp_read(int *flag) { return *flag; }
     static inline void fastbp_raise(int *flag) { *flag = 1; }
     #endif
     """
     const int MAX_THREADS "FASTBP_MAX_THREADS"
     ctypedef struct Barrier "fastbp_barrier":
-        int waiting
-        int round
+        int given_up
     void wait "fastbp_barrier_wait"(Barrier *barrier, int n_threads) noexcept nogil
+    void give_up "fastbp_barrier_give_up"(Barrier *barrier) noexcept nogil
     bint is_raised "fastbp_read"(int *flag) noexcept nogil
     void raise_flag "fastbp_raise"(int *flag) noexcept nogil

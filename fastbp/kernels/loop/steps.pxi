@@ -76,21 +76,25 @@ cdef double total_weight(const real *weight, const Py_ssize_t *order, Py_ssize_t
     return total
 
 
-cdef void add_squares(const real *x, Py_ssize_t n, double *lane) noexcept nogil:
-    # lane += x^2                                                                       lane  # OUT
+cdef enum:
+    BINADES = 600  # 2^-600 times the largest number has a square, and so has the sum of many
+
+
+cdef void add_squares(const real *x, Py_ssize_t n, double c, double *lane) noexcept nogil:
+    # lane += (c x)^2                                                                   lane  # OUT
     cdef Py_ssize_t i, j
     cdef double g
     for j in range(n / LANES):
         for i in range(LANES):
-            g = x[j * LANES + i]
+            g = c * x[j * LANES + i]
             lane[i] += g * g
     for i in range(n % LANES):
-        g = x[n - n % LANES + i]
+        g = c * x[n - n % LANES + i]
         lane[i] += g * g
 
 
-cdef double squares_of_weights(const Plan *plan, const real *parameters) noexcept nogil:
-    """sum W^2, padding included, for it is 0."""
+cdef double squares_of_weights(const Plan *plan, const real *parameters, double c) noexcept nogil:
+    """sum (c W)^2, padding included, for it is 0."""
     cdef double lane[LANES]
     cdef const Tensor *t
     cdef int l, i
@@ -99,8 +103,17 @@ cdef double squares_of_weights(const Plan *plan, const real *parameters) noexcep
         for i in range(plan.layers[l].n_tensors):
             t = &plan.layers[l].tensors[i]
             if t.is_weight:
-                add_squares(parameters + t.padded_at, t.rows * t.row, &lane[0])
+                add_squares(parameters + t.padded_at, t.rows * t.row, c, &lane[0])
     return sum_of_doubles(&lane[0])
+
+
+cdef double penalty_of(const Plan *plan, const real *parameters, double l2) noexcept nogil:
+    """l2/2 sum W^2, also where the sum alone is too large."""
+    cdef double squares = squares_of_weights(plan, parameters, 1.0)
+    if squares != INFINITY:
+        return 0.5 * l2 * squares
+    squares = squares_of_weights(plan, parameters, ldexp(1.0, -BINADES))
+    return ldexp(ldexp(0.5 * l2, BINADES) * squares, BINADES)
 
 
 cdef bint all_finite(const real *x, Py_ssize_t n) noexcept nogil:
@@ -136,13 +149,13 @@ cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int
 
 
 cdef void add_shaped_squares(const real *nabla, const real *W, Py_ssize_t n, const Step *step,
-                             bint is_weight, double *lane) noexcept nogil:
-    # the squares of what `update` makes of the gradient before it is scaled            lane  # OUT
+                             bint is_weight, double c, double *lane) noexcept nogil:
+    # the squares of c times what `update` makes of the gradient before it is scaled    lane  # OUT
     cdef double l2 = step.l2 if is_weight else 0.0, l1 = step.l1 if is_weight else 0.0
     cdef double least = -step.clip_value, most = step.clip_value, g, w
     cdef Py_ssize_t i, j, whole = n - n % LANES
     if not is_shaped(step, is_weight):
-        add_squares(nabla, n, lane)
+        add_squares(nabla, n, c, lane)
         return
     for j in range(n / LANES):
         for i in range(LANES):
@@ -150,20 +163,20 @@ cdef void add_shaped_squares(const real *nabla, const real *W, Py_ssize_t n, con
             g = nabla[j * LANES + i] + l2 * w
             g = g + (l1 if w > 0.0 else 0.0) - (l1 if w < 0.0 else 0.0)
             g = most if g > most else g
-            g = least if g < least else g
+            g = c * (least if g < least else g)
             lane[i] += g * g
     for i in range(n % LANES):
         w = W[whole + i]
         g = nabla[whole + i] + l2 * w
         g = g + (l1 if w > 0.0 else 0.0) - (l1 if w < 0.0 else 0.0)
         g = most if g > most else g
-        g = least if g < least else g
+        g = c * (least if g < least else g)
         lane[i] += g * g
 
 
-cdef double gradient_norm(const Plan *plan, const Step *step, const real *nabla,
-                          const real *parameters) noexcept nogil:
-    """Of the whole stored gradient with its penalties, in double, always in the same order."""
+cdef double squares_of_gradient(const Plan *plan, const Step *step, const real *nabla,
+                                const real *parameters, double c) noexcept nogil:
+    """sum (c g)^2 of the whole gradient with its penalties, always in the same order."""
     cdef const Tensor *t
     cdef double lane[LANES]
     cdef int l, i
@@ -172,8 +185,18 @@ cdef double gradient_norm(const Plan *plan, const Step *step, const real *nabla,
         for i in range(plan.layers[l].n_tensors):
             t = &plan.layers[l].tensors[i]
             add_shaped_squares(nabla + t.padded_at, parameters + t.padded_at, t.rows * t.row, step,
-                               t.is_weight, &lane[0])
-    return sqrt_of_double(sum_of_doubles(&lane[0]))
+                               t.is_weight, c, &lane[0])
+    return sum_of_doubles(&lane[0])
+
+
+cdef double gradient_norm(const Plan *plan, const Step *step, const real *nabla,
+                          const real *parameters) noexcept nogil:
+    """Of the whole stored gradient with its penalties, in double."""
+    cdef double squares = squares_of_gradient(plan, step, nabla, parameters, 1.0)
+    if squares != INFINITY:
+        return sqrt_of_double(squares)
+    squares = squares_of_gradient(plan, step, nabla, parameters, ldexp(1.0, -BINADES))
+    return ldexp(sqrt_of_double(squares), BINADES)
 
 
 cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, int thread,
@@ -240,6 +263,9 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     r.dropout = &dropout if dropout.rates != NULL else NULL
     if thread == 0:  # the others look at it behind two barriers
         loop.late = 0
+    wait(&loop.barrier, loop.n_threads)  # all are here: from now on none can fail to come
+    if is_raised(&loop.barrier.given_up):
+        return 0
     while steps < max_steps and at.epoch < end_epoch:
         if at.row == 0 and loop.shuffled:
             if thread == 0:
@@ -252,7 +278,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         if loop.batch_means:
             step.l2 = loop.batch_l2 / weight if weight > 0.0 else 0.0
             if thread == 0 and loop.batch_l2 != 0.0:  # before any thread updates
-                penalty = 0.5 * loop.batch_l2 * squares_of_weights(plan, parameters)
+                penalty = penalty_of(plan, parameters, loop.batch_l2)
         if loop.adds_slices:
             memset(nabla, 0, plan.n_padded * sizeof(real))
         dropout.step = at.t
