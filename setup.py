@@ -38,6 +38,12 @@ DIRECTIVES = {
 }
 # A build with index checks and assertions, for work on the kernels: FASTBP_DEBUG=1 pip install -e .
 DEBUG = os.environ.get("FASTBP_DEBUG", "0") not in ("", "0")
+# FASTBP_SANITIZE=address,undefined or =thread: what GCC's -fsanitize takes. Such a build has one
+# level, FASTBP_ISA's, and is run with the sanitizer preloaded (.ci/sanitizers).
+SANITIZE = os.environ.get("FASTBP_SANITIZE", "")
+SANITIZE_FLAGS = [
+    f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer",
+]  # fmt: skip
 
 
 class BuildLevels(build_ext):
@@ -54,8 +60,12 @@ class BuildLevels(build_ext):
         unix = self.compiler.compiler_type != "msvc"
         levels = {name: flags for name, flags in LEVEL_FLAGS.items() if self.can_build(flags)}
         flags = list(UNIX_FLAGS if unix else MSVC_FLAGS)
-        if unix:
-            flags += ["-O1", "-g"] if DEBUG else ["-g0"]  # Python's own flags may hold -g
+        if unix:  # Python's own flags may hold -g
+            flags += ["-O1", "-g"] if DEBUG or SANITIZE else ["-g0"]
+        if SANITIZE:
+            isa = os.environ.get("FASTBP_ISA", "baseline")
+            levels = {isa: levels[isa]}
+            flags += SANITIZE_FLAGS
         described = ";".join(f"{name}:{' '.join(flags + own)}" for name, own in levels.items())
         directives = dict(DIRECTIVES)
         if DEBUG:
@@ -91,6 +101,7 @@ class BuildLevels(build_ext):
             include_dirs=[str(KERNELS)],
             define_macros=macros,
             extra_compile_args=flags + own,
+            extra_link_args=SANITIZE_FLAGS if SANITIZE else [],
             depends=[path for path in SOURCES if path.endswith(".h")],
         )
         made._needs_stub = False

@@ -443,7 +443,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         import book_figures
     except ImportError:
-        parser.error("pictures need matplotlib: pip install 'fastbp[bench]'")
+        parser.error("pictures need matplotlib: pip install '.[bench]'")
 
     began = time.perf_counter()
     print(table_line("run", "settings", "published %", "ours %", "training, s", "epochs/s",

@@ -151,7 +151,7 @@ def main() -> int:
         try:
             import matplotlib
         except ImportError:
-            print("--plot: needs matplotlib: pip install 'fastbp[plot]'", file=sys.stderr)
+            print("--plot: needs matplotlib: pip install '.[plot]'", file=sys.stderr)
             return 2
         matplotlib.use("Agg")
 

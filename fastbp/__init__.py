@@ -19,7 +19,7 @@ from fastbp.network import Network
 from fastbp.run import DivergenceError
 
 if TYPE_CHECKING:
-    from fastbp import check, datasets, schedules
+    from fastbp import check, datasets, schedules, training
     from fastbp.monitor import each_step
     from fastbp.optimizers import (
         LBFGS,
@@ -57,6 +57,7 @@ __all__ = [
     "each_step",
     "load",
     "schedules",
+    "training",
 ]
 
 _OPTIMIZERS = (
@@ -70,6 +71,10 @@ _LATER = {  # where the name is found; a module stands for itself
     "each_step": "fastbp.monitor",
     "load": "fastbp.persistence",
     "schedules": "fastbp.schedules",
+    **{
+        name: f"fastbp.{name}"
+        for name in ("callbacks", "estimators", "metrics", "optimizers", "training")
+    },
 }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastbp.functions import shown
 from fastbp.history import History
 from fastbp.kernels import dispatch
 from fastbp.network import Network
@@ -127,6 +128,8 @@ def chosen(letters: str) -> dict[str, Case]:
     >>> list(chosen("a,F"))
     ['A', 'F']
     """
+    if not isinstance(letters, str):
+        raise TypeError(f"letters: expected a str such as 'A,E'; got {shown(letters)}")
     names = [name.strip().upper() for name in letters.split(",")]
     for name in names:
         if name not in CASES:

@@ -59,16 +59,19 @@ class DeltaNorms:
 
     def record(self, net: Network) -> None:
         """Record now."""
+        from fastbp.network import as_network
+
+        net = as_network(net)
         means = [delta.mean(axis=0, dtype=np.float64) for delta in net.deltas(self._X, self._Y)]
         self._rows.append([float(np.linalg.norm(mean)) for mean in means])
 
     @property
     def norms(self) -> np.ndarray:
         """What was recorded so far."""
-        return np.array(self._rows)
+        return np.array(self._rows) if self._rows else np.empty((0, 0))
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw a curve a layer (needs matplotlib: ``fastbp[plot]``); returns the Axes."""
+        """Draw a curve a layer (needs matplotlib: fastbp's extra ``plot``); returns the Axes."""
         from fastbp import plotting
 
         return plotting.delta_norms(self.norms, ax)

@@ -10,17 +10,19 @@ import contextlib
 import json
 import os
 import re
+import sys
 import time
+import warnings
 import zlib
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastbp import persistence
+from fastbp import inputs, persistence
 from fastbp.history import History
-from fastbp.optimizers import Optimizer
+from fastbp.network import Network
+from fastbp.optimizers import SLOTS, Optimizer
 from fastbp.run import State
 
 FORMAT = "fastbp checkpoint"
@@ -45,16 +47,11 @@ class Checkpoint:
     """The file of one run, written at most once in `every` seconds."""
 
     def __init__(self, path: str | os.PathLike[str], every: float) -> None:
-        if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(f"checkpoint: expected the name of a file; got {path!r}")
-        self.path = Path(os.fsdecode(path))
+        self.path = inputs.as_path(path, "checkpoint")
         self.every = every
         self.written_at = time.monotonic()
         self.identity: dict[str, Any] | None = None  # what the run was told to do, by name
-        if self.path.is_dir():
-            raise IsADirectoryError(f"checkpoint: expected a file; {self.path} is a folder")
-        if not self.path.parent.is_dir():
-            raise FileNotFoundError(f"checkpoint: there is no folder {self.path.parent}")
+        persistence.destination(self.path, "checkpoint")
 
     def read(self) -> History | None:
         """The run on file, with its state; None where there is no file yet."""
@@ -65,17 +62,18 @@ class Checkpoint:
         try:
             description = persistence.read_description(self.path, FORMAT, VERSION)
             with safetensors.safe_open(self.path, framework="numpy") as file:
-                tensors = {name: file.get_tensor(name) for name in list(file.keys())}
-            self.identity = description["identity"]
-            return _history(description, tensors)
+                for name in (names := list(file.keys())):
+                    kind = file.get_slice(name).get_dtype()
+                    _fits(kind in ("F32", "F64"), repr(name), "of dtype F32 or F64", kind)
+                tensors = {name: persistence.tensor(file, name) for name in names}
+            self.identity, history = _identity(description), _history(description, tensors)
+            return history
         except safetensors.SafetensorError as error:
             raise ValueError(f"checkpoint: {self.path}: truncated or damaged: {error}") from None
-        except (KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(
-                f"checkpoint: {self.path}: its description does not fit: {error!r}"
-            ) from None
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"checkpoint: {self.path}: {error}") from None
+        except MemoryError as error:
+            raise MemoryError(f"checkpoint: {self.path}: does not fit in memory: {error}") from None
 
     def identify(self, identity: dict[str, Any]) -> None:
         """Say which run this is; refused where the file is of another."""
@@ -88,6 +86,54 @@ class Checkpoint:
                     f"{old.get(name)}; got {identity.get(name)} (to train anew, remove the file)"
                 )
         self.identity = identity
+
+    def start(
+        self, resume: History | None, new: State, net: Network, epochs: int
+    ) -> tuple[State, int]:
+        """`new`, standing where the run on file ended, and what is left of `epochs` in all."""
+        if resume is not None:
+            assert resume._state is not None
+            self._check(resume._state, new, net)
+            new = new.taken_up(resume._state)
+        epoch, row = new.position[:2]
+        if epoch + (row > 0) > epochs:
+            warnings.warn(
+                f"checkpoint: {self.path}: that run has made {epoch} epochs and {row} rows, more "
+                f"than epochs={epochs}: the network is as it left it, and nothing is trained",
+                stacklevel=4,
+            )
+        left = max(0, epochs - epoch)
+        if left and not new.stopped:  # a finished run is only read
+            persistence.check_destination(self.path, "checkpoint")
+        return new, left
+
+    def _check(self, old: State, new: State, net: Network) -> None:
+        """Refuse arrays that do not fit the run, which `identify` found to be that of the file."""
+        shape = (net.n_parameters,)
+        assert self.identity is not None
+        signs = SLOTS[new.optimizer.policy]
+        expected = {"slots": (len(signs), *shape), "parameters": shape}
+        if self.identity.get("ema") is not None and old.position[2]:
+            expected["average"] = shape
+        if self.identity.get("early_stopping") is not None and old.best is not None:
+            expected["best"] = shape
+        names = ("slots", "parameters", "average", "best")
+        arrays = {name: a for name in names if (a := getattr(old, name)) is not None}
+        try:
+            for name in expected:
+                array = _taken(arrays, name, expected[name], net.dtype)
+                _fits(
+                    bool(np.isfinite(array).all()),
+                    repr(name),
+                    "finite throughout",
+                    "NaN or infinity",
+                )
+                for slot, sign in zip(array, signs if name == "slots" else "", strict=False):
+                    fits = sign == "~" or bool((slot >= 0).all())
+                    _fits(fits, repr(name), "squares, none below 0", "one below")
+            _fits(not arrays, "arrays that fit its description", "no further ones", list(arrays))
+        except ValueError as error:
+            raise ValueError(f"checkpoint: {self.path}: {error}") from None
 
     def is_due(self) -> bool:
         """Whether the last writing is long enough ago."""
@@ -103,6 +149,14 @@ class Checkpoint:
         """
         import safetensors.numpy
 
+        self.written_at = time.monotonic()
+        if state.slots is not None and not np.isfinite(state.slots).all():
+            warnings.warn(
+                f"checkpoint: {self.path}: not written, the file is as it was: the optimizer's "
+                "slots have overflowed (a feature or a gradient is too large)",
+                stacklevel=4,
+            )
+            return
         description = {
             "format": FORMAT,
             "version": VERSION,
@@ -122,47 +176,105 @@ class Checkpoint:
         tensors["parameters"] = parameters
         tensors |= {f"history.{name}": values for name, values in history.items()}
         metadata = {FORMAT: json.dumps(description, allow_nan=False)}
-        # what runs that were killed in the middle of a writing have left
-        for name in os.listdir(self.path.parent):
-            if re.fullmatch(rf"\.{re.escape(self.path.name)}\.[0-9a-f]{{16}}", name):
-                with contextlib.suppress(OSError):
-                    os.unlink(self.path.parent / name)
         try:
-            persistence.replace(self.path, safetensors.numpy.save(tensors, metadata))
+            path = persistence.destination(self.path, "checkpoint")
+            # what runs that were killed in the middle of a writing have left
+            for name in os.listdir(path.parent):
+                if re.fullmatch(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}", name):
+                    with contextlib.suppress(OSError):
+                        os.unlink(path.parent / name)
+            persistence.replace(self.path, safetensors.numpy.save(tensors, metadata), "checkpoint")
         except OSError as error:
             told = f"checkpoint: not written, the file is as it was: {error.strerror}"
             raise OSError(error.errno, told, str(self.path)) from error
-        self.written_at = time.monotonic()
+
+
+def _fits(fits: bool, name: str, expected: str, found: object) -> None:
+    if not fits:
+        raise ValueError(f"expected {name}, {expected}; got {found!r:.100}")
+
+
+def _number(value: Any, name: str, least: float = 0.0) -> float:
+    """A number of JSON that a double holds; 10**400 is one that it does not."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = is_number and least <= value <= sys.float_info.max
+    _fits(fits, name, f"a finite number of at least {least:g}", value)
+    return float(value)
+
+
+def _count(value: Any, name: str, below: int = 1 << 63) -> int:
+    _fits(type(value) is int and 0 <= value < below, name, "a whole number", value)
+    return int(value)
+
+
+def _identity(description: dict[str, Any]) -> dict[str, Any]:
+    identity = description.get("identity")
+    _fits(isinstance(identity, dict), "'identity'", "a dict", identity)
+    assert identity is not None
+    for name in ("n", "batch_size"):
+        _fits(_count(identity.get(name), name) > 0, name, "a number above 0", 0)
+    return identity
 
 
 def _history(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> History:
-    history = History()
-    history._extend(
-        **{name: tensors.pop(f"history.{name}").tolist() for name in description["columns"]}
+    """What the description and its arrays say, which must agree; of which run, `identify` asks."""
+    identity, at = description["identity"], description.get("position")
+    _fits(isinstance(at, list) and len(at) == 5, "'position'", "5 numbers", at)
+    assert at is not None
+    position = (
+        _count(at[0], "epoch"),
+        _count(at[1], "row", identity["n"]),
+        _count(at[2], "steps"),
+        _number(at[3], "sum of losses", -sys.float_info.max),
+        _number(at[4], "sum of weights"),
     )
-    history.seconds, history.samples = float(description["seconds"]), int(description["samples"])
-    epoch, row, t, loss, weight = description["position"]
-    position = int(epoch), int(row), int(t), float(loss), float(weight)
-    identity = description["identity"]
-    parameters, slots = tensors.pop("parameters"), tensors.pop("slots")
+    epoch, row, t, *sums = position
+    n, m = identity["n"], identity["batch_size"]
+    fits = row % m == 0 and t == epoch * -(-n // m) + row // m and (row > 0 or sums == [0.0, 0.0])
+    _fits(fits, "'position'", f"one of batches of {m} of {n} samples", at)
+    names = description.get("columns")
+    fits = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    _fits(fits, "'columns'", "names", names)
+    assert names is not None
+    columns = {}
+    for name in sorted(names, key="loss".__ne__):  # which says how many epochs there are
+        column = _taken(tensors, f"history.{name}", (epoch,), np.dtype(np.float64))
+        if name in ("loss", "learning_rate", "seconds"):  # others may be NaN
+            is_finite = bool(np.isfinite(column).all())
+            _fits(is_finite, f"'history.{name}'", "finite throughout", "NaN or infinity")
+        columns[name] = column.tolist()
+    history = History()
+    history._extend(**columns)
+    history.seconds = _number(description.get("seconds"), "'seconds'")
+    history.samples = _count(description.get("samples"), "'samples'")
+    stopped = description.get("stopped")
+    _fits(isinstance(stopped, bool), "'stopped'", "true or false", stopped)
+    slots, parameters = tensors.pop("slots", None), tensors.pop("parameters", None)
     average, best = tensors.pop("average", None), tensors.pop("best", None)
-    dtype, shape = np.dtype(identity["dtype"]), parameters.shape
-    arrays = [a for a in (parameters, *slots, average, best) if a is not None]
-    is_whole = all(a.dtype == dtype and a.shape == shape for a in arrays)
-    is_whole = is_whole and bool(np.isfinite(parameters).all())
-    if tensors or not is_whole or history.epochs != epoch or not 0 <= row < identity["n"]:
-        raise ValueError("expected arrays that fit its description; got others")
+    _fits(not tensors, "arrays that fit its description", "no further ones", sorted(tensors))
+    _fits(history.epochs == epoch, "'columns'", f"'loss' of {epoch} epochs", names)
     history._state = State(
         position,
         slots,
-        int(description["seed"]),
+        _count(description.get("seed"), "'seed'", 1 << 64),
         Optimizer(0.0),  # `identify` has compared what the run was told
-        identity["n"],
-        identity["batch_size"],
-        identity["shuffle"],
+        n,
+        m,
+        str(identity.get("shuffle")),
         parameters,
         average,
         best,
-        bool(description["stopped"]),
+        bool(stopped),
     )
     return history
+
+
+def _taken(
+    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> np.ndarray:
+    array = arrays.pop(name, None)
+    found = None if array is None else (array.shape, str(array.dtype))
+    told = "an array that fits its description"
+    _fits(found == (shape, str(dtype)), repr(name), f"{told}: {shape} of {dtype}", found)
+    assert array is not None
+    return array

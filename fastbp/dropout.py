@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp import inputs
+from fastbp.functions import shown
 from fastbp.kernels import dispatch
 
 if TYPE_CHECKING:
@@ -64,10 +65,16 @@ class Dropout:
         -------
         list of ndarray (n, n_l), the input first
         """
+        from fastbp.network import as_network
+
+        net = as_network(net)
         n, widths = inputs.as_count(n, "n"), net.sizes[:-1]
+        if n > np.iinfo(np.intp).max // max(widths):
+            raise ValueError(f"n: expected rows that an array can have; got {shown(n)}")
         doors = dispatch.doors(net.dtype)
         compiled = masks_of(self, len(widths) - 1, doors)
-        found = [np.ones((n, width), net.dtype) for width in widths]
+        with inputs.fitting_in_memory("n"):
+            found = [np.ones((n, width), net.dtype) for width in widths]
         for l, mask in enumerate(found if compiled is not None else ()):
             doors.mask(compiled, l, mask)
         return found
@@ -78,7 +85,7 @@ def masks_of(dropout: Any, n_hidden: int, doors: Any) -> Any:
     if dropout is None:
         return None
     if not isinstance(dropout, Dropout):
-        raise TypeError(f"dropout: expected a fastbp.Dropout; got {dropout!r}")
+        raise TypeError(f"dropout: expected a fastbp.Dropout; got {shown(dropout)}")
     rates = as_rates(dropout.rate, n_hidden)
     if rates is None:
         return None
@@ -95,8 +102,10 @@ def as_rates(value: Any, n_hidden: int) -> list[float] | None:
                 "(one rate in a list is that of the input)"
             )
         return [0.0] + [rate] * n_hidden if rate else None
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
-        raise TypeError(f"dropout: expected a rate in [0, 1), or a list of rates; got {value!r}")
+    is_list = isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim)
+    if isinstance(value, (str, bytes)) or not is_list:
+        told = f"dropout: expected a rate in [0, 1), or a list of rates; got {shown(value)}"
+        raise TypeError(told)
     rates = [_as_rate(rate, f"dropout[{i}]") for i, rate in enumerate(value)]
     if len(rates) not in (n_hidden, n_hidden + 1):
         raise ValueError(
@@ -109,13 +118,18 @@ def as_rates(value: Any, n_hidden: int) -> list[float] | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
+        value, (bool, np.bool_)
+    )
 
 
 def _as_rate(value: Any, name: str) -> float:
     if not _is_number(value):
-        raise TypeError(f"{name}: expected a number in [0, 1); got {value!r}")
-    rate = float(value)
+        raise TypeError(f"{name}: expected a number in [0, 1); got {shown(value)}")
+    try:
+        rate = float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number in [0, 1); got a larger one") from None
     if not 0 <= rate < 1:
         raise ValueError(f"{name}: expected a number in [0, 1); got {rate!r}")
     return rate

@@ -86,7 +86,7 @@ _ACTIVATIONS: dict[str, tuple[str, Parameter | None]] = {
     ),
     "maxout": (
         "real",
-        Parameter(2, "a whole number from 1 to 1024", lambda x: x == int(x) and 1 <= x <= 1024),
+        Parameter(2, "a whole number from 1 to 1024", lambda x: 1 <= x <= 1024 and x == int(x)),
     ),
     "glu": ("real", None),
 }
@@ -118,35 +118,66 @@ CANONICAL = {
 #: Activations some of whose a_k depend on several z_j.
 COUPLED = ("softmax", "log_softmax", "layer_norm", "maxout", "glu")
 
+_OF_ONE = {"softmax": 1, "log_softmax": 0, "layer_norm": 0}  # what one unit alone always gives
+
 ACTIVATIONS = tuple(_ACTIVATIONS)
 LOSSES = tuple(_LOSSES)
 
 
+def shown(value: object) -> str:
+    """`value` in the one line of a refusal.
+
+    >>> shown(np.zeros((2, 3))), shown("relu"), shown(10**5000)
+    ('an array (2, 3)', "'relu'", 'an int too long to show')
+    """
+    if isinstance(value, np.ndarray) and value.size > 8:
+        return f"an array {value.shape}"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # Python prints no int of more than 4,300 digits
+        return f"an {type(value).__name__} too long to show"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def one_of(argument: str, name: object, known: Iterable[str]) -> str:
+    """`name` where it is one of those known."""
+    if isinstance(name, str) and name in known:
+        return str(name)
+    raise ValueError(unknown(argument, name, known))
+
+
 def unknown(argument: str, name: object, known: Iterable[str]) -> str:
-    """Message for a name that is not known: the nearest, and all there are."""
-    import difflib  # 1 ms that most programs never need
+    """Message for a name that is not known: what is likely meant, and all there are."""
+    from fastbp import hints
 
     known = list(known)
-    text = str(name).lower()
-    near = [entry for entry in known if text and entry.startswith(text)]
-    near = near or difflib.get_close_matches(text, known, n=1, cutoff=0.4)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{argument}: expected one of {', '.join(known)}; got {name!r}.{hint}"
+    hint = hints.nearest(name, known) if isinstance(name, str) else ""
+    return f"{argument}: expected one of {', '.join(known)}; got {shown(name)}.{hint}"
 
 
 def _parse(argument: str, text: object, known: Iterable[str]) -> tuple[str, float | None]:
     if not isinstance(text, str):
-        raise TypeError(f"{argument}: expected a name (str); got {text!r}")
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*([^()]*?)\s*\))?\s*", text)
-    if match is None or match[1] not in known:
-        raise ValueError(unknown(argument, text.partition("(")[0].strip() or text, known))
-    if match[2] is None:
-        return match[1], None
-    try:
-        return match[1], float(match[2])
-    except ValueError:
+        raise TypeError(f"{argument}: expected a name (str); got {shown(text)}")
+    name, bracket, number = (part.strip() for part in text.partition("("))
+    bare = name.rstrip(")").rstrip()
+    if bare not in known:
+        raise ValueError(unknown(argument, bare or text, known))
+    if bare != name or (bracket and not number.endswith(")")):
+        what = "closed without an opening one" if bare != name else "not closed"
         raise ValueError(
-            f"{argument}: expected a number in the brackets of {match[1]!r}; got {text!r}"
+            f"{argument}: expected {bare!r}, or a number in brackets behind it; got {text!r}, "
+            f"whose bracket is {what}"
+        )
+    if not bracket:
+        return name, None
+    number = number.removesuffix(")").strip()
+    try:
+        return name, float(number)
+    except ValueError:
+        scalar = re.fullmatch(r"(?:np|numpy)\.\w+\((.*)\)", number)  # as NumPy 2 prints them
+        hint = f"; of a NumPy number x, float(x): '{name}({scalar[1]})'" if scalar else ""
+        raise ValueError(
+            f"{argument}: expected a number in the brackets of {name!r}; got {number!r}{hint}"
         ) from None
 
 
@@ -205,8 +236,30 @@ def check_parameter(f: Activation | Loss, argument: str, dtype: np.dtype[Any]) -
         )
 
 
-def check_pair(output: Activation, loss: Loss) -> None:
-    """Refuse an output whose values the loss cannot take.
+def check_units(f: Activation, n: int, argument: str) -> None:
+    """Refuse a layer of one unit whose value does not depend on its z.
+
+    >>> check_units(activation("softmax"), 1, "output")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: output: expected at least 2 units in a layer of 'softmax'; got 1, whose value is ...
+    """
+    if n > 1 or f.kind not in _OF_ONE:
+        return
+    use = (
+        "'sigmoid' with loss 'binary_cross_entropy' tells two classes with one output, 'identity' "
+        "with loss 'mse' fits a number"
+        if argument == "output"
+        else "'tanh' or 'relu' works with one unit"
+    )
+    raise ValueError(
+        f"{argument}: expected at least 2 units in a layer of {f.kind!r}; got 1, whose value is "
+        f"always {_OF_ONE[f.kind]}. {use}"
+    )
+
+
+def check_pair(output: Activation, loss: Loss, n_outputs: int | None = None) -> None:
+    """Refuse an output whose values, or whose number, the loss cannot take.
 
     >>> from fastbp import functions
     >>> check_pair(activation("tanh"), functions.loss("kl"))  # doctest: +ELLIPSIS
@@ -214,17 +267,29 @@ def check_pair(output: Activation, loss: Loss) -> None:
     ...
     ValueError: loss: 'kl' needs outputs above 0; output 'tanh' gives values of any sign. Outputs...
     """
-    if RANGES.index(output.range) <= RANGES.index(loss.domain):
+    if RANGES.index(output.range) > RANGES.index(loss.domain):
+        fitting = [
+            name
+            for name, (range_, _) in _ACTIVATIONS.items()
+            if RANGES.index(range_) <= RANGES.index(loss.domain)
+        ]
+        raise ValueError(
+            f"loss: {loss.kind!r} needs outputs {RANGE_NAMES[loss.domain]}; output {output.kind!r} "
+            f"gives values {RANGE_NAMES[output.range]}. Outputs that fit: {', '.join(fitting)}"
+        )
+    if n_outputs is None:
         return
-    fitting = [
-        name
-        for name, (range_, _) in _ACTIVATIONS.items()
-        if RANGES.index(range_) <= RANGES.index(loss.domain)
-    ]
-    raise ValueError(
-        f"loss: {loss.kind!r} needs outputs {RANGE_NAMES[loss.domain]}; output {output.kind!r} "
-        f"gives values {RANGE_NAMES[output.range]}. Outputs that fit: {', '.join(fitting)}"
-    )
+    if loss.kind in ("cross_entropy", "kl") and n_outputs == 1:
+        raise ValueError(
+            f"loss: {loss.kind!r} needs an output for each class, 2 or more; got 1 output, and "
+            "-y ln a costs nothing where y is 0. 'binary_cross_entropy' tells two classes with one "
+            "'sigmoid' output"
+        )
+    if loss.kind == "gaussian_nll" and n_outputs % 2:
+        raise ValueError(
+            "sizes: loss 'gaussian_nll' needs an even number of outputs, means then logarithms of "
+            f"variances; got {n_outputs}"
+        )
 
 
 def check_separable(output: Activation, loss: Loss) -> None:

@@ -22,7 +22,8 @@ class History(Mapping[str, np.ndarray]):
     "loss": mean data loss of the epoch's batches, each taken before its update, without penalties;
     "seconds": time from the start; "learning_rate", not with LBFGS; with validation
     "validation_loss", for classes "validation_accuracy", and other metrics with "validation_"
-    before their names (NaN for epochs without, where a resumed run changed it).
+    before their names (NaN for epochs without, where a resumed run changed it). Where no epoch
+    ended, the arrays are empty.
 
     Attributes
     ----------
@@ -33,8 +34,12 @@ class History(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, earlier: History | None = None) -> None:
+        if not isinstance(earlier, History | None):
+            raise TypeError(f"earlier: expected a History or None; got {type(earlier).__name__}")
         columns = {} if earlier is None else earlier._columns
         self._columns: dict[str, list[float]] = {k: list(v) for k, v in columns.items()}
+        # where a column began later than the run, the epoch it did: no value is not NaN as a value
+        self._begun: dict[str, int] = {} if earlier is None else dict(earlier._begun)
         self.seconds: float = 0.0 if earlier is None else earlier.seconds
         self.samples: int = 0 if earlier is None else earlier.samples
         self._state: State | None = None
@@ -43,6 +48,8 @@ class History(Mapping[str, np.ndarray]):
         """Add epochs, "loss" first, which every epoch has, or to the last epochs what is new."""
         for name, more in values.items():
             column = self._columns.setdefault(name, [])
+            if not column and self.epochs > len(more):
+                self._begun[name] = self.epochs - len(more)
             if name != "loss":
                 column += [math.nan] * (self.epochs - len(more) - len(column))
             column += more
@@ -65,13 +72,35 @@ class History(Mapping[str, np.ndarray]):
     def __repr__(self) -> str:
         return f"History({self.epochs} epochs: {self._last()})"
 
+    def _repr_html_(self) -> str:
+        import html
+
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td>"
+            + "".join(f"<td>{value:.4g}</td>" for value in _first_last_least_greatest(values))
+            + "</tr>"
+            for name, values in self.items()
+        )
+        speed = f", {self.samples_per_second:,.0f} samples a second" if self.seconds else ""
+        return (
+            "<table><thead><tr><th>by epoch</th><th>first</th><th>last</th><th>least</th>"
+            f"<th>greatest</th></tr></thead><tbody>{rows}</tbody><tfoot><tr><td colspan=5>"
+            f"{self.epochs} epochs, {self.seconds:.3g} s{speed}</td></tr></tfoot></table>"
+        )
+
+    def _began(self, name: str) -> int:
+        """The first epoch that such a value was recorded in; one to come where none was."""
+        return self._begun.get(name, 0) if name in self._columns else self.epochs
+
     def _latest(self, name: str) -> float:
         """Value of the last epoch."""
         column = self._columns.get(name, [])
         return column[-1] if column and len(column) == self.epochs else math.nan
 
     def _last(self) -> str:
-        return ", ".join(f"{name} {values[-1]:.4g}" for name, values in self._columns.items())
+        """The values of the last epoch, in words; before the first none."""
+        values = {name: self._latest(name) for name in self._columns} if self.epochs else {}
+        return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
     @property
     def epochs(self) -> int:
@@ -91,7 +120,14 @@ class History(Mapping[str, np.ndarray]):
         }
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the curves (needs matplotlib: ``pip install fastbp[plot]``); returns the Axes."""
+        """Draw the curves (needs matplotlib: fastbp's extra ``plot``); returns the Axes."""
         from fastbp import plotting
 
         return plotting.history(self, ax)
+
+
+def _first_last_least_greatest(values: np.ndarray) -> list[float]:
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return [math.nan] * 4
+    return [float(known[0]), float(values[-1]), float(known.min()), float(known.max())]

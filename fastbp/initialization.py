@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from fastbp.functions import unknown
+from fastbp import inputs
+from fastbp.functions import one_of, shown
 
 SCHEMES = (
     "scaled",
@@ -17,6 +19,16 @@ SCHEMES = (
     "he_normal",
     "zeros",
 )
+
+
+def _as_seed(seed: Any) -> Any:
+    """`seed` where NumPy takes it: it recurses without end into a list that holds itself."""
+    known = np.random.SeedSequence | np.random.BitGenerator | np.random.Generator
+    if seed is None or isinstance(seed, known | np.random.RandomState):
+        return seed
+    if isinstance(seed, (list, tuple)) or (isinstance(seed, np.ndarray) and seed.ndim == 1):
+        return [inputs.as_count(part, "seed", 0) for part in seed]
+    return inputs.as_count(seed, "seed", 0)
 
 
 def fill(
@@ -34,13 +46,12 @@ def fill(
     seed : int, None, SeedSequence, BitGenerator or Generator
         As `numpy.random.default_rng` takes it. The same seed gives the same bits.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(unknown("init", scheme, SCHEMES))
+    one_of("init", scheme, SCHEMES)
     try:
-        rng = np.random.default_rng(seed)  # type: ignore[arg-type]
+        rng = np.random.default_rng(_as_seed(seed))
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"seed: expected a whole number >= 0, None or a Generator; got {seed!r}"
+            f"seed: expected a whole number >= 0, None or a Generator; got {shown(seed)}"
         ) from error
     for W, b in zip(weights, biases, strict=True):
         n_in, n_out = W.shape

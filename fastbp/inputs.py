@@ -9,56 +9,173 @@ read-only arrays, memory maps. An array that already has the engine's dtype and 
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
 import math
+import numbers
 import operator
-from collections.abc import Callable
-from typing import Any
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from fastbp.functions import Loss
+from fastbp.functions import Loss, shown
 from fastbp.kernels import dispatch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+def keywords(f: Callable[P, R]) -> Callable[P, R]:
+    """Have an unknown keyword of `f` answered by what is meant with it; costs nothing until then.
+
+    >>> @keywords
+    ... def f(epochs): pass
+    >>> f(epoch=3)
+    Traceback (most recent call last):
+    ...
+    TypeError: f: unexpected argument 'epoch'. Did you mean 'epochs'?
+    """
+
+    @functools.wraps(f)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return f(*args, **kwargs)
+        except TypeError:
+            import inspect
+
+            from fastbp import hints
+
+            known = list(inspect.signature(f).parameters)
+            name = f.__qualname__.removesuffix(".__init__")
+            for key in kwargs:
+                if key not in known:
+                    hint = hints.argument(name, key, known)
+                    raise TypeError(f"{name}: unexpected argument {key!r}.{hint}") from None
+            raise
+
+    return called
+
+
+def named(cls: type[T]) -> type[T]:
+    """`keywords` for the arguments that make an object."""
+    cls.__init__ = keywords(cls.__init__)  # type: ignore[method-assign]
+    return cls
 
 
 def as_numbers(value: Any, name: str, dtype: np.dtype[Any], missing: bool = False) -> np.ndarray:
     """`value` as a C-contiguous array of `dtype`, finite throughout but for NaN where `missing`."""
-    if type(value) is not np.ndarray or value.dtype != dtype or not value.flags.c_contiguous:
-        value = _converted(value, name, dtype)
-    if value.size and not _is_finite(value) and not (missing and not np.isinf(value).any()):
+    flags = value.flags if type(value) is np.ndarray and value.dtype == dtype else None
+    if flags is None or not (flags.c_contiguous and flags.aligned):
+        value = _converted(value, name, dtype, missing)
+    if value.size and not is_finite(value) and not (missing and not np.isinf(value).any()):
         _refuse_non_finite(value, name)
     return value
 
 
-def _converted(value: Any, name: str, dtype: np.dtype[Any]) -> np.ndarray:
-    array = _as_array(value, name)
+def _converted(value: Any, name: str, dtype: np.dtype[Any], missing: bool) -> np.ndarray:
+    array = as_array(value, name, missing)
     if array.dtype.kind not in "fiub":
         what = type(value).__name__ if array.dtype.kind == "O" else "an array"
-        raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}")
+        odd = _odd(array, value)
+        raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}{odd}")
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
         with np.errstate(over="ignore"):
-            narrow = np.asarray(array, dtype, order="C")
-        if narrow.size and not _is_finite(narrow) and np.isfinite(array).all():
+            narrow = _plain(array, dtype)
+        if narrow.size and not is_finite(narrow) and np.isfinite(array).all():
             raise ValueError(
                 f"{name}: expected values that {dtype} holds; got one of magnitude "
                 f"{np.abs(array).max():g}"
             )
         return narrow
-    # not ascontiguousarray alone, which makes a scalar one-dimensional
-    return np.asarray(array, dtype, order="C")
+    return _plain(array, dtype)
 
 
-def _as_array(value: Any, name: str) -> np.ndarray:
+def _plain(array: np.ndarray, dtype: Any) -> np.ndarray:
+    # not ascontiguousarray, which makes a scalar one-dimensional and leaves what is not aligned
+    return np.require(array, dtype, ["C", "A"])
+
+
+def as_array(value: Any, name: str, missing: bool = False) -> np.ndarray:
+    """`value` as NumPy has it; of objects that are numbers, as in frames of several types, numbers.
+
+    With `missing`, NaN stands for what is missing among them.
+    """
+    if hasattr(value, "nnz") and hasattr(value, "todense"):
+        raise TypeError(
+            f"{name}: expected a dense array; got {type(value).__name__}, a sparse one, of which "
+            ".toarray() makes a dense one"
+        )
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(
             f"{name}: expected no masked values; got {int(np.ma.getmaskarray(value).sum())}"
         )
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name}: expected a rectangular array of numbers; {error}") from None
+    except Exception as error:  # a tensor on another device, one that needs a gradient
+        raise TypeError(
+            f"{name}: expected numbers; got {type(value).__name__}, of which NumPy makes no array: "
+            f"{error}"
+        ) from error
+    return _of_objects(array, name, missing) if array.dtype.kind == "O" else array
 
 
-def _is_finite(array: np.ndarray) -> bool:
+def _of_objects(array: np.ndarray, name: str, missing: bool) -> np.ndarray:
+    """As numbers, if all are such; else as it came, for whoever expects numbers to refuse."""
+    kinds = {type(item) for item in array.flat}
+    if missing and any(map(_is_missing, kinds)):
+        absent = [_is_missing(type(item)) for item in array.flat]
+        array = np.where(np.reshape(absent, array.shape), math.nan, array)
+        kinds = {float, *(kind for kind in kinds if not _is_missing(kind))}
+    if any(map(_is_no_number, kinds)):
+        return array
+    whole = all(issubclass(kind, (numbers.Integral, np.bool_)) for kind in kinds)
+    try:
+        return array.astype(np.int64 if whole else np.float64)
+    except OverflowError:
+        raise TypeError(
+            f"{name}: expected numbers of ordinary size; got an array of dtype object with a larger"
+        ) from None
+
+
+def _is_missing(kind: type) -> bool:
+    return kind is type(None) or kind.__name__ in ("NAType", "NaTType")  # pandas' own
+
+
+def _is_no_number(kind: type) -> bool:
+    is_complex = issubclass(kind, (complex, np.complexfloating))
+    return is_complex or not issubclass(kind, (numbers.Number, np.bool_))
+
+
+def _first(array: np.ndarray, of_kind: Callable[[type], bool]) -> tuple[int, ...]:
+    """Where the first object of such a type is."""
+    at = next((i for i, item in enumerate(array.flat) if of_kind(type(item))), 0)
+    return tuple(int(i) for i in np.unravel_index(at, array.shape)) if array.size else ()
+
+
+def _odd(array: np.ndarray, value: Any) -> str:
+    """What stands in an array that is none of numbers, and where, with the column's name."""
+    if not array.size:
+        return ""
+    where = _first(array, _is_no_number)
+    item = array.item(where)
+    what = repr(item)
+    if _is_missing(type(item)):
+        n = sum(_is_missing(type(other)) for other in array.flat)
+        what = f"the missing value {what} ({n} in all)"
+    columns = getattr(value, "columns", None)
+    column = "" if columns is None or len(where) < 2 else f", column {columns[where[1]]!r}"
+    return f", {what} at [{', '.join(map(str, where))}]{column}" if where else ""
+
+
+def is_finite(array: np.ndarray) -> bool:
     return bool(dispatch.doors(array.dtype).is_finite(array.reshape(-1)))
 
 
@@ -113,7 +230,9 @@ def as_targets(
     One-dimensional values are class indices where there are several columns of targets. With
     `missing`, dense targets may hold NaN, though not alone.
     """
-    array = _as_array(value, "Y")
+    array = as_array(value, "Y", missing)
+    if array.dtype.kind in "OUST":
+        _refuse_strings(array, n, n_columns, loss)
     if array.ndim == 1 and n_columns > 1:
         return None, _as_labels(array, n, n_columns)
     if array.ndim == 1:
@@ -149,11 +268,33 @@ def as_dense_targets(
     return dense
 
 
+def _refuse_strings(array: np.ndarray, n: int, n_columns: int, loss: Loss) -> None:
+    """Tell what to do with names of classes."""
+    where = _first(array, lambda kind: issubclass(kind, (str, bytes)))
+    text = array.item(where) if array.size else None
+    of_classes = n_columns > 1 or loss.targets in ("in [0, 1]", "-1 or 1")
+    if not (of_classes and isinstance(text, (str, bytes))):
+        return
+    signed = " and 2 * Y - 1" if n_columns == 1 and loss.targets == "-1 or 1" else ""
+    what = (
+        f"class indices (whole numbers 0..{n_columns - 1})"
+        if n_columns > 1
+        else f"numbers {loss.targets}"
+    )
+    raise TypeError(
+        f"Y: expected {what} or shape ({n}, {n_columns}); got dtype {array.dtype}, "
+        f"strings such as {text!r}. "
+        f"classes, Y = numpy.unique(Y, return_inverse=True){signed} makes such numbers; "
+        "fastbp.estimators.MLPClassifier takes strings as they are"
+    )
+
+
 def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
-    if array.dtype.kind not in "iuf":
+    array = array.copy()  # what is used as an index nobody else may write once it is checked
+    if array.dtype.kind not in "iufb":
         raise TypeError(
             f"Y: expected class indices (whole numbers 0..{n_classes - 1}) or shape ({n}, "
-            f"{n_classes}); got dtype {array.dtype}"
+            f"{n_classes}); got dtype {array.dtype}{_odd(array, array)}"
         )
     check_rows(array, "Y", n)
     if array.dtype.kind == "f":
@@ -168,22 +309,44 @@ def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
             f"Y: expected class indices 0..{n_classes - 1}, one for each output; got "
             f"{array[i]:g} at [{i}]"
         )
-    return np.ascontiguousarray(array, np.intp)
+    return _plain(array, np.intp)
 
 
-def as_weight(value: Any, n: int, dtype: np.dtype[Any]) -> np.ndarray | None:
-    """`value` as sample weights (n,), none negative, not all zero; None stays None."""
+def as_weight(
+    value: Any, n: int, dtype: np.dtype[Any], name: str = "sample_weight"
+) -> np.ndarray | None:
+    """`value` as sample weights (n,), none negative, not all zero; None stays None.
+
+    Only their ratios matter: see `in_range`.
+    """
     if value is None:
         return None
-    weight = as_numbers(value, "sample_weight", dtype)
+    value = _as_array(value, name)
+    weight = as_numbers(value, name, dtype if value.dtype == dtype else np.dtype(np.float64))
     if weight.shape != (n,):
-        raise ValueError(f"sample_weight: expected shape ({n},); got {weight.shape}")
+        raise ValueError(f"{name}: expected shape ({n},); got {weight.shape}")
     if (weight < 0).any():
         i = int(np.argmax(weight < 0))
-        raise ValueError(f"sample_weight: expected numbers >= 0; got {weight[i]:g} at [{i}]")
+        raise ValueError(f"{name}: expected numbers >= 0; got {weight[i]:g} at [{i}]")
     if not weight.any():
-        raise ValueError("sample_weight: expected at least one weight above 0; got only zeros")
-    return weight
+        raise ValueError(f"{name}: expected at least one weight above 0; got only zeros")
+    return in_range(weight, dtype)
+
+
+_HIGH = 64  # binary exponent of weights: of so large ones any number has a sum in float32
+
+
+def in_range(weight: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Weights as `dtype`, times a power of two where their sums or the least would not fit.
+
+    The engine takes numbers below the normal ones for 0; a power of two leaves all other bits.
+    """
+    highest = int(np.frexp(weight.max())[1])
+    lowest = int(np.frexp(weight.min(initial=np.inf, where=weight > 0))[1])
+    least = int(np.finfo(dtype).minexp) + 1
+    if lowest < least or highest > _HIGH:  # the largest about 1, or as large as the least needs
+        weight = np.ldexp(weight, min(max(1 - highest, least - lowest), _HIGH - highest))
+    return weight.astype(dtype, copy=False)
 
 
 def as_bits(seed: Any) -> int:
@@ -195,13 +358,13 @@ def as_bits(seed: Any) -> int:
 def as_flag(value: Any, name: str) -> bool:
     """True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected True or False; got {value!r}")
+        raise TypeError(f"{name}: expected True or False; got {shown(value)}")
     return bool(value)
 
 
 def as_indices(value: Any, name: str, n: int) -> np.ndarray:
     """`value` as indices (k,) of intp, each in 0..n-1."""
-    array = _as_array(value, name)
+    array = as_array(value, name).copy()  # nobody else may write what is used as an index
     if array.size == 0:
         array = array.astype(np.intp)
     if array.dtype.kind not in "iu":
@@ -212,7 +375,16 @@ def as_indices(value: Any, name: str, n: int) -> np.ndarray:
     if outside.any():
         i = int(np.argmax(outside))
         raise ValueError(f"{name}: expected indices 0..{n - 1}; got {array[i]} at [{i}]")
-    return np.ascontiguousarray(array, np.intp)
+    return _plain(array, np.intp)
+
+
+@contextlib.contextmanager
+def fitting_in_memory(name: str) -> Iterator[None]:
+    """Have a lack of memory name the argument that asked for it."""
+    try:
+        yield
+    except MemoryError as error:
+        raise MemoryError(f"{name}: expected what fits in memory; {error}") from None
 
 
 def as_output(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
@@ -230,31 +402,41 @@ def as_output(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.nd
     return value
 
 
-def as_count(value: Any, name: str, least: int = 1) -> int:
+def as_count(value: Any, name: str, least: int = 1, most: float = math.inf) -> int:
     """A whole number of at least `least`."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
         count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected a whole number >= {least}; got {value!r}") from None
+    except Exception:
+        told = f"{name}: expected a whole number >= {least}; got {shown(value)}"
+        raise TypeError(told) from None
     if count < least:
-        raise ValueError(f"{name}: expected a whole number >= {least}; got {count}")
+        raise ValueError(f"{name}: expected a whole number >= {least}; got {shown(count)}")
+    if count > most:
+        raise ValueError(f"{name}: expected a whole number <= {most}; got {shown(count)}")
     return count
+
+
+def as_number(value: Any) -> float:
+    """`value` as float where it is one real number; what is raised otherwise names nothing."""
+    if isinstance(value, float):
+        return float(value)
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    other = (str, bytes, bytearray, bool, np.ma.MaskedArray)  # of which float() makes something
+    if isinstance(value, other) or kind not in "fiu" or np.ndim(value):
+        raise TypeError
+    return float(value)
 
 
 def as_penalty(value: Any, name: str) -> float:
     """A finite number >= 0."""
     try:
-        if not isinstance(value, float) and (  # for which the rest takes a microsecond
-            isinstance(value, (str, bytes, bytearray, bool, np.bool_)) or np.ndim(value)
-        ):
-            raise TypeError
-        number = float(value)
+        number = as_number(value)
     except OverflowError:
         raise ValueError(f"{name}: expected a finite number >= 0; got a larger one") from None
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a number >= 0; got {value!r}") from None
+    except Exception:
+        raise TypeError(f"{name}: expected a number >= 0; got {shown(value)}") from None
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"{name}: expected a finite number >= 0; got {number!r}")
     return number
@@ -269,3 +451,41 @@ def as_positive(value: Any, name: str) -> float:
     if number == 0:
         raise ValueError(f"{name}: expected a finite number > 0; got {number!r}")
     return number
+
+
+def as_path(value: Any, name: str) -> Path:
+    """`value` as a path that the file system can be asked for."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name}: expected a path (str or path-like); got {value!r:.200}")
+    text = os.fsdecode(value)
+    try:
+        is_name = bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise ValueError(f"{name}: expected a path that a file can have; got {text!r:.200}")
+    return Path(text)
+
+
+def as_file(value: Any, name: str) -> Path:
+    """`value` as the path of a file to read: a FIFO or a device would block, or never end."""
+    path = as_path(value, name)
+    check_regular(path.stat().st_mode, path, name)
+    return path
+
+
+def check_regular(mode: int, path: Path, name: str) -> None:
+    """Refuse what is no regular file, by the mode that `stat` gives."""
+    if not stat.S_ISREG(mode):
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        kind = _KINDS_OF_FILE.get(stat.S_IFMT(mode), "of another kind")
+        raise OSError(number, f"{name}: expected a regular file; this is {kind}", str(path))
+
+
+_KINDS_OF_FILE = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+}

@@ -7,7 +7,6 @@ What belongs here: how SciPy's minimiser is given a network. What does not: its 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ from fastbp.optimizers import LBFGS
 from fastbp.run import DivergenceError, Samples
 
 
-class _TimeUp(Exception):
+class _Halt(Exception):
     pass
 
 
@@ -34,12 +33,14 @@ def minimise(
 
     `each_iteration` is called with the loss, penalties left out, when the parameters are those
     after an iteration; where it returns True, or after the deadline (of time.monotonic; 0: none),
-    the iterations end. Returns what SciPy tells of its end, None after the deadline.
+    the iterations end. Returns what SciPy tells of its own end, None of these two.
     """
     try:
         from scipy.optimize import minimize
     except ImportError as error:
-        raise ImportError("LBFGS needs SciPy: pip install 'fastbp[lbfgs]'") from error
+        from fastbp import hints
+
+        raise hints.missing("LBFGS needs", "SciPy", "lbfgs") from error
     twin = Network(**(net.architecture | {"dtype": "float64"}), init="zeros")
     X = data.X.astype(np.float64)
     Y = data.Y if data.dense is None else data.dense.astype(np.float64)
@@ -53,10 +54,9 @@ def minimise(
 
     def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
         if deadline and time.monotonic() >= deadline:
-            raise _TimeUp
+            raise _Halt
         twin.parameters[...] = theta
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore", RuntimeWarning)  # a step too far: SciPy turns back
+        with np.errstate(all="ignore"):  # a step too far: SciPy turns back
             return twin.loss(X, Y, **options), twin.gradient(X, Y, **options)
 
     def accept(intermediate_result: Any) -> None:
@@ -68,7 +68,7 @@ def minimise(
         net.parameters[...] = theta
         iteration += 1
         if each_iteration(loss - twin._penalty(X.shape[0], l2, 0.0)):
-            raise StopIteration
+            raise _Halt
 
     start = net.parameters.astype(np.float64)
     try:
@@ -88,5 +88,5 @@ def minimise(
                 "ftol": min(2.220446049250313e-9, optimizer.tolerance**2),
             },
         )
-    except _TimeUp:
+    except _Halt:
         return None

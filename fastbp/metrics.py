@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs
+from fastbp.functions import shown
 from fastbp.network import Network
 from fastbp.run import Samples
 
@@ -52,6 +53,16 @@ def classes_of(net: Network, data: Samples) -> Array | None:
     return y.argmax(axis=1) if one_hot else None
 
 
+def _instead_of_classes(net: Network, y: Array) -> str:
+    """What targets are that are not one class a sample."""
+    of_classes = net._loss.kind in ("binary_cross_entropy", "cross_entropy", "kl")
+    if of_classes and _holds(y, 0, 1):
+        return "several labels a sample; sample_weight weighs samples"
+    if of_classes and ((y >= 0) & (y <= 1)).all():
+        return "soft labels, shares of classes; sample_weight weighs samples"
+    return "numbers"
+
+
 def _holds(y: Array, low: float, high: float) -> bool:
     return bool(((y == low) | (y == high)).all())
 
@@ -60,26 +71,31 @@ def class_weights(value: Any, net: Network, data: Samples) -> Array:
     """The factor of each sample's weight: a dict by class, or "balanced", n / (K n_class)."""
     classes = classes_of(net, data)
     if classes is None:
-        raise ValueError("class_weight: expected targets that are classes; got numbers")
+        raise ValueError(
+            f"class_weight: expected targets that are classes, one a sample; got "
+            f"{_instead_of_classes(net, data.Y)}"
+        )
     n_classes = max(2, net._n_targets)
     factors = np.ones(n_classes)
     # the names of the classes are the targets': of a single output of a hinge loss, -1 and 1
     signed = net._n_targets == 1 and net._loss.kind in SIGNED_LOSSES
     names = [-1, 1] if signed else list(range(n_classes))
+    places = {name: place for place, name in enumerate(names)}  # no name is compared with all
     if isinstance(value, str) and value == "balanced":
         counts = np.bincount(classes, minlength=n_classes)
         there = counts > 0
         factors[there] = classes.size / (there.sum() * counts[there])
     elif isinstance(value, Mapping):
         for name, factor in value.items():
-            if name not in names:
+            if name not in places:
                 raise ValueError(
-                    f"class_weight: expected classes among {names}; got {name!r}, which is unknown"
+                    f"class_weight: expected classes among {names}; got {shown(name)}, which is "
+                    "unknown"
                 )
-            factors[names.index(name)] = inputs.as_penalty(factor, f"class_weight[{name!r}]")
+            factors[places[name]] = inputs.as_penalty(factor, f"class_weight[{name!r}]")
     else:
         raise TypeError(
-            f"class_weight: expected a dict of class: weight, or 'balanced'; got {value!r}"
+            f"class_weight: expected a dict of class: weight, or 'balanced'; got {shown(value)}"
         )
     result: Array = factors[classes]
     return result
@@ -114,27 +130,53 @@ def _mean(values: Array, weight: Array | None) -> Array:
     return mean
 
 
+def _exponent(values: Array) -> int:
+    """2 to this is above every size: divided by it, which takes no digits, all have squares."""
+    sizes = np.abs(values)
+    return int(np.frexp(sizes.max(initial=0.0, where=np.isfinite(sizes)))[1])
+
+
 def r2(y: Array, a: Array, weight: Array | None = None) -> float:
     """Coefficient of determination, mean over the targets; NaN where a target is constant."""
-    y = y.astype(np.float64)
-    residual = _mean((y - a) ** 2, weight)
-    spread = _mean((y - _mean(y, weight)) ** 2, weight)
-    return float((1 - residual / spread).mean()) if (spread > 0).all() else float("nan")
+    if y.shape[1] > 1:
+        parts = [r2(y[:, [j]], a[:, [j]], weight) for j in range(y.shape[1])]
+        return float(np.mean(parts))
+    y, a = y.astype(np.float64), a.astype(np.float64)
+    seen = ~np.isnan(y[:, 0]) if weight is None else ~np.isnan(y[:, 0]) & (weight > 0)
+    if not seen.any() or (y[seen] == y[seen][0]).all():  # told before anything is rounded
+        return float("nan")
+    with np.errstate(over="ignore", invalid="ignore"):  # outputs may be as far off as they like
+        shift = -1 - _exponent(y[seen])
+        y, a = np.ldexp(y, shift), np.ldexp(a, shift)
+        shift = -_exponent(y[seen] - y[seen][0])
+        residual = _mean(np.ldexp(y - a, shift) ** 2, weight)
+        spread = _mean(np.ldexp(y - _mean(y, weight), shift) ** 2, weight)
+        return float((1 - residual / spread)[0])
+
+
+def _mean_of_errors(y: Array, a: Array, weight: Array | None, power: int) -> tuple[float, int]:
+    """Mean of |y - a|^power over samples and targets, as a number and a power of two."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = np.abs(y.astype(np.float64) - a)
+    exponent = _exponent(errors)
+    return float(_mean(np.ldexp(errors, -exponent) ** power, weight).mean()), power * exponent
 
 
 def mse(y: Array, a: Array, weight: Array | None = None) -> float:
     """Mean squared error, over samples and targets."""
-    return float(_mean((y.astype(np.float64) - a) ** 2, weight).mean())
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(*_mean_of_errors(y, a, weight, 2)))
 
 
 def rmse(y: Array, a: Array, weight: Array | None = None) -> float:
     """Root of the mean squared error."""
-    return float(np.sqrt(mse(y, a, weight)))
+    square, exponent = _mean_of_errors(y, a, weight, 2)
+    return float(np.ldexp(np.sqrt(square), exponent // 2))
 
 
 def mae(y: Array, a: Array, weight: Array | None = None) -> float:
     """Mean absolute error, over samples and targets."""
-    return float(_mean(np.abs(y.astype(np.float64) - a), weight).mean())
+    return float(np.ldexp(*_mean_of_errors(y, a, weight, 1)))
 
 
 OF_CLASSES = {f.__name__: f for f in (accuracy, balanced_accuracy)}
@@ -151,17 +193,14 @@ def checked(metrics: Any) -> dict[str, Metric | None]:
             if not isinstance(name, str) or not callable(metric) or name == "loss":
                 raise TypeError(
                     "metrics: expected {name: callable (y_true, y_pred)}, a name other than "
-                    f"'loss'; got {name!r}: {metric!r}"
+                    f"'loss'; got {shown(name)}: {shown(metric)}"
                 )
         return dict(metrics)
     if not isinstance(metrics, (list, tuple, set, frozenset)):
         raise TypeError(
-            f"metrics: expected names, or {{name: callable (y_true, y_pred)}}; got {metrics!r}"
+            f"metrics: expected names, or {{name: callable (y_true, y_pred)}}; got {shown(metrics)}"
         )
-    for name in metrics:
-        if name not in METRICS:
-            raise ValueError(functions.unknown("metrics", name, METRICS))
-    return dict.fromkeys(metrics)
+    return dict.fromkeys(functions.one_of("metrics", name, METRICS) for name in metrics)
 
 
 def check_targets(net: Network, data: Samples, metrics: Mapping[str, Metric | None]) -> None:
@@ -211,8 +250,6 @@ def evaluate(
 
 def _as_number(value: Any, name: str) -> float:
     try:
-        if isinstance(value, (str, bytes)) or np.ndim(value):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"metrics: expected a number from {name!r}; got {value!r}") from None
+        return inputs.as_number(value)
+    except Exception:
+        raise TypeError(f"metrics: expected a number from {name!r}; got {shown(value)}") from None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import metrics
+from fastbp.functions import shown
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.run import Samples, UserLoss, value_and_slope
@@ -63,7 +64,7 @@ def each_step(callback: Callable[[Event], Any]) -> Callable[[Event], Any]:
     [('step', 1), ('step', 2), ('epoch', 2)]
     """
     if not callable(callback):
-        raise TypeError(f"each_step: expected a callable (event) -> stop?; got {callback!r}")
+        raise TypeError(f"each_step: expected a callable (event) -> stop?; got {shown(callback)}")
 
     def called(event: Event) -> Any:
         return callback(event)
@@ -75,12 +76,20 @@ def each_step(callback: Callable[[Event], Any]) -> Callable[[Event], Any]:
 def checked_callbacks(callbacks: Any) -> list[Callable[[Event], Any]]:
     if isinstance(callbacks, (str, bytes)) or not isinstance(callbacks, Iterable):
         raise TypeError(
-            f"callbacks: expected a list of callables (event) -> stop?; got {callbacks!r}"
+            f"callbacks: expected a list of callables (event) -> stop?; got {shown(callbacks)}"
         )
-    callbacks = list(callbacks)
+    try:
+        callbacks = list(callbacks)
+    except Exception as error:
+        raise TypeError(
+            f"callbacks: expected a list of callables (event) -> stop?; got {shown(callbacks)}: "
+            f"{error}"
+        ) from error
     for callback in callbacks:
         if not callable(callback):
-            raise TypeError(f"callbacks: expected callables (event) -> stop?; got {callback!r}")
+            raise TypeError(
+                f"callbacks: expected callables (event) -> stop?; got {shown(callback)}"
+            )
     return callbacks
 
 
@@ -110,13 +119,15 @@ class Monitor:
         self.stopping: Best | None = None
         self.best: np.ndarray | None = None
         if stopping is not None:
-            self.patience, self.monitor = stopping.patience, stopping.monitor
-            self.stopping = Best(stopping.monitor, stopping.mode, stopping.min_delta)
-            if best is not None and stopping.monitor in history:
+            watched = self.monitor = stopping.monitor
+            self.stopping = Best(watched, stopping.mode, stopping.patience, stopping.min_delta)
+            if best is not None and watched in history:
                 # of a resumed run: what it recorded says how long it waited
                 self.best = best
-                for value in history[stopping.monitor]:
+                for value in history[watched][history._began(watched) :]:
                     self._improves(float(value))
+        if held_out is not None:  # there also where the run ends before its first epoch
+            history._extend(**{f"validation_{name}": [] for name in ("loss", *metrics_by_name)})
         # nobody looks between epochs otherwise, and the engine may run through
         self.looks = held_out is not None or bool(callbacks) or stopping is not None
 
@@ -131,9 +142,9 @@ class Monitor:
                 data.X, data.Y, sample_weight=data.weight, ignore_missing=data.missing
             )
         else:
-            weight = np.ones(len(data.Y), net.dtype) if data.weight is None else data.weight
+            weight = np.ones(len(data.Y), net.dtype) if data.weight is None else data.weight.copy()
             assert outputs is not None
-            values["loss"] = value_and_slope(self.loss, outputs.copy(), data.Y, weight)[0]
+            values["loss"] = value_and_slope(self.loss, outputs.copy(), data.Y.copy(), weight)[0]
         if outputs is not None:
             values |= metrics.evaluate(net, data, outputs, self.metrics)
         self.history._extend(**{f"validation_{k}": [v] for k, v in values.items()})
@@ -151,7 +162,7 @@ class Monitor:
     @property
     def has_waited(self) -> bool:
         """Whether early stopping's patience is at an end."""
-        return self.stopping is not None and self.stopping.waited >= self.patience
+        return self.stopping is not None and self.stopping.has_waited
 
     def call(self, event: Event) -> bool:
         """Tell the callbacks, of a step those that ask for it; whether one of them ends the run."""

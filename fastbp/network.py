@@ -6,9 +6,11 @@ training loop (training.py), files (persistence.py), checks of arguments (inputs
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +22,23 @@ from fastbp.kernels import dispatch
 if TYPE_CHECKING:
     import os
 
-    from fastbp.history import History
+    from fastbp import training
 
 Array = np.ndarray
 
+PERTURBED_WORK = 10**8  # multiply-adds of one call of the engine: tens of milliseconds
 
+
+class _Fit:
+    """`fastbp.training.fit` as a method, imported when it is asked for."""
+
+    def __get__(self, net: Network | None, owner: type[Network]) -> Any:
+        from fastbp import training
+
+        return training.fit if net is None else MethodType(training.fit, net)
+
+
+@inputs.named
 class Network:
     """A feed-forward network: z^l = a^{l-1} W^l + b^l, a^l = sigma^l(z^l).
 
@@ -54,7 +68,8 @@ class Network:
     weights, biases : lists of views of `parameters`
         weights[l] is (n_in, width of z), biases[l] is (width of z,).
     metadata : dict
-        What a model file holds beside the network; JSON-able, free for the user.
+        What a model file holds beside the network; JSON-able, free for the user. "classes" and
+        "columns" are read: names of the outputs' classes, and of the columns of X.
 
     Notes
     -----
@@ -100,14 +115,18 @@ class Network:
         if not isinstance(names, Sequence) or len(names) != n_hidden:
             raise ValueError(
                 f"activation: expected one name, or one for each of the {n_hidden} hidden layers; "
-                f"got {activation!r}"
+                f"got {functions.shown(activation)}"
             )
         if isinstance(activation, str):
             functions.activation(activation)  # refused even where no hidden layer uses it
         self._hidden = [functions.activation(name) for name in names]
         self._output = functions.activation(output, "output")
         self._loss = functions.loss(loss)
-        functions.check_pair(self._output, self._loss)
+        for hidden, n in zip(self._hidden, self._sizes[1:], strict=False):
+            functions.check_units(hidden, n, "activation")
+        n_outputs = self._sizes[-1]
+        functions.check_units(self._output, n_outputs, "output")
+        functions.check_pair(self._output, self._loss, n_outputs)
         self._dtype = _checked_dtype(dtype)
         for hidden in self._hidden:
             functions.check_parameter(hidden, "activation", self._dtype)
@@ -115,12 +134,6 @@ class Network:
         functions.check_parameter(self._loss, "loss", self._dtype)
         self.metadata: dict[str, Any] = {}
 
-        n_outputs = self._sizes[-1]
-        if self._loss.kind == "gaussian_nll" and n_outputs % 2:
-            raise ValueError(
-                "sizes: loss 'gaussian_nll' needs an even number of outputs, means then logarithms "
-                f"of variances; got {n_outputs}"
-            )
         self._n_targets = self._loss.n_targets(n_outputs)
         self._allocate()
         cost_parameter = self._loss.parameter
@@ -225,6 +238,36 @@ class Network:
             "dtype": self._dtype.name,
         }
 
+    @property
+    def classes(self) -> list[Any] | None:
+        """Names of the classes in the order of the outputs (of one output: those of 0 and of 1).
+
+        From ``metadata["classes"]``, which the command line and the estimators write; None where
+        there are none, or not as many as outputs.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network([4, 3, 2])
+        >>> net.metadata["classes"] = ["no", "yes"]
+        >>> net.classes[int(net.predict([[1.0, 2.0, 3.0, 4.0]]).argmax())] in net.classes
+        True
+        """
+        n = self._sizes[-1]
+        return self._names("classes", (1, 2) if n == 1 else (n,))
+
+    @property
+    def columns(self) -> list[Any] | None:
+        """Names of the columns of X, from ``metadata["columns"]``: a frame's are found by them."""
+        return self._names("columns", (self._sizes[0],))
+
+    def _names(self, key: str, lengths: tuple[int, ...]) -> list[Any] | None:
+        """The names that came with the network, if they are such."""
+        names = self.metadata.get(key) if isinstance(self.metadata, dict) else None
+        if not isinstance(names, list) or len(names) not in lengths:
+            return None
+        return list(names) if all(isinstance(v, (str, int, float)) for v in names) else None
+
     def __repr__(self) -> str:
         hidden = [f.name for f in self._hidden]
         shown = repr(hidden[0]) if len(set(hidden)) == 1 else repr(hidden)
@@ -232,6 +275,27 @@ class Network:
             f"Network({self.sizes}, activation={shown}, output={self._output.name!r}, "
             f"loss={self._loss.name!r}, dtype={self._dtype.name!r}: "
             f"{self.n_parameters:,} parameters)"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{l}</td><td>{W.shape[0]} → {n}</td><td>{f.name}</td>"
+            f"<td>{W.size + b.size:,}</td></tr>"
+            for l, (W, b, n, f) in enumerate(
+                zip(
+                    self._weights,
+                    self._biases,
+                    self._sizes[1:],
+                    [*self._hidden, self._output],
+                    strict=True,
+                ),
+                1,
+            )
+        )
+        return (
+            "<table><thead><tr><th>layer</th><th>size</th><th>activation</th><th>parameters</th>"
+            f"</tr></thead><tbody>{rows}</tbody><tfoot><tr><td colspan=4>{self.n_parameters:,} "
+            f"parameters, {self._dtype.name}, loss {self._loss.name}</td></tr></tfoot></table>"
         )
 
     def copy(self) -> Network:
@@ -258,7 +322,15 @@ class Network:
     # what can be asked of it
 
     def _ready(self, X: Any) -> Array:
-        """X checked, and the parameters, which anybody may have written."""
+        """X checked, and the parameters, which anybody may have written.
+
+        A frame's columns are found by the names that the network was trained on, where it knows
+        them (``metadata["columns"]``).
+        """
+        if type(X) is not np.ndarray and (columns := self.columns):
+            from fastbp.datasets.columns import by_name  # most programs give arrays
+
+            X = by_name(X, "X", columns)
         X = inputs.as_matrix(X, "X", self._sizes[0], self._dtype)
         if not self._doors.is_finite(self._parameters):
             inputs.as_numbers(self._parameters, "parameters", self._dtype)
@@ -276,8 +348,9 @@ class Network:
     def _masks(self, dropout: Dropout | None) -> Any:
         return None if dropout is None else masks_of(dropout, len(self._hidden), self._doors)
 
-    def _warn_unless_finite(self, result: Array, what: str) -> None:
-        if not self._doors.is_finite(result.reshape(-1)):
+    def _warn_unless_finite(self, what: str, *results: Array) -> None:
+        """As NumPy does of its own functions: not where np.errstate has it ignored."""
+        if not all(map(inputs.is_finite, results)) and np.geterr()["over"] != "ignore":
             warnings.warn(
                 f"{what}: NaN or infinity from finite input: a value too large for {self._dtype}",
                 RuntimeWarning,
@@ -290,6 +363,8 @@ class Network:
         Parameters
         ----------
         X : array_like (n, n_0)
+            Of a frame the columns are found by name, where the network knows names
+            (``metadata["columns"]``).
         out : ndarray (n, n_L) of the network's dtype, optional
             Written and returned instead of a new array.
 
@@ -308,7 +383,7 @@ class Network:
             if np.may_share_memory(out, X):
                 X = X.copy()
         self._doors.predict(self._compiled, self._parameters, X, result)
-        self._warn_unless_finite(result, "predict")
+        self._warn_unless_finite("predict", result)
         return result
 
     def feedforward(self, X: Any) -> tuple[list[Array], list[Array]]:
@@ -323,12 +398,21 @@ class Network:
         zs = [np.empty((X.shape[0], b.size), self._dtype) for b in self._biases]
         activations = [np.empty((X.shape[0], n), self._dtype) for n in self._sizes[1:]]
         self._doors.feedforward(self._compiled, self._parameters, X, zs, activations)
+        self._warn_unless_finite("feedforward", *zs, *activations)
         return zs, [X.copy(), *activations]
 
     def _penalty(self, n: int, l2: float, l1: float) -> float:
-        squares = sum(float(np.vdot(W, W)) for W in self._weights_64(l2))
-        sizes = sum(float(np.abs(W).sum()) for W in self._weights_64(l1))
-        return l2 / (2 * n) * squares + l1 / n * sizes
+        penalty = self._scaled_penalty(l2 / (2 * n), l1 / n, 1.0)
+        if math.isfinite(penalty):
+            return penalty
+        return self._scaled_penalty(l2 / (2 * n), l1 / n, 2.0**-600)  # of which all have squares
+
+    def _scaled_penalty(self, l2: float, l1: float, c: float) -> float:
+        """l2 sum W^2 + l1 sum |W| by way of c W."""
+        with np.errstate(over="ignore"):
+            squares = sum(float(np.vdot(c * W, c * W)) for W in self._weights_64(l2))
+            sizes = sum(float(np.abs(c * W).sum()) for W in self._weights_64(l1))
+        return l2 / c * squares / c + l1 / c * sizes
 
     def _weights_64(self, factor: float) -> list[Array]:
         return [W.astype(np.float64) for W in self._weights] if factor else []
@@ -374,8 +458,13 @@ class Network:
         self._doors.costs(
             self._compiled, self._parameters, X, dense, labels, C, masks, ignore_missing
         )
-        self._warn_unless_finite(C, "loss")
-        return float(np.average(C.astype(np.float64), weights=weight)) + self._penalty(n, l2, l1)
+        with np.errstate(over="ignore", invalid="ignore"):  # told below
+            mean = float(np.average(C.astype(np.float64), weights=weight))
+            if math.isinf(mean):  # of costs, not their sum
+                mean = float(np.average(2.0**-100 * C, weights=weight)) * 2.0**100
+        loss = mean + self._penalty(n, l2, l1)
+        self._warn_unless_finite("loss", np.array(loss))
+        return loss
 
     def costs(
         self, X: Any, Y: Any, *, dropout: Dropout | None = None, ignore_missing: bool = False
@@ -400,6 +489,7 @@ class Network:
         self._doors.costs(
             self._compiled, self._parameters, X, dense, labels, C, masks, ignore_missing
         )
+        self._warn_unless_finite("costs", C)
         return C
 
     def perturbed_costs(
@@ -447,18 +537,22 @@ class Network:
         scratch = np.empty(self.n_parameters + 64 // self._dtype.itemsize, self._dtype)
         scratch[: self.n_parameters] = self._parameters
         scratch[self.n_parameters :] = 0
-        self._doors.perturbed_costs(
-            self._compiled,
-            scratch[: self.n_parameters],
-            X,
-            dense,
-            labels,
-            index,
-            values,
-            C,
-            masks,
-            ignore_missing,
-        )
+        at_once = max(1, PERTURBED_WORK // (self.n_parameters * X.shape[0]))
+        for at in range(0, index.size, at_once):  # Ctrl-C is heard between two calls
+            part = slice(at, at + at_once)
+            self._doors.perturbed_costs(
+                self._compiled,
+                scratch[: self.n_parameters],
+                X,
+                dense,
+                labels,
+                index[part],
+                values[part],
+                C[part],
+                masks,
+                ignore_missing,
+            )
+        self._warn_unless_finite("perturbed_costs", C)
         return C
 
     def deltas(
@@ -479,6 +573,7 @@ class Network:
         self._doors.deltas(
             self._compiled, self._parameters, X, dense, labels, out, masks, ignore_missing
         )
+        self._warn_unless_finite("deltas", *out)
         return out
 
     def gradient(
@@ -538,7 +633,7 @@ class Network:
                 if l1:
                     nabla_W += self._dtype.type(l1 / n) * np.sign(W)
             at += W.size + b.size
-        self._warn_unless_finite(result, "gradient")
+        self._warn_unless_finite("gradient", result)
         return result
 
     def input_gradient(self, X: Any, Y: Any) -> Array:
@@ -552,6 +647,7 @@ class Network:
         dense, labels = self._targets(Y, X.shape[0])
         out = np.empty_like(X)
         self._doors.input_gradient(self._compiled, self._parameters, X, dense, labels, out)
+        self._warn_unless_finite("input_gradient", out)
         return out
 
     def jacobian(self, X: Any) -> Array:
@@ -564,6 +660,7 @@ class Network:
         X = self._ready(X)
         out = np.empty((X.shape[0], self._sizes[-1], self._sizes[0]), self._dtype)
         self._doors.jacobian(self._compiled, self._parameters, X, out)
+        self._warn_unless_finite("jacobian", out)
         return out
 
     def vjp(self, X: Any, V: Any) -> Array:
@@ -583,6 +680,7 @@ class Network:
         inputs.check_rows(V, "V", X.shape[0])
         out = np.empty_like(X)
         self._doors.vjp(self._compiled, self._parameters, X, V, out)
+        self._warn_unless_finite("vjp", out)
         return out
 
     def jvp(self, X: Any, V: Any) -> Array:
@@ -601,15 +699,15 @@ class Network:
         inputs.check_rows(V, "V", X.shape[0])
         out = np.empty((X.shape[0], self._sizes[-1]), self._dtype)
         self._doors.jvp(self._compiled, self._parameters, X, V, out)
+        self._warn_unless_finite("jvp", out)
         return out
 
     # what changes it, and files
 
-    def fit(self, X: Any, Y: Any, **options: Any) -> History:
-        """Train in place; see `fastbp.training.fit`."""
-        from fastbp import training
-
-        return training.fit(self, X, Y, **options)
+    if TYPE_CHECKING:
+        fit = training.fit
+    else:
+        fit = _Fit()
 
     def save(self, path: str | os.PathLike[str], *, metadata: dict[str, Any] | None = None) -> None:
         """Write the network to a safetensors file; see `fastbp.persistence.save`."""
@@ -625,10 +723,23 @@ _DESCRIBED = frozenset(
 )
 
 
+def as_network(value: Any, name: str = "net") -> Network:
+    """`value` where it is a network."""
+    if not isinstance(value, Network):
+        raise TypeError(f"{name}: expected a fastbp.Network; got {type(value).__name__}")
+    return value
+
+
 def _checked_sizes(sizes: Any) -> list[int]:
-    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__iter__"):
-        raise TypeError(f"sizes: expected whole numbers such as [784, 30, 10]; got {sizes!r}")
-    checked = [inputs.as_count(n, f"sizes[{i}]") for i, n in enumerate(sizes)]
+    try:
+        if isinstance(sizes, (str, bytes, bytearray, Set, Mapping)):  # Set: in which order?
+            raise TypeError
+        given = list(sizes)
+    except Exception:
+        raise TypeError(
+            f"sizes: expected whole numbers such as [784, 30, 10]; got {functions.shown(sizes)}"
+        ) from None
+    checked = [inputs.as_count(n, f"sizes[{i}]") for i, n in enumerate(given)]
     if len(checked) < 2:
         raise ValueError(f"sizes: expected at least an input and an output; got {checked}")
     return checked
@@ -636,8 +747,10 @@ def _checked_sizes(sizes: Any) -> list[int]:
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     try:
+        if not isinstance(dtype, type) and hasattr(dtype, "dtype"):  # NumPy would take an array's
+            raise TypeError
         checked = np.dtype(dtype)
-    except (TypeError, ValueError, SyntaxError, DeprecationWarning):
+    except Exception:  # SyntaxError, DeprecationWarning and others, by what was given
         raise ValueError(functions.unknown("dtype", dtype, ("float32", "float64"))) from None
     if checked not in (np.dtype(np.float32), np.dtype(np.float64)) or dtype is None:
         raise ValueError(functions.unknown("dtype", dtype, ("float32", "float64")))

@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-import numpy as np
+from fastbp import inputs
+from fastbp.functions import shown
 
 
 def _check(optimizer: object, name: str, low: float, high: float, rule: str) -> None:
     value = getattr(optimizer, name)
     argument = f"{type(optimizer).__name__}.{name}"
-    # NumPy's scalars are numbers; bool is an int but not meant here, and an array is not one number
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{argument}: expected a number {rule}; got {value!r}")
     try:
-        value = float(value)
-    except (OverflowError, TypeError):  # an int beyond float64, a complex number
-        raise ValueError(f"{argument}: expected a number {rule}; got {value!r}") from None
+        value = inputs.as_number(value)
+    except OverflowError:  # an int beyond float64
+        raise ValueError(f"{argument}: expected a number {rule}; got {shown(value)}") from None
+    except Exception:
+        raise TypeError(f"{argument}: expected a number {rule}; got {shown(value)}") from None
     object.__setattr__(optimizer, name, value)
     if not (math.isfinite(value) and low <= value <= high):
         raise ValueError(f"{argument}: expected a number {rule}; got {value!r}")
@@ -56,6 +56,7 @@ class Optimizer:
         return 0.0
 
 
+@inputs.named
 @dataclass(frozen=True)
 class SGD(Optimizer):
     """Gradient descent: v <- mu v + g, W <- W - eta v; with ``nesterov`` W <- W - eta (g + mu v).
@@ -80,8 +81,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self, "momentum", 0.0, _BELOW_1, "in [0, 1)")
-        if not isinstance(self.nesterov, (bool, np.bool_)):
-            raise TypeError(f"SGD.nesterov: expected True or False; got {self.nesterov!r}")
+        inputs.as_flag(self.nesterov, "SGD.nesterov")
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("SGD.nesterov: expected momentum above 0 with it; got momentum 0")
 
@@ -92,6 +92,7 @@ class SGD(Optimizer):
         return "nesterov" if self.nesterov else "momentum"
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015), with bias correction; l2 and l1 of `fit` enter its gradient.
@@ -117,6 +118,7 @@ class Adam(Optimizer):
         _check(self, "epsilon", _NORMAL, math.inf, ">= 1e-30")
 
 
+@inputs.named
 @dataclass(frozen=True)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019): W <- (1 - eta lambda) W first.
@@ -136,6 +138,7 @@ class AdamW(Adam):
         _check(self, "weight_decay", 0.0, math.inf, ">= 0")
 
 
+@inputs.named
 @dataclass(frozen=True)
 class AMSGrad(Adam):
     """Adam that divides by the largest v so far (Reddi, Kale & Kumar 2018), as PyTorch has it.
@@ -149,6 +152,7 @@ class AMSGrad(Adam):
     """
 
 
+@inputs.named
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
     """RMSprop (Hinton 2012), as PyTorch has it: epsilon beside the root.
@@ -181,8 +185,7 @@ class RMSprop(Optimizer):
         _check(self, "alpha", 0.0, _BELOW_1, "in [0, 1)")
         _check(self, "epsilon", _NORMAL, math.inf, ">= 1e-30")
         _check(self, "momentum", 0.0, _BELOW_1, "in [0, 1)")
-        if not isinstance(self.centered, (bool, np.bool_)):
-            raise TypeError(f"RMSprop.centered: expected True or False; got {self.centered!r}")
+        inputs.as_flag(self.centered, "RMSprop.centered")
 
     @property
     def policy(self) -> str:
@@ -195,6 +198,7 @@ class RMSprop(Optimizer):
         return super().numbers | {"rho": self.alpha}
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
     """Adagrad (Duchi, Hazan & Singer 2011).
@@ -231,6 +235,7 @@ class Adagrad(Optimizer):
         return self.initial_accumulator_value
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Adadelta(Optimizer):
     """Adadelta (Zeiler 2012).
@@ -254,6 +259,7 @@ class Adadelta(Optimizer):
         _check(self, "epsilon", _NORMAL, math.inf, ">= 1e-30")
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Lion(Optimizer):
     """Lion (Chen et al. 2023): every step is eta up or down, by the sign of a mean of gradients.
@@ -280,9 +286,10 @@ class Lion(Optimizer):
         _check(self, "weight_decay", 0.0, math.inf, ">= 0")
 
 
+@inputs.named
 @dataclass(frozen=True)
 class LBFGS:
-    """Limited-memory BFGS over all samples at once, in float64 (needs SciPy: ``fastbp[lbfgs]``).
+    """Limited-memory BFGS over all samples at once, in float64 (needs SciPy: extra ``lbfgs``).
 
     It takes the place of epochs: `History` holds a value an iteration. Callbacks may end it, not
     write parameters. There is no learning rate, l1 or clipping.
@@ -309,15 +316,29 @@ class LBFGS:
 
     def __post_init__(self) -> None:
         for name in ("max_iter", "max_fun"):
-            value = getattr(self, name)
-            if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-                raise TypeError(f"LBFGS.{name}: expected a whole number >= 1; got {value!r}")
-            if value < 1:
-                raise ValueError(f"LBFGS.{name}: expected a whole number >= 1; got {value!r}")
+            value = inputs.as_count(getattr(self, name), f"LBFGS.{name}")
+            object.__setattr__(self, name, value)
         _check(self, "tolerance", 0.0, math.inf, ">= 0")
 
 
 OPTIMIZERS = {  # by name
     kind.__name__.lower(): kind
     for kind in (SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion)
+}
+
+# What each policy's slots hold, in the engine's order (kernels/update.pxd): "+" sums or means of
+# squares, never below 0, "~" any number
+SLOTS = {
+    "sgd": "",
+    "momentum": "~",
+    "nesterov": "~",
+    "adam": "~+",
+    "adamw": "~+",
+    "amsgrad": "~++",
+    "rmsprop": "+",
+    "rmsprop_momentum": "+~",
+    "rmsprop_centered": "+~~",
+    "adagrad": "+",
+    "adadelta": "++",
+    "lion": "~",
 }

@@ -7,15 +7,19 @@ what it does not know. What does not: other formats.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import math
 import os
 import secrets
 import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fastbp import functions, inputs
-from fastbp.network import Network
+from fastbp.network import Network, as_network
 
 FORMAT = "fastbp"
 VERSION = 1
@@ -42,6 +46,7 @@ def save(
     TypeError
         The metadata is not JSON-able.
     OSError
+        There is no such folder, `path` is no regular file (a device, a FIFO), the disk is full, ...
 
     Examples
     --------
@@ -55,6 +60,7 @@ def save(
     """
     import safetensors.numpy
 
+    path, net = inputs.as_path(path, "path"), as_network(net)
     inputs.as_numbers(net.parameters, "parameters", net.dtype)  # such a file would be refused
     metadata = net.metadata if metadata is None else metadata
     if not isinstance(metadata, dict):
@@ -74,30 +80,73 @@ def save(
     tensors = {}
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True), 1):
         tensors[f"W{layer}"], tensors[f"b{layer}"] = W, b
-    replace(Path(path), safetensors.numpy.save(tensors, {FORMAT: description}))
+    content = safetensors.numpy.save(tensors, {FORMAT: description})
+    if struct.unpack("<Q", content[:8])[0] > _HEADER_LIMIT:
+        raise ValueError(
+            f"metadata: expected less than {_HEADER_LIMIT:,} bytes of JSON; got "
+            f"{len(description):,}"
+        )
+    replace(path, content)
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Give a file new content in one step: it holds the old one or the new one, whole."""
-    path = path.resolve()  # a link stays a link to the file that is replaced
+def destination(path: Path, name: str) -> Path:
+    """The file whose place a new one takes, links followed; `name`: of the argument."""
+    try:
+        path = Path(os.path.realpath(path))  # a link stays a link to the file that is replaced
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.parent.is_dir():
+            return path
+        told = f"{name}: there is no folder"
+        raise FileNotFoundError(errno.ENOENT, told, str(path.parent)) from None
+    except OSError as error:  # a loop of links, a file for a folder
+        raise OSError(error.errno, f"{name}: {error.strerror}", str(path)) from None
+    inputs.check_regular(mode, path, name)
+    return path
+
+
+def _beside(path: Path, name: str) -> tuple[int, Path]:
+    """A new file in the folder of `path`, open for writing, and its name."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temporary
+    except OSError as error:
+        told = f"{name}: no file can be made there: {error.strerror}"
+        raise OSError(error.errno, told, str(path)) from None
+
+
+def check_destination(path: Path, name: str) -> None:
+    """Refuse a path that `replace` could not write, before the work whose result it is to hold."""
+    descriptor, temporary = _beside(destination(path, name), name)
+    os.close(descriptor)
+    os.unlink(temporary)
+
+
+def replace(path: Path, content: bytes, name: str = "path") -> None:
+    """Give a file new content in one step: it holds the old one or the new one, whole."""
+    path = destination(path, name)
+    descriptor, temporary = _beside(path, name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):  # of which the user knows no other name
+            error.filename = str(path)
+            del error.filename2
         raise
     if hasattr(os, "O_DIRECTORY"):  # the rename itself is on the disk when its folder is
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        # where that cannot be had (a folder that may not be read), the file is whole all the same
+        with contextlib.suppress(OSError):
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 def load(path: str | os.PathLike[str]) -> Network:
@@ -112,7 +161,7 @@ def load(path: str | os.PathLike[str]) -> Network:
     """
     import safetensors
 
-    path = Path(path)
+    path = inputs.as_file(path, "path")
     try:
         description = read_description(path, FORMAT, VERSION)
         for key in ("architecture", "metadata"):
@@ -129,6 +178,8 @@ def load(path: str | os.PathLike[str]) -> Network:
         raise ValueError(f"{path}: truncated or damaged: {error}") from None
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
+    except MemoryError as error:
+        raise MemoryError(f"{path}: the network does not fit in memory: {error}") from None
     return net
 
 
@@ -155,7 +206,7 @@ def read_description(path: Path, kind: str, version: int) -> dict[str, Any]:
         raise ValueError(
             f"expected a {what} file of fastbp; this safetensors file has no such metadata"
         )
-    description = json.loads(text)
+    description = json.loads(text, parse_constant=_refuse_number, parse_float=_as_finite)
     if not isinstance(description, dict) or description.get("format") != kind:
         raise ValueError(f"expected the metadata of a fastbp {what}; got another")
     found = description.get("version")
@@ -165,6 +216,23 @@ def read_description(path: Path, kind: str, version: int) -> dict[str, Any]:
             + ("; a later fastbp wrote this file" if isinstance(found, int) else "")
         )
     return description
+
+
+def tensor(file: Any, name: str) -> np.ndarray:
+    """One array of a safetensors file."""
+    found = file.get_slice(name)
+    # asked for here, where a want of memory is a MemoryError: in safetensors it is a panic
+    bytearray(math.prod(found.get_shape()) * (8 if found.get_dtype() == "F64" else 4))
+    return file.get_tensor(name)
+
+
+def _refuse_number(text: str) -> float:
+    raise ValueError(f"expected finite numbers in its description; got {text:.40}")
+
+
+def _as_finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_number(text)
 
 
 def _check_tensors(architecture: dict[str, Any], file: Any) -> None:
@@ -200,5 +268,5 @@ def _check_tensors(architecture: dict[str, Any], file: Any) -> None:
 
 def _fill(net: Network, file: Any) -> None:
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True), 1):
-        W[...], b[...] = file.get_tensor(f"W{layer}"), file.get_tensor(f"b{layer}")
+        W[...], b[...] = tensor(file, f"W{layer}"), tensor(file, f"b{layer}")
     inputs.as_numbers(net.parameters, "parameters", net.dtype)

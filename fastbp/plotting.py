@@ -4,32 +4,55 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastbp import hints
+
 if TYPE_CHECKING:
     from fastbp.history import History
 
 
-def _new_axes() -> Any:
+def pyplot() -> Any:
     try:
         from matplotlib import pyplot
     except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'fastbp[plot]'") from error
-    return pyplot.subplots()[1]
+        raise hints.missing("plots need", "matplotlib", "plot") from error
+    return pyplot
+
+
+def new_axes() -> Any:
+    return pyplot().subplots(layout="constrained")[1]  # which leaves room for labels and legend
+
+
+def _legend(ax: Any, lines: Any) -> None:
+    """Above the axes: no curve is under it, those of a second y axis included."""
+    if not lines:
+        return
+    columns = min(len(lines), 3)
+    ax.legend(
+        handles=lines,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        borderaxespad=0.2,
+        ncols=columns,
+        frameon=False,
+    )
+    if ax.get_title():  # of axes that were given
+        ax.set_title(ax.get_title(), pad=6 + 18 * -(-len(lines) // columns))
 
 
 def delta_norms(norms: Any, ax: Any = None) -> Any:
     """Draw the norm of delta by epoch, a curve a layer (records, layers); returns the Axes."""
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     for layer, column in enumerate(norms.T, 1):
         ax.semilogy(column, label=f"layer {layer}")
     ax.set_xlabel("record")
     ax.set_ylabel("norm of the mean of delta")
-    ax.legend()
+    _legend(ax, ax.lines)
     return ax
 
 
 def history(run: History, ax: Any = None) -> Any:
     """Draw losses by epoch, and accuracy on a second axis where there is one; returns the Axes."""
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     epochs = range(1, run.epochs + 1)
     ax.plot(epochs, run["loss"], label="training loss")
     if "validation_loss" in run:
@@ -42,7 +65,7 @@ def history(run: History, ax: Any = None) -> Any:
         right.plot(epochs, run["validation_accuracy"], "C2", label="validation accuracy")
         right.set_ylabel("accuracy")
         lines += list(right.lines)
-    ax.legend(handles=lines)
+    _legend(ax, lines)
     return ax
 
 
@@ -104,7 +127,7 @@ class LossCurveDisplay:
 
     def plot(self, *, ax: Any = None, name: str | None = None, **line: Any) -> LossCurveDisplay:
         """Draw; returns self."""
-        ax = _new_axes() if ax is None else ax
+        ax = new_axes() if ax is None else ax
         name = self.name if name is None else name
         label = {"label": "training loss" if name is None else name}
         self.lines_ = ax.plot(range(1, len(self.loss_curve) + 1), self.loss_curve, **label | line)
@@ -115,6 +138,6 @@ class LossCurveDisplay:
             epochs = range(1, len(self.validation_scores) + 1)
             self.lines_ += right.plot(epochs, self.validation_scores, "C2", label="validation")
             right.set_ylabel("validation score")
-        ax.legend(handles=self.lines_)
+        _legend(ax, self.lines_)
         self.ax_, self.figure_ = ax, ax.figure
         return self

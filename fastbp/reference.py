@@ -125,6 +125,17 @@ def _vector(values, what):
     return values
 
 
+def _power_above(x):
+    """The power of two by which x, divided, has no element above 1 in size."""
+    return np.ldexp(1.0, min(1023, int(np.frexp(np.max(np.abs(x)))[1])))
+
+
+def _norm(x):
+    """sqrt(sum x^2), also where squares are too large or too small."""
+    unit = _power_above(x)
+    return float(unit * np.sqrt(np.sum((x / unit) ** 2)))
+
+
 # ---------------------------------------------------------------------------------- activations
 
 
@@ -178,8 +189,9 @@ def _elementwise(name, parameter, z):
     if name == "gelu_tanh":
         u = math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
         u_prime = math.sqrt(2 / math.pi) * (1 + 0.134145 * z**2)
-        s = _sigmoid(2 * u)
-        return z * s, s + 2 * z * s * _sigmoid(-2 * u) * u_prime
+        s, s_prime = _sigmoid(2 * u), _sigmoid_prime(2 * u)
+        # where s' is 0, z u' may be infinite
+        return z * s, s + np.where(s_prime > 0, 2 * z * u_prime, 0.0) * s_prime
     if name == "silu":
         return z * _sigmoid(z), _sigmoid(z) * (1 + z * _sigmoid(-z))
     if name == "mish":
@@ -214,6 +226,15 @@ def _sum_of_others(a):
     return np.where(np.eye(len(a), dtype=bool), 0.0, a).sum(axis=1)
 
 
+def _standardised(z):
+    """x = (z - mean z) / s and s = sqrt(var z + epsilon), of which no part is too large."""
+    unit = max(1.0, _power_above(z))
+    x = z / unit - z[0] / unit  # from z_0, or equal numbers might differ from their mean
+    x = x - x.mean()
+    s = unit * math.hypot(_norm(x) / math.sqrt(len(z)), math.sqrt(LAYER_NORM_EPSILON) / unit)
+    return x / (s / unit), s
+
+
 def _coupled(name, parameter, z):
     """Activation a where a_k depends on more than z_k."""
     if name == "softmax":
@@ -221,8 +242,7 @@ def _coupled(name, parameter, z):
     if name == "log_softmax":
         return _log_softmax(z)
     if name == "layer_norm":
-        s = np.sqrt(np.mean((z - z.mean()) ** 2) + LAYER_NORM_EPSILON)
-        return parameter * (z - z.mean()) / s
+        return parameter * _standardised(z)[0]
     if name == "maxout":
         return z.reshape(-1, _pieces(parameter)).max(axis=1)
     if name == "glu":
@@ -246,8 +266,7 @@ def _coupled_jacobian(name, parameter, z):
         return J
     if name == "layer_norm":
         gamma, n = parameter, len(z)
-        s = np.sqrt(np.mean((z - z.mean()) ** 2) + LAYER_NORM_EPSILON)
-        x_hat = (z - z.mean()) / s
+        x_hat, s = _standardised(z)
         return gamma / s * (np.eye(n) - 1 / n - np.outer(x_hat, x_hat) / n)
     if name == "maxout":
         p = _pieces(parameter)
@@ -385,6 +404,11 @@ def _y_log(y, x):
         )
 
 
+def _y_times(y, x):
+    """y x term by term, where y = 0 contributes 0 whatever x is."""
+    return np.array([0.0 if y_k == 0 else y_k * x_k for y_k, x_k in zip(y, x, strict=True)])
+
+
 def _y_over(y, x):
     """y / x term by term, where y = 0 contributes 0 whatever x is."""
     with np.errstate(divide="ignore", over="ignore"):  # y / 0 = inf is meant
@@ -396,6 +420,15 @@ def _log_cosh(r):
     if abs(r) < 1:
         return math.log1p(2 * math.sinh(r / 2) ** 2)
     return abs(r) + math.log1p(math.exp(-2 * abs(r))) - math.log(2)
+
+
+def _scaled_residual(r, s, quarters):
+    """r e^(-s quarters/4): factor by factor, of which one alone may be infinite; 0 where r is."""
+    with np.errstate(over="ignore"):  # infinity is meant
+        quarter = np.where(r == 0, 0.0, np.exp(-s / 4))
+        for _ in range(quarters):
+            r = r * quarter
+    return r
 
 
 def _checked_cost(name, a, y):
@@ -430,12 +463,12 @@ def cost(name, a, y):
     name, parameter, a, y = _checked_cost(name, a, y)
     if name == "gaussian_nll":
         mu, s = a[: len(y)], a[len(y) :]
-        return float(np.sum(0.5 * (s + (y - mu) ** 2 * np.exp(-s))))
+        return float(np.sum(0.5 * (s + _scaled_residual(mu - y, s, 2) ** 2)))
     r = a - y
     if name == "quadratic":
         C = 0.5 * r**2
     elif name == "mse":
-        C = parameter * r**2 / len(r)
+        C = r * (parameter / len(r) * r)
     elif name == "mae":
         C = np.abs(r)
     elif name == "huber":
@@ -486,8 +519,8 @@ def cost_gradient(name, a, y):
     name, parameter, a, y = _checked_cost(name, a, y)
     if name == "gaussian_nll":
         mu, s = a[: len(y)], a[len(y) :]
-        g_mu = (mu - y) * np.exp(-s)
-        g_s = 0.5 * (1 - (y - mu) ** 2 * np.exp(-s))
+        g_mu = _scaled_residual(mu - y, s, 4)
+        g_s = 0.5 * (1 - _scaled_residual(mu - y, s, 2) ** 2)
         return np.concatenate([g_mu, g_s])
     r = a - y
     if name == "quadratic":
@@ -564,10 +597,10 @@ def cost_on_z(output_activation, cost_name, z, y, *, general=False):
         C = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
     elif cost_name == "cross_entropy":
         c = _parse_activation(output_activation)[1]
-        C = -y * _log_softmax(c * z)  # summed: lse(cz) sum(y) - y . cz
+        C = -_y_times(y, _log_softmax(c * z))  # summed: lse(cz) sum(y) - y . cz
     elif cost_name == "kl":
         c = _parse_activation(output_activation)[1]
-        C = _y_log(y, y) - y * _log_softmax(c * z)
+        C = _y_log(y, y) - _y_times(y, _log_softmax(c * z))
     elif cost_name == "poisson":
         C = np.exp(z) - y * z
     else:
@@ -620,7 +653,7 @@ def _weights_of_samples(sample_weight, n):
     w = _vector(sample_weight, "sample_weight")
     if len(w) != n:
         raise ValueError(f"{len(w)} sample weights for {n} samples")
-    return w
+    return w / _power_above(w) if w.any() else w  # only their ratios matter
 
 
 class Network:
@@ -1144,7 +1177,7 @@ def clipped(gradient, clip_value=np.inf, clip_norm=np.inf):
     [0.3, -0.4]
     """
     gradient = np.clip(gradient, -clip_value, clip_value)
-    norm = math.sqrt(np.sum(gradient**2))
+    norm = _norm(gradient)
     return gradient * min(1.0, clip_norm / (norm + 1e-6))
 
 

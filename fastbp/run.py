@@ -18,6 +18,7 @@ from fastbp.network import Network
 
 if TYPE_CHECKING:
     from fastbp.optimizers import Optimizer
+    from fastbp.team import Team
 
 SLICE_SECONDS = 0.03  # between looks at signals: Ctrl-C is to act within 0.1 s
 SYNC_SECONDS = 1.0  # between copies of the state that a diverged run is replayed from
@@ -30,6 +31,8 @@ UserLoss = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 class DivergenceError(ArithmeticError):
     """The loss or a parameter became NaN or infinite; the network holds the last finite parameters.
 
+    So did what the optimizer keeps of a parameter, which would stand still from then on.
+
     Attributes
     ----------
     step : int
@@ -37,18 +40,24 @@ class DivergenceError(ArithmeticError):
     epoch : int
         From 0.
     learning_rate : float
+    place : str
+        Of the parameter of which the optimizer's state became infinite; else "".
     """
 
-    def __init__(self, step: int, epoch: int, learning_rate: float) -> None:
+    def __init__(self, step: int, epoch: int, learning_rate: float, place: str = "") -> None:
+        what, remedy = "the loss or a parameter became NaN or infinite", "a smaller learning rate"
+        if place:
+            what = f"the optimizer's state of {place} became infinite: its gradient has no square"
+            remedy = "standardised features, dtype='float64' or clip_value"
         super().__init__(
             f"training diverged at step {step} (epoch {epoch}) with learning rate "
-            f"{learning_rate:g}: the loss or a parameter became NaN or infinite. The network holds "
-            "the last finite parameters; a smaller learning rate may help"
+            f"{learning_rate:g}: {what}. The network holds the last finite parameters; {remedy} "
+            "may help"
         )
-        self.step, self.epoch, self.learning_rate = step, epoch, learning_rate
+        self.step, self.epoch, self.learning_rate, self.place = step, epoch, learning_rate, place
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.step, self.epoch, self.learning_rate)
+        return type(self), (self.step, self.epoch, self.learning_rate, self.place)
 
 
 class Samples(NamedTuple):
@@ -91,6 +100,11 @@ class State(NamedTuple):
     best: np.ndarray | None = None
     stopped: bool = False
 
+    def taken_up(self, old: State) -> State:
+        """This run, standing where `old` ended."""
+        names = ("position", "slots", "parameters", "average", "best", "stopped")
+        return self._replace(**{name: getattr(old, name) for name in names})
+
 
 def flops(net: Network, batch_size: int) -> float:
     return 6.0 * batch_size * sum(W.size for W in net.weights)
@@ -102,16 +116,29 @@ def value_and_slope(
     """What a user's own loss gives, checked: a number and its gradient by the outputs."""
     shape, dtype = outputs.shape, outputs.dtype
     answer = loss(outputs, Y, weight)
-    try:
-        value, slope = answer
-        value, slope = float(value), np.ascontiguousarray(slope, dtype)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"loss: expected (number, gradient {shape}) from it; got {type(answer).__name__}"
-        ) from None
+    expected = f"loss: expected (number, gradient {shape}) from it; got"
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        raise TypeError(f"{expected} {type(answer).__name__}")
+    value, slope = (inputs.as_array(part, "loss") for part in answer)
+    for part, name in ((value, "a number"), (slope, "a gradient")):
+        if part.dtype.kind not in "fiub":
+            raise TypeError(f"{expected} {name} of dtype {part.dtype}")
+    if value.ndim:
+        raise TypeError(f"{expected} a number of shape {value.shape}")
     if slope.shape != shape:
         raise ValueError(f"loss: expected a gradient of shape {shape} from it; got {slope.shape}")
-    return value, slope
+    with np.errstate(over="ignore"):  # infinite it is a step that diverges
+        return float(value), np.ascontiguousarray(slope, dtype)
+
+
+def check_fit(numbers: dict[str, float], dtype: np.dtype[Any]) -> None:
+    """Refuse numbers that the engine, which computes with `dtype`, would take for infinite."""
+    largest = float(np.finfo(dtype).max)
+    for name, number in numbers.items():
+        # without a bound that is never reached there is none
+        if not (number <= largest or name in ("clip_value", "clip_norm")):
+            shown = {"l2": "l2 / n", "l1": "l1 / n", "batch_l2": "alpha"}.get(name, name)
+            raise ValueError(f"{shown}: expected a number that {dtype} holds; got {number:g}")
 
 
 class Run:
@@ -131,12 +158,14 @@ class Run:
         deadline: float = 0.0,
         loss: UserLoss | None = None,
     ) -> None:
+        check_fit(numbers, net.dtype)
         self.net, self.data, self.start, self.shuffle = net, data, state, shuffle
-        self.doors, self.n_threads = net._doors, n_threads
+        self.doors = net._doors
         self.numbers, self.ema, self.loss = numbers, ema, loss
         self.deadline = deadline  # in seconds of time.monotonic; 0: none
-        if state.parameters is not None:
-            net.parameters[...] = state.parameters
+        parameters = net.parameters if state.parameters is None else state.parameters
+        self.team: Team | None = None
+        n_threads = 1 if n_threads == 1 else self._gather(n_threads)
         self.trainer = self.doors.Trainer(
             net._compiled,
             state.optimizer.policy,
@@ -168,14 +197,22 @@ class Run:
         self.averaged = (state.position[2], None if ema is None else state.average)
         self.seconds = 0.0
         self.n_steps = max(1, int(2e7 / flops(net, state.batch_size)))  # about 1 ms to begin with
-        self.doors.load_state(self.trainer, net.parameters, self.slots)
-        self.lead = self.others = None
-        if n_threads > 1:
-            from concurrent.futures import ThreadPoolExecutor
+        self.doors.load_state(self.trainer, parameters, self.slots)
+        # last: where memory or threads are wanting, nothing has been changed
+        if parameters is not net.parameters:
+            net.parameters[...] = parameters
 
-            self.lead = ThreadPoolExecutor(1, "fastbp")
-            self.others = ThreadPoolExecutor(n_threads - 1, "fastbp")
-            self.lead.submit(int).result()  # a thread that is up before it is needed
+    def _gather(self, n_threads: int) -> int:
+        """Start the run's threads; how many there are, on which the bits do not depend."""
+        from fastbp.team import Team
+
+        team = Team(n_threads)
+        if team.size > 1:
+            self.team = team
+            return team.size
+        team.close()
+        self.team = None
+        return 1
 
     @property
     def epoch(self) -> int:
@@ -224,7 +261,7 @@ class Run:
         self.seconds += now - began
         if self.trainer.diverged:
             self._recover()
-        if steps == self.n_steps:
+        if steps == self.n_steps or now - began > 2 * SLICE_SECONDS:
             growth = SLICE_SECONDS / max(now - began, 1e-6)
             self.n_steps = max(1, int(steps * min(growth, 8.0)))
         if now - self.synced_at > SYNC_SECONDS:
@@ -260,13 +297,23 @@ class Run:
             return self._train_in_python(self.loss, n_steps, end_epoch)
         data, first = self.data, self.epoch
         end_epoch = min(end_epoch, first + self.losses.size)
+        deadline = self.deadline
+        if self.team is not None:  # threads wait long for each other where others want the cores
+            latest = time.monotonic() + 2 * SLICE_SECONDS
+            deadline = min(deadline, latest) if deadline else latest
         rest: tuple[Any, ...] = (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight)
-        rest += (self.order, first, self.losses, self.clock, self.deadline, data.missing)
-        if self.lead is None:
+        rest += (self.order, first, self.losses, self.clock, deadline, data.missing)
+        if self.team is not None and not self.team.is_here:  # this is a fork of the run's process
+            self._gather(self.team.size)
+        if self.team is None:
+            self.trainer.share(1)
             return int(self.doors.train(self.trainer, 0, *rest))
         # Ctrl-C acts in the main thread, between any two of its instructions. It must not come when
-        # some threads wait at a barrier for another not yet started, so one task starts them all.
-        return self.lead.submit(self._train_together, rest).result()
+        # some threads wait at a barrier for another not yet at work: one of them sets all to work.
+        steps, error = self.team.ask(0, self._train_together, self.team, rest).get()
+        if error is not None:
+            raise error
+        return int(steps)
 
     def _train_in_python(self, loss: UserLoss, n_steps: int, end_epoch: int) -> int:
         """As `_train`, with a user's own loss between the two halves of each step."""
@@ -281,12 +328,12 @@ class Run:
             outputs = np.empty((m, self.net.sizes[-1]), self.net.dtype)
             self.doors.step_outputs(trainer, data.X, self.order, row, m, outputs)
             weight = np.ones(m, self.net.dtype) if data.weight is None else data.weight[rows]
+            of_batch = float(weight.sum(dtype=np.float64))  # before somebody else has them
             value, slope = value_and_slope(loss, outputs, data.Y[rows], weight)
             if not np.isfinite(value):
                 slope = np.full_like(slope, np.nan)  # no step, but the mark of divergence
             if not self.doors.step_update(trainer, slope):
                 break
-            of_batch = float(weight.sum(dtype=np.float64))
             total, weights = total + value * of_batch, weights + of_batch
             if trainer.position[0] > epoch:
                 self.losses[epoch - first] = total / weights
@@ -298,23 +345,36 @@ class Run:
                 break
         return steps
 
-    def _train_together(self, rest: tuple[Any, ...]) -> int:
-        assert self.others is not None
-        others = [
-            self.others.submit(self.doors.train, self.trainer, thread, *rest)
-            for thread in range(1, self.n_threads)
-        ]
-        steps = int(self.doors.train(self.trainer, 0, *rest))
+    def _train_together(self, team: Team, rest: tuple[Any, ...]) -> int:
+        """What the first thread does: have the others do their part, and do its own."""
+        self.trainer.share(team.size)
+        others, steps, failure = [], 0, None
+        try:
+            for thread in range(1, team.size):
+                others.append(team.ask(thread, self._take_part, thread, rest))
+            steps = self._take_part(0, rest)
+        except BaseException as error:
+            self.trainer.give_up()
+            failure = error
         for other in others:
-            other.result()
+            failure = other.get()[1] or failure
+        if failure is not None:
+            raise failure
         return steps
+
+    def _take_part(self, thread: int, rest: tuple[Any, ...]) -> int:
+        try:
+            return int(self.doors.train(self.trainer, thread, *rest))
+        except BaseException:
+            self.trainer.give_up()  # the others wait for this one
+            raise
 
     def _take_order(self, epoch: int, shuffle: Callable[[int, int], Any]) -> None:
         """Have the caller's order of an epoch in place."""
         if epoch == self.ordered_epoch:
             return
         n = self.order.size
-        order = np.asarray(shuffle(epoch, n))
+        order = np.array(shuffle(epoch, n))  # a copy: what is checked is what is used
         if order.shape != (n,) or order.dtype.kind not in "iu":
             raise ValueError(
                 f"shuffle: expected a permutation of 0..{n - 1}: ({n},) integers; got shape "
@@ -332,7 +392,7 @@ class Run:
 
     def sync(self) -> None:
         """Copy the state out of the trainer, unless it is no longer finite."""
-        if not self.doors.has_finite_parameters(self.trainer):
+        if not self.doors.has_finite_state(self.trainer):
             self._recover()
         self.doors.store_state(self.trainer, self.net.parameters, self.slots)
         self._take_average()
@@ -351,27 +411,45 @@ class Run:
         A step is a function of the state before it and what is not finite stays so: the last finite
         state is found by halving the steps since the last copy and making them again.
         """
-        if self.doors.has_finite_parameters(self.trainer):
+        place = ""
+        if self.doors.has_finite_state(self.trainer):
             self.sync()
         else:
+            place = self._overflowed()
             bad = self.trainer.position[2] - self.synced[2]  # steps from `synced`
             while bad > 1:
                 half = bad // 2
                 self._remake(half)
-                if self.doors.has_finite_parameters(self.trainer):
+                if self.doors.has_finite_state(self.trainer):
                     self.sync()
                     bad -= half
                 else:
                     bad = half
             self._remake(0)
         epoch, _, step, *_ = self.synced
-        raise DivergenceError(step, epoch, self.rate)
+        raise DivergenceError(step, epoch, self.rate, place)
+
+    def _overflowed(self) -> str:
+        """The first parameter that is finite, as all are, and the optimizer's state of it not."""
+        parameters, slots = np.empty_like(self.net.parameters), np.empty_like(self.slots)
+        self.doors.store_state(self.trainer, parameters, slots)
+        if not np.isfinite(parameters).all():
+            return ""
+        at = int(np.argmin(np.isfinite(slots).all(axis=0)))
+        for l, (W, b) in enumerate(zip(self.net.weights, self.net.biases, strict=True), 1):
+            if at < W.size:
+                k, j = divmod(at, W.shape[1])
+                return f"W{l}[{k}, {j}]" + (f" (feature X[:, {k}])" if l == 1 else "")
+            if at < W.size + b.size:
+                return f"b{l}[{at - W.size}]"
+            at -= W.size + b.size
+        return ""
 
     def _remake(self, n_steps: int) -> None:
         """Make n_steps steps from the last copy."""
         self.deadline = 0.0  # steps that had been made in time
+        self.trainer.position = self.synced  # first: from here on `close` has nothing to copy out
         self.doors.load_state(self.trainer, self.net.parameters, self.slots)
-        self.trainer.position = self.synced
         self._redraw()
         while n_steps > 0 and not self.trainer.diverged:
             n_steps -= self._train(min(n_steps, self.n_steps), self.end_epoch)
@@ -381,14 +459,21 @@ class Run:
         if self.shuffle is True and self.trainer.position[1] > 0:
             self.doors.draw_order(self.trainer, self.order)
 
-    def close(self) -> None:
-        """Leave the network with the parameters after the last whole step."""
-        if self.lead is not None and self.others is not None:
-            self.lead.shutdown(wait=True)
-            self.others.shutdown(wait=True)
-            self.lead = self.others = None
-        if self.synced != self.trainer.position:
-            self.sync()
+    def close(self, quiet: bool = False) -> None:
+        """Leave the network with the parameters after the last whole step that was a good one.
+
+        That a later one was not raises DivergenceError, unless `quiet`: where something else ended
+        the run, that is what is to be told. One thread is left, should steps be made again.
+        """
+        if self.team is not None:
+            self.team.close()
+            self.team = None
+        try:
+            if self.synced != self.trainer.position:
+                self.sync()
+        except DivergenceError:
+            if not quiet:
+                raise
 
     def state(
         self,

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from fastbp import inputs
 from fastbp.stopping import Best, check_mode
 
+MOST_EPOCHS = 2**63 - 1  # as a length that shares are taken of
 Rates = Generator[float | None, float, None]
 
 __all__ = [
@@ -35,14 +36,21 @@ __all__ = [
 
 def _positive(schedule: object, *names: str) -> None:
     for name in names:
-        argument = f"{type(schedule).__name__}.{name}"
-        if inputs.as_penalty(getattr(schedule, name), argument) == 0:
+        _take(schedule, name, inputs.as_penalty)
+        if getattr(schedule, name) == 0:
+            argument = f"{type(schedule).__name__}.{name}"
             raise ValueError(f"{argument}: expected a number above 0; got 0")
 
 
-def _count_or_none(schedule: object, name: str) -> None:
-    if getattr(schedule, name) is not None:
-        inputs.as_count(getattr(schedule, name), f"{type(schedule).__name__}.{name}")
+def _take(schedule: object, name: str, check: Callable[..., float], *least: int) -> None:
+    """Have the number of that name checked, and as Python's own."""
+    argument = f"{type(schedule).__name__}.{name}"
+    object.__setattr__(schedule, name, check(getattr(schedule, name), argument, *least))
+
+
+def _epochs_or_none(schedule: object) -> None:
+    if schedule.epochs is not None:  # type: ignore[attr-defined]
+        _take(schedule, "epochs", inputs.as_count, 1, MOST_EPOCHS)
 
 
 class Schedule:
@@ -54,13 +62,22 @@ class Schedule:
         """Rates of a run of so many epochs over n samples, from the optimizer's rate `start`."""
         epoch = 0
         while True:
-            yield start * self._factor(epoch, epochs, n)
+            try:
+                rate = start * self._factor(epoch, min(epochs, MOST_EPOCHS), n)
+            except OverflowError:  # of a power of floats; a product is infinite then
+                rate = math.inf
+            if not math.isfinite(rate):
+                raise ValueError(
+                    f"schedule: expected finite rates; got infinity for epoch {epoch} of {self}"
+                )
+            yield rate
             epoch += 1
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
         raise NotImplementedError
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Constant(Schedule):
     """The optimizer's rate throughout: the same as no schedule."""
@@ -69,6 +86,7 @@ class Constant(Schedule):
         return 1.0
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Step(Schedule):
     """The rate times `factor` after every so many epochs (torch's StepLR).
@@ -84,13 +102,14 @@ class Step(Schedule):
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        inputs.as_count(self.every, "Step.every")
+        _take(self, "every", inputs.as_count)
         _positive(self, "factor")
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
-        return float(self.factor ** (epoch // self.every))
+        return float(self.factor) ** (epoch // self.every)
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Exponential(Schedule):
     """The rate times `factor` after each epoch (torch's ExponentialLR)."""
@@ -101,9 +120,10 @@ class Exponential(Schedule):
         _positive(self, "factor")
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
-        return float(self.factor**epoch)
+        return float(self.factor) ** epoch
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Cosine(Schedule):
     """Half a cosine from the rate down to `final` times it (Loshchilov & Hutter 2017).
@@ -125,10 +145,11 @@ class Cosine(Schedule):
     epochs: int | None = None
 
     def __post_init__(self) -> None:
-        inputs.as_count(self.warmup, "Cosine.warmup", 0)
-        if inputs.as_penalty(self.final, "Cosine.final") > 1:
+        _take(self, "warmup", inputs.as_count, 0)
+        _take(self, "final", inputs.as_penalty)
+        if self.final > 1:
             raise ValueError(f"Cosine.final: expected a share in [0, 1]; got {self.final}")
-        _count_or_none(self, "epochs")
+        _epochs_or_none(self)
         if self.epochs is not None and self.epochs <= self.warmup:
             raise ValueError(
                 f"Cosine.warmup: expected fewer than the {self.epochs} epochs; got {self.warmup}"
@@ -142,6 +163,7 @@ class Cosine(Schedule):
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * share)) / 2
 
 
+@inputs.named
 @dataclass(frozen=True)
 class OneCycle(Schedule):
     """Up to `max_factor` times the rate, then down to `final_factor` times it (Smith 2018).
@@ -168,7 +190,7 @@ class OneCycle(Schedule):
         _positive(self, "max_factor", "warmup", "final_factor")
         if self.warmup >= 1:
             raise ValueError(f"OneCycle.warmup: expected a share in (0, 1); got {self.warmup}")
-        _count_or_none(self, "epochs")
+        _epochs_or_none(self)
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
         length = self.epochs or epochs
@@ -178,9 +200,11 @@ class OneCycle(Schedule):
         else:
             first, end = self.max_factor, self.final_factor
             share = min(1.0, (epoch - top) / (last - top))
-        return end + (first - end) * (1 + math.cos(math.pi * share)) / 2
+        w = (1 + math.cos(math.pi * share)) / 2
+        return first * w + end * (1 - w)
 
 
+@inputs.named
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
     """eta / (t + 1)^power, t the samples of the epochs before (scikit-learn's "invscaling")."""
@@ -188,12 +212,13 @@ class InverseScaling(Schedule):
     power: float = 0.5
 
     def __post_init__(self) -> None:
-        inputs.as_penalty(self.power, "InverseScaling.power")
+        _take(self, "power", inputs.as_penalty)
 
     def _factor(self, epoch: int, epochs: int, n: int) -> float:
-        return float((epoch * n + 1.0) ** -self.power)
+        return float((epoch * n + 1.0) ** -float(self.power))
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Adaptive(Schedule):
     """A fifth of the rate when the training loss stops falling (scikit-learn's "adaptive").
@@ -208,8 +233,8 @@ class Adaptive(Schedule):
     monitor: ClassVar[str | None] = "loss"
 
     def __post_init__(self) -> None:
-        inputs.as_penalty(self.tol, "Adaptive.tol")
-        inputs.as_count(self.n_iter_no_change, "Adaptive.n_iter_no_change")
+        _take(self, "tol", inputs.as_penalty)
+        _take(self, "n_iter_no_change", inputs.as_count)
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:
         rate, least, count = start, math.inf, 0
@@ -218,7 +243,7 @@ class Adaptive(Schedule):
             loss = yield answer
             answer = rate
             # unlike early stopping's, the least is also lowered by falls smaller than tol
-            count = count + 1 if loss > least - self.tol else 0
+            count = 0 if loss <= least - self.tol else count + 1  # NaN is no fall
             least = min(least, loss)
             if count > self.n_iter_no_change:
                 count = 0
@@ -228,6 +253,7 @@ class Adaptive(Schedule):
                     answer = rate = rate / 5
 
 
+@inputs.named
 @dataclass(frozen=True)
 class HalveOnPlateau(Schedule):
     """Half the rate when a value has not improved in `patience` epochs (Nielsen 2015, ch. 3).
@@ -246,21 +272,22 @@ class HalveOnPlateau(Schedule):
     mode: str | None = None
 
     def __post_init__(self) -> None:
-        inputs.as_count(self.patience, "HalveOnPlateau.patience")
+        _take(self, "patience", inputs.as_count)
         check_mode("HalveOnPlateau", self.monitor, self.mode)
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:
-        rate, best = start, Best(self.monitor, self.mode)
+        rate, best = start, Best(self.monitor, self.mode, self.patience)
         answer: float | None = rate
         while True:
             value = yield answer
             answer = rate
-            if not best.improves(value) and best.waited >= self.patience:
+            if not best.improves(value) and best.has_waited:
                 best.waited = 0
                 rate = max(rate / 2, start / 128)
                 answer = rate if rate > start / 128 else None
 
 
+@inputs.named
 @dataclass(frozen=True)
 class Given(Schedule):
     """A user's own function: epoch -> rate, in place of the optimizer's."""

@@ -7,9 +7,11 @@ rates (schedules.py), how values come about (metrics.py), keeping the best param
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 from fastbp import inputs
+from fastbp.functions import shown
 
 # What is better, by name: a metric of a user's own needs `mode`.
 BETTER = {
@@ -26,14 +28,19 @@ BETTER = {
 def check_mode(owner: str, monitor: object, mode: object) -> None:
     """Refuse a value to watch of which nobody knows whether less of it is better."""
     if not isinstance(monitor, str):
-        raise TypeError(f"{owner}.monitor: expected a name of `History`; got {monitor!r}")
-    if mode not in ("min", "max", None):
-        raise ValueError(f"{owner}.mode: expected 'min', 'max' or None; got {mode!r}")
+        raise TypeError(f"{owner}.monitor: expected a name of `History`; got {shown(monitor)}")
+    if not (mode is None or (isinstance(mode, str) and mode in ("min", "max"))):
+        raise ValueError(f"{owner}.mode: expected 'min', 'max' or None; got {shown(mode)}")
     if mode is None and monitor.removeprefix("validation_") not in BETTER:
+        value = monitor.removeprefix("val_")
+        hint = f". Did you mean 'validation_{value}'?" if value != monitor else ""
         raise ValueError(
             f"{owner}.mode: expected 'min' or 'max' for {monitor!r}, a value that is not known; "
-            "got None"
+            f"got None{hint}"
         )
+
+
+NOT_RECORDED = float("nan")  # stands for an epoch without a value, and is known by what it is
 
 
 class Best:
@@ -42,23 +49,41 @@ class Best:
     A value is better if it is so by more than `min_delta`; NaN never is.
     """
 
-    def __init__(self, monitor: str, mode: str | None, min_delta: float = 0.0) -> None:
+    def __init__(
+        self, monitor: str, mode: str | None, patience: int, min_delta: float = 0.0
+    ) -> None:
         mode = mode or BETTER[monitor.removeprefix("validation_")]
         self.sign = 1.0 if mode == "min" else -1.0
-        self.min_delta = min_delta
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.value = math.inf  # times sign
         self.waited = 0
+        self.is_told = False  # that there is nothing but NaN
 
     def improves(self, value: float) -> bool:
         """Take the value of one epoch."""
+        if value is NOT_RECORDED:  # of a resumed run that was not watched
+            return False
         if self.sign * value < self.value - self.min_delta:
             self.value, self.waited = self.sign * value, 0
             return True
-        # epochs before the first value (a resumed run that was not watched) are not waited for
-        self.waited += math.isfinite(self.value) or not math.isnan(value)
+        self.waited += 1
+        never = math.isnan(value) and self.value == math.inf and not self.is_told
+        if never and self.waited >= min(2, self.patience):
+            self.is_told = True
+            warnings.warn(
+                f"{self.monitor}: NaN in every epoch so far, which counts as no improvement",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return False
 
+    @property
+    def has_waited(self) -> bool:
+        """Whether patience is at an end."""
+        return self.waited >= self.patience
 
+
+@inputs.named
 @dataclass(frozen=True)
 class EarlyStopping:
     """Stop when a value has not improved in `patience` epochs; the best parameters are restored.
@@ -90,5 +115,6 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         inputs.as_count(self.patience, "EarlyStopping.patience")
-        inputs.as_penalty(self.min_delta, "EarlyStopping.min_delta")
+        min_delta = inputs.as_penalty(self.min_delta, "EarlyStopping.min_delta")
+        object.__setattr__(self, "min_delta", min_delta)
         check_mode("EarlyStopping", self.monitor, self.mode)

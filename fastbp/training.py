@@ -6,9 +6,9 @@ What belongs here: arguments, epochs, validation, callbacks. What does not: how 
 
 from __future__ import annotations
 
-import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,14 @@ import numpy as np
 
 from fastbp import functions, inputs, metrics
 from fastbp.dropout import as_rates
+from fastbp.functions import shown
 from fastbp.history import History
 from fastbp.kernels import dispatch
 from fastbp.monitor import Event, Monitor, checked_callbacks, each_step, progress_bar
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
 from fastbp.run import DivergenceError, Run, Samples, State, UserLoss, flops
+from fastbp.stopping import NOT_RECORDED
 
 if TYPE_CHECKING:
     from fastbp.checkpoint import Checkpoint
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DivergenceError", "Event", "History", "each_step", "fit"]
 
+_BY_NAME = {**OPTIMIZERS, "lbfgs": LBFGS}
 FLOPS_PER_THREAD = 8e6  # of one step: below that (some 50 us) a second thread does not pay
 
 
@@ -40,7 +43,7 @@ def fit(
     *,
     epochs: int = 30,
     batch_size: int = 10,
-    optimizer: Optimizer | LBFGS | None = None,
+    optimizer: Optimizer | LBFGS | str | None = None,
     shuffle: bool | Callable[[int, int], Any] = True,
     seed: Any = None,
     validation: Any = None,
@@ -78,9 +81,9 @@ def fit(
         Passes over the data; with `resume`, further ones.
     batch_size : int
         Samples a step. The last batch of an epoch may be smaller; more than n counts as n.
-    optimizer : SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion or LBFGS
-        Adam() when None. LBFGS takes all samples at once: epochs, batch_size, shuffle and threads
-        do not matter to it.
+    optimizer : SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion or LBFGS, or str
+        A name, as "adam", stands for it with its defaults; Adam() when None. LBFGS takes all
+        samples at once: epochs, batch_size, shuffle and threads do not matter to it.
     shuffle : bool or callable
         A new order each epoch, which depends on the seed and the epoch alone; False: as they lie; a
         callable (epoch, n) -> permutation of 0..n-1 replays given orders.
@@ -113,7 +116,8 @@ def fit(
     progress : bool
         A tqdm bar, in a terminal or a notebook.
     threads : int or None
-        Threads that make each step together; the bits do not depend on it. None: as many as pay.
+        Threads that make each step together, fewer where the system has no more; the bits do not
+        depend on it. None: as many as pay.
     resume : History
         Go on where that run of `fit` ended (same data size, batch size, optimizer and shuffle): the
         two together give the bits of one run. Its History is not changed. Where that run left the
@@ -146,7 +150,8 @@ def fit(
     checkpoint : str or path-like
         File that the run is kept in. Where it is there already, the run goes on from it, up to
         `epochs` in all, and ends with the same bits as one that was never stopped; a file of a run
-        with other data or options is refused. A new file takes the old one's place whole.
+        with other data or options is refused. A new file takes the old one's place whole. Where it
+        has made more than `epochs` already, the network is as it left it, with a warning.
     every : float
         Seconds from one writing of the checkpoint to the next, within an epoch too.
 
@@ -176,31 +181,29 @@ def fit(
     """
     # everything is checked before anything is changed
     deadline = _as_deadline(time_limit)
+    ignore_missing = inputs.as_flag(ignore_missing, "ignore_missing")
+    label_smoothing = inputs.as_penalty(label_smoothing, "label_smoothing")
     epochs = inputs.as_count(epochs, "epochs")
     batch_size = inputs.as_count(batch_size, "batch_size")
-    optimizer = Adam() if optimizer is None else optimizer
-    kinds = (*OPTIMIZERS.values(), LBFGS)
-    if not isinstance(optimizer, kinds):
-        raise TypeError(
-            f"optimizer: expected {', '.join(kind.__name__ for kind in kinds)} with its numbers; "
-            f"got {optimizer!r}"
-        )
+    optimizer = _as_optimizer(optimizer)
     if not (isinstance(shuffle, (bool, np.bool_)) or callable(shuffle)):
-        raise TypeError(f"shuffle: expected True, False or (epoch, n) -> order; got {shuffle!r}")
+        raise TypeError(
+            f"shuffle: expected True, False or (epoch, n) -> order; got {shown(shuffle)}"
+        )
     shuffle = shuffle if callable(shuffle) else bool(shuffle)
     callbacks = checked_callbacks(callbacks)
-    if not isinstance(progress, (bool, np.bool_)):
-        raise TypeError(f"progress: expected True or False; got {progress!r}")
+    progress = inputs.as_flag(progress, "progress")
     if resume is not None and not isinstance(resume, History):
-        raise TypeError(f"resume: expected the History of a finished fit; got {resume!r}")
+        raise TypeError(f"resume: expected the History of a finished fit; got {shown(resume)}")
     schedule = None if schedule is None else _as_schedule(schedule)
-    if ema is not None and inputs.as_penalty(ema, "ema") >= 1:
+    if ema is not None and (ema := inputs.as_penalty(ema, "ema")) >= 1:
         raise ValueError(f"ema: expected a number in [0, 1) or None; got {ema}")
     dropped = as_rates(dropout, len(net.sizes) - 2)
     if loss is not None:
         _check_loss(loss, ignore_missing=ignore_missing, label_smoothing=label_smoothing)
     data = _as_data(net, X, Y, sample_weight, ignore_missing, loss)
     shares = isinstance(validation, (float, np.floating))
+    every = inputs.as_penalty(every, "every")
     file = None
     if checkpoint is not None:
         file, resume = _opened(checkpoint, every, resume)
@@ -234,7 +237,9 @@ def fit(
             dropout=dropped,
             loss=loss,
         )
-        monitor = Monitor(net, History(), held_out, watched_metrics, callbacks, early_stopping)
+        history = History()
+        history._extend(loss=[], seconds=[])
+        monitor = Monitor(net, history, held_out, watched_metrics, callbacks, early_stopping)
         return _minimised(data, optimizer, l2, deadline, monitor, progress)
     n_threads = _as_threads(threads, net, batch_size) if loss is None else 1
     order = "a callable" if callable(shuffle) else str(shuffle)
@@ -245,10 +250,9 @@ def fit(
         told |= {"class_weight": class_weight, "label_smoothing": label_smoothing}
         told |= {"dropout": dropped, "ignore_missing": ignore_missing, "own loss": loss}
         file.identify(_identity(net, state, told, data, held_out))
-    if resume is not None:
-        state = (_checked_resume if file is None else _taken_up)(resume, state, net)
-        if file is not None:
-            epochs = max(0, epochs - state.position[0])
+        state, epochs = file.start(resume, state, net, epochs)
+    elif resume is not None:
+        state = _checked_resume(resume, state, net)
 
     history = History(resume)
     began = time.time() - (history["seconds"][-1] if history.epochs else 0.0)
@@ -257,6 +261,7 @@ def fit(
     rates, rate = None, None
     if schedule is not None:
         rates, rate = _rates(schedule, optimizer.learning_rate, end_epoch, n, history)
+    history._extend(loss=[], learning_rate=[], seconds=[])
     monitor = Monitor(
         net, history, held_out, watched_metrics, callbacks, early_stopping, state.best, loss
     )
@@ -295,12 +300,14 @@ def fit(
             if bar is not None:
                 bar.set_postfix_str(history._last(), refresh=False)
                 bar.update(ended)
+        run.close()  # which may find that the last step was one too many
         finished = True
     except KeyboardInterrupt:
         interrupted = True
         raise
     finally:
-        run.close()
+        if not finished:
+            run.close(quiet=True)
         history.seconds += run.seconds
         history.samples += run.samples
         last = monitor.best if finished and monitor.best is not None else run.average
@@ -316,11 +323,16 @@ def fit(
     return history
 
 
+if not TYPE_CHECKING:  # so that `Network.fit` has these types too
+    fit = inputs.keywords(fit)
+
+
 def _refuse_with_lbfgs(**options: Any) -> None:
     for name, value in options.items():
         if value:
             raise ValueError(
-                f"{name}: expected none with LBFGS, which has no steps of a rate; got {value!r}"
+                f"{name}: expected none with LBFGS, which has no steps of a rate; got "
+                f"{shown(value)}"
             )
 
 
@@ -352,8 +364,17 @@ def _minimised(
             bar.update()
         return stop
 
+    history._extend(loss=[], seconds=[])  # columns also of a run that makes no iteration
     try:
-        lbfgs.minimise(net, data, optimizer, l2, deadline, each_iteration)
+        result = lbfgs.minimise(net, data, optimizer, l2, deadline, each_iteration)
+        if result is not None and result.status != 0 and result.nit < optimizer.max_iter:
+            warnings.warn(
+                f"LBFGS: ended after {result.nit} iterations, the tolerance not met (SciPy's "
+                f"status {result.status}: {result.message}); standardised data may help, or "
+                "more of max_fun",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         if monitor.best is not None:
             net.parameters[...] = monitor.best
     finally:
@@ -403,6 +424,23 @@ def _as_deadline(time_limit: Any) -> float:
     return time.monotonic() + float(time_limit)
 
 
+def _as_optimizer(value: Any) -> Optimizer | LBFGS:
+    if value is None:
+        return Adam()
+    if isinstance(value, str):
+        kind = _BY_NAME.get(value.lower())
+        if kind is None:
+            raise ValueError(functions.unknown("optimizer", value, _BY_NAME))
+        return kind()
+    kinds = tuple(_BY_NAME.values())
+    if not isinstance(value, kinds):
+        raise TypeError(
+            f"optimizer: expected {', '.join(kind.__name__ for kind in kinds)} with its numbers, "
+            f"or its name; got {shown(value)}"
+        )
+    return value
+
+
 def _as_schedule(value: Any) -> Schedule:
     from fastbp import schedules
 
@@ -410,7 +448,8 @@ def _as_schedule(value: Any) -> Schedule:
         return value
     if isinstance(value, type) or not callable(value):
         raise TypeError(
-            f"schedule: expected one of fastbp.schedules or a callable epoch -> rate; got {value!r}"
+            "schedule: expected one of fastbp.schedules or a callable epoch -> rate; got "
+            f"{shown(value)}"
         )
     return schedules.Given(value)
 
@@ -422,8 +461,10 @@ def _rates(
     rates = schedule.rates(start, end_epoch, n)
     rate = next(rates)
     assert rate is not None
-    values = history.get(schedule.monitor or "loss")
-    for value in [math.nan] * history.epochs if values is None else values.tolist():
+    name = schedule.monitor or "loss"
+    began = history._began(name)
+    recorded = history[name].tolist() if began < history.epochs else []
+    for value in [NOT_RECORDED] * began + recorded[began:]:
         found = rates.send(value)
         rate = rate if found is None else found
     return rates, rate
@@ -449,7 +490,7 @@ def _check_watcher(
         from fastbp.stopping import EarlyStopping
 
         if not isinstance(watcher, EarlyStopping):
-            raise TypeError(f"early_stopping: expected EarlyStopping or None; got {watcher!r}")
+            raise TypeError(f"early_stopping: expected EarlyStopping or None; got {shown(watcher)}")
     monitor = watcher.monitor
     if monitor is None or monitor in ("loss", "learning_rate", "seconds"):
         return
@@ -466,15 +507,15 @@ def _check_watcher(
 
 
 def _weighted(net: Network, data: Samples, class_weight: Any) -> Samples:
-    factors = metrics.class_weights(class_weight, net, data)
-    weight = (factors if data.weight is None else factors * data.weight).astype(net.dtype)
+    weight = metrics.class_weights(class_weight, net, data)
+    if data.weight is not None:
+        weight = inputs.in_range(weight, np.dtype(np.float64)) * data.weight
     if not weight.any():
         raise ValueError("class_weight: expected a weight above 0 for a class that occurs")
-    return data._replace(weight=weight)
+    return data._replace(weight=inputs.in_range(weight, net.dtype))
 
 
-def _smoothed(net: Network, data: Samples, label_smoothing: Any) -> Samples:
-    share = inputs.as_penalty(label_smoothing, "label_smoothing")
+def _smoothed(net: Network, data: Samples, share: float) -> Samples:
     if share >= 1:
         raise ValueError(f"label_smoothing: expected a share in [0, 1); got {share}")
     if net._loss.kind not in ("cross_entropy", "kl"):
@@ -488,7 +529,7 @@ def _smoothed(net: Network, data: Samples, label_smoothing: Any) -> Samples:
 
 
 def _opened(
-    checkpoint: Any, every: Any, resume: History | None
+    checkpoint: Any, every: float, resume: History | None
 ) -> tuple[Checkpoint, History | None]:
     """The checkpoint, and the run that it holds."""
     from fastbp.checkpoint import Checkpoint
@@ -498,7 +539,7 @@ def _opened(
             "resume: expected None with a checkpoint, which knows where its run ended; got "
             f"{resume!r}"
         )
-    file = Checkpoint(checkpoint, inputs.as_penalty(every, "every"))
+    file = Checkpoint(checkpoint, every)
     return file, file.read()
 
 
@@ -559,23 +600,23 @@ def _as_data(
 
 def _free_targets(net: Network, Y: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Targets of a user's own loss: class indices, or numbers in any number of columns."""
-    array, n_outputs = np.asarray(Y), net.sizes[-1]
+    array, n_outputs = inputs.as_array(Y, "Y"), net.sizes[-1]
     if array.ndim == 2 and array.shape[1]:
         n_outputs = array.shape[1]
-    elif array.dtype.kind not in "iu":
+    elif array.dtype.kind == "f":
         n_outputs = 1
-    return inputs.as_targets(Y, n, n_outputs, functions.loss("mse"), net.dtype)
+    return inputs.as_targets(array, n, n_outputs, functions.loss("mse"), net.dtype)
 
 
 def _check_loss(loss: Any, **options: Any) -> None:
     if not callable(loss):
         raise TypeError(
             "loss: expected a callable (predictions, targets, weights) -> (loss, gradient), for "
-            f"Network has the names; got {loss!r}"
+            f"Network has the names; got {shown(loss)}"
         )
     for name, value in options.items():
         if value:
-            raise ValueError(f"{name}: expected none with a loss of your own; got {value!r}")
+            raise ValueError(f"{name}: expected none with a loss of your own; got {shown(value)}")
 
 
 def _as_seed(seed: Any, resume: History | None, needed: bool) -> int:
@@ -592,7 +633,7 @@ def _as_seed(seed: Any, resume: History | None, needed: bool) -> int:
             seed = inputs.as_count(seed, "seed", 0)
         except TypeError:
             raise TypeError(
-                f"seed: expected a whole number >= 0, None or a Generator; got {seed!r}"
+                f"seed: expected a whole number >= 0, None or a Generator; got {shown(seed)}"
             ) from None
     if not needed:
         return 0
@@ -652,12 +693,4 @@ def _checked_resume(resume: History, new: State, net: Network) -> State:
             f"resume: expected a network as in that run, {old.slots.shape[1]} parameters of "
             f"{old.slots.dtype}; got {net.n_parameters} of {net.dtype}"
         )
-    return _taken_up(resume, new, net)._replace(stopped=False)  # it is asked to go on
-
-
-def _taken_up(resume: History, new: State, net: Network) -> State:
-    """`new`, standing where that run ended."""
-    old = resume._state
-    assert old is not None
-    names = ("position", "slots", "parameters", "average", "best", "stopped")
-    return new._replace(**{name: getattr(old, name) for name in names})
+    return new.taken_up(old)._replace(stopped=False)  # it is asked to go on

@@ -77,6 +77,23 @@ def fits(output, loss):
     return True
 
 
+def admitted(sizes, activation, output, loss):
+    """The sizes, a unit more where so many alone are refused."""
+    sizes, names = list(sizes), activation
+    if isinstance(activation, str):
+        names = [activation] * (len(sizes) - 2)
+    for l, name in enumerate([*names, output], 1):
+        try:
+            functions.check_units(functions.activation(name), sizes[l], "activation")
+        except ValueError:
+            sizes[l] += 1
+    try:
+        functions.check_pair(functions.activation(output), functions.loss(loss), sizes[-1])
+    except ValueError:
+        sizes[-1] += 1
+    return sizes
+
+
 def short(values):
     """Rounded to float32: both dtypes hold such values, so one oracle serves both."""
     return np.asarray(values, np.float32).astype(np.float64)

@@ -1,8 +1,18 @@
-"""Fixtures shared by the tests: the CPU levels of this machine."""
+"""Fixtures shared by the tests: the CPU levels of this machine; and an end for tests that hang."""
+
+import faulthandler
+import os
 
 import pytest
 
 from fastbp.kernels import dispatch
+
+# Seconds after which a test hangs: then every thread's stack is written and the process ends (of
+# pytest-xdist the worker, which names the test). FASTBP_PATIENCE is a factor, for sanitizers.
+PATIENCE = float(os.environ.get("FASTBP_PATIENCE", "1"))
+LONGEST = 900.0  # tests that compile
+LONGEST_THREADED = 120.0
+STDERR = pytest.StashKey[int]()
 
 
 @pytest.fixture(params=dispatch.available_levels())
@@ -10,3 +20,28 @@ def level(request, monkeypatch):
     """Networks made in the test run on this CPU level."""
     monkeypatch.setattr(dispatch, "engine", dispatch.load(request.param))
     return request.param
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "threaded: made by several threads, so that it may hang")
+    config.addinivalue_line("markers", "watchdog(seconds): how long the test may take")
+    config.stash[STDERR] = os.dup(2)  # not the file that pytest captures it in
+
+
+def seconds_of(item):
+    mark = item.get_closest_marker("watchdog")
+    if mark is not None:
+        return mark.args[0]
+    threads = getattr(item, "callspec", None) and item.callspec.params.get("threads", 1)
+    is_threaded = item.get_closest_marker("threaded") or (isinstance(threads, int) and threads > 1)
+    return LONGEST_THREADED if is_threaded else LONGEST
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    seconds = PATIENCE * seconds_of(item)
+    faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()

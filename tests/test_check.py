@@ -6,7 +6,15 @@ not: planted mistakes (test_diagnosis.py), many random networks (test_population
 """
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -15,7 +23,8 @@ from cases import ACTIVATIONS, DTYPES, LOSSES, fits, network, targets
 from handwritten import Handwritten
 
 import fastbp
-from fastbp import check
+from fastbp import check, reference
+from fastbp.check import jacobian
 
 matplotlib.use("Agg")
 
@@ -420,3 +429,195 @@ def test_perturbed_losses_are_asked_for_in_bulk(monkeypatch):
     net = fastbp.Network([784, 100, 10])
     assert check.gradients(net, rng.random((20, 784)), digits.Y[:20], mode="fast").ok
     assert calls["costs"] < 150 and calls["perturbed_costs"] == calls["loss"] == 0, calls
+
+
+@pytest.mark.filterwarnings("error")
+def test_checks_of_other_threads_touch_no_filters_of_warnings(monkeypatch):
+    """They are the whole process's: two threads that change them leave them changed."""
+
+    class Own(fastbp.Network):  # whose loss is asked as anybody's
+        def loss(self, *args, **options):
+            return super().loss(*args, **options)
+
+    def touched(*_, **__):
+        raise AssertionError("the warnings' filters")
+
+    monkeypatch.setattr(warnings, "catch_warnings", touched)
+    net = Own([2, 3, 1], output="exp", loss="poisson", dtype="float64", activation="tanh")
+    X, Y = np.array([[0.5, -1.0], [2.0, 0.25]]), [[1.0], [3.0]]
+    assert check.gradients(net, X, Y).ok
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(check.gradient, lambda x: np.sin(x).sum(), np.cos, X).result()
+    assert found.ok and found.method == "complex"
+
+
+# time
+
+
+WIDE = fastbp.Network([20, 300, 300, 5], seed=0)
+MANY, MANY_LABELS = rng.standard_normal((5000, 20)), rng.integers(0, 5, 5000)
+
+
+@pytest.mark.parametrize("mode", ["full", "fast"])
+def test_a_time_limit_looks_at_a_share_and_says_so(mode):
+    began = time.perf_counter()
+    found = check.gradients(WIDE, MANY, MANY_LABELS, mode=mode, time_limit=0.5)
+    assert time.perf_counter() - began < 20  # without: a minute of a quiet core
+    assert found.ok is not False and found.n_parameters == WIDE.n_parameters
+    assert "of 5,000 rows, drawn at random" in found.findings[-1]
+    if mode == "full":
+        assert found.n_checked < WIDE.n_parameters
+        assert f"{found.n_checked:,} of {WIDE.n_parameters:,} parameters" in found.findings[-1]
+    if found.verdict.startswith("pass"):
+        assert found.verdict.endswith("of 5,000 rows were looked at")
+
+
+@pytest.mark.parametrize("mode", ["full", "fast"])
+def test_nothing_looked_at_is_not_ok(mode):
+    found = check.gradients(WIDE, MANY, MANY_LABELS, mode=mode, time_limit=1e-9)
+    assert found.verdict.startswith("inconclusive: none of W1, b1, W2, b2, W3, b3, ")
+    assert found.verdict.endswith(" could be checked in 1e-09 s")
+    assert (found.ok, found.n_checked) == (None, 0)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["ok"] is None
+    assert str(found) and found._repr_html_()
+    with pytest.raises(AssertionError, match="none of W1, b1"):
+        check.assert_gradients(WIDE, MANY, MANY_LABELS, mode=mode, time_limit=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["full", "fast"])
+def test_time_enough_leaves_nothing_out(mode):
+    net = fastbp.Network([3, 5, 2], dtype="float64", seed=1)
+    options = {"mode": mode, "l2": 0.1, "sample_weight": [1, 2, 0, 1]}
+    whole = check.gradients(net, X, LABELS, **options)
+    found = check.gradients(net, X, LABELS, time_limit=60, **options)
+    assert (found.verdict, found.n_checked) == (whole.verdict, net.n_parameters)
+    assert found.findings == whole.findings == ()
+    for one, other in zip(found.tensors, whole.tensors, strict=True):
+        assert (one.name, one.n_checked) == (other.name, other.n_checked)
+
+
+class Doubled(fastbp.Network):
+    def gradient(self, *args, **options):
+        return 2 * super().gradient(*args, **options)
+
+
+def test_what_is_wrong_is_found_in_time():
+    wrong = Doubled([20, 300, 300, 5], seed=0, dtype="float64")
+    for mode in ("full", "fast"):
+        found = check.gradients(wrong, MANY, MANY_LABELS, mode=mode, time_limit=2)
+        assert found.ok is False, found
+    weight = rng.integers(0, 2, len(MANY))  # rows without weight are not drawn
+    options = {"l1": 0.5, "sample_weight": weight, "time_limit": 2}
+    assert check.gradients(wrong, MANY, MANY_LABELS, **options).ok is False
+    right = fastbp.Network([20, 30, 5], seed=0, dtype="float64")
+    assert check.gradients(right, MANY, MANY_LABELS, **options).ok is not False
+    some, labels = MANY[:200], MANY_LABELS[:200]
+    nabla = 2 * right.gradient(some, labels)  # of all rows: none are left out
+    found = check.gradients(right, some, labels, gradient=nabla, time_limit=2)
+    assert found.ok is False and "rows" not in found.findings[-1], found
+
+
+@pytest.mark.parametrize("limit", [0, -1, "1", float("nan"), float("inf"), [1], True])
+def test_a_time_limit_is_seconds(limit):
+    with pytest.raises((TypeError, ValueError), match=r"^time_limit: expected a"):
+        check.gradients(NET, X, LABELS, time_limit=limit)
+
+
+def test_a_selection_is_told():
+    found = check.gradients(WIDE, MANY[:2], MANY_LABELS[:2], max_parameters=3)
+    assert found.findings == ("Checked 3 of 98,105 parameters; none of W1, W2, W3.",)
+
+
+@pytest.mark.parametrize(
+    ("output", "loss"), [("softmax", "quadratic"), ("softmax", "cross_entropy"),
+                         ("log_softmax", "mse"), ("layer_norm", "mse")],
+)  # fmt: skip
+def test_many_outputs_take_no_square_of_them(output, loss):
+    n = 4000  # one Jacobian: 128 MB
+    net = fastbp.Network([3, 2, n], output=output, loss=loss, seed=0)
+    tracemalloc.start()
+    try:
+        found = check.gradients(net, X[:2], rng.integers(0, 2, (2, n)), max_parameters=50)
+        doubled = 2 * net.gradient(X[:2], [0, 1]) if loss == "cross_entropy" else None
+        if doubled is not None:
+            wrong = check.gradients(net, X[:2], [0, 1], gradient=doubled, max_parameters=50)
+            assert wrong.ok is False
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+    assert found.ok is not False, found
+
+
+@pytest.mark.parametrize("z", [rng.standard_normal(12), 40 * rng.standard_normal(12)])
+@pytest.mark.parametrize("name", [*ACTIVATIONS, "softmax(2.5)", "layer_norm(-2)", "maxout(3)"])
+def test_a_jacobian_in_a_few_vectors_is_the_matrix(name, z):
+    matrix = reference.activation_jacobian(name, z)
+    J = jacobian.jacobian(name, z)
+    g, v = rng.standard_normal(len(matrix)), rng.standard_normal(12)
+    np.testing.assert_allclose(J.times(v), matrix @ v, atol=1e-14)
+    np.testing.assert_allclose(J.transposed(g), matrix.T @ g, atol=1e-14)
+    slack = 1 + 1e-6
+    assert (np.abs(matrix) @ np.abs(v) <= slack * J.size.times(np.abs(v)) + 1e-300).all()
+    assert np.abs(matrix).max() <= slack * J.size.largest
+    if J.is_square:
+        np.testing.assert_allclose(J.T.times(g), matrix.T @ g, atol=1e-14)
+        np.testing.assert_allclose(J.diagonal.times(v), np.diagonal(matrix) * v, atol=1e-14)
+    error = np.full(12, 1e-4)
+    change = jacobian.moved(name, z, J, error)
+    for sign in (1, -1):
+        other = reference.activation_jacobian(name, z + sign * error)
+        assert (np.abs(other - matrix) @ np.abs(v) <= change.times(np.abs(v)) + 1e-14).all()
+
+
+# Ctrl-C
+
+
+class Interrupted:
+    """Somebody's network, in whose loss Ctrl-C is pressed."""
+
+    def __init__(self, at):
+        self.parameters, self.left = np.arange(1.0, 4.0), at
+
+    def loss(self, X, Y):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+        return float((self.parameters**2).sum())
+
+    def gradient(self, X, Y):
+        return 2 * self.parameters
+
+
+@pytest.mark.parametrize("mode", ["full", "fast"])
+@pytest.mark.parametrize("at", [1, 3, 20, 30, 40])
+def test_an_interrupted_check_leaves_the_parameters(at, mode):
+    net = Interrupted(at)
+    with pytest.raises(KeyboardInterrupt):
+        check.gradients(net, [[0.0]], [0], mode=mode)
+    assert net.parameters.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_ctrl_c_ends_a_long_check():
+    program = """
+import numpy as np, fastbp
+net = fastbp.Network([30, 500, 500, 10], seed=0)
+X, Y = np.ones((3000, 30)), np.zeros(3000, int)
+fastbp.check.gradients(net, X[:1], Y[:1], mode="fast")
+before = net.parameters.copy()
+print("go", flush=True)
+try:
+    fastbp.check.gradients(net, X, Y)
+except KeyboardInterrupt:
+    print("stopped", (net.parameters == before).all())
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            assert process.stdout.readline() == "go\n"
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=10)[0] == "stopped True\n"
+        finally:
+            process.kill()

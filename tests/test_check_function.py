@@ -1,5 +1,6 @@
 """Anybody's function and gradient: what passes, what fails, what is said, what is refused."""
 
+import collections
 import json
 import re
 import zlib
@@ -552,3 +553,113 @@ def test_an_f_that_complex_numbers_spoil_is_checked_all_the_same():
 
     found = gradient(f, lambda x: 2 * x, np.array([1.0, 2.0]))
     assert found.verdict.startswith("pass") and found.method == "differences"
+
+
+# structures within structures
+
+Pair = collections.namedtuple("Pair", "W b")
+
+
+def cubes(x):
+    """The sum of the cubes of all numbers in x."""
+    if isinstance(x, dict):
+        return sum(cubes(v) for v in x.values())
+    return sum(cubes(v) for v in x) if isinstance(x, (list, tuple)) else np.sum(np.asarray(x) ** 3)
+
+
+def squares(x):
+    """Its gradient."""
+    if isinstance(x, dict):
+        return {key: squares(v) for key, v in x.items()}
+    if isinstance(x, (list, tuple)):
+        return type(x)._make(map(squares, x)) if hasattr(x, "_fields") else list(map(squares, x))
+    return np.array(3 * np.asarray(x) ** 2)
+
+
+NESTED = [
+    ({"a": {"W": X, "b": 0.5}, "c": X[:2]}, ["x['a']['W']", "x['a']['b']", "x['c']"]),
+    ([{"W": X}, {"W": X[:1], "b": 2.0}], ["x[0]['W']", "x[1]['W']", "x[1]['b']"]),
+    (Pair(X, 2.0), ["x.W", "x.b"]),
+    ([Pair(X, X[:2]), Pair(X[:1], X)], ["x[0].W", "x[0].b", "x[1].W", "x[1].b"]),
+    ([[1.0, 2.0], [3.0]], ["x[0]", "x[1]"]),
+    ([0.5, [1.0, 2.0]], ["x[0]", "x[1]"]),
+    ([[[1.0, 2.0], [3.0]], [[4.0]]], ["x[0][0]", "x[0][1]", "x[1]"]),
+    (([X], {"b": [X, X[:2]]}), ["x[0][0]", "x[1]['b'][0]", "x[1]['b'][1]"]),
+    ([[1.0, 2.0], [3.0, 4.0]], ["x"]),
+]
+
+
+@pytest.mark.parametrize(("x", "names"), NESTED)
+def test_nested_structures(x, names):
+    seen = []
+
+    def f(x):
+        seen.append(x)
+        return cubes(x)
+
+    found = gradient(f, squares, x)
+    assert found.verdict.startswith("pass"), found
+    assert [t.name for t in found.tensors] == names
+    if names != ["x"]:
+        assert type(seen[0]) is type(x) and len(seen[0]) == len(x)
+    wrong = gradient(cubes, squares_but_the_last, x)
+    assert wrong.ok is False and wrong.verdict.partition("; ")[2].startswith(names[-1]), wrong
+
+
+def squares_but_the_last(x):
+    found = squares(x)
+    last = found
+    while isinstance(last, (list, tuple, dict)):
+        last = list(last.values())[-1] if isinstance(last, dict) else last[-1]
+    last *= 1.01  # an array, in place
+    return found
+
+
+def test_a_gradient_of_another_structure_is_refused_where_it_differs():
+    x = {"a": [{"W": X}, X]}
+    for wrong, message in (
+        ({"a": [{"V": X}, X]}, r"grad\['a'\]\[0\]: expected a dict with the keys \['W'\]"),
+        ({"a": [{"W": X}]}, r"grad\['a'\]: expected a list or tuple of 2 arrays, .* got 1"),
+        ({"a": [{"W": X}, X[:1]]}, r"grad\['a'\]\[1\]: expected shape \(4,\)"),
+    ):
+        with pytest.raises(UncheckableError, match=message):
+            gradient(cubes, wrong, x)
+    own = [X]
+    own.append(own)
+    with pytest.raises(ValueError, match="x: expected no list or dict that holds itself"):
+        gradient(cubes, squares, own)
+    with pytest.raises(TypeError, match=r"x\['a'\]\['b'\]: expected numbers"):
+        gradient(cubes, squares, {"a": {"b": "text"}})
+
+
+# elements of very different sizes
+
+
+@pytest.mark.parametrize("method", ["auto", "differences"])
+@pytest.mark.parametrize("small", [1e-4, 1e-6, 1e-9, 1e-12, 1e-30, 1e-300])
+def test_each_element_has_steps_of_its_own(small, method):
+    p, y = np.array([small, 0.3, 0.7]), np.array([0.2, 0.3, 0.5])
+
+    def f(p):
+        return -(y * np.log(p)).sum()
+
+    found = gradient(f, lambda p: -y / p, p, method=method)
+    assert found.verdict == "pass: 3 elements of the gradient checked", found
+    for i in range(3):  # no element hides behind a larger one
+        factor = np.where(np.arange(3) == i, 1 + 1e-4, 1)
+        assert gradient(f, lambda p, c=factor: -c * y / p, p, method=method).ok is False, i
+
+
+def test_of_a_class_that_is_not_the_true_one_the_probability_may_be_tiny():
+    y = np.array([0.0, 1.0, 0.0])
+    p = np.array([1e-12, 0.3, 0.7])
+    assert gradient(lambda p: -(y * np.log(p)).sum(), lambda p: -y / p, p).ok
+
+
+def test_nothing_resolved_is_neither_right_nor_wrong():
+    def f(x):
+        return np.sin(x).sum() + (zlib.crc32(x.tobytes()) % 1000)
+
+    found = gradient(f, np.cos, X)
+    assert found.verdict.startswith("inconclusive: none of 4") and found.ok is None
+    assert found.to_dict()["ok"] is None

@@ -6,8 +6,10 @@ does not: resuming within a process (test_interruption.py), model files (test_pe
 
 import errno
 import json
+import math
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -17,11 +19,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from cases import OPTIMIZERS
 from safetensors import safe_open
 
 import fastbp
 from fastbp import checkpoint as checkpoint_module
 from fastbp import persistence, schedules
+from fastbp.optimizers import SLOTS
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
 rng = np.random.default_rng(0)
@@ -242,6 +246,7 @@ def test_every_says_how_often(tmp_path, monkeypatch):
     assert (np.diff(written)[:-1] >= 0.05).all()
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ctrl_c_leaves_a_file_to_go_on_from(threads, tmp_path, monkeypatch):
     net, twin, path, calls = network(), network(), tmp_path / "run.ckpt", []
@@ -310,6 +315,16 @@ def test_a_full_disk_loses_nothing(what, tmp_path, monkeypatch):
     fit(net, path, epochs=8)
     fit(twin, epochs=8)
     assert net.parameters.tobytes() == twin.parameters.tobytes()
+
+
+def test_slots_that_overflowed_are_not_written(tmp_path):
+    """What could not be gone on from; the file keeps the state before."""
+    path, large = tmp_path / "run.ckpt", X.copy()
+    large[:, 0] = 1e25  # whose square float32 does not hold
+    net = network(sizes=[3, 3])
+    with pytest.warns(UserWarning, match=r"run\.ckpt: not written, .* slots have overflowed"):
+        fit(net, path, data=(large, Y), optimizer=fastbp.Adagrad(1e-3), every=1e9)
+    assert not path.exists()
 
 
 # files of other runs
@@ -395,39 +410,212 @@ def rewritten(path, change):
     safetensors.numpy.save_file(tensors, path, {"fastbp checkpoint": json.dumps(description)})
 
 
+def at(place, value):
+    return lambda d, t: d["position"].__setitem__(place, value)
+
+
+def array(name, value, place=...):
+    return lambda d, t: t[name].__setitem__(place, value)
+
+
+def told(name, value):
+    return lambda d, t: d.__setitem__(name, value)
+
+
+def tensor(name, change):
+    return lambda d, t: t.__setitem__(name, np.ascontiguousarray(change(t.get(name))))
+
+
+WHOLE = [*(-1, 1.5, True, None, "1", math.inf, 1e300), 10**400]
 CHANGES = {
-    "version": (lambda d, t: d.update(version=2), "expected format version 1; got 2; a later"),
-    "no position": (lambda d, t: d.pop("position"), "description does not fit"),
-    "short position": (lambda d, t: d.update(position=[1, 2]), "not enough values"),
-    "row": (lambda d, t: d["position"].__setitem__(1, 10**6), "arrays that fit"),
-    "epochs": (lambda d, t: d["position"].__setitem__(0, 2), "arrays that fit"),
-    "NaN": (lambda d, t: t["parameters"].__setitem__(3, np.nan), "arrays that fit"),
-    "slots": (lambda d, t: t.update(slots=t["slots"][:, 1:].copy()), "arrays that fit"),
+    "version": (told("version", 2), "expected format version 1; got 2; a later"),
+    "no position": (lambda d, t: d.pop("position"), "expected 'position', 5 numbers; got None"),
+    "short position": (told("position", [1, 2]), "5 numbers"),
+    "row": (at(1, 10**6), "row, a whole number"),
+    "epochs": (at(0, 2), "expected 'position', one of batches of 7 of 60 samples"),
+    "row within": (at(1, 14), "expected 'position'"),
+    "between batches": (lambda d, t: d.update(position=[0, 3, 1, 0.0, 0.0]), "'position'"),
+    "sum of losses": (at(3, 1e300), "'position'"),
+    "no sum": (at(3, None), "sum of losses, a finite number"),
+    "sum of weights": (at(4, -1.0), "sum of weights, a finite number"),
+    **{f"epoch {v!r:.9}": (at(0, v), "epoch, a whole|finite numbers") for v in WHOLE},
+    **{f"t {v!r:.9}": (at(2, v), "steps, a whole|finite numbers") for v in WHOLE},
+    **{f"seed {v!r:.9}": (told("seed", v), "'seed', a whole|finite numbers") for v in WHOLE},
+    **{f"n {v!r:.9}": (lambda d, t, v=v: d["identity"].update(n=v), "n, a|finite") for v in WHOLE},
+    **{f"seconds {v!r:.9}": (told("seconds", v), "'seconds', a finite|finite numbers")
+       for v in (-1.0, None, "1", False, math.inf, math.nan, 10**400)},
+    "samples": (told("samples", 0.5), "'samples', a whole number"),
+    "stopped": (told("stopped", 1), "'stopped', true or false; got 1"),
+    "identity list": (told("identity", [1]), "'identity', a dict"),
+    "batch size": (lambda d, t: d["identity"].update(batch_size=0), "batch_size, a number above 0"),
+    "columns": (told("columns", ["loss"]), "no further ones"),
+    "columns twice": (told("columns", ["loss", "loss"]), "'history.loss'"),
+    "columns number": (told("columns", 3), "'columns', names"),
+    "columns of lists": (told("columns", [["loss"]]), "'columns', names"),
+    "no column": (lambda d, t: t.pop("history.loss"), "'history.loss', an array that fits"),
+    "short column": (tensor("history.seconds", lambda a: a[1:]), "'history.seconds', an array"),
+    "float32 column": (tensor("history.loss", lambda a: a.astype("f4")), "'history.loss', an arr"),
+    "complex column": (tensor("history.loss", lambda a: a.astype("c8")), "dtype F32 or F64"),
+    "column of a scalar": (tensor("history.loss", lambda a: a[0]), "'history.loss', an array"),
+    "NaN column": (array("history.loss", np.nan, 2), "'history.loss', finite"),
+    "NaN": (array("parameters", np.nan, 3), "'parameters', finite"),
+    "best NaN": (array("best", np.nan, 3), "'best', finite"),
+    "best infinite": (array("best", np.inf, 0), "'best', finite"),
+    "average NaN": (array("average", np.nan, -1), "'average', finite"),
+    "no average": (lambda d, t: t.pop("average"), "'average', an array that fits"),
+    "average wide": (tensor("average", lambda a: a.astype("f8")), "'average', an array that fits"),
+    "best short": (tensor("best", lambda a: a[:1]), "'best', an array that fits"),
+    "slots": (tensor("slots", lambda a: a[:, 1:]), "'slots', an array that fits"),
+    "one slot": (tensor("slots", lambda a: a[:1]), "'slots', an array that fits"),
+    "flat slots": (tensor("slots", lambda a: a[0]), "'slots', an array that fits"),
+    "no slots": (lambda d, t: t.pop("slots"), "'slots', an array that fits"),
+    "slots NaN": (array("slots", np.nan, (0, 0)), "'slots', finite"),
+    "slots infinite": (array("slots", np.inf, (1, 5)), "'slots', finite"),
+    "slots below 0": (array("slots", -1.0, (1, 5)), "'slots', squares, none below 0"),
+    "one parameter": (lambda d, t: t.update({k: np.ascontiguousarray(t[k][..., :1]) for k in
+                                             ("slots", "parameters", "average", "best")}),
+                      "an array that fits"),
     "extra": (lambda d, t: t.update(more=np.zeros(3)), "arrays that fit"),
-    "missing": (lambda d, t: t.pop("parameters") is None, "description does not fit"),
-    "identity": (lambda d, t: d["identity"].update(n=61), "the same n as in that run, 61; got 60"),
+    "missing": (lambda d, t: t.pop("parameters"), "'parameters', an array that fits"),
+    "whole": (tensor("parameters", lambda a: a.astype("i4")), "dtype F32 or F64; got 'I32'"),
+    "identity": (lambda d, t: d["identity"].update(n=62), "the same n as in that run, 62; got 60"),
+}  # fmt: skip
+ALL = {
+    "ema": 0.9,
+    "early_stopping": fastbp.EarlyStopping(99, monitor="loss"),
+    "optimizer": fastbp.Adam(0.01),
 }
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    fit(network(), path := tmp_path_factory.mktemp("run") / "run.ckpt", **ALL)
+    return path.read_bytes()
+
+
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_file_that_contradicts_itself_is_refused(name, tmp_path):
+def test_a_file_that_contradicts_itself_is_refused(name, finished, tmp_path):
     path, net = tmp_path / "run.ckpt", network()
-    fit(net, path)
-    change, told = CHANGES[name]
+    path.write_bytes(finished)
+    change, expected = CHANGES[name]
     rewritten(path, change)
     content, before = path.read_bytes(), net.parameters.copy()
-    with pytest.raises(ValueError, match=rf"checkpoint: .*run\.ckpt: .*{told}"):
-        fit(net, path, epochs=9)
+    with pytest.raises(ValueError, match=rf"checkpoint: .*run\.ckpt: .*({expected})"):
+        fit(net, path, epochs=9, **ALL)
     assert path.read_bytes() == content and net.parameters.tobytes() == before.tobytes()
+
+
+def test_the_file_that_is_changed_is_taken_as_it_is(finished, tmp_path):
+    (tmp_path / "run.ckpt").write_bytes(finished)
+    rewritten(tmp_path / "run.ckpt", lambda d, t: None)
+    assert fit(network(), tmp_path / "run.ckpt", epochs=9, **ALL).epochs == 9
+
+
+def test_every_optimizer_says_what_its_slots_hold():
+    policies = {optimizer.policy: optimizer for optimizer, _ in OPTIMIZERS.values()}
+    assert set(policies) == set(SLOTS)
+    for policy, optimizer in policies.items():
+        slots = fit(network(), optimizer=optimizer)._state.slots
+        assert len(slots) == len(SLOTS[policy])
+        for slot, sign in zip(slots, SLOTS[policy], strict=True):
+            assert (slot < 0).any() == (sign == "~"), policy
+
+
+def test_fewer_epochs_than_on_file(tmp_path):
+    """Nothing is trained and the file stays; a warning says so."""
+    path, net, again = tmp_path / "run.ckpt", network(), network(seed=4)
+    fit(net, path, epochs=8)
+    content = path.read_bytes()
+    with pytest.warns(UserWarning, match=r"run\.ckpt: that run has made 8 epochs .*epochs=4"):
+        history = fit(again, path, epochs=4)
+    assert history.epochs == 8 and path.read_bytes() == content
+    assert again.parameters.tobytes() == net.parameters.tobytes()
+
+
+def no_room(*args):
+    raise MemoryError
+
+
+@pytest.mark.parametrize("what", ["Trainer", "load_state"])
+def test_what_does_not_fit_in_memory_changes_nothing(what, tmp_path, monkeypatch):
+    net = network()
+    history = fit(net, path := tmp_path / "run.ckpt", ema=0.9)
+    other = network(seed=5)
+    before, content = other.parameters.copy(), path.read_bytes()
+    owner = fastbp.kernels.dispatch.engine if what == "Trainer" else other._doors
+    monkeypatch.setattr(owner, what, no_room)
+    for options in ({"checkpoint": path, "epochs": 9}, {"resume": history, "epochs": 3}):
+        with pytest.raises(MemoryError):
+            other.fit(X, Y, batch_size=7, seed=1, ema=0.9, threads=2, **options)
+        assert other.parameters.tobytes() == before.tobytes() and path.read_bytes() == content
+
+
+# where a file cannot be written
+
+
+def destinations(folder):
+    (folder / "loop").symlink_to("loop")
+    (folder / "dangling").symlink_to("none/run.ckpt")
+    (folder / "device").symlink_to("/dev/null")
+    os.mkfifo(folder / "fifo")
+    (folder / "file").write_text("")
+    return {
+        "loop": (folder / "loop", OSError, "Too many levels"),
+        "dangling": (folder / "dangling", FileNotFoundError, "no folder: '.*none'"),
+        "device": (folder / "device", OSError, "a regular file; this is a device: '/dev/null'"),
+        "fifo": (folder / "fifo", OSError, "a regular file; this is a FIFO: '.*fifo'"),
+        "folder": (folder, OSError, "a regular file; this is a folder"),
+        "below a file": (folder / "file" / "run.ckpt", NotADirectoryError, "Not a directory"),
+        "name": (folder / ("a" * 250), OSError, "no file can be made there: File name too long"),
+        "zero byte": (str(folder / "a") + "\0b", ValueError, "a path that a file can have"),
+        "empty": ("", ValueError, "a path that a file can have; got ''"),
+        "surrogate": ("\ud800", ValueError, "a path that a file can have"),
+        "bytes": (b"run.ckpt", TypeError, "a path .*got b'run.ckpt'"),
+    }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files of POSIX")
+def test_a_destination_is_tried_before_training(tmp_path):
+    calls, net = [], network()
+    for path, kind, words in destinations(tmp_path).values():
+        before = sorted(p.name for p in tmp_path.iterdir())
+        with pytest.raises(kind, match=f"checkpoint: .*{words}"):
+            fit(net, path, callbacks=[calls.append])
+        assert sorted(p.name for p in tmp_path.iterdir()) == before and not calls
+    target = tmp_path / "there"
+    (link := tmp_path / "link").symlink_to(target)  # whose folder is there
+    (left := tmp_path / f".there.{'0' * 16}").write_text("of a run that was killed")
+    fit(net, link)
+    assert link.is_symlink() and target.is_file() and not left.exists()
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    calls, net, path = [], network(), tmp_path / "run.ckpt"
+    fit(net, other := tmp_path / "finished.ckpt")
+    real = os.open
+
+    def refused(name, flags, *args):
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(name))
+        return real(name, flags, *args)
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(OSError, match=r"checkpoint: no file can .*Read-only.*/run\.ckpt'"):
+        fit(net, path, callbacks=[calls.append])
+    with pytest.raises(OSError, match=r"checkpoint: no file can .*Read-only"):
+        fit(net, other, epochs=9)
+    assert not calls
+    fit(net, other)  # which has nothing left to write
 
 
 def test_bad_arguments(tmp_path):
     net = network()
-    with pytest.raises(IsADirectoryError, match="checkpoint: expected a file"):
+    with pytest.raises(IsADirectoryError, match="checkpoint: expected a regular file"):
         fit(net, tmp_path)
     with pytest.raises(FileNotFoundError, match="checkpoint: there is no folder"):
         fit(net, tmp_path / "none" / "run.ckpt")
-    with pytest.raises(TypeError, match="checkpoint: expected the name of a file; got 3"):
+    with pytest.raises(TypeError, match=r"checkpoint: expected a path .*; got 3"):
         fit(net, 3)
     with pytest.raises(ValueError, match="every: expected a finite number >= 0"):
         fit(net, tmp_path / "run.ckpt", every=-1)

@@ -12,6 +12,8 @@ import pytest
 import fastbp
 from fastbp import reference
 
+pytestmark = pytest.mark.sanitizers
+
 EXAMPLE = Path(__file__).parent / "cimport_example"
 
 

@@ -1,11 +1,13 @@
 """The command line: training, what it prints and returns, and what is refused and how."""
 
 import gzip
+import io
 import os
 import re
 import struct
 import subprocess
 import sys
+import time
 
 import cli_cases
 import numpy as np
@@ -103,6 +105,93 @@ def test_everything_can_be_trained_on(run):
     assert code == 0
     assert document["training"]["epochs"][0].keys() == {"epoch", "loss"}
     assert document["training_scores"]["rows"] == 1797 and document["test"] is None
+
+
+def test_the_check_comes_last_and_may_be_left_out(run, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastbp.check.gradients", interrupted)
+    code, out, err = run("train", "--epochs", 1, "--no-check", "--json")
+    assert code == 0 and strict(out)["gradient_check"] is None
+    code, out, err = run("train", "--epochs", 1, "--save", "net")
+    assert (
+        code == 130 and err == "fastbp: interrupted during the gradient check; all else is done\n"
+    )
+    assert "test accuracy" in out and "saved to net" in out and "gradient check" not in out
+    assert fastbp.load("net").metadata["classes"] == list("0123456789")
+    code, out, _ = run("train", "--epochs", 1, "--json")
+    assert code == 130
+    assert strict(out)["gradient_check"] is None and strict(out)["test"]["rows"] == 359
+
+
+def test_the_check_of_a_large_network_has_a_budget(run, tmp_path):
+    write_csv(tmp_path / "a.csv", flowers())
+    begun = time.monotonic()
+    options = ("--hidden", "1024,1024", "--epochs", 1, "--test", 0.9, "--validation", 0)
+    code, out, err = run("train", "a.csv", "--target", "kind", *options)
+    assert code == 0, err
+    assert re.search(r"^gradient check: .* of 1,\d+,\d+ parameters", out, re.M | re.S)
+    assert time.monotonic() - begun < 30  # 54 s, and 2 now, of a machine that does nothing else
+
+
+def test_a_time_limit_before_the_first_step(run, tmp_path):
+    code, out, err = run("train", "--time-limit", "1e-9", "--save", "net")
+    assert code == 1 and not (tmp_path / "net").exists() and "nan" not in out + err
+    assert err == (
+        "fastbp: error: --time-limit 1e-09: over before the first step; nothing was trained\n"
+    )
+
+
+def test_a_time_limit_before_the_first_epoch_ends(run, tmp_path, monkeypatch):
+    fit = fastbp.Network.fit
+    monkeypatch.setattr(
+        fastbp.Network,
+        "fit",
+        lambda self, X, Y, *, callbacks, **options: fit(self, X, Y, **options),
+    )
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "a.npz", X=rng.normal(size=(200_000, 50)), y=np.arange(200_000) % 2)
+    options = ("--hidden", "500,500", "--time-limit", "0.2", "--threads", "1", "--no-check")
+    code, out, err = run("train", "a.npz", *options, "--save", "net")
+    assert code == 0, err
+    assert re.search(r"trained in [\d.]+ s, less than an epoch, [\d,]+ samples a second", out)
+    assert (tmp_path / "net").exists() and "test accuracy" in out
+
+
+def test_one_output_and_a_loss_that_needs_more(run, tmp_path):
+    data = flowers()
+    data["kind"] = np.where(data["kind"] == "lily", "no", "yes")
+    write_csv(tmp_path / "a.csv", data)
+    write_csv(tmp_path / "b.csv", houses())
+    one = ("train", "a.csv", "--target", "kind", "--sizes", "auto,5,1")
+    number = ("train", "b.csv", "--target", "price")
+    for argv, words in (
+        ((*one, "--loss", "cross_entropy"), ["loss: 'cross_entropy'", "binary_cross_entropy"]),
+        ((*one, "--loss", "kl"), ["loss: 'kl'", "binary_cross_entropy"]),
+        ((*one, "--output", "softmax"), ["output: ", "'softmax'", "got 1", "'sigmoid'"]),
+        ((*number, "--output", "softmax"), ["output: ", "'softmax'", "'identity'"]),
+        ((*number, "--loss", "cross_entropy"), ["loss: 'cross_entropy'"]),
+        ((*number, "--hidden", "1", "--activation", "layer_norm"), ["activation: ", "got 1"]),
+    ):
+        code, _, err = run(*argv)
+        assert code == 2 and err.startswith("fastbp: error: ") and err.count("\n") == 1
+        for word in words:
+            assert word in err
+
+
+def test_a_bar_while_one_waits(monkeypatch):
+    from fastbp.cli.output import waiting_bar
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for seconds, shown in ((0.0, False), (0.8, True)):
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        with waiting_bar("gradient check", 1.0):
+            time.sleep(seconds)
+        assert ("gradient check" in sys.stderr.getvalue()) == shown
 
 
 def test_gradient_check_that_fails(run, monkeypatch):
@@ -315,6 +404,36 @@ def test_targets_are_standardised_where_that_only_scales_the_loss(
     assert strict(out)["test"]["r2"] > 0.5
 
 
+@pytest.mark.parametrize(
+    ("options", "price", "warns"),
+    [
+        (["--loss", "huber(10000)"], 1.0, True),
+        (["--loss", "log_cosh"], 1.0, True),
+        (["--loss", "gaussian_nll"], 1.0, True),
+        (["--loss", "huber"], 1e-8, True),
+        (["--output", "softplus"], 1.0, True),
+        (["--output", "sigmoid"], 1e-5, True),  # of values up to 2.5
+        (["--output", "exp"], 1.0, False),
+        (["--loss", "poisson"], 1.0, False),
+        (["--loss", "huber"], 2e-5, False),
+        (["--loss", "mae"], 1.0, False),
+        (["--loss", "huber(10000)", "--no-scaling"], 1.0, False),
+    ],
+)
+def test_targets_out_of_reach_are_warned_of(run, tmp_path, options, price, warns):
+    data = houses()
+    data["price"] = data["price"] * price
+    write_csv(tmp_path / "a.csv", data)
+    code, _, err = run("train", "a.csv", "--target", "price", "--epochs", 1, *options)
+    assert code == 0
+    if warns:
+        assert err.startswith(f"fastbp: warning: {options[0]} {options[1]}" * ("--loss" in options))
+        assert "mean" in err and "deviation" in err and "--loss mse" in err
+        assert err.count("\n") == 1
+    else:
+        assert err == ""
+
+
 def test_two_classes_with_one_output(run, tmp_path):
     data = flowers()
     data["kind"] = np.where(data["kind"] == "lily", "no", "yes")
@@ -428,7 +547,7 @@ def test_other_losses_for_classes(run, tmp_path, sizes, loss, output, title):
         (["train", "--loss", "mean"], ["mean"]),
         (["train", "--init", "hee"], ["hee"]),
         (["train", "--target", "x"], ["--target needs DATA"]),
-        (["train", "--save", "nowhere/net"], ["--save", "no folder nowhere"]),
+        (["train", "--save", "nowhere/net"], ["--save", "no folder:", "nowhere"]),
         (["train", "--save", "."], ["--save", "is a folder"]),
         (["train", "nowhere.csv"], ["No such file", "nowhere.csv"]),
         (["train", "bad.csv"], ["bad.csv: the target column must be named", "'a', 'b'"]),
@@ -445,7 +564,7 @@ def test_other_losses_for_classes(run, tmp_path, sizes, loss, output, title):
         (["predict", "text.txt", "digits"], ["text.txt"]),
         (["predict", "nowhere"], ["DATA"]),
         (["predict", "nowhere", "digits", "--out", "a.txt"], ["--out", ".npy or .csv", "'a.txt'"]),
-        (["predict", "x", "digits", "--out", "no/a.csv"], ["--out", "no folder no"]),
+        (["predict", "x", "digits", "--out", "no/a.csv"], ["--out", "no folder:"]),
         (["info", "text.txt"], ["text.txt"]),
         (["info", "--batch-size", "64"], ["--batch-size", "MODEL"]),
         (["info", "text.txt", "--optimizer", "sgd"], ["--optimizer", "--batch-size"]),
@@ -503,3 +622,14 @@ def test_a_checkpoint_is_gone_on_from(run, tmp_path):
     assert nets[0].parameters.tobytes() == nets[1].parameters.tobytes()
     code, _, err = run("train", "--epochs", "9", "--checkpoint", path, "--l2", "0.1")
     assert code == 2 and "expected the same l2 as in that run, 0.0; got 0.1" in err
+
+
+def test_layers_that_are_constant_are_refused_by_name(run, tmp_path):
+    write_csv(tmp_path / "houses.csv", houses())
+    for options, told in [
+        (("--sizes", "auto,5,1", "--output", "softmax"), "output: expected at least 2 units"),
+        (("--hidden", "4,1", "--activation", "layer_norm"), "activation: expected at least 2"),
+        (("--output", "softplus", "--loss", "cross_entropy"), "loss: 'cross_entropy' needs an out"),
+    ]:
+        code, out, err = run("train", "houses.csv", "--target", "price", *options)
+        assert code == 2 and told in err and "got 1" in err and not out, err

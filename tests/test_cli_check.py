@@ -116,3 +116,55 @@ def test_classes_that_the_network_does_not_know(run, tmp_path):
     write_csv(tmp_path / "b.csv", data)
     code, _, err = run("check", "net", "b.csv")
     assert code == 2 and "knows no class 'oak'" in err
+
+
+def test_what_cannot_be_told_is_told_and_is_no_exit_code(run):
+    net = fastbp.Network([64, 7, 10], seed=3, dtype="float64")
+    net.weights[1][...] *= 1e25  # a loss in which small slopes drown
+    net.save("net")
+    code, out, _ = run("check", "net", "--max-parameters", 50)
+    n = sum(": inconclusive" in line for line in out.splitlines())
+    assert n and "something is wrong" not in out and "all agree" not in out.splitlines()
+    assert code == 0
+    last = out.splitlines()[-1]
+    assert last == f"nothing is wrong as far as could be told: {n} of 4 checks could not tell"
+    document = strict(run("check", "net", "--max-parameters", 50, "--json")[1])
+    assert document["inconclusive"] == n
+    assert document["ok"] is (None if None in [c["ok"] for c in document["checks"]] else True)
+
+
+def test_wrong_and_unclear(run, monkeypatch):
+    monkeypatch.setattr(fastbp.Network, "deltas", lambda self, X, Y: wrong(self, X, Y))
+    net = fastbp.Network([64, 7, 10], seed=3, dtype="float64")
+    net.weights[1][...] *= 1e25
+    net.save("net")
+    code, out, _ = run("check", "net", "--max-parameters", 50)
+    assert code == 1 and out.splitlines()[-1].startswith("something is wrong")
+
+
+DELTAS = fastbp.Network.deltas
+
+
+def wrong(net, X, Y):
+    return [2 * delta for delta in DELTAS(net, X, Y)]
+
+
+def test_ctrl_c_tells_what_was_found(run, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastbp.check.recurrence", interrupted)
+    fastbp.Network([64, 7, 10]).save("net")
+    code, out, err = run("check", "net")
+    assert code == 130 and out.startswith("net: output error: pass") and "all agree" not in out
+    assert err == "fastbp: interrupted\n"
+    code, out, _ = run("check", "net", "--json")
+    document = strict(out)
+    assert code == 130 and document["interrupted"] is True and len(document["checks"]) == 1
+
+
+def test_a_time_limit(run):
+    fastbp.Network([64, 30, 10]).save("net")
+    code, out, err = run("check", "net", "--time-limit", 0.2)
+    assert code == 0, out + err
+    assert run("check", "net", "--time-limit", 0)[0] == 2

@@ -65,8 +65,106 @@ def test_predict_compares_classes_by_name(run, tmp_path, models):
     assert document["accuracy"] > 0.8
     data["kind"] = np.full(len(data["petal"]), "tulip")
     write_csv(tmp_path / "tulips.csv", data)
-    document = strict(run("predict", models / "flowers", "tulips.csv", "--json")[1])
-    assert document["accuracy"] == 0
+    code, out, err = run("predict", models / "flowers", "tulips.csv")
+    assert code == 2 and not out
+    assert "tulips.csv: the network knows no class 'tulip'; its classes are 'aster'" in err
+
+
+def test_predict_refuses_a_target_that_is_not_there(run, tmp_path, models):
+    data = flowers(20, seed=1)
+    write_csv(tmp_path / "a.csv", data)
+    np.savez(tmp_path / "a.npz", x=np.ones((2, 3)))
+    for name in ("predict", "check", "explain"):
+        code, out, err = run(name, models / "flowers", "a.csv", "--target", "Kinds")
+        assert code == 2 and not out
+        assert "a.csv: no column 'Kinds'" in err and "did you mean 'kind'?" in err
+        code, _, err = run(name, models / "flowers", "a.npz", "--target", "kind")
+        assert code == 2 and "--target: only a CSV file" in err
+        code, _, err = run(name, models / "digits", "digits", "--target", "kind")
+        assert code == 2 and "--target needs DATA" in err
+    data["Kind"] = data.pop("kind")
+    write_csv(tmp_path / "b.csv", data)
+    assert run("predict", models / "flowers", "b.csv")[0] == 0
+    code, _, err = run("check", models / "flowers", "b.csv")
+    assert code == 2 and "b.csv: no column 'kind'" in err and "did you mean 'Kind'?" in err
+
+
+@pytest.mark.parametrize("name", ["predict", "check", "explain"])
+def test_data_of_another_form_than_the_training_data(run, tmp_path, models, name):
+    data = flowers(20, seed=1)
+    for changed, words in (
+        ({"Petal": data["petal"], "colours": data["colour"]}, ["'petal', 'colour'", "'Petal'"]),
+        ({"petal": data["petal"]}, ["no column 'colour'", "are 'petal', 'garden', 'kind'"]),
+        ({"petal": ["big"] * 20, "colour": data["colour"]}, ["'petal', line 2", "'big'"]),
+    ):
+        rest = {"garden": data["garden"], "kind": data["kind"]}
+        write_csv(tmp_path / "new.csv", changed | rest)
+        code, out, err = run(name, models / "flowers", "new.csv")
+        assert code == 2 and not out and err.startswith("fastbp: error: new.csv: ")
+        for word in words:
+            assert word in err
+
+
+def test_classes_are_one_however_they_are_written(run, tmp_path):
+    X, n = {"a": np.arange(40.0)}, 40
+    for name, known, new in (
+        ("numbers", ["1", "2"], ["1.0", "2.0"]),
+        ("flags", ["True", "False"], ["true", "FALSE"]),
+        ("codes", ["02134", "10001"], ["02134", "10001"]),
+    ):
+        options = ("--target", "t", "--epochs", 200, "--save", name)
+        write_csv(tmp_path / "a.csv", X | {"t": np.repeat(known, n // 2)})
+        assert run("train", "a.csv", *options)[0] == 0
+        assert sorted(fastbp.load(name).classes) == sorted(known)
+        write_csv(tmp_path / "b.csv", X | {"t": np.repeat(new, n // 2)})
+        document = strict(run("predict", name, "b.csv", "--json")[1])
+        assert document["accuracy"] > 0.8
+        assert {record["class"] for record in document["predictions"]} == set(known)
+        assert run("check", name, "b.csv")[0] == 0
+
+
+def test_a_table_without_a_header_line(run, tmp_path):
+    data = flowers(60)
+    rows = ["{petal},{colour},{garden},{kind}".format(**dict(zip(data, row, strict=True)))
+            for row in zip(*data.values(), strict=True)]  # fmt: skip
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    options = ("--target", "4", "--epochs", 3, "--save", "net")
+    code, _, err = run("train", "a.csv", *options)
+    assert code == 2 and "first line" in err and "--header no" in err
+    code, out, err = run("train", "a.csv", *options, "--header", "no", "--json")
+    assert code == 0, err
+    document = strict(out)["data"]
+    assert sum(document[f"{part}_rows"] for part in ("train", "validation", "test")) == 60
+    assert document["columns"] == ["1", "2", "3"] and document["target"] == "4"
+    assert strict(run("predict", "net", "a.csv", "--json")[1])["rows"] == 60
+    assert run("check", "net", "a.csv")[0] == 0
+    assert run("predict", "net", "a.csv", "--header", "auto")[0] == 2
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_networks_of_estimators(run, tmp_path):
+    from fastbp.estimators import MLPClassifier, MLPRegressor
+
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0)[::-1] ** 2})
+    for labels in (np.repeat(["no", "yes"], 20), np.arange(40) // 14, np.arange(40) < 20):
+        model = MLPClassifier(8, max_iter=3, random_state=0).fit(frame, labels)
+        model.network_.save("net")
+        net = fastbp.load("net")
+        assert net.classes == model.classes_.tolist() and net.metadata["columns"] == ["a", "b"]
+        assert np.array_equal(net.predict(frame[["b", "a"]]), net.predict(frame.to_numpy()))
+        frame.assign(t=labels)[["t", "b", "a"]].to_csv("a.csv", index=False)
+        document = strict(run("predict", "net", "a.csv", "--target", "t", "--json")[1])
+        assert document["accuracy"] == model.score(frame, labels)
+        predicted = [record["class"] for record in document["predictions"]]
+        assert predicted == [str(label) for label in model.predict(frame)]
+    model = MLPClassifier(4, max_iter=3).fit(frame, np.zeros(40))
+    model.network_.save("net")
+    assert fastbp.load("net").classes == [0.0]
+    assert run("predict", "net", "a.csv")[1].startswith("0.0\t")
+    model = MLPRegressor(hidden_layer_sizes=4, max_iter=3).fit(frame, np.arange(40))
+    assert model.network_.metadata == {"task": "regression", "columns": ["a", "b"]}
+    assert model.network_.classes is None
 
 
 def test_predict_digits(run, models):
@@ -131,7 +229,7 @@ def test_predict_without_metadata(run, tmp_path, models):
 
 
 @pytest.mark.parametrize(
-    "metadata", [{"classes": ["a"]}, {"columns": "abc"}, {"classes": [1, 2, 3]}]
+    "metadata", [{"classes": ["a"]}, {"columns": "abc"}, {"classes": [[1], 2, 3]}]
 )
 def test_predict_refuses_metadata_that_do_not_fit(run, models, metadata):
     fastbp.load(str(models / "flowers")).save("odd", metadata=metadata)

@@ -4,7 +4,10 @@ import dataclasses
 import gzip
 import io
 import math
+import os
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -419,6 +422,126 @@ def test_npz_refuses_damage(tmp_path):
     assert "X: not a NumPy array" in refusal(path)
 
 
+HEADERS = {
+    "token": b"{'descr': '<f8', 'fortran_order': False, 'shape': (3L, \n",
+    "quotes": b'{\'descr\': """',
+    "brackets": b"(" * 200,
+    "minus": b"-" * 9000 + b"1",
+    "escape": b"{'descr': '\\d', 'fortran_order': False, 'shape': (3,)}",
+    "descr": b"{'descr': '<q99', 'fortran_order': False, 'shape': (3,)}",
+    "shape": b"{'descr': '<f8', 'fortran_order': False, 'shape': 3}",
+    "zero bytes": b"\0" * 40,
+    "latin": b"\xff" * 40,
+    "long": b" " * 20_000,
+    "blanks": b"{'descr': '|urelu(" + b" " * 5_000 + b"\0\0 '",  # hours in tokenize
+    "fields": b"{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (3,)}",
+    "commas": b"{'descr': '" + b"," * 5_000 + b"', 'fortran_order': False, 'shape': (3,)}",
+    "order": b"{'descr': '<f8', 'fortran_order': 0, 'shape': (3,)}",
+    "flag": b"{'descr': '<f8', 'fortran_order': False, 'shape': (True,)}",
+    "key": b"{'descr': '<f8', 'fortran_order': False, 'shape': (3,), 'more': 1}",
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_npy_headers_that_are_none(tmp_path, name):
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(HEADERS[name])) + HEADERS[name]
+    (tmp_path / "a.npy").write_bytes(content)
+    np.save(tmp_path / "X.npy", np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"^a\.npy: not a NumPy array: ."):
+        datasets.read_inputs(tmp_path / "a.npy")
+    with pytest.raises(ValueError, match=r"^a\.npy: not a NumPy array: ."):
+        datasets.read(tmp_path / "X.npy", labels=tmp_path / "a.npy")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("X.npy", content)
+        archive.writestr("y.npy", content)
+    assert "X: not a NumPy array: " in refusal(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (np.ones((12, 0)), "shape (12, 0)"),
+        (np.ones((12, 0), int), "shape (12, 0)"),
+        (np.array([b"a", b"\xff"] * 6), "UTF-8 text"),
+        (np.array(["a", "\ud800"] * 6), "UTF-8 text"),
+        (np.full(12, 0x7FFFFFFF, "<u4").view("<U1"), "codes of <U1 of at most 0x10ffff"),
+        (np.full(12, 7, np.uint8).view(bool), "codes of bool of at most 0x1"),
+    ],
+)
+def test_targets_that_are_none(tmp_path, y, words):
+    np.savez(tmp_path / "a.npz", X=np.ones((12, 2)), y=y)
+    assert words in refusal(tmp_path / "a.npz")
+
+
+def test_class_labels_beyond_whole_numbers(tmp_path):
+    np.savez(tmp_path / "a.npz", X=np.ones((2, 2)), y=[0.0, 1e300])
+    assert "whole numbers, found 1e+300" in refusal(tmp_path / "a.npz", task="classification")
+
+
+BOMBS = r"""
+import gzip, resource, struct, sys
+from fastbp import datasets
+path = sys.argv[1]
+content = {
+    "gz": b"\0\0\x08\x03" + struct.pack(">3I", 60, 1000, 1000) + bytes(60_000_000),
+    "csv.gz": b"a,b\n" + b"1,2\n" * 3_000_000,
+}
+for suffix, text in content.items():
+    with gzip.open(f"{path}.{suffix}", "wb", 1) as file:
+        file.write(text)
+del content, text
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 24_000_000,) * 2)
+for suffix, options in {"gz": {"labels": f"{path}.gz"}, "csv.gz": {"target": "b"}}.items():
+    try:
+        datasets.read(f"{path}.{suffix}", **options)
+    except MemoryError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits of memory as Linux has")
+def test_what_does_not_fit_in_memory_is_named(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BOMBS, str(tmp_path / "bomb")],
+        capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": str(Path(datasets.__file__).parents[2])},
+    )  # fmt: skip
+    words = "its contents do not fit in memory"
+    found = [line[: len(words) + line.index(":") + 2] for line in done.stdout.splitlines()]
+    assert found == [f"bomb.gz: {words}", f"bomb.csv.gz: {words}"], done.stdout + done.stderr
+
+
+def test_paths(tmp_path):
+    for read in (datasets.read, datasets.read_inputs, datasets.read_idx):
+        for path in (None, 3, b"a.npz", ["a.npz"]):
+            with pytest.raises(TypeError, match="path: expected a path"):
+                read(path)
+        for path in ("", "a\0.npz", "\ud800.csv"):
+            with pytest.raises(ValueError, match="path: expected a path that a file can have"):
+                read(path)
+    np.save(tmp_path / "X.npy", np.ones((2, 2)))
+    for labels, error in ((3, TypeError), ("", ValueError), (tmp_path, IsADirectoryError)):
+        with pytest.raises(error, match="labels: expected a"):
+            datasets.read(tmp_path / "X.npy", labels=labels)
+
+
+def test_npy_of_every_kind_and_order(tmp_path):
+    rng = np.random.default_rng(0)
+    for dtype in ("<f8", ">f4", "<f2", "|u1", ">i4", "|b1"):
+        for shape in ((6, 1), (3, 2), (2, 3, 4), (1, 1)):
+            for order in "CF":
+                array = np.asarray(rng.integers(0, 2, shape).astype(dtype), order=order)
+                np.save(tmp_path / "a.npy", array)
+                found = datasets.read_inputs(tmp_path / "a.npy").X
+                scale = np.float32(255) if dtype == "|u1" else 1
+                assert np.array_equal(found, array.reshape(shape[0], -1) / scale)
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (2L, 1L), }\n"  # of Python 2
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+    (tmp_path / "a.npy").write_bytes(content + struct.pack("<2d", 0.5, 7))
+    assert datasets.read_inputs(tmp_path / "a.npy").X.tolist() == [[0.5], [7]]
+
+
 def npy_header(shape):
     stream = io.BytesIO()
     header = {"descr": "<f8", "fortran_order": False, "shape": shape}
@@ -526,7 +649,7 @@ def test_scaling():
     assert scaling.deviation[1] == 1 and np.all(Z[:, 1] == 0)
     assert np.allclose(scaling.undo(Z), X, rtol=1e-15)
     with pytest.raises(ValueError, match="column 1 are too large"):
-        Scaling.of(np.array([[1, 1e300], [2, -1e300]]))
+        Scaling.of(np.array([[1, 1.7e308], [2, -1.7e308], [3, -1.7e308]]))
     assert np.all(np.isfinite(Scaling.of(np.array([[1e-300], [2e-300]])).apply(np.ones((1, 1)))))
 
 

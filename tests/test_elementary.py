@@ -14,6 +14,8 @@ import scipy.special as special
 
 from fastbp.kernels import dispatch
 
+pytestmark = pytest.mark.sanitizers
+
 LEVELS = dispatch.available_levels()
 DTYPES = [np.float32, np.float64]
 MAX_ULP = 2.0

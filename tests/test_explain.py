@@ -394,7 +394,7 @@ def test_a_model_of_digits_needs_no_data(run):
         (["--row", "-1"], ["--row", "at least 0"]),
         (["--neuron", "11"], ["neuron", "1..10", "11"]),
         (["--neuron", "0"], ["--neuron", "at least 1"]),
-        (["--html", "no/page.html"], ["--html", "no folder no"]),
+        (["--html", "no/page.html"], ["--html", "no folder:"]),
         (["--html", "."], ["--html", "is a folder"]),
         (["--target", "kind"], ["--target", "MODEL"]),
         (["nowhere"], ["nowhere"]),
@@ -421,3 +421,44 @@ def test_bad_input(run, argv, expected):
 def test_help(run):
     code, out, _ = run("explain", "--help")
     assert code == 0 and "example:" in out and "--neuron J" in out
+
+
+def test_it_starts_where_a_dropped_sum_shows():
+    """Not at the true class of softmax with cross_entropy: there k = j alone is right."""
+    z, y = np.array([1.0, 2.0, 3.0]), 2
+    net = fastbp.Network([3, 3], dtype="float64", init="zeros")
+    net.biases[0][...] = z
+    found = explain(net, np.zeros(3), y)
+    error = found.cases[0].output_error
+    assert np.abs(error.total).argmax() == 2 and error.diagonal[2] == error.total[2]
+    assert found.neuron == 1 and error.diagonal[1] == 0
+    assert "Neuron 2" in str(found) and "not (2): the terms k ≠ 2 add 0.244728" in str(found)
+    assert explain(net, np.zeros(3), y, neuron=3).neuron == 2
+
+
+def test_n_is_said():
+    net = fastbp.Network([6, 4, 3], output="identity", loss="mse", dtype="float64", seed=0)
+    found = explain(net, X, [0.0, 1.0, 2.0])
+    assert re.search(r"C = 1/n ∑_k .* with n = 3, the number of outputs", str(found))
+    assert "the number of outputs" in found.to_html()
+
+
+@pytest.mark.parametrize(
+    ("output", "n", "reached"),
+    [("sigmoid", 4, 1), ("softmax", 4, 3), ("softmax", 2, 2), ("maxout(2)", 4, 1),
+     ("identity", 1, 1)],
+)  # fmt: skip
+def test_the_paths_are_drawn(output, n, reached):
+    net = fastbp.Network([6, 5, n], output=output, loss="mse", dtype="float64", seed=0)
+    found = explain(net, X, np.zeros(n) if n > 1 else 0.0)
+    drawing = next(e for e in read(found.to_html()).iter("svg") if e.get("class") == "paths")
+    lines = [e.get("class") for e in drawing.iter("line")]
+    assert lines.count("path") == 2 * reached  # z_j to a_k, a_k to C
+    assert len(lines) - 2 * reached == min(n, 3) - reached  # of the others only a_k to C
+    text = str(found)
+    assert text.index("── C") < text.index("2. The numbers")
+    drawn = text[: text.index("2. The numbers")].splitlines()
+    top = next(i for i, line in enumerate(drawn) if "┐" in line or "── C" in line)
+    rows = [line for line in drawn[top:] if line.startswith("    ")]
+    joints = {line.rstrip(" C─").rindex(line.rstrip(" C─")[-1]) for line in rows if n > 1}
+    assert len(joints) <= 1  # the upright line is straight

@@ -1,9 +1,10 @@
 """Names of activations and losses: what is read from them, and what a wrong one is told."""
 
+import numpy as np
 import pytest
 
 import fastbp
-from fastbp import functions, reference
+from fastbp import functions, hints, reference
 from fastbp.kernels import dispatch
 from fastbp.kernels.dispatch import available_levels, load
 
@@ -80,8 +81,13 @@ def test_width_of_z():
         (functions.activation, "leakyrelu(0.1)", "Did you mean 'leaky_relu'?"),
         (functions.activation, "qqqq", "expected one of identity, sigmoid, tanh"),
         (functions.activation, "", "expected one of identity"),
-        (functions.activation, "relu)", "expected one of identity"),
-        (functions.activation, "elu(1)(2)", "expected one of identity"),
+        (functions.activation, "relu)", "'relu)', whose bracket is closed without an opening one"),
+        (functions.activation, "elu(1)(2)", "a number in the brackets of 'elu'; got '1)(2'"),
+        (functions.loss, "huber(1.5", "'huber(1.5', whose bracket is not closed"),
+        (functions.loss, "huber(np.float64(1.5))", "got 'np.float64(1.5)'; of a NumPy number x, "),
+        (functions.loss, "huber(numpy.float32(1.5))", "float(x): 'huber(1.5)'"),
+        (functions.loss, "huber(1,5)", "a number in the brackets of 'huber'; got '1,5'"),
+        (functions.loss, "nonsense(1.5", "expected one of quadratic"),
         (functions.activation, "relu(1)", "'relu' has no parameter; got relu(1)"),
         (functions.activation, "elu(zero)", "expected a number in the brackets of 'elu'"),
         (functions.activation, "elu()", "expected a number in the brackets of 'elu'"),
@@ -147,6 +153,92 @@ def test_parameters_must_fit_the_dtype(name):
     fastbp.Network([2, 3, 1], activation=name, output="identity", loss="mse", dtype="float64")
     with pytest.raises(ValueError, match=r"activation: .*float32 holds; got 1e[+-]300"):
         fastbp.Network([2, 3, 1], activation=name, output="identity", loss="mse", dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("argument", "name", "meant"),
+    [
+        ("activation", "swish", "'silu'"),
+        ("activation", "linear", "'identity'"),
+        ("activation", "logistic", "'sigmoid'"),
+        ("activation", "torch.nn.LeakyReLU", "'leaky_relu'"),
+        ("activation", "layer_normalization", "'layer_norm'"),
+        ("activation", "ReLU6", None),  # nothing here does the same
+        ("activation", "softmin", None),
+        ("loss", "categorical_crossentropy", "'cross_entropy'"),
+        ("loss", "mean_squared_error", "'mse'"),
+        ("loss", "squared_error", "'mse'"),
+        ("loss", "bce", "'binary_cross_entropy'"),
+        ("loss", "BCEWithLogitsLoss", "'binary_cross_entropy'"),
+        ("loss", "nn.L1Loss()", "'mae'"),
+        ("loss", "SmoothL1Loss", "'huber'"),
+        ("loss", "KLDivLoss", "'kl'"),
+        ("loss", "softmax_cross_entropy_with_integer_labels", "'cross_entropy'"),
+        ("loss", "focal", None),
+        ("init", "xavier_normal_", "'glorot_normal'"),
+        ("init", "kaiming_uniform", "'he_uniform'"),
+        ("init", "orthogonal", None),
+        ("metrics", "acc", "'accuracy'"),
+        ("metrics", "r2_score", "'r2'"),
+        ("metrics", "neg_root_mean_squared_error", "'rmse'"),
+        ("metrics", "f1", None),
+        ("optimizer", "adam_w", "'adamw'"),
+        ("optimizer", "L-BFGS-B", "'lbfgs'"),
+        ("optimizer", "momentum", "SGD(momentum=0.9)"),
+        ("optimizer", "Nadam", None),
+    ],
+)
+def test_hints_know_the_names_of_others(argument, name, meant):
+    net = fastbp.Network([2, 2])
+    ask = {
+        "activation": lambda: functions.activation(name),
+        "loss": lambda: functions.loss(name),
+        "init": lambda: fastbp.Network([2, 2], init=name),
+        "metrics": lambda: net.fit(np.eye(2), [0, 1], validation=0.5, metrics=[name]),
+        "optimizer": lambda: net.fit(np.eye(2), [0, 1], optimizer=name),
+    }[argument]
+    with pytest.raises(ValueError) as caught:
+        ask()
+    assert str(caught.value).startswith(f"{argument}: expected one of ")
+    found = str(caught.value).partition("Did you mean ")[2].removesuffix("?")
+    assert found == (meant or "")
+
+
+def test_every_hint_leads_to_a_name_that_is_known():
+    from fastbp import initialization, metrics, training
+
+    known = {*functions.ACTIVATIONS, *functions.LOSSES, *initialization.SCHEMES, *metrics.METRICS}
+    known |= set(training._BY_NAME)
+    for alias, names in hints._ALIASES.items():
+        assert alias == hints._squeezed(alias), alias
+        for name in names:
+            assert name in known or fastbp.SGD(momentum=0.9) == eval(f"fastbp.{name}") or alias
+        # what is known by itself needs no other name
+        assert alias not in {hints._squeezed(name) for name in known}, alias
+
+
+@pytest.mark.parametrize("name", ["softmax", "softmax(0.5)", "log_softmax", "layer_norm"])
+def test_one_unit_alone_is_refused_where_it_is_constant(name):
+    kind = name.partition("(")[0]
+    with pytest.raises(ValueError, match=f"^output: .*2 units in a layer of '{kind}'; got 1,.*sig"):
+        fastbp.Network([4, 5, 1], output=name, loss="quadratic")
+    with pytest.raises(ValueError, match=f"^activation: .*2 units in a layer of '{kind}'; got 1,"):
+        fastbp.Network([4, 5, 1, 3], activation=["tanh", name])
+    fastbp.Network([4, 1, 2], activation="sigmoid", output=name, loss="quadratic")
+
+
+@pytest.mark.parametrize("name", ["glu", "maxout", "maxout(3)", "identity", "sigmoid"])
+def test_one_unit_of_several_z_is_not_constant(name):
+    net = fastbp.Network([4, 1, 1], activation=name, output=name, loss="quadratic", init="large")
+    assert np.ptp(net.predict(np.random.default_rng(0).normal(size=(20, 4)))) > 1e-3
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "softplus", "exp"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "kl"])
+def test_one_output_needs_a_cost_for_both_classes(output, loss):
+    with pytest.raises(ValueError, match=f"^loss: '{loss}' .*got 1 output.*binary_cross_entropy"):
+        fastbp.Network([4, 1], output=output, loss=loss)
+    fastbp.Network([4, 2], output=output, loss=loss)
 
 
 def test_names_print_as_they_are_written():

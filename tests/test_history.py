@@ -5,6 +5,7 @@ force (test_interruption.py), the numbers of a step (test_training.py).
 """
 
 import copy
+import itertools
 import json
 import math
 import pickle
@@ -182,8 +183,85 @@ def test_plot_of_a_resumed_run(figure):
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"pip install 'fastbp\[plot\]'"):
+    with pytest.raises(ImportError, match=r"matplotlib: pip install .*\[plot\]'$"):
         fit().plot()
+
+
+def is_under(legend, axes):
+    """Whether a point of a curve lies under the legend."""
+    box = legend.get_window_extent()
+    for a in axes:
+        for line in a.lines:
+            points = line.get_transform().transform(line.get_xydata())
+            points = np.concatenate([np.linspace(*pair, 50) for pair in itertools.pairwise(points)])
+            if any(box.contains(*point) for point in points):
+                return True
+    return False
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_legend_covers_no_curve_and_nothing_is_cut(figure, given):
+    history = fastbp.History()
+    values = np.random.default_rng(0).uniform(size=(2, 100))
+    history._extend(loss=values[0].tolist(), validation_accuracy=values[1].tolist())
+    axes = history.plot(figure.subplots()[1] if given else None)
+    axes.figure.canvas.draw()
+    legend, whole = axes.get_legend(), axes.figure.bbox
+    assert not is_under(legend, axes.figure.axes)
+    for artist in (legend, axes.yaxis.label, axes.figure.axes[1].yaxis.label):
+        box = artist.get_window_extent()
+        assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and box.y1 <= whole.y1
+
+
+# before the first epoch
+
+
+def test_the_bar_of_a_run_that_is_looked_at_within_its_first_epoch(capsys):
+    seen = []
+    watch = fastbp.each_step(
+        lambda event: seen.append((repr(event.history), event.history["loss"].size))
+    )
+    history = fit(callbacks=[watch], progress=True)
+    assert seen[0] == ("History(0 epochs: )", 0) and history.epochs == 4
+    assert "4/4" in capsys.readouterr().err
+    n = 20_000  # more steps than one slice makes
+    net = fastbp.Network([50, 8, 2])
+    assert net.fit(np.ones((n, 50)), np.zeros(n, int), epochs=2, progress=True).epochs == 2
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("validation", [None, 0.25])
+def test_a_run_that_ends_before_its_first_epoch(figure, optimizer, validation):
+    net = network()
+    watch = fastbp.EarlyStopping(3) if validation else None
+    schedule = None if optimizer == "lbfgs" else fastbp.schedules.Cosine()
+    history = fit(net, optimizer=optimizer, validation=validation, time_limit=1e-9,
+                  early_stopping=watch, schedule=schedule, progress=True)  # fmt: skip
+    names = [name for name in ALWAYS if optimizer == "adam" or name != "learning_rate"]
+    assert list(history) == names + (VALIDATED if validation else [])
+    assert all(column.shape == (0,) for column in history.values())
+    assert history.epochs == 0 and repr(history) == "History(0 epochs: )"
+    assert history.to_dict() == {name: [] for name in history}
+    assert "0 epochs" in history._repr_html_()
+    history.plot().figure.canvas.draw()
+    assert net.parameters.tobytes() == network().parameters.tobytes()
+    if optimizer == "adam":
+        whole = network()
+        fit(net, resume=history, validation=validation)
+        fit(whole, validation=validation)
+        assert net.parameters.tobytes() == whole.parameters.tobytes()
+
+
+def test_a_history_is_a_table():
+    pandas = pytest.importorskip("pandas")
+    net = network()
+    first = fit(net)
+    for history in (fit(validation=0.25), fit(net, resume=first, validation=(X, CLASSES)),
+                    fit(time_limit=1e-9, validation=0.25)):  # fmt: skip
+        frame = pandas.DataFrame(history.to_dict())
+        assert list(frame) == list(history) and len(frame) == history.epochs
+    shown = fit(validation=0.25, metrics={"<b>": lambda y, a: 1.0})._repr_html_()
+    assert shown.startswith("<table>") and "validation_&lt;b&gt;" in shown and "4 epochs" in shown
 
 
 # validation
@@ -361,6 +439,7 @@ class Special(BaseException):
     pass
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit, Special])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_exception_in_a_callback_propagates(kind, threads):

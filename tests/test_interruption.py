@@ -24,6 +24,7 @@ import fastbp
 from fastbp import run as run_module
 from fastbp import training
 
+pytestmark = pytest.mark.threaded
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
 rng = np.random.default_rng(0)
 
@@ -66,6 +67,7 @@ def diverged(net, *args, **options):
     return caught.value
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shuffle", [True, False, "callable"])
 @pytest.mark.parametrize("case", [*WILD, "weights only"])
@@ -120,6 +122,7 @@ OPTIMIZERS = [
 ]
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("watched", [False, True])
 @pytest.mark.parametrize("make", OPTIMIZERS)
@@ -169,6 +172,94 @@ def test_after_many_steps(threads, monkeypatch):
     assert net.parameters.tobytes() == twin.parameters.tobytes()
 
 
+LAST_STEP = """
+    import json, sys
+    import numpy as np
+    import fastbp
+    from fastbp import run
+
+    class Stop(Exception):
+        pass
+
+    def ended_by(error):  # after the last slice, which left the parameters infinite
+        real = run.Run.slice
+
+        def slice(self, *args):
+            real(self, *args)
+            if self.trainer.position[2] == 441:
+                raise error
+        return slice
+
+    X, Y = np.ones((8, 3)), np.full((8, 2), 0.5)
+    for options in ({}, {"time_limit": 60.0}, {"callbacks": [lambda event: None]}, {"ema": 0.5},
+                    {"checkpoint": sys.argv[2]}, KeyboardInterrupt, Stop):
+        net = fastbp.Network([3, 4, 2], output="sigmoid", loss="quadratic", dtype="float64", seed=5)
+        real = run.Run.slice
+        if isinstance(options, type):
+            run.Run.slice, options = ended_by(options), {}
+        try:
+            net.fit(X, Y, epochs=441, batch_size=8, shuffle=False, optimizer=fastbp.SGD(0.3),
+                    l2=160.0, threads=int(sys.argv[1]), **options)
+        except BaseException as error:
+            told = [type(error).__name__, getattr(error, "step", 0)]
+        finally:
+            run.Run.slice = real
+        print(json.dumps([*told, net.parameters.tobytes().hex()]))
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_divergence_on_the_last_step(threads, tmp_path):
+    """Found by `close`, when all steps are made: those from the last copy are made again."""
+    twin = fastbp.Network([3, 4, 2], output="sigmoid", loss="quadratic", dtype="float64", seed=5)
+    twin.fit(np.ones((8, 3)), np.full((8, 2), 0.5), epochs=440, batch_size=8, shuffle=False,
+             optimizer=fastbp.SGD(0.3), l2=160.0, threads=1)  # fmt: skip
+    out = finished(child(LAST_STEP, threads, tmp_path / "checkpoint"))
+    rows = [json.loads(line) for line in out.splitlines()]
+    names = ["DivergenceError"] * 5 + ["KeyboardInterrupt", "Stop"]
+    assert [row[:2] for row in rows] == [[n, 440 if n.startswith("D") else 0] for n in names]
+    # an `ema` that is not at hand when its run fails leaves the average; here all have the same
+    assert {rows[i][2] for i in (0, 1, 2, 4, 5, 6)} == {twin.parameters.tobytes().hex()}
+    assert not (tmp_path / "checkpoint").exists()  # as where a step before the last diverges
+
+
+ESTIMATORS = """
+    import sys, warnings
+    import numpy as np
+    from fastbp.estimators import MLPClassifier
+
+    warnings.simplefilter("ignore")  # of losses
+
+    X, y = np.random.default_rng(0).standard_normal((16, 3)), np.arange(16) % 2
+
+    def make(n, **options):
+        return MLPClassifier(
+            (4,), solver="sgd", alpha=160.0, learning_rate_init=0.3, momentum=0.0, batch_size=16,
+            shuffle=False, max_iter=n, tol=0, n_iter_no_change=10**9, random_state=0,
+            n_threads=int(sys.argv[1]), **options)
+
+    def fit(model):
+        try:
+            model.fit(X, y)
+        except ValueError as error:
+            assert "non-finite" in str(error), error
+            assert np.isfinite(model.network_.parameters).all()
+            return error.__cause__.step
+
+    step = fit(make(10**4))
+    assert fit(make(step)) is None
+    assert fit(make(step + 1)) == step  # found when the last epoch is over
+    model = make(step + 1, early_stopping=True, validation_fraction=0.25)
+    assert fit(model) is None and np.isfinite(model.network_.parameters).all()
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_divergence_on_the_last_step_of_an_estimator(threads):
+    pytest.importorskip("sklearn")
+    finished(child(ESTIMATORS, threads))
+
+
 def test_training_goes_on_with_a_smaller_rate():
     net, targets, rate, _ = wild("quadratic")
     diverged(net, X, targets, epochs=100, optimizer=fastbp.SGD(rate), seed=0)
@@ -212,6 +303,9 @@ INTERRUPTED = """
     Y = rng.integers(0, 10, n)
     start = fastbp.Network([64, 128, 10], activation="tanh", seed=0)
     optimizer = fastbp.SGD(0.01)
+    # CPython ends a process by SIGINT, caught or not, where one ended an `exec` of a string: those
+    # of the dataclasses that the first fit imports
+    start.copy().fit(X, Y, epochs=1, optimizer=optimizer, threads=threads)
     for trial in range(trials):
         net = start.copy()
         print("go", flush=True)
@@ -246,6 +340,7 @@ HASTY = """
     X = np.random.default_rng(0).standard_normal((64, 8)).astype("f4")
     Y = np.arange(64) % 3
     net = fastbp.Network([8, 16, 3], seed=0)
+    net.fit(X, Y, epochs=1, threads=3, optimizer=fastbp.SGD(0.01))  # as above
     for trial in range(int(sys.argv[1])):
         try:
             print("go", flush=True)
@@ -257,12 +352,26 @@ HASTY = """
 """
 
 
+WATCHED = "import faulthandler; faulthandler.dump_traceback_later(50, exit=True)\n"
+
+
 def child(script, *argv):
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script), *map(str, argv)],
+        [sys.executable, "-c", WATCHED + textwrap.dedent(script), *map(str, argv)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env=ENVIRONMENT,
     )  # fmt: skip
+
+
+def finished(process):
+    """What a child wrote that ended well, and in time."""
+    try:
+        out, errors = process.communicate(timeout=90)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, errors
+    return out
 
 
 def interrupt(process, trials, delays):
@@ -303,54 +412,68 @@ def test_ctrl_c(threads):
     assert statistics.median(late) < 0.1 and max(late) < 0.5, late
 
 
+@pytest.mark.threads
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_at_any_moment_leaves_no_thread_waiting():
     interrupt(child(HASTY, 40), 40, (0.002, 0.03))
 
 
-STARTED = """
-    import threading
-    from concurrent.futures import ThreadPoolExecutor
+EVERY_LINE = """
+    import gc, sys, threading, time
     import numpy as np
     import fastbp
+    from fastbp import run, team
 
     X = np.random.default_rng(0).standard_normal((64, 8)).astype("f4")
     Y = np.arange(64) % 3
-    real = ThreadPoolExecutor.submit
+    files = {run.__file__, team.__file__}
+    net = fastbp.Network([8, 16, 3], seed=0)
+    options = {"batch_size": 64, "threads": 3, "seed": 0}
 
-    for moment in range(1, 8):
-        calls = []
+    def fit(last, net):
+        # Ctrl-C after so many lines of the run's; whether it came
+        lines = 0
 
-        def submit(pool, *args):
-            future = real(pool, *args)
-            if threading.current_thread() is threading.main_thread():
-                calls.append(0)
-                if len(calls) == moment:
-                    raise KeyboardInterrupt
-            return future
+        def trace(frame, event, _):
+            nonlocal lines
+            if frame.f_code.co_filename not in files:
+                return None
+            lines += event == "line"
+            if lines == last:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
 
-        net = fastbp.Network([8, 16, 3], seed=0)
-        ThreadPoolExecutor.submit = submit
+        sys.settrace(trace)
         try:
-            net.fit(X, Y, epochs=10**6, batch_size=64, threads=3)
-            raise SystemExit("not interrupted")
+            net.fit(X, Y, epochs=3, callbacks=[lambda event: None], **options)
         except KeyboardInterrupt:
-            assert np.isfinite(net.parameters).all()
+            return True
         finally:
-            ThreadPoolExecutor.submit = real
-        net.fit(X, Y, epochs=2, threads=3)
+            sys.settrace(None)
+        return False
+
+    fit(-1, net)
+    last = 1
+    while fit(last, net):
+        assert np.isfinite(net.parameters).all()
+        gc.collect()  # a run that was interrupted before it was closed, or within that
+        began = time.monotonic()
+        while threading.active_count() > 1:
+            assert time.monotonic() - began < 10, last
+        last += 1
+    assert last > 100
+    twin = net.copy()
+    net.fit(X, Y, epochs=2, **options)
+    twin.fit(X, Y, epochs=2, **options | {"threads": 1})
+    assert net.parameters.tobytes() == twin.parameters.tobytes()
 """
 
 
-def test_ctrl_c_while_threads_are_started():
-    """The moment that signals seldom hit: one thread is on its way, the next is not yet."""
-    process = child(STARTED)
-    try:
-        _, errors = process.communicate(timeout=20)
-    finally:
-        process.kill()
-        process.communicate()
-    assert process.returncode == 0, errors
+@pytest.mark.threads
+def test_ctrl_c_after_any_line_leaves_no_thread_waiting():
+    """The moments that signals seldom hit: one thread is on its way, the next is not yet."""
+    finished(child(EVERY_LINE))
 
 
 def test_an_interrupted_run_can_be_resumed(monkeypatch):
@@ -401,6 +524,7 @@ def train_one(seed):
     return net.parameters.tobytes(), history["loss"].tobytes(), net.predict(inputs).tobytes()
 
 
+@pytest.mark.threads
 def test_eight_threads_train_eight_networks():
     alone = [train_one(seed) for seed in range(8)]
     together = threading.Barrier(8)
@@ -414,6 +538,7 @@ def test_eight_threads_train_eight_networks():
     assert len(set(alone)) == 8
 
 
+@pytest.mark.threads
 def test_eight_threads_ask_one_network():
     net = fastbp.Network([20, 30, 4], seed=0)
     data = rng.standard_normal((700, 20))

@@ -19,6 +19,8 @@ from numpy.testing import assert_array_equal
 import fastbp
 from fastbp.kernels import dispatch
 
+pytestmark = pytest.mark.sanitizers
+
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_is_finite_looks_at_every_place(level, dtype):
@@ -113,11 +115,11 @@ def test_state_goes_in_and_comes_out(level, policy, n_slots, dtype):
     net._doors.store_state(trainer, out, slots_out)
     assert_array_equal(out, parameters)
     assert_array_equal(slots_out, slots)
-    assert net._doors.has_finite_parameters(trainer)
+    assert net._doors.has_finite_state(trainer)
     for place in range(net.n_parameters):
         parameters[place] = np.nan
         net._doors.load_state(trainer, parameters, slots)
-        assert not net._doors.has_finite_parameters(trainer), place
+        assert not net._doors.has_finite_state(trainer), place
         parameters[place] = 0
 
 
@@ -297,6 +299,7 @@ def test_few_rows_follow_the_network(level):
     assert_array_equal(predictor.predict(X, None), expected)
 
 
+@pytest.mark.threads
 def test_few_rows_from_many_threads(level):
     for sizes in ([5, 9, 3], [350, 300, 9]):  # with the GIL and without
         net = fastbp.Network(sizes, seed=0)
@@ -348,6 +351,7 @@ def test_memory_of_a_fit(sizes, batch, options, optimizer, slots, dtype):
         assert 0 <= taken - sum(need.values()) < 4096  # 64 for alignment, and the object itself
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_deadline_ends_training_after_the_step_at_hand(level, threads):
     """All threads stop at the same step; what is left of the run is made by another call."""

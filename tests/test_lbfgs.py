@@ -6,6 +6,7 @@ optimizers that make steps (test_optimizers.py).
 
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -141,5 +142,27 @@ def test_without_scipy_the_extra_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "scipy"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(ImportError, match=r"pip install 'fastbp\[lbfgs\]'"):
+    with pytest.raises(ImportError, match=r"pip install .*\[lbfgs\]'"):
         network().fit(X, CLASSES, optimizer=fastbp.LBFGS())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_step_too_far_is_not_told_and_no_filter_is_touched(monkeypatch):
+    """Filters are the whole process's: two threads that change them leave them changed."""
+
+    def touched(*_, **__):
+        raise AssertionError("the warnings' filters")
+
+    monkeypatch.setattr(warnings, "catch_warnings", touched)
+    net = fastbp.Network([3, 3], output="exp", loss="poisson", dtype="float64")
+    net.fit(X, np.exp(3 * X), optimizer=fastbp.LBFGS(50))
+    assert np.isfinite(net.parameters).all()
+
+
+def test_numpys_errstate_is_heeded():
+    net = fastbp.Network([1, 1], output="exp", loss="poisson")
+    net.parameters = [1000.0, 0.0]
+    with np.errstate(all="ignore"):
+        assert net.predict([[1.0]]) == np.inf
+    with pytest.warns(RuntimeWarning, match="predict: NaN or infinity"):
+        net.predict([[1.0]])

@@ -12,6 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastbp
 from fastbp import check, functions, reference
 
+pytestmark = pytest.mark.sanitizers
+
 OUTPUTS = [name for name in functions.ACTIVATIONS if name not in functions.COUPLED]
 PAIRS = [
     (output, loss)
@@ -64,6 +66,7 @@ def test_gradient_is_the_slope_of_the_loss(level):
     check.assert_gradients(net, X, Y, l2=0.5, ignore_missing=True)
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_fit_is_the_oracles_training(level, dtype, threads):

@@ -229,6 +229,7 @@ def test_metrics_that_do_not_fit():
 # step events
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 def test_step_events(threads):
     events, kinds = [], []
@@ -279,6 +280,7 @@ def test_each_step_takes_callables():
 # the moving average
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_average_is_that_of_swa_utils(dtype, threads):
@@ -431,6 +433,16 @@ def test_class_weights_need_classes():
     net = network(output="identity", loss="mse")
     with pytest.raises(ValueError, match="class_weight: expected targets that are classes"):
         fit(net, X, class_weight="balanced")
+
+
+def test_class_weights_name_what_came_instead_of_classes():
+    soft = np.full((N, 3), 1 / 3)
+    with pytest.raises(ValueError, match=r"^class_weight: .*got soft labels.*sample_weight"):
+        fit(network(), soft, class_weight={0: 2.0})
+    several = np.ones((N, 3))
+    net = network(output="sigmoid", loss="binary_cross_entropy")
+    with pytest.raises(ValueError, match=r"^class_weight: .*got several labels a sample"):
+        fit(net, several, class_weight="balanced")
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "kl"])

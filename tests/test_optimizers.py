@@ -1,6 +1,8 @@
 """The names and numbers of optimizers: what is refused, and what the engine is told."""
 
+import copy
 import dataclasses
+import inspect
 import math
 import pickle
 
@@ -143,3 +145,32 @@ def test_what_is_no_number_is_refused(value):
         fastbp.SGD(10**400)
     with pytest.raises(TypeError, match=r"SGD.nesterov: expected True or False; got 'no'"):
         fastbp.SGD(0.1, momentum=0.9, nesterov="no")
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "told"),
+    [
+        (lambda: Adam(lr=1e-3), "lr", " Did you mean 'learning_rate'?"),
+        (lambda: SGD(eta=1e-3), "eta", " Did you mean 'learning_rate'?"),
+        (lambda: Adam(beta_1=0.9), "beta_1", " Did you mean 'beta1'?"),
+        (lambda: Adam(betas=(0.9, 0.99)), "betas", " Did you mean beta1=..., beta2=...?"),
+        (lambda: fastbp.RMSprop(eps=1), "eps", " Did you mean 'epsilon'?"),
+        (lambda: fastbp.RMSprop(rho=0.9), "rho", " Did you mean 'alpha'?"),
+        (lambda: fastbp.Adadelta(alpha=0.9), "alpha", " Did you mean 'rho'?"),
+        (lambda: Adam(amsgrad=True), "amsgrad", " Did you mean fastbp.AMSGrad?"),
+        (lambda: fastbp.LBFGS(tol=1), "tol", " Did you mean 'tolerance'?"),
+        (lambda: fastbp.EarlyStopping(patiance=1), "patiance", " Did you mean 'patience'?"),
+        (lambda: SGD(qqq=1), "qqq", ""),
+    ],
+)
+def test_unknown_arguments_are_told_what_is_meant(make, name, told):
+    with pytest.raises(TypeError) as caught:
+        make()
+    assert str(caught.value).endswith(f": unexpected argument {name!r}.{told}")
+
+
+def test_an_optimizer_keeps_its_signature():
+    assert list(inspect.signature(Adam).parameters) == [f.name for f in dataclasses.fields(Adam)]
+    assert copy.copy(Adam(0.5)) == pickle.loads(pickle.dumps(Adam(0.5))) == Adam(0.5)
+    with pytest.raises(TypeError, match="positional"):
+        SGD(0.1, 0.2, True, 4)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import fastbp
+from fastbp import hints
 from fastbp.kernels import cpu, dispatch
 
 PACKAGE = Path(fastbp.__file__).parent
@@ -75,6 +76,42 @@ def test_what_is_imported_later_is_there():
     assert "no attribute 'nonsense'" in python("import fastbp; fastbp.nonsense").stderr
 
 
+def test_modules_are_attributes():
+    for name in ("training", "callbacks", "estimators", "metrics", "optimizers"):
+        assert output(f"import fastbp; print(fastbp.{name}.__name__)") == f"fastbp.{name}"
+    new = output("import sys, fastbp; print(*[m for m in sys.modules if m.startswith('fastbp.')])")
+    assert not {"fastbp.training", "fastbp.hints", "fastbp.optimizers"} & set(new.split())
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        (None, "pip install 'fastbp[plot]'"),
+        ({"url": "file:///a%20b/fastbp", "dir_info": {}}, "pip install '/a b/fastbp[plot]'"),
+        ({"url": "file:///c", "dir_info": {"editable": True}}, "pip install -e '/c[plot]'"),
+        ({"url": "https://somewhere/fastbp.whl"}, "pip install 'fastbp[plot]'"),
+    ],
+)
+def test_an_extra_comes_as_fastbp_came(monkeypatch, tmp_path, url, told):
+    class Distribution:
+        def read_text(self, name):
+            assert name == "direct_url.json"
+            return None if url is None else json.dumps(url)
+
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: Distribution())
+    monkeypatch.setattr(hints, "__file__", str(tmp_path / "fastbp" / "hints.py"))
+    error = hints.missing("plots need", "matplotlib", "plot")
+    assert isinstance(error, ImportError) and str(error) == f"plots need matplotlib: {told}"
+    (tmp_path / "pyproject.toml").touch()  # the source tree itself
+    assert f"{tmp_path}[plot]'" in str(hints.missing("plots need", "matplotlib", "plot"))
+
+
+def test_nothing_else_tells_how_to_install():
+    for path in sources():
+        if path.name != "hints.py":
+            assert "[plot]" not in (text := path.read_text()) and "fastbp[" not in text, path
+
+
 def test_import_leaves_the_process_as_it_was():
     """No flush-to-zero, and neither signals, warnings, random numbers nor the environment."""
     code = """
@@ -119,10 +156,11 @@ def test_subnormal_numbers_survive_the_engine():
 # Each module imports those of lower rank only; a folder counts as one. A new module needs a place.
 RANKS = {
     "kernels": 0,
+    "hints": -1,
     "functions": 0,
-    "optimizers": 0,
-    "datasets": 0,
-    "initialization": 1,
+    "optimizers": 1.5,
+    "datasets": 1.5,
+    "initialization": 1.5,
     "inputs": 1,
     "dropout": 1.5,
     "stopping": 2,
@@ -139,7 +177,7 @@ RANKS = {
     "lbfgs": 4,
     "monitor": 5,
     "training": 6,
-    "plotting": 6,
+    "plotting": 2,
     "estimators": 7,
     "explain": 7,
     "benchmark": 7,

@@ -8,8 +8,10 @@ import copy
 import errno
 import io
 import json
+import math
 import os
 import pickle
+import socket
 import stat
 import struct
 import subprocess
@@ -23,7 +25,9 @@ import safetensors.numpy
 from safetensors import safe_open
 
 import fastbp
-from fastbp import functions
+from fastbp import datasets, functions
+
+pytestmark = pytest.mark.sanitizers
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
 X = np.random.default_rng(0).standard_normal((5, 4))
@@ -235,8 +239,16 @@ FORGED = {
     "architecture missing": (forged(without=["architecture"]), ["'architecture'", "None"]),
     "architecture list": (forged(text='{"format":"fastbp","version":1,"metadata":{},'
                                       '"architecture":[1]}'), ["'architecture'", "[1]"]),
+    "metadata NaN": (forged(metadata={"a": [float("nan")]}), ["finite numbers", "NaN"]),
+    "metadata infinity": (forged(metadata={"a": -math.inf}), ["finite numbers", "-Infinity"]),
+    "metadata beyond": (forged(text='{"format":"fastbp","version":1,"metadata":{"a":1e999},'
+                                    '"architecture":{}}'), ["finite numbers", "1e999"]),
     "metadata list": (forged(metadata=[1]), ["'metadata'", "[1]"]),
     "metadata missing": (forged(without=["metadata"]), ["'metadata'", "None"]),
+    "one softmax output": (
+        forged({"W2": np.ones((3, 1), np.float32), "b2": np.ones(1, np.float32)},
+               architecture={"sizes": [4, 3, 1]}),
+        ["2 units", "'softmax'", "got 1"]),
     "sizes missing": (forged(drop=["sizes"]), ["'sizes'", "None"]),
     "sizes text": (forged(architecture={"sizes": "432"}), ["'sizes'", "432"]),
     "sizes floats": (forged(architecture={"sizes": [4.0, 3, 2]}), ["'sizes'", "4.0"]),
@@ -316,6 +328,42 @@ def test_a_small_file_cannot_claim_much_memory(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+SCARCE = """
+import resource, sys
+import numpy as np
+import fastbp
+X, Y = np.ones((4, 1500)), np.arange(4) % 3
+net = fastbp.Network([1500, 2000, 3])
+net.save(sys.argv[1])
+fit = lambda: net.fit(X, Y, epochs=1, checkpoint=sys.argv[2], threads=1, seed=0)
+fit()
+asked = [lambda: fastbp.load(sys.argv[1]), fit]
+before = net.parameters.copy()
+for n in range(2, 60, 6):
+    size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + n * 1_000_000, resource.RLIM_INFINITY))
+    for ask in asked:
+        try:
+            ask()
+        except MemoryError as error:
+            print(n, error)
+        assert np.array_equal(before, net.parameters)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits of memory as Linux has")
+def test_a_want_of_memory_is_told_with_the_name_of_the_file(tmp_path):
+    names = [str(tmp_path / name) for name in ("net", "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", SCARCE, *names],
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    for name in names:
+        assert sum(f"{name}: " in line for line in done.stdout.splitlines()) > 3, done.stdout
+
+
 def test_paths_that_are_no_file(tmp_path):
     net = network()
     with pytest.raises(IsADirectoryError):
@@ -328,11 +376,76 @@ def test_paths_that_are_no_file(tmp_path):
     with pytest.raises(OSError):
         net.save(tmp_path / "folder")
     assert os.listdir(tmp_path) == ["folder"] and not os.listdir(tmp_path / "folder")
-    for path in (None, 3, b"x"):
-        with pytest.raises(TypeError):
-            net.save(path)
-        with pytest.raises(TypeError):
-            fastbp.load(path)
+    for ask in (net.save, fastbp.load):
+        for path in (None, 3, b"x", ["x"], 0.5):
+            with pytest.raises(TypeError, match="path: expected a path"):
+                ask(path)
+        for path in ("", "a\0b", "\ud800"):
+            with pytest.raises(ValueError, match="path: expected a path that a file can have"):
+                ask(path)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"path: there is no folder: '.*/nowhere'$"):
+        network().save(tmp_path / "nowhere" / "a.st")
+    (tmp_path / "link").symlink_to(tmp_path / "gone" / "a.st")
+    with pytest.raises(FileNotFoundError, match=r"path: there is no folder: '.*/gone'$"):
+        network().save(tmp_path / "link")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files of POSIX")
+@pytest.mark.parametrize("kind", ["device", "FIFO", "socket"])
+def test_what_is_no_regular_file_is_neither_replaced_nor_read(kind, tmp_path):
+    """In a process of its own: who opens a FIFO waits."""
+    path = tmp_path / "it"
+    if kind == "device":
+        path.symlink_to("/dev/null")
+    elif kind == "FIFO":
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as it:
+            it.bind(str(path))
+    before = os.stat(path)
+    net = network()
+    for ask in (net.save, fastbp.load, datasets.read_idx, datasets.read, datasets.read_inputs):
+        with pytest.raises(OSError, match=f"path: expected a regular file; this is a {kind}"):
+            ask(path)
+    with pytest.raises(OSError, match=f"labels: expected a regular file; this is a {kind}"):
+        datasets.read(tmp_path, labels=path)
+    after = os.stat(path)
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert os.listdir(tmp_path) == ["it"]
+
+
+def test_an_error_of_writing_names_the_file(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.ENOSPC, "No space left", ".hidden", None, ".other")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match=r"No space left: '.*/net'$"):
+        network().save(tmp_path / "net")
+
+
+def test_a_folder_that_cannot_be_read_holds_the_file_all_the_same(tmp_path, monkeypatch):
+    real = os.open
+
+    def refuse(name, flags, *args):
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(errno.EACCES, "Permission denied", str(name))
+        return real(name, flags, *args)
+
+    monkeypatch.setattr(os, "open", refuse)
+    network().save(tmp_path / "net")
+    assert_same(fastbp.load(tmp_path / "net"), network())
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(fastbp.persistence, "_HEADER_LIMIT", 1000)
+    network().save(tmp_path / "net", metadata={"a": "x" * 100})
+    fastbp.load(tmp_path / "net")
+    with pytest.raises(ValueError, match="metadata: expected less than 1,000 bytes"):
+        network().save(tmp_path / "net", metadata={"a": "x" * 1000})
+    fastbp.load(tmp_path / "net")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do all")

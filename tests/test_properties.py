@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from cases import ACTIVATIONS, DTYPES, LOSSES, OPTIMIZERS, fits, network, targets
+from cases import ACTIVATIONS, DTYPES, LOSSES, OPTIMIZERS, admitted, fits, network, targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -20,6 +20,8 @@ import fastbp
 from fastbp import functions, training
 from fastbp import run as run_module
 from fastbp.kernels import dispatch
+
+pytestmark = pytest.mark.sanitizers
 
 LEVELS = dispatch.available_levels()
 FMA_LEVELS = [level for level in LEVELS if level != "baseline"]
@@ -74,11 +76,11 @@ widths = st.integers(1, 36)
 def problems(draw, n=(1, 40), hidden=(0, 3), names=HIDDEN, pairs=PAIRS):
     depth = draw(st.integers(*hidden))
     output, loss = draw(st.sampled_from(pairs))
-    n_outputs = draw(widths)
+    sizes = [draw(widths) for _ in range(depth + 2)]
+    activation = [draw(st.sampled_from(names)) for _ in range(depth)]
     return Problem(
-        [draw(widths) for _ in range(depth + 1)]
-        + [n_outputs + (n_outputs % 2 if loss == "gaussian_nll" else 0)],
-        [draw(st.sampled_from(names)) for _ in range(depth)],
+        admitted(sizes, activation, output, loss),
+        activation,
         output,
         loss,
         draw(st.sampled_from(DTYPES)),
@@ -338,6 +340,7 @@ def test_resuming_in_the_middle_of_an_epoch(level, monkeypatch, stop_after, shuf
     assert_same_run((net, history), (whole, expected))
 
 
+@pytest.mark.threads
 @given(fits_of, levels, st.sampled_from(sorted(OPTIMIZERS)), st.integers(1, 50))
 @settings(max_examples=40)
 def test_threads_do_not_change_a_bit(problem, level, optimizer, batch_size):

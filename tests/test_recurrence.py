@@ -338,6 +338,9 @@ def test_a_picture():
     ax = found.plot()
     assert ax.get_yscale() == "log"
     np.testing.assert_allclose(ax.lines[0].get_ydata(), found.norms)
+    ax.figure.canvas.draw()
+    label = ax.yaxis.label.get_window_extent()
+    assert label.x0 >= 0 and label.y1 <= ax.figure.bbox.y1  # nothing is cut
     assert found.plot(ax) is ax
     dead = fastbp.Network([3, 5, 4], activation="relu", init="zeros")
     dead.biases[0][...] = -1

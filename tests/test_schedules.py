@@ -293,3 +293,8 @@ def test_bad_numbers(make, told):
 def test_a_schedule_that_watches_validation_needs_some():
     with pytest.raises(ValueError, match=r"schedule: expected validation data, for 'validation_l"):
         fit(schedule=schedules.HalveOnPlateau())
+
+
+def test_the_monitor_of_keras_is_told_what_it_is_called_here():
+    with pytest.raises(ValueError, match=r"'val_loss'.*Did you mean 'validation_loss'\?"):
+        fastbp.EarlyStopping(monitor="val_loss")

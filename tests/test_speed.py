@@ -37,7 +37,7 @@ pytestmark = [
         platform.machine().lower() not in ("x86_64", "amd64") or platform.system() != "Linux",
         reason="reads machine code of x86-64 Linux",
     ),
-    pytest.mark.skipif("-O1" in cpu.flags["baseline"].split(), reason="a debug build"),
+    pytest.mark.skipif("-O1" in cpu.flags[dispatch.level].split(), reason="a debug build"),
     pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump is not installed"),
 ]
 

@@ -283,3 +283,20 @@ def test_a_picture():
     assert ax.images[0].get_array().shape == (4, 12)
     assert structure("softmax").plot(ax) is ax
     pyplot.close("all")
+
+
+def test_a_number_in_a_name_costs_no_more_than_a_selection(monkeypatch):
+    asked, right = [], reference.activation
+    monkeypatch.setattr(reference, "activation", lambda name, z: asked.append(1) or right(name, z))
+    found = structure("maxout(1024)")
+    assert len(asked) < 512 * 42 + 100
+    assert (found.kind, found.n_z, found.n_a) == ("one-survivor", 4096, 4)
+    assert found.depends.any(axis=1).all() and found.depends.sum() >= 512
+    assert "Changed were 512 of 4,096 z_j, evenly spaced." in found.findings
+    assert not any("changes no a_k" in text for text in found.findings)
+    assert max(map(len, str(found).splitlines())) <= 100
+    with pytest.raises(ValueError, match=r"^n: expected a Jacobian of at most"):
+        structure("relu", 3000)
+    wide = structure("softmax", 600)
+    assert wide.kind == "dense" and wide.depends.all()
+    assert structure("maxout(3)", 5).depends.sum() == 15

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import time
 
 import numpy as np
 import pytest
@@ -36,12 +37,62 @@ def test_csv_classes(tmp_path):
         (["True", "False", "True"], ("False", "True"), [1, 0, 1]),
         (["-1", "+1", "-1"], ("-1", "1"), [0, 1, 0]),
         (["1e3", "2e3", "9" * 30], None, [1e3, 2e3, 1e30]),
+        (["True", "false", "true"], ("false", "True"), [1, 0, 1]),
+        (["02134", "10001", "02134"], ("02134", "10001"), [0, 1, 0]),
+        (["?", "no", "yes"], ("?", "no", "yes"), [0, 1, 2]),
+        (["1.2.3", "v2", "v2"], ("1.2.3", "v2"), [0, 1, 1]),
     ],
 )
 def test_csv_targets(tmp_path, values, classes, Y):
     text = "a,t\n" + "".join(f"1,{value}\n" for value in values)
     data = datasets.read(write(tmp_path / "a.csv", text), target="t")
     assert data.classes == classes and data.Y.tolist() == Y
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        (["1.0", "1", "+1", "10", "9.5"], ("1", "9.5", "10")),
+        (["12345678901234567", "12345678901234568"], ("12345678901234567", "12345678901234568")),
+        (["02134", "2134"], ("02134", "2134")),
+        (["$3", "$12"], ("$12", "$3")),
+        (["1", "?", "2"], ("1", "2", "?")),
+    ],
+)
+def test_what_is_one_class_where_classes_are_asked_for(tmp_path, values, classes):
+    text = "a,t\n" + "".join(f"1,{value}\n" for value in values)
+    path = write(tmp_path / "a.csv", text)
+    assert datasets.read(path, target="t", task="classification").classes == classes
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["3,5", "1,200", "1.234,56", "$12.50", "45%", "-€3", "12 USD", "1_000", "1 200", "\u22125"],
+)
+@pytest.mark.parametrize("others", [["2"], ["x", "y"], []])
+def test_numbers_that_are_not_written_as_such_are_no_classes_unasked(tmp_path, value, others):
+    path = write(tmp_path / "a.csv", "a;t\n" + "".join(f"1;{v}\n" for v in [*others, value]))
+    line = f"line {2 + len(others)}"
+    for word in ("column 't'", line, repr(value), "task='classification'"):
+        assert word in refusal(path, target="t")
+    assert value in datasets.read(path, target="t", task="classification").classes
+    assert "expected a number" in refusal(path, target="t", task="regression")
+    Y = np.array([*others, value])
+    np.savez(tmp_path / "a.npz", X=np.ones((len(Y), 1)), y=Y)
+    assert f"target {len(others)}: {value!r} may be a number" in refusal(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("mark", ["?", "NA", "n/a", "None"])
+def test_marks_of_missing_among_numbers_are_no_class(tmp_path, mark):
+    path = write(tmp_path / "a.csv", f"a,t\n1,1\n2,2\n3,{mark}\n")
+    assert f"column 't', line 4: missing value ({mark!r})" in refusal(path, target="t")
+
+
+def test_codes_of_many_values_are_not_fitted(tmp_path):
+    codes = [f"{i % 150:05}" for i in range(600)]
+    path = write(tmp_path / "a.csv", "a,t\n" + "".join(f"1,{code}\n" for code in codes))
+    assert datasets.read(path, target="t").classes == tuple(sorted(set(codes)))
+    assert datasets.read(path, target="t", task="regression").classes is None
 
 
 def test_csv_whole_numbers_of_many_values_are_fitted(tmp_path):
@@ -64,11 +115,51 @@ def test_csv_whole_numbers_of_many_values_are_fitted(tmp_path):
         "a\tt\n1\tx\n2\ty",
         '"a","t"\n"1","x"\n"2","y"\n',
         " a , t \n 1 , x \n2,y\n",
+        'a, "t"\n1, "x"\n2,   "y"\n',
+        "a|t\n1|x\n2|y\n",
+        "sep=;\na;t\n1;x\n2;y\n",
+        '"sep=;"\r\na;t\r\n1;x\r\n2;y\r\n',
+        "SEP=\t\na\tt\n1\tx\n2\ty\n",
+        "sep=:\na:t\n1:x\n2:y\n",
     ],
 )
 def test_csv_dialects(tmp_path, content):
     data = datasets.read(write(tmp_path / "a.csv", content), target="t")
     assert data.columns == ("a",) and data.X.tolist() == [[1], [2]] and data.classes == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("content", "column"),
+    [
+        ('"a, mm";"t"\n1;x\n', "a, mm"),
+        ("a, mm, in, ft;t\n1;x\n", "a, mm, in, ft"),
+        ('"a; b|c";t\n1;x\n', "a; b|c"),
+        ('a,t\n1,"x;y|z"\n', "a"),
+    ],
+)
+def test_csv_delimiters_among_the_names(tmp_path, content, column):
+    data = datasets.read(write(tmp_path / "a.csv", content), target="t")
+    assert data.columns == (column,) and data.X.tolist() == [[1]]
+
+
+def test_csv_without_a_header_line(tmp_path):
+    path = write(tmp_path / "a.csv", "5.1,3.5,setosa\n6.4,3.2,versicolor\n")
+    for word in ("names of the columns", "'5.1'", "header='no'", "--header no"):
+        assert word in refusal(path, target="setosa")
+    data = datasets.read(path, target="3", header="no")
+    assert data.columns == ("1", "2") and data.X.tolist() == [[5.1, 3.5], [6.4, 3.2]]
+    assert data.classes == ("setosa", "versicolor")
+    assert datasets.read_inputs(path, columns=["2"], header="no").X.tolist() == [[3.5], [3.2]]
+    path = write(path, "2019,2020,t\n1,2,x\n")
+    assert "'2019'" in refusal(path, target="t")
+    assert datasets.read(path, target="t", header="yes").columns == ("2019", "2020")
+    path = write(path, "0,1,2,t\n1,2,3,x\n")  # pandas names columns so
+    assert datasets.read(path, target="t").columns == ("0", "1", "2")
+    assert "first line, found 1" in refusal(write(path, "1,x\n2\n"), target="2", header="no")
+    with pytest.raises(ValueError, match="header: expected one of auto, yes, no, found 'maybe'"):
+        datasets.read(path, target="t", header="maybe")
+    np.savez(tmp_path / "a.npz", X=np.ones((1, 1)), y=[0])
+    assert "only a CSV file has a header" in refusal(tmp_path / "a.npz", header="no")
 
 
 def test_csv_quoted_names_and_line_breaks(tmp_path):
@@ -138,5 +229,18 @@ def test_csv_inputs_are_picked_by_name(tmp_path):
     assert datasets.read_inputs(path, columns=["a"], target="absent").Y is None
     with pytest.raises(ValueError, match=r"^a.csv: no column 'bb'.*did you mean 'b'"):
         datasets.read_inputs(path, columns=["a", "bb"])
+    with pytest.raises(ValueError, match=r"'A', 'bb'; .*did you mean 'a', 'b'\?"):
+        datasets.read_inputs(path, columns=["A", "bb"])
+    with pytest.raises(ValueError, match=r"no column 'tt'.*did you mean 't'"):
+        datasets.read_inputs(path, columns=["a"], target="tt", target_required=True)
     path = write(tmp_path / "b.csv", "a,t\n1,\n2,\n")
     assert datasets.read_inputs(path, target="t").Y is None  # to be filled in
+
+
+def test_a_table_of_very_many_columns_is_read_in_time_that_grows_with_them(tmp_path):
+    names = [f"column{i}" for i in range(40_000)]
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(names) + "\n" + ",".join("1" * len(names)) + "\n")
+    began = time.process_time()
+    assert datasets.read(path, target="column0").X.shape == (1, 39_999)
+    assert time.process_time() - began < 10  # half a minute where each name is sought in a list

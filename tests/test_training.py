@@ -8,6 +8,9 @@ from step to step, so float64 is held to 1e-11 of the largest parameter, float32
 additions on the way through the network times the steps.
 """
 
+import inspect
+import pydoc
+
 import numpy as np
 import pytest
 from cases import DTYPES, OPTIMIZERS, network, oracle, short, targets
@@ -16,6 +19,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastbp
 from fastbp import reference
 from fastbp.kernels import dispatch
+
+pytestmark = pytest.mark.sanitizers
 
 EPOCHS = 3
 
@@ -105,6 +110,7 @@ def test_widths(level, sizes, dtype):
         close(fitted, expected, dtype, 3 * EPOCHS)
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads(level, threads):
     fitted, expected = both(NETWORKS["coupled"], "float64", "adam", 23, 7, weighted=True, l2=1.0,
@@ -126,6 +132,7 @@ def test_clipping(level, clipping, optimizer, dtype):
         assert np.abs(clipped[0][0].parameters - free[0].parameters).max() > 1e-3  # it did clip
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("n", [23, 3000])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("clipping", CLIPPING, ids=str)
@@ -313,6 +320,7 @@ def test_order_is_uniform():
     assert 8 < chi_squared < 50  # 25 degrees of freedom: outside with probability 0.3 %
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 def test_subnormal_numbers_are_flushed_in_training_alone(level, threads):
     net = network([1, 1], "tanh", "identity", "quadratic", "float32")
@@ -322,3 +330,71 @@ def test_subnormal_numbers_are_flushed_in_training_alone(level, threads):
     assert net.weights[0] == 0  # else 1e-10, the rate times 1e-40
     assert X[0, 0] * np.float32(0.5) > 0 and np.float64(5e-324) * 1.0 > 0  # this thread's own
     assert net.gradient(X, Y)[0] != 0
+
+
+# what is asked for by name
+
+
+@pytest.mark.parametrize("name", ["adam", "SGD", "AdamW", "RMSProp", "lion", "LBFGS"])
+def test_an_optimizer_by_name_has_its_defaults(name):
+    X, Y = np.random.default_rng(0).normal(size=(12, 3)), np.arange(12) % 2
+    kind = {k.lower(): getattr(fastbp, k) for k in fastbp._OPTIMIZERS}[name.lower()]
+    nets = [fastbp.Network([3, 4, 2]) for _ in range(2)]
+    for net, optimizer in zip(nets, (name, kind()), strict=True):
+        net.fit(X, Y, epochs=2, optimizer=optimizer, seed=0)
+    assert_array_equal(nets[0].parameters, nets[1].parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("epoch", "'epochs'"),
+        ("n_epochs", "'epochs'"),
+        ("lr", "optimizer=fastbp.Adam(learning_rate)"),
+        ("learning_rate", "optimizer=fastbp.Adam(learning_rate)"),
+        ("validation_data", "'validation'"),
+        ("validation_split", "'validation'"),
+        ("batchsize", "'batch_size'"),
+        ("verbose", "'progress'"),
+        ("random_state", "'seed'"),
+        ("patience", "early_stopping=fastbp.EarlyStopping(patience)"),
+        ("criterion", "loss of fastbp.Network"),
+        ("droput", "'dropout'"),
+    ],
+)
+def test_unknown_arguments_of_fit(name, told):
+    net = fastbp.Network([2, 2])
+    with pytest.raises(TypeError) as caught:
+        net.fit(np.eye(2), [0, 1], **{name: 1})
+    assert str(caught.value) == f"fit: unexpected argument {name!r}. Did you mean {told}?"
+    with pytest.raises(TypeError, match=r"'optimizer'\. Did you mean optimizer of fit\?"):
+        fastbp.Network([2, 2], optimizer="adam")
+
+
+def test_the_method_has_the_whole_signature():
+    """One source, which help() and whoever completes names find on the class and on a network."""
+    whole = inspect.signature(fastbp.training.fit)
+    assert inspect.signature(fastbp.Network.fit) == whole
+    bound = inspect.signature(fastbp.Network([1, 1], output="exp", loss="poisson").fit)
+    assert list(bound.parameters) == list(whole.parameters)[1:]
+    assert {"epochs", "batch_size", "optimizer", "validation"} <= set(bound.parameters)
+    assert fastbp.Network.fit.__doc__ == fastbp.training.fit.__doc__
+    assert "validation : (X, Y)" in pydoc.render_doc(fastbp.Network.fit)
+
+    class Own(fastbp.Network):
+        def fit(self, X, Y, **options):
+            return super().fit(X, Y, epochs=1, **options)
+
+    assert Own([2, 2]).fit(np.eye(2), [0, 1]).epochs == 1
+
+
+def test_types_of_the_method(tmp_path):
+    api = pytest.importorskip("mypy.api")
+    (tmp_path / "it.py").write_text(
+        "import fastbp\nnet = fastbp.Network([2, 2])\n"
+        "reveal_type(net.fit([[1.0, 2.0]], [0], epochs=3))\nnet.fit([[1.0]], [0], epoch=3)\n"
+    )
+    told, errors, _ = api.run(["--follow-imports=silent", "--cache-dir", str(tmp_path / "cache"),
+                               str(tmp_path / "it.py")])  # fmt: skip
+    assert "fastbp.history.History" in told, told + errors
+    assert 'keyword argument "epoch"' in told, told

@@ -30,12 +30,6 @@ def name_of(function: object) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def shown(value: object) -> str:
-    """`value` in the one line of an error."""
-    text = f"an array {value.shape}" if isinstance(value, np.ndarray) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def numbers(value: Any, name: str, dtype: Any = None) -> Array:
     """`value` as finite numbers of `dtype`; without one float32 stays, all else is float64."""
     if dtype is None:

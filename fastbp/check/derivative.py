@@ -21,6 +21,7 @@ Array = np.ndarray
 # Of the largest slope, beside the bounds, which once in thousands are a little too narrow: what two
 # one-sided slopes have to differ by at a kink; a central one and that of a side.
 SAME, ACROSS = 1e-6, 1e-4
+SMALL = 2.0**-10  # an x_j below may need steps of its own size
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,15 @@ def derivatives(
     """
     ones = np.ones_like(x)
     with np.errstate(invalid="ignore", over="ignore"):
-        noise = np.maximum(noise_of(evaluate, x, ones), noise_of_value)
+        # near the end of its domain, as log's, f varies with the size of x itself
+        length = np.where((x != 0) & (np.abs(x) < SMALL), np.abs(x), 1.0)
+        noise = np.maximum(noise_of(evaluate, x, length), noise_of_value)
         noise = np.where(np.isfinite(noise), noise, np.inf)
         found = slopes(change, x, np.arange(len(x)), scale=ones, noise=noise, enough=_enough)
+        left = np.flatnonzero((length < 1) & ~_enough(found.value, found.bound))
+        if len(left):
+            finer = slopes(change, x, left, scale=length, noise=noise, enough=_enough)
+            found.take_better(left, finer)
         low, high = np.minimum(found.left, found.right), np.maximum(found.left, found.right)
         bound = np.maximum(found.left_bound, found.right_bound)
         size = np.maximum(np.abs(low), np.abs(high))
@@ -112,7 +119,8 @@ def cells(value: Array, bound: Array, interval: Array) -> list[list[Any]]:
 
 def _enough(value: Array, bound: Array) -> Array:
     """Which derivatives (k,) are known well enough for all that is asked of them here."""
-    scale = np.abs(np.where(np.isfinite(value), value, 0.0)).max(initial=0.0)
+    size = np.abs(value)
+    scale = size[bound <= 1e-2 * size].max(initial=0.0)
     return (bound <= max(1e-9 * scale, 1e-13)).all(axis=1)
 
 

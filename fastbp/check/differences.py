@@ -44,6 +44,13 @@ class Slopes:
         """All of them, in the order in which they are given."""
         return tuple(getattr(self, field.name) for field in fields(self))
 
+    def take_better(self, at: Array, other: Slopes) -> Array:
+        """Put `other`, slopes of the elements `at`, where its bound is smaller; tell where."""
+        better = ~(self.bound[at] < other.bound)
+        for old, new in zip(self.arrays, other.arrays, strict=True):
+            old[at] = np.where(better, new, old[at])
+        return better
+
     def column(self, m: int) -> Slopes:
         """Slopes (k,) of one of the functions."""
         return Slopes(*(np.ascontiguousarray(array[:, m]) for array in self.arrays))

@@ -2,7 +2,7 @@
 
 What belongs here: differences in mpmath's numbers, and a network's loss written in them from the
 formulas. What does not: double precision (differences.py, reference.py). mpmath is imported when
-it is asked for: `pip install 'fastbp[check]'`.
+it is asked for: fastbp's extra `check`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def _mpmath() -> Any:
     try:
         import mpmath
     except ImportError as error:
-        raise ImportError("method='mpmath' needs mpmath: pip install 'fastbp[check]'") from error
+        from fastbp import hints
+
+        raise hints.missing("method='mpmath' needs", "mpmath", "check") from error
     return mpmath
 
 

@@ -7,12 +7,14 @@ let pass. What does not: difference quotients (differences.py), the rule that pa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from fastbp.check import digits, judging
+from fastbp.check.budget import Budget
 from fastbp.check.claim import Claim
 from fastbp.check.differences import WINDOWS, Slopes, never, slopes
 from fastbp.check.judging import FAIL, Points, TensorCheck
@@ -45,6 +47,9 @@ class _Elements:
     again: Callable[[Array, Array], Slopes]
 
 
+_Measured = tuple[_Elements, Slopes]
+
+
 class Elements:
     """Numeric values of every tensor, and the judgement of each.
 
@@ -56,32 +61,51 @@ class Elements:
         Of each tensor index, analytic, numeric, bound, status and rounding of what was checked.
     n_checked : int
         Parameters.
-    ambiguous : int
-        Elements where several kinks meet.
+    unseen : list of str
+        Tensors of which time allowed no element.
+    ambiguous, unrepeated : int
+        Elements where several kinks meet; that would fail had time allowed a second look.
     """
 
-    def __init__(self, claim: Claim, tolerance: float, max_parameters: int, method: str) -> None:
+    def __init__(
+        self,
+        claim: Claim,
+        tolerance: float,
+        max_parameters: int,
+        method: str,
+        budget: Budget,
+        seed: int,
+    ) -> None:
         self.claim, self.net, self.checked = claim, claim.net, claim.subject
         self.analytic, self.tolerance, self.method = claim.gradient, tolerance, method
         self.scale = self.checked.natural_scale()
         self.rounding, self.of_deltas, self.of_inputs = claim.rounding
         self.tensors: list[TensorCheck] = []
         self.by_name: dict[str, dict[str, Array]] = {}
-        self.ambiguous = 0
+        self.ambiguous = self.unrepeated = 0
+        self.random = None if budget.limit is None else np.random.default_rng(seed)
         n = len(self.checked.shares)
-        self.rows = np.unique(np.linspace(0, n - 1, min(n, MOST_SAMPLES)).astype(int))
-        chosen = self._chosen(max_parameters)
-        self.n_checked = sum(map(len, chosen))
-        for tensor, index in zip(self.checked.tensors, chosen, strict=True):
-            self._check_tensor(tensor, index)
-        if isinstance(self.checked, NetworkSubject) and claim.own and method == "differences":
-            self._check_inputs(self.checked)
-        # W1, b1, delta1, W2, ... were checked in this order
-        self.tensors.sort(key=lambda t: (t.name == "x", t.name.startswith("delta")))
+        self.rows = self._some(n, min(n, MOST_SAMPLES))
+        whole = isinstance(self.checked, NetworkSubject) and claim.own and method == "differences"
+        todo = list(zip(self.checked.tensors, self._chosen(max_parameters), strict=True))
+        if budget.limit is not None:  # what a small one leaves of its time goes to the larger
+            todo.sort(key=lambda pair: len(pair[1]))
+        for i, (tensor, index) in enumerate(todo):
+            self._check_tensor(tensor, index, budget.share(len(todo) - i + whole))
+        if isinstance(self.checked, NetworkSubject) and whole:
+            self._check_inputs(self.checked, budget)
+        wanted = [t.name for t in self.checked.tensors]
+        self.n_checked = sum(t.n_checked for t in self.tensors if t.name in wanted)
+        if whole:
+            wanted += [*(f"delta{i}" for i in range(1, len(wanted) // 2 + 1)), "x"]
+        self.tensors.sort(key=lambda t: wanted.index(t.name))
+        self.unseen = [name for name in wanted if name not in self.by_name]
 
     def points(self) -> Points:
         """All of them, in the order of the tensors."""
         parts = [self.by_name[t.name] for t in self.tensors]
+        if not parts:
+            return Points(*[np.empty(0)] * 6)
         tensor = [np.full(len(p["index"]), i) for i, p in enumerate(parts)]
         keys = ("index", "analytic", "numeric", "bound", "status")
         return Points(
@@ -89,7 +113,7 @@ class Elements:
         )
 
     def _chosen(self, max_parameters: int) -> list[Array]:
-        """Flat indices of each tensor that are checked: all, or evenly spaced ones of each."""
+        """Flat indices of each tensor that are checked: all, or some of each."""
         sizes = [t.size for t in self.checked.tensors]
         left, counts = max_parameters, [0] * len(sizes)
         order = sorted(range(len(sizes)), key=lambda i: sizes[i])
@@ -97,11 +121,15 @@ class Elements:
             counts[i] = min(sizes[i], max(1, left // (len(order) - place)) if left > 0 else 0)
             left -= counts[i]
         return [
-            t.start + np.unique(np.linspace(0, t.size - 1, n).astype(int))
-            if n
-            else np.empty(0, int)
+            t.start + self._some(t.size, n)
             for t, n in zip(self.checked.tensors, counts, strict=True)
         ]
+
+    def _some(self, size: int, n: int) -> Array:
+        """n of `size` indices: evenly spaced; drawn, in no order, where time may end the check."""
+        if self.random is not None:
+            return self.random.choice(size, n, replace=False)
+        return np.unique(np.linspace(0, size - 1, n).astype(int)) if n else NONE
 
     # one tensor
 
@@ -117,9 +145,15 @@ class Elements:
         both = [a[:, None] for a in (value, bound)]
         return Slopes(*both, *both, *both)
 
-    def _check_tensor(self, tensor: Tensor, index: Array) -> None:
-        if not len(index):
-            return
+    def _check_tensor(self, tensor: Tensor, index: Array, budget: Budget) -> None:
+        parts = [
+            self._of_tensor(tensor, index[at], budget) for at in budget.parts(len(index), least=1)
+        ]
+        for of in zip(*parts, strict=True):
+            self._judge(of)
+
+    def _of_tensor(self, tensor: Tensor, index: Array, budget: Budget) -> list[_Measured]:
+        """Some elements of a tensor; with biases their deltas, BP1 and BP2."""
         checked = self.checked
         per_sample = isinstance(checked, NetworkSubject) and tensor.name[0] == "b"
         rounding = self.rounding[index]
@@ -145,22 +179,27 @@ class Elements:
             tensor.name, tensor.shape, index - tensor.start, self.analytic[index], rounding, index,
             lambda at, largest: measure(at, never, largest).column(0),
         )  # fmt: skip
-        self._judge(of, found.column(0))
+        out = [(of, self._settled(of, found.column(0), budget))]
         if per_sample and self.claim.own and self.method == "differences":
-            self._check_deltas(tensor, index, found, measure)
+            out.append(self._of_deltas(tensor, index, found, measure, budget))
+        return out
 
-    def _check_deltas(
+    @cached_property
+    def _deltas(self) -> list[Array]:
+        assert isinstance(self.checked, NetworkSubject)
+        deltas = self.net.deltas(self.checked.X, self.checked.Y)
+        return [np.asarray(delta, np.float64) for delta in deltas]
+
+    def _of_deltas(
         self,
         tensor: Tensor,
         index: Array,
         found: Slopes,
         measure: Callable[..., Slopes],
-    ) -> None:
-        """BP1, BP2."""
+        budget: Budget,
+    ) -> _Measured:
         layer = int(tensor.name[1:]) - 1
-        checked = self.checked
-        assert isinstance(checked, NetworkSubject)
-        deltas = np.asarray(self.net.deltas(checked.X, checked.Y)[layer], np.float64)
+        deltas = self._deltas[layer]
         k = len(index)
         flat = (self.rows[:, None] * deltas.shape[1] + (index - tensor.start)).ravel()
 
@@ -175,51 +214,82 @@ class Elements:
         rounding = self.of_deltas[layer].ravel()[flat] if self.of_deltas else np.zeros(len(flat))
         name = f"delta{layer + 1}"
         of = _Elements(name, deltas.shape, flat, deltas.ravel()[flat], rounding, None, again)
-        self._judge(of, by_sample(found))
+        return of, self._settled(of, by_sample(found), budget)
 
-    def _check_inputs(self, checked: NetworkSubject) -> None:
+    def _check_inputs(self, checked: NetworkSubject, budget: Budget) -> None:
         X = checked.X
         analytic = np.asarray(self.net.input_gradient(X, checked.Y), np.float64).ravel()
-        index = np.unique(np.linspace(0, X.size - 1, min(X.size, MOST_INPUTS)).astype(int))
         W = np.abs(checked.twin.weights[0]).max(axis=1)
         scale = np.tile(np.clip(1 / np.where(W > 0, W, 1.0), *SCALES), len(X))
-        rounding = self.of_inputs.ravel()[index]
 
-        def measure(at: Array, enough: Enough, largest: Array | None = None) -> Slopes:
-            noise = checked.noise[index[at] // X.shape[1]][:, None]
-            found = slopes(
-                checked.input_changes, X.ravel(), index[at], scale=scale, noise=noise,
-                enough=enough, largest=largest,
+        def of_inputs(index: Array) -> _Measured:
+            rounding = self.of_inputs.ravel()[index]
+
+            def measure(at: Array, enough: Enough, largest: Array | None = None) -> Slopes:
+                noise = checked.noise[index[at] // X.shape[1]][:, None]
+                found = slopes(
+                    checked.input_changes, X.ravel(), index[at], scale=scale, noise=noise,
+                    enough=enough, largest=largest,
+                )  # fmt: skip
+                return found.column(0)
+
+            of = _Elements(
+                "x", X.shape, index, analytic[index], rounding, None,
+                lambda at, largest: measure(at, never, largest),
             )  # fmt: skip
-            return found.column(0)
+            found = measure(np.arange(len(index)), _enough(rounding, 1))
+            return of, self._settled(of, found, budget)
 
-        of = _Elements(
-            "x", X.shape, index, analytic[index], rounding, None,
-            lambda at, largest: measure(at, never, largest),
+        index = self._some(X.size, min(X.size, MOST_INPUTS))
+        parts = [of_inputs(index[at]) for at in budget.parts(len(index), least=1)]
+        if parts:
+            self._judge(parts)
+
+    def _verdicts(self, of: _Elements, found: Slopes) -> tuple[TensorCheck, Array]:
+        return judging.judge(
+            of.name, of.shape, of.index, of.analytic, *found.arrays, tolerance=self.tolerance,
+            rounding=of.rounding, resolution=RESOLUTION[self.claim.dtype.name],
         )  # fmt: skip
-        self._judge(of, measure(np.arange(len(index)), _enough(rounding, 1)))
 
-    def _judge(self, of: _Elements, found: Slopes) -> None:
-        def judge(s: Slopes) -> tuple[TensorCheck, Array]:
-            return judging.judge(
-                of.name, of.shape, of.index, of.analytic, *s.arrays, tolerance=self.tolerance,
-                rounding=of.rounding, resolution=RESOLUTION[self.claim.dtype.name],
-            )  # fmt: skip
+    def _suspects(self, of: _Elements, found: Slopes) -> Array:
+        status = self._verdicts(of, found)[1]
+        return np.flatnonzero((status == FAIL) & np.isfinite(of.analytic))
 
-        check, status = judge(found)
-        suspects = np.flatnonzero((status == FAIL) & np.isfinite(of.analytic))
+    def _settled(self, of: _Elements, found: Slopes, budget: Budget) -> Slopes:
+        """What was found, with a second look at all that would fail."""
+        suspects = self._suspects(of, found)
         if len(suspects) and self.method == "differences":
             # estimates may have agreed by chance: the first suspects are measured with every step
             found = Slopes(*(a.copy() for a in found.arrays))
-            first = suspects[:: -(-len(suspects) // MOST_REPEATED)]
-            better_ones = of.again(first, self._clear_steps(of, first))
-            for a, better in zip(found.arrays, better_ones.arrays, strict=True):
-                a[first] = better
-            check, status = judge(found)
-            suspects = np.flatnonzero((status == FAIL) & np.isfinite(of.analytic))
+            first, done = suspects[:: -(-len(suspects) // MOST_REPEATED)], 0
+            for part in budget.share(2).parts(len(first), least=1):
+                some, done = first[part], part.stop
+                better_ones = of.again(some, self._clear_steps(of, some))
+                for a, better in zip(found.arrays, better_ones.arrays, strict=True):
+                    a[some] = better
+            if budget.limit is not None:  # time ended before the others: they are not judged
+                others = np.setdiff1d(suspects, first[:done])
+                found.bound[others] = np.inf
+                self.unrepeated += len(others)
+            suspects = self._suspects(of, found)
         if len(suspects) and isinstance(self.checked, NetworkSubject) and self.checked.has_kinks:
             self._allow_kinks(of, found, suspects)
-            check, status = judge(found)
+        return found
+
+    def _judge(self, parts: Sequence[_Measured]) -> None:
+        """Keep one tensor's elements, which were measured in parts."""
+        first = parts[0][0]
+        if len(parts) > 1:
+            index, analytic, rounding = (
+                np.concatenate([getattr(of, name) for of, _ in parts])
+                for name in ("index", "analytic", "rounding")
+            )
+            of = replace(first, index=index, analytic=analytic, rounding=rounding)
+            arrays = zip(*(found.arrays for _, found in parts), strict=True)
+            found = Slopes(*map(np.concatenate, arrays))
+        else:
+            of, found = parts[0]
+        check, status = self._verdicts(of, found)
         self.tensors.append(check)
         self.by_name[of.name] = {
             "index": of.index, "analytic": of.analytic, "numeric": found.value,

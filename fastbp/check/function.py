@@ -27,6 +27,7 @@ from fastbp.check.slopes import (
     by_differences,
 )
 from fastbp.check.variables import Variables
+from fastbp.functions import one_of
 
 __all__ = ["FunctionCheck", "UncheckableError", "gradient"]
 
@@ -102,11 +103,13 @@ def gradient(
         are noisy or f varies on other lengths than x.
     grad : callable x -> gradient, or the gradient itself
         In the structure of x; any floating dtype.
-    x : array_like, or list, tuple or dict of arrays
-        Where to check; converted to float64. Tensors are named "x", "x[0]", "x['W']".
+    x : array_like, or list, tuple, namedtuple or dict of arrays, nested as deep as you like
+        Where to check; converted to float64. Tensors are named "x", "x[0]", "x['W']", "x[0].W".
+        Of lists of numbers of unequal length, each reaches f as an array.
     tolerance : float
         An element passes if it differs from the slope by no more than this, relative to the larger
-        of both, and the slope's own error bound, and 4 roundings of the tensor's largest element.
+        of both, and the slope's own error bound, and 4 roundings of the largest element of its
+        tensor that changes f as much as it does.
     method : str
         Where slopes come from. "differences": extrapolated central differences, each with a bound
         on its error. "complex": complex steps, refused where differences contradict them. "auto":
@@ -162,8 +165,7 @@ def gradient(
     tolerance = _as_tolerance(tolerance)
     max_elements = inputs.as_count(max_elements, "max_elements")
     seed = inputs.as_count(seed, "seed", least=0)
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
+    method = one_of("method", method, METHODS)
     variables = Variables(x)
     function = Values(f, variables)
     value = function.first()
@@ -251,7 +253,7 @@ def _diagnosis(judged: Judged, found: Slopes, status: Array) -> list[str]:
     variables, a, n, bound = judged.variables, judged.a, found.value, found.bound
 
     def ratio(rows: Array) -> float | None:
-        rounding = judged.rounding[judged.picked[rows]]
+        rounding = judged.rounding[rows]
         return judging.ratio_of(
             a[rows], n[rows], bound[rows], tolerance=judged.tolerance, rounding=rounding
         )
@@ -298,7 +300,7 @@ def _in_words(of: str, ratio: float, tolerance: float) -> str:
 def _slack(judged: Judged, rows: Array, found: Slopes) -> Array:
     """What an element may differ by, of those in `rows`."""
     size = np.maximum(np.abs(judged.a), np.abs(found.value))
-    slack = judged.tolerance * size + found.bound + judged.rounding[judged.picked]
+    slack = judged.tolerance * size + found.bound + judged.rounding
     return slack[rows]
 
 

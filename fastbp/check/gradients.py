@@ -7,24 +7,27 @@ What belongs here: what is asked, and the result. What does not: the two ways of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from fastbp import inputs
 from fastbp.check import adjoint, diagnosis, judging, taylor
+from fastbp.check.budget import Budget
 from fastbp.check.claim import Claim, Given, claimed
 from fastbp.check.elements import Elements
 from fastbp.check.judging import MOST_POINTS, Points, TensorCheck
 from fastbp.check.report import Result, Table
-from fastbp.check.subject import FROZEN, subject, twin_of
+from fastbp.check.subject import FROZEN, has_own_loss, rows_in_time, subject, twin_of
 from fastbp.check.taylor import DirectionCheck
+from fastbp.functions import one_of
 from fastbp.network import Network
 
 MODES = ("full", "fast")
 METHODS = ("differences", "mpmath")
 TOLERANCE = 1e-6
+LOSSES = {"full": 2000, "fast": 500}  # that a time limit has to suffice for
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +107,7 @@ def gradients(
     tolerance: float = TOLERANCE,
     max_parameters: int = 5000,
     method: str = "differences",
+    time_limit: float | None = None,
     seed: int = 0,
 ) -> GradientCheck:
     """Hold a network's gradients against its loss.
@@ -129,8 +133,12 @@ def gradients(
     method : "differences" or "mpmath"
         Where numeric values come from: differences of the loss in float64, or the network
         evaluated in 50 digits (slow; at most some hundred parameters; needs mpmath).
+    time_limit : float, optional
+        Seconds. What there is time for is checked: a random share of the rows (of the network's
+        own gradient) and of the elements; verdict and findings say which share. One element of
+        each tensor, or all directions, may take as long again; what has been begun is finished.
     seed : int
-        Of the random directions.
+        Of the random directions and shares.
 
     Returns
     -------
@@ -157,91 +165,138 @@ def gradients(
     >>> fastbp.check.gradients(net, digits.X[:5], digits.Y[:5]).ok
     True
     """
-    if mode not in MODES:
-        raise ValueError(f"mode: expected one of {', '.join(MODES)}; got {mode!r}")
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
+    budget = Budget(None if time_limit is None else inputs.as_positive(time_limit, "time_limit"))
+    mode, method = one_of("mode", mode, MODES), one_of("method", method, METHODS)
     max_parameters = inputs.as_count(max_parameters, "max_parameters")
     tolerance = inputs.as_penalty(tolerance, "tolerance")
     seed = inputs.as_count(seed, "seed", least=0)
     given = {
         "sample_weight": sample_weight,
-        "l2": l2 or None,
-        "l1": l1 or None,
+        "l2": inputs.as_penalty(l2, "l2") or None,
+        "l1": inputs.as_penalty(l1, "l1") or None,
         "dropout": dropout,
-        "ignore_missing": ignore_missing or None,
+        "ignore_missing": inputs.as_flag(ignore_missing, "ignore_missing") or None,
     }
     options = {name: value for name, value in given.items() if value is not None}
     if isinstance(net, Network) and options.keys() & FROZEN and net.dtype != np.float64:
         net = twin_of(net)
+    n_rows = 0
+    if budget.limit is not None and gradient is None and has_own_loss(net, options):
+        X, Y, options, n_rows = rows_in_time(net, X, Y, options, budget, LOSSES[mode], seed)
     checked = subject(net, X, Y, options)
     claim = claimed(net, checked, gradient, X, Y, options)
     with np.errstate(all="ignore"):  # what overflows is unknown, and counted as such
         if mode == "fast":
-            return _fast(claim, tolerance, seed)
-        return _full(claim, tolerance, max_parameters, method, seed)
+            found, unseen = _fast(claim, tolerance, seed, budget)
+        else:
+            found, unseen = _full(claim, tolerance, max_parameters, method, seed, budget)
+    return _with_shares(found, unseen, budget, len(checked.shares), n_rows)
 
 
-def _fast(claim: Claim, tolerance: float, seed: int) -> GradientCheck:
-    directions = taylor.directions(claim, seed)
+def _fast(
+    claim: Claim, tolerance: float, seed: int, budget: Budget
+) -> tuple[GradientCheck, list[str]]:
+    directions, unseen = taylor.directions(claim, seed, budget)
     error, transposed = adjoint.identity(claim, seed)
     wrong = [*claim.notes, *transposed]
     verdict = taylor.verdict_of(directions)
     if wrong and not verdict.startswith("FAIL"):
         verdict = f"FAIL: {wrong[0]}"
-    return GradientCheck(
+    found = GradientCheck(
         verdict=verdict,
         findings=(*claim.notes, *taylor.findings(directions), *transposed),
         mode="fast",
         tensors=(),
         directions=tuple(directions),
         identity=error,
-        n_checked=claim.gradient.size,
+        n_checked=sum(t.size for t in claim.subject.tensors if t.name not in unseen),
         n_parameters=claim.gradient.size,
         kinks=0,
         inconclusive=sum(d.status == "inconclusive" for d in directions),
         tolerance=tolerance,
         points=Points(*[np.empty(0)] * 6),
     )
+    return found, unseen
 
 
 def _full(
-    claim: Claim, tolerance: float, max_parameters: int, method: str, seed: int
-) -> GradientCheck:
-    found = Elements(claim, tolerance, max_parameters, method)
+    claim: Claim,
+    tolerance: float,
+    max_parameters: int,
+    method: str,
+    seed: int,
+    budget: Budget,
+) -> tuple[GradientCheck, list[str]]:
+    elements = Elements(claim, tolerance, max_parameters, method, budget, seed)
     error, transposed = adjoint.identity(claim, seed)
     findings = list(claim.notes)
-    verdict = judging.verdict_of(found.tensors, "values (parameters, delta of every layer, inputs)")
+    what = "values (parameters, delta of every layer, inputs)"
+    verdict = judging.verdict_of(elements.tensors, what)
     if verdict.startswith("FAIL"):
-        findings += diagnosis.of(claim, found)
+        findings += diagnosis.of(claim, elements)
     findings += transposed
     if findings and not verdict.startswith("FAIL"):
         verdict = f"FAIL: {findings[0]}"
-    kinks = sum(t.kinks for t in found.tensors)
+    kinks = sum(t.kinks for t in elements.tensors)
     if kinks:
         findings.append(
             f"{kinks} elements lie on a kink (relu at 0 and its kin); there the analytic value "
             "lies between the one-sided slopes."
         )
-    if found.ambiguous:
+    if elements.ambiguous:
         findings.append(
-            f"{found.ambiguous} elements lie where several kinks meet in one sample: values alone "
-            "cannot tell which slopes are allowed. Move the parameters a little."
+            f"{elements.ambiguous} elements lie where several kinks meet in one sample: values "
+            "alone cannot tell which slopes are allowed. Move the parameters a little."
         )
-    return GradientCheck(
+    if elements.unrepeated:
+        findings.append(
+            f"{elements.unrepeated} elements differ at first sight; there was no time for the "
+            "second look that would tell whether they are wrong."
+        )
+    found = GradientCheck(
         verdict=verdict,
         findings=tuple(findings),
         mode="full",
-        tensors=tuple(found.tensors),
+        tensors=tuple(elements.tensors),
         directions=(),
         identity=error,
-        n_checked=found.n_checked,
+        n_checked=elements.n_checked,
         n_parameters=claim.gradient.size,
         kinks=kinks,
-        inconclusive=sum(t.inconclusive for t in found.tensors),
+        inconclusive=sum(t.inconclusive for t in elements.tensors),
         tolerance=tolerance,
-        points=found.points(),
+        points=elements.points(),
     )
+    return found, elements.unseen
+
+
+def _with_shares(
+    found: GradientCheck, unseen: list[str], budget: Budget, rows: int, n_rows: int
+) -> GradientCheck:
+    """The same, telling what was left out: in the verdict where a time limit did it."""
+    shares = [
+        f"{some:,} of {of:,} {what}"
+        for some, of, what in (
+            (found.n_checked, found.n_parameters, "parameters"),
+            (rows, n_rows, "rows"),
+        )
+        if some < of
+    ]
+    if not shares and not unseen:
+        return found
+    share, verdict = " and ".join(shares), found.verdict
+    remark = f"Checked {share or 'all parameters'}"
+    if budget.limit is None:
+        remark += f"; none of {', '.join(unseen)}" if unseen else ""
+        return replace(found, findings=(*found.findings, f"{remark}."))
+    if unseen and not verdict.startswith("FAIL"):
+        rest = "; what was checked agrees" if found.n_checked and verdict[0] == "p" else ""
+        names = ", ".join(unseen)
+        verdict = f"inconclusive: none of {names} could be checked in {budget.limit:g} s{rest}"
+    elif shares:
+        verdict += f"; {share} were looked at"
+    findings = (*found.findings, f"{remark}, drawn at random, in {budget.limit:g} s.")
+    return replace(found, verdict=verdict, findings=findings)
 
 
 def assert_gradients(*args: Any, **options: Any) -> None:

@@ -113,7 +113,8 @@ def judge(
     tolerance: float,
     rounding: Array | float = 0.0,
     resolution: float = RESOLUTION,
-    zero: float = ZERO,
+    largest: Array | None = None,
+    zero: Array | float = ZERO,
 ) -> tuple[TensorCheck, Array]:
     """Judge one tensor's elements.
 
@@ -131,9 +132,11 @@ def judge(
     rounding : ndarray (k,) or float
         What rounding alone may have done to the analytic value, absolute.
     resolution : float
-        A bound above this share of the tensor's largest element leaves that element inconclusive,
-        unless it fails all the same.
-    zero : float
+        A bound above this share of `largest` leaves an element inconclusive, unless it fails all
+        the same.
+    largest : ndarray (k,), optional
+        Usually the tensor's largest element.
+    zero : float or ndarray (k,)
         A bound up to this resolves an element whose analytic value is exactly 0: where f does not
         depend on it, no share of its slope can be asked for.
 
@@ -175,8 +178,9 @@ def judge(
 
         bad = ~np.isfinite(a)
         fails = bad | (wrong & ~between)
-        largest = np.max(size[~bad & known], initial=0.0)
-        enough = np.where(a == 0, max(zero, resolution * largest), resolution * largest)
+        if largest is None:
+            largest = np.max(size[~bad & known], initial=0.0)
+        enough = np.where(a == 0, np.maximum(zero, resolution * largest), resolution * largest)
         unknown = ~fails & ~between & ~(known & (bound <= enough))
         ratio = np.where(bad, np.inf, difference / allowed)
     ratio = np.where(np.isnan(ratio), 0.0, ratio)  # nothing known, or 0 of 0

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, reference
-from fastbp.check.callables import Function, called_twice, lenient, name_of, shown
+from fastbp.check.callables import Function, called_twice, lenient, name_of
 from fastbp.check.derivative import Derivative, cells, numeric_jacobian
 from fastbp.check.mistakes import (
     FLOAT64,
@@ -34,9 +34,11 @@ from fastbp.check.structure import (
     about_symmetry,
     by_k_and_j,
     dependence,
+    even_selection,
     is_off_diagonal,
     why_the_sum,
 )
+from fastbp.functions import shown
 from fastbp.network import Network
 
 Array = np.ndarray
@@ -292,7 +294,7 @@ def _examined(case: Case, activation_prime: Any, cost_prime: Any) -> OutputError
         claimant=case.claimant,
         collapses=collapses,
         findings=tuple(case.findings),
-        verdict=_verdict(case, bool(blunt.any()), collapses),
+        verdict=_verdict(case, blunt, collapses),
     )
 
 
@@ -305,15 +307,16 @@ def _dependence(case: Case) -> Array:
     n_z = len(case.z)
     random = np.random.default_rng(0)
     points = [case.z, *(spread * random.standard_normal(n_z) for spread in (1.0, 3.0))]
-    columns = np.unique(np.linspace(0, n_z - 1, min(n_z, MOST_PROBED)).astype(int)).tolist()
-    return dependence(case.evaluate, points, columns)[0]
+    return dependence(case.evaluate, points, even_selection(n_z, MOST_PROBED))[0]
 
 
-def _verdict(case: Case, blunt: bool, collapses: bool) -> str:
+def _verdict(case: Case, blunt: Array, collapses: bool) -> str:
     if case.wrong:
         first, *more = case.wrong
         return f"FAIL: {first}" + (f" (and {len(more)} more)" if more else "")
-    if blunt:
+    if blunt.all():
+        return f"inconclusive: none of {len(blunt)} dC/dz_j is resolved by differences of C here"
+    if blunt.any():
         return "inconclusive: differences of C do not resolve every dC/dz_j here"
     who = {
         "engine": "the engine's delta and the sum over k agree",

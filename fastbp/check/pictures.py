@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.plotting import new_axes, pyplot
+
 if TYPE_CHECKING:
     from fastbp.check.judging import Points
     from fastbp.check.ladder import OutputError
@@ -19,14 +21,6 @@ if TYPE_CHECKING:
     from fastbp.check.taylor import DirectionCheck
 
 MOST_NAMED = 10  # terms that a legend names
-
-
-def _pyplot() -> Any:
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'fastbp[plot]'") from error
-    return pyplot
 
 
 def _heat_map(ax: Any, J: np.ndarray, title: str) -> None:
@@ -51,7 +45,7 @@ def output_error(result: OutputError, ax: Any = None) -> Any:
     right = None
     bars = ax
     if ax is None:
-        figure, (bars, right) = _pyplot().subplots(1, 2, figsize=(10, 4), layout="constrained")
+        figure, (bars, right) = pyplot().subplots(1, 2, figsize=(10, 4), layout="constrained")
     j = np.arange(1, len(result.z) + 1)
     up, down = np.zeros(len(j)), np.zeros(len(j))
     for k, row in enumerate(np.where(np.isfinite(result.terms), result.terms, 0.0), 1):
@@ -66,24 +60,27 @@ def output_error(result: OutputError, ax: Any = None) -> Any:
     bars.set_xlabel("neuron j")
     bars.set_ylabel("dC/da_k da_k/dz_j")
     bars.set_title(f"{result.activation} + {result.cost}")
-    if len(result.a) <= MOST_NAMED:
-        bars.legend()
+    named = len(result.a) <= MOST_NAMED
     if right is None:
+        if named:
+            bars.legend()
         return bars
+    if named:  # beside the axes: many bars leave no room within
+        figure.legend(loc="outside right upper")
     _heat_map(right, result.jacobian, "da_k/dz_j")
     return figure
 
 
 def structure(result: Structure, ax: Any = None) -> Any:
     """Draw the Jacobian as a heat map; returns the Axes."""
-    ax = _pyplot().subplots()[1] if ax is None else ax
+    ax = new_axes() if ax is None else ax
     _heat_map(ax, result.jacobian, f"da_k/dz_j of {result.activation}: {result.kind}")
     return ax
 
 
 def recurrence(result: Recurrence, ax: Any = None) -> Any:
     """Draw ||delta^l|| by layer on a logarithmic scale; returns the Axes."""
-    ax = _pyplot().subplots()[1] if ax is None else ax
+    ax = new_axes() if ax is None else ax
     layers = np.arange(1, len(result.norms) + 1)
     claimed = [*(hidden.claimed for hidden in result.layers), result.output_claimed]
     ax.plot(layers, result.norms, "o-", label="formula")
@@ -101,7 +98,7 @@ def points(found: Points, names: Sequence[str], ax: Any = None) -> Any:
     """Draw every checked gradient against its slope, with the slope's error bound; the Axes."""
     from fastbp.check.judging import FAIL, INCONCLUSIVE
 
-    ax = _pyplot().subplots()[1] if ax is None else ax
+    ax = new_axes() if ax is None else ax
     for place, name in enumerate(names):
         at = (found.tensor == place) & np.isfinite(found.numeric) & np.isfinite(found.analytic)
         sure = at & (found.status != INCONCLUSIVE)
@@ -122,7 +119,7 @@ def points(found: Points, names: Sequence[str], ax: Any = None) -> Any:
 
 def remainders(found: Sequence[DirectionCheck], ax: Any = None) -> Any:
     """Draw the Taylor remainder of each direction by step, beside h and h^2; the Axes."""
-    ax = _pyplot().subplots()[1] if ax is None else ax
+    ax = new_axes() if ax is None else ax
     for direction in found:
         steps, values = np.array(direction.steps), np.array(direction.remainders)
         shown = np.isfinite(values) & (values > 0)

@@ -210,11 +210,13 @@ def _examined(sample: Sample) -> Recurrence:
             "layers below are judged from the right one."
         )
     hidden: list[HiddenError] = []
+    n_hidden_by_rounding = 0
     mistakes: dict[int, str] = {}
     above_wrong = top_is_wrong
     for l in range(L - 1, 0, -1):
         J, above = jacobians[l - 1], deltas[l]
-        error = _hidden(sample, l, J, above, above_wrong)
+        error, nothing = _hidden(sample, l, J, above, above_wrong)
+        n_hidden_by_rounding += nothing
         above_wrong = error.status in ("wrong", "inherited")
         if error.status == "wrong":
             mistakes[l] = _mistake(sample, l, J, above)
@@ -237,7 +239,9 @@ def _examined(sample: Sample) -> Recurrence:
         growth=growth,
         trend=trend,
         findings=tuple(findings),
-        verdict=_verdict([error.status for error in hidden], top_is_wrong, mistakes, L),
+        verdict=_verdict(
+            [error.status for error in hidden], n_hidden_by_rounding, top_is_wrong, mistakes, L
+        ),
     )
 
 
@@ -254,8 +258,10 @@ def _is_wrong_at_the_top(sample: Sample, delta: Array) -> bool:
     return bool((off & sample.slopes(len(sample.zs) - 1).excludes(claimed, allowance)).any())
 
 
-def _hidden(sample: Sample, l: int, J: Array, above: Array, above_wrong: bool) -> HiddenError:
-    """Layer l judged from the right delta^{l+1}."""
+def _hidden(
+    sample: Sample, l: int, J: Array, above: Array, above_wrong: bool
+) -> tuple[HiddenError, bool]:
+    """Layer l judged from the right delta^{l+1}, and whether rounding hides all of it."""
     name, W, claimed = sample.names[l - 1], sample.twin.weights[l], sample.deltas[l - 1]
     relative = RELATIVE[sample.dtype.name]
     slopes = sample.slopes(l - 1)
@@ -274,7 +280,7 @@ def _hidden(sample: Sample, l: int, J: Array, above: Array, above_wrong: bool) -
         status = "inherited" if inherited else "wrong"
     elif (slopes.excludes(total, allowance) & ~blunt & np.isfinite(total)).any():
         status = "wrong"
-    return HiddenError(
+    found = HiddenError(
         layer=l,
         activation=name,
         terms=terms,
@@ -285,6 +291,7 @@ def _hidden(sample: Sample, l: int, J: Array, above: Array, above_wrong: bool) -
         claimed=claimed,
         status=status,
     )
+    return found, bool(blunt.all())
 
 
 def _mistake(sample: Sample, l: int, J: Array, above: Array) -> str:
@@ -336,7 +343,9 @@ def _about(error: HiddenError, mistake: str) -> str:
     return f"Layer {l} is wrong, {where}" + (f"; it is {mistake}." if mistake else ".")
 
 
-def _verdict(statuses: list[str], top: bool, mistakes: dict[int, str], L: int) -> str:
+def _verdict(
+    statuses: list[str], n_unknown: int, top: bool, mistakes: dict[int, str], L: int
+) -> str:
     n = len(statuses)
     if top:
         return f"FAIL: wrong from layer {L}, the output" + _also(mistakes)
@@ -346,6 +355,8 @@ def _verdict(statuses: list[str], top: bool, mistakes: dict[int, str], L: int) -
         name = f": {mistakes[first]}" if mistakes[first] else ""
         others = {l: m for l, m in mistakes.items() if l != first}
         return f"FAIL: {right}wrong from layer {first}{name}{_also(others)}"
+    if n and n_unknown == n:
+        return f"inconclusive: none of {n} hidden layers could be resolved"
     if "unresolved" in statuses:
         return "inconclusive: rounding hides delta at one layer or more"
     if not n:

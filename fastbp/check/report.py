@@ -49,6 +49,17 @@ def number(value: Any, digits: int = 6) -> str:
     return str(value)
 
 
+def shown(n: int, most: int) -> list[int | None]:
+    """Which of n rows or columns are shown, with None where the middle is left out.
+
+    >>> shown(3, 4), shown(9, 4)
+    ([0, 1, 2], [0, 1, None, 7, 8])
+    """
+    if n <= most + 1:
+        return list(range(n))
+    return [*range(most // 2), None, *range(n - most // 2, n)]
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of values under a header; the first column names the row.
@@ -66,14 +77,11 @@ class Table:
 
     def cells(self) -> list[list[str]]:
         """Header and rows as texts; the middle of what is very long or wide is left out."""
-        lines = [list(self.header), *([number(v) for v in row] for row in self.rows)]
-        if len(lines) > MOST_ROWS + 2:
-            gap = ["..."] * len(self.header)
-            lines = [*lines[: MOST_ROWS // 2 + 1], gap, *lines[-(MOST_ROWS // 2) :]]
-        if len(self.header) > MOST_COLUMNS + 2:
-            half = MOST_COLUMNS // 2
-            lines = [[*line[: half + 1], "...", *line[-half:]] for line in lines]
-        return lines
+        rows, columns = shown(len(self.rows), MOST_ROWS), shown(len(self.header) - 1, MOST_COLUMNS)
+        gap = ["..."] * len(self.header)
+        lines = [self.header, *(gap if i is None else self.rows[i] for i in rows)]
+        at = [0, *(j if j is None else j + 1 for j in columns)]
+        return [["..." if j is None else number(line[j]) for j in at] for line in lines]
 
     def __str__(self) -> str:
         lines = self.cells()
@@ -106,15 +114,25 @@ class Table:
         return "\n".join([*lines, "</tbody>", "</table>"])
 
 
+def ok_of(verdict: str) -> bool | None:
+    """`ok` of a verdict.
+
+    >>> ok_of("pass: 2 checked"), ok_of("FAIL: 1 of 2"), ok_of("inconclusive: none of 2 resolved")
+    (True, False, None)
+    """
+    return None if verdict.startswith("inconclusive: none of") else not verdict.startswith("FAIL")
+
+
 class Result:
     """What a check found.
 
     Attributes
     ----------
-    ok : bool
-        False where something is wrong.
+    ok : bool or None
+        False where something is wrong; None where nothing was found out, or nothing of a part.
     verdict : str
-        One line; where a check can fail it begins with "pass", "FAIL" or "inconclusive".
+        One line; where a check can fail it begins with "pass", "FAIL" or "inconclusive". The last
+        is "inconclusive: none of ..." where `ok` is None.
     findings : sequence of str
         What was noticed, in sentences.
     """
@@ -124,8 +142,8 @@ class Result:
     findings: Sequence[str]
 
     @property
-    def ok(self) -> bool:
-        return not self.verdict.startswith("FAIL")
+    def ok(self) -> bool | None:
+        return ok_of(self.verdict)
 
     def tables(self) -> list[Table]:
         """The numbers, as tables."""
@@ -161,5 +179,5 @@ class Result:
         )
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw it (needs matplotlib: ``pip install 'fastbp[plot]'``)."""
+        """Draw it (needs matplotlib: fastbp's extra ``plot``)."""
         raise NotImplementedError

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs, reference
-from fastbp.check.callables import Function, Vector, called_twice, copied, lenient, numbers, shown
+from fastbp.check.callables import Function, Vector, called_twice, copied, lenient, numbers
 from fastbp.check.derivative import Derivative, derivatives, numeric_jacobian
 from fastbp.check.differences import EPSILON
 from fastbp.check.mistakes import FLOAT64, is_canonical
 from fastbp.check.model import Model
 from fastbp.check.subject import twin_of
-from fastbp.network import Network
+from fastbp.functions import shown
+from fastbp.network import Network, as_network
 
 Array = np.ndarray
 
@@ -44,8 +45,7 @@ class Sample:
     """
 
     def __init__(self, net: Any, x: Any, y: Any) -> None:
-        if not isinstance(net, Network):
-            raise TypeError(f"net: expected a fastbp.Network; got {type(net).__name__}")
+        net = as_network(net)
         about = net.architecture
         self.names, self.cost = [*about["activation"], about["output"]], about["loss"]
         self.dtype = net.dtype

@@ -7,6 +7,7 @@ quotients themselves (differences.py), what is told of a wrong gradient (functio
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from fastbp.check.callables import UncheckableError, called, one_number
 from fastbp.check.differences import EPSILON, Slopes
 from fastbp.check.judging import FAIL, RESOLUTION, ZERO, TensorCheck
 from fastbp.check.variables import Variables
+from fastbp.functions import shown
 
 Array = np.ndarray
 
@@ -30,7 +32,7 @@ class Values:
 
     def __init__(self, f: Callable[[Any], Any], variables: Variables) -> None:
         if not callable(f):
-            raise TypeError(f"f: expected a callable; got {f!r}")
+            raise TypeError(f"f: expected a callable; got {shown(f)}")
         self._f = f
         self.variables = variables
         self._value = np.nan
@@ -44,7 +46,7 @@ class Values:
         result = called(self._f, "f: expected a number at x", x)
         try:
             return one_number(result)
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UncheckableError(f"f: expected one real number at x; got {error}") from error
 
     def first(self) -> float:
@@ -97,9 +99,12 @@ class Values:
     def complex(self, flat: Array) -> Any:
         """f at a complex point."""
         self.n_calls += 1
+        # A cast that drops the imaginary part warns, and differences contradict it: nobody need be
+        # told. Filters are the whole process's: two threads that change them leave them changed.
+        if threading.current_thread() is not threading.main_thread():
+            return self._f(self.variables.build(flat))
         with warnings.catch_warnings():
-            # a cast that drops the imaginary part only warns
-            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
             return self._f(self.variables.build(flat))
 
     def exact(self, flat: Array) -> Any:
@@ -113,10 +118,11 @@ class Judged:
 
     Attributes
     ----------
-    analytic, rounding : ndarray (n,)
-        The gradient, and what rounding alone may have done to it.
-    picked, tensor, a : ndarray (k,)
-        The checked elements: flat indices, which tensor each lies in, the gradient there.
+    analytic : ndarray (n,)
+        The gradient.
+    picked, tensor, a, rounding : ndarray (k,)
+        The checked elements: flat indices, which tensor each lies in, the gradient there, and what
+        rounding alone may have done to it.
     noise : float
         Error of a value of f; `share` relative to f's size.
     """
@@ -135,24 +141,25 @@ class Judged:
         variables, analytic, near = self.variables, self.analytic, self.function.near
         least = 3 * EPSILON * abs(value)
         noise = differences.noise_of(
-            lambda point: np.array([near(point)]), variables.flat, variables.scale, seed=seed
+            lambda point: np.array([near(point)]), variables.flat, variables.size, seed=seed
         )[0]
         self.noise = max(float(noise), least) if np.isfinite(noise) else least
         with np.errstate(over="ignore", invalid="ignore"):
-            change = np.abs(analytic * variables.scale)  # counts where f is 0
+            change = np.abs(analytic * variables.size)  # counts where f is 0
             change = change[np.isfinite(change)]
             self.share = self.noise / (
                 max(abs(value), float(change.max(initial=0.0)) * 1e-3) or 1.0
             )
             coarse = FEW_DIGITS <= self.share < np.inf
             self.resolution = COARSE_RESOLUTION if coarse else RESOLUTION
-            self.rounding = np.empty(analytic.size)
+            of_tensor = []
             for part, epsilon in zip(variables.parts, epsilons, strict=True):
                 known = analytic[part][np.isfinite(analytic[part])]
                 # where f has few digits, numbers that float32 holds were computed in it
                 if coarse and np.array_equal(known.astype(np.float32), known):
                     epsilon = max(epsilon, float(np.finfo(np.float32).eps))
-                self.rounding[part] = 4 * epsilon * np.abs(known).max(initial=0.0)
+                of_tensor.append(4 * epsilon)
+            self.rounding = np.array(of_tensor)[self.tensor] * self.expected(np.abs(self.a))
 
     def largest(self, value: Array, bound: Array) -> Array:
         """For each tensor the largest slope that is known to a few digits."""
@@ -161,28 +168,42 @@ class Judged:
         np.maximum.at(out, self.tensor[known], np.abs(value[known]))
         return out
 
-    def zero(self, value: Array, bound: Array) -> Array:
-        """For each tensor a slope that is nothing beside those of the others."""
-        scale = self.variables.scale
-        firsts = scale[[min(part.start, scale.size - 1) for part in self.variables.parts]]
+    def expected(self, size: Array) -> Array:
+        """For each element the largest slope that may matter there, of slopes as large as `size`.
+
+        The largest of its tensor, but no more than would change f a hundred times as much as any
+        element does, each by its own size: beside p = 1e-12 the slope of log p hides no other.
+        """
+        own, n = self.variables.size[self.picked], len(self.variables.names)
+        size = np.where(np.isfinite(size), size, 0.0)
+        largest, change = np.zeros(n), np.zeros(n)
+        np.maximum.at(largest, self.tensor, size)
+        np.maximum.at(change, self.tensor, size * own)
+        return np.minimum(largest[self.tensor], 100 * change[self.tensor] / own)
+
+    def zero(self, value: Array, bound: Array, length: Array) -> Array:
+        """For each element a slope that is nothing beside the others, over a length of its own."""
+        length = length[self.picked]
         known = bound <= 1e-2 * np.abs(value)
-        changes = np.abs(value[known]) * scale[self.picked[known]]
-        return np.maximum(ZERO, 1e-6 * changes.max(initial=0.0) / firsts)
+        changes = np.abs(value[known]) * length[known]
+        return np.maximum(ZERO, 1e-6 * changes.max(initial=0.0) / length)
 
     def enough(self, value: Array, bound: Array) -> Array:
         """Which slopes are known well enough to stop looking."""
         value, bound = value[:, 0], bound[:, 0]
         with np.errstate(invalid="ignore", over="ignore"):
-            largest = self.largest(value, bound)
+            known = np.where(bound <= 1e-2 * np.abs(value), np.abs(value), 0.0)
             share = min(1e-5, 10 * self.tolerance)
-            fine = bound <= np.maximum(share * np.abs(value), 1e-9 * largest[self.tensor])
-            zero = self.zero(value, bound)[self.tensor]
+            fine = bound <= np.maximum(share * np.abs(value), 1e-9 * self.expected(known))
+            zero = self.zero(value, bound, self.variables.scale)
             return fine | ((self.a == 0) & (bound <= zero))
 
     def by(self, found: Slopes) -> tuple[list[TensorCheck], Array]:
         """Every tensor judged, and each element's status."""
-        zero = self.zero(found.value, found.bound)
-        tensors = []
+        zero = self.zero(found.value, found.bound, self.variables.size)
+        with np.errstate(invalid="ignore"):
+            size = np.fmax(np.abs(self.a), np.abs(found.value))
+        expected, tensors = self.expected(size), []
         status = np.zeros(len(self.picked), int)
         of = self.variables
         for t, (name, shape, part) in enumerate(zip(of.names, of.shapes, of.parts, strict=True)):
@@ -194,26 +215,34 @@ class Judged:
                 self.a[rows],
                 *(values[rows] for values in found.arrays),
                 tolerance=self.tolerance,
-                rounding=self.rounding[self.picked[rows]],
+                rounding=self.rounding[rows],
                 resolution=self.resolution,
-                zero=float(zero[t]),
+                largest=expected[rows],
+                zero=zero[rows],
             )
             tensors.append(check)
         return tensors, status
 
 
 def by_differences(judged: Judged) -> Slopes:
-    def ask(index: Array, enough: Callable[[Array, Array], Array]) -> Slopes:
-        return differences.slopes(
-            judged.function.change,
-            judged.variables.flat,
-            index,
-            scale=judged.variables.scale,
-            noise=np.array([judged.noise]),
-            enough=enough,
-        ).column(0)
+    variables = judged.variables
 
-    found = ask(judged.picked, judged.enough)
+    def ask(index: Array, enough: Callable[[Array, Array], Array], scale: Array) -> Slopes:
+        return differences.slopes(
+            judged.function.change, variables.flat, index, scale=scale,
+            noise=np.array([judged.noise]), enough=enough,
+        ).column(0)  # fmt: skip
+
+    scale = variables.scale
+    found = ask(judged.picked, judged.enough, scale)
+    # an element far smaller than those beside it: steps for it alone
+    small = variables.size[judged.picked] < scale[judged.picked]
+    left = np.flatnonzero(small & ~judged.enough(found.value[:, None], found.bound[:, None]))
+    if len(left):
+        finer = ask(judged.picked[left], differences.never, variables.size)
+        better = found.take_better(left, finer)
+        scale = scale.copy()
+        scale[judged.picked[left[better]]] = variables.size[judged.picked[left[better]]]
     _, status = judged.by(found)
     # What would fail although it lies between the one-sided slopes, as far as these are known, may
     # be on a kink: every step size is tried.
@@ -223,7 +252,7 @@ def by_differences(judged: Judged) -> Slopes:
         outside = (judged.a < low) | (judged.a > high)
     again = np.nonzero((status == FAIL) & ~outside)[0]
     if len(again):
-        more = ask(judged.picked[again], differences.never)
+        more = ask(judged.picked[again], differences.never, scale)
         for old, new in zip(found.arrays, more.arrays, strict=True):
             old[again] = new
     return found
@@ -240,7 +269,7 @@ def by_complex_steps(judged: Judged, found: Slopes, wanted: bool) -> Slopes | No
         if wanted:
             raise ValueError(
                 "method: 'complex' needs an f that computes with complex numbers; this one "
-                "raises, drops the imaginary part with a warning, or gives no finite number"
+                "raises or gives no finite number"
             )
         return None
     largest = np.zeros(len(variables.names))

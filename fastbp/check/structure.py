@@ -18,12 +18,15 @@ from fastbp import functions, inputs, reference
 from fastbp.check.callables import Function, Vector, called_twice, lenient, name_of
 from fastbp.check.derivative import numeric_jacobian
 from fastbp.check.differences import EPSILON
-from fastbp.check.report import Result, Table
+from fastbp.check.report import MOST_COLUMNS, MOST_ROWS, Result, Table, shown
 
 Array = np.ndarray
 
 STEPS = (2.0**-7, 0.5, -0.5, 3.0, -3.0, 9.0, -9.0)  # finite: a small one stays on a kink's side
+MOST_NUMBERS = 2**22  # of J
 ROUNDING = 1e-12  # a change of a_k below that, relative to a_k, is a rounding of the same value
+# z_j that are changed of a named activation, whose number may make them many; z_j times all z_j
+LEAST_PROBED, MOST_PROBED, MOST_PAIRS = 16, 512, 2**21
 SPREADS = (1.0, 1.0, 1.0, 0.1, 3.0, 3.0)  # of the random points
 
 # Why the sum over k stays, in words, for those that are known by name.
@@ -75,6 +78,11 @@ def dependence(
     return depends, changed & ~depends
 
 
+def even_selection(n: int, most: int) -> list[int]:
+    """All of n indices, or an even selection."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int)).tolist()
+
+
 def is_off_diagonal(shape: tuple[int, int]) -> Array:
     """True where k != j."""
     return ~np.eye(*shape, dtype=bool)
@@ -82,8 +90,14 @@ def is_off_diagonal(shape: tuple[int, int]) -> Array:
 
 def by_k_and_j(title: str, rows: Array) -> Table:
     """A table of what has a value for each k (rows) and j (columns)."""
-    header = ["k", *(f"j={j}" for j in range(1, rows.shape[1] + 1))]
-    return Table(title, header, [[str(k), *row] for k, row in enumerate(rows, 1)])
+    at_k, at_j = shown(rows.shape[0], MOST_ROWS), shown(rows.shape[1], MOST_COLUMNS)
+    header = ["k", *("..." if j is None else f"j={j + 1}" for j in at_j)]
+    gap = ["..."] * len(header)
+    cells = [
+        gap if k is None else [str(k + 1), *("..." if j is None else rows[k, j] for j in at_j)]
+        for k in at_k
+    ]
+    return Table(title, header, cells)
 
 
 # the result
@@ -106,7 +120,8 @@ class Structure(Result):
     symmetric : bool
         Whether da_k/dz_j = da_j/dz_k at every point tried.
     depends : ndarray of bool (n_a, n_z)
-        Whether a_k changed with z_j at any point.
+        Whether a_k changed with z_j at any point. Of a name with more than 512 z_j an even
+        selection is changed; the others depend where J says so at one of the points.
     jacobian : ndarray (n_a, n_z)
         da_k/dz_j at the first point.
     findings, verdict : as in every result; nothing can be wrong here, `ok` is True
@@ -180,13 +195,20 @@ def structure(
     else:
         label = functions.activation(activation, "activation").name
         n_z, function = reference.activation_width(label, n), partial(reference.activation, label)
+    if n * n_z > MOST_NUMBERS:
+        raise ValueError(
+            f"n: expected a Jacobian of at most {MOST_NUMBERS:,} numbers; got "
+            f"{functions.shown(n)} by {functions.shown(n_z)}"
+        )
     random = np.random.default_rng(seed)
     points = [spread * random.standard_normal(n_z) for spread in SPREADS]
     values = _values(function, points)
     n_a = len(values[0])
     evaluate = lenient(function, (n_a,))
 
-    depends, rounding = dependence(evaluate, points)
+    most = n_z if callable(activation) else min(MOST_PROBED, MOST_PAIRS // n_z)
+    columns = even_selection(n_z, max(LEAST_PROBED, most))
+    depends, rounding = dependence(evaluate, points, columns)
     jacobians, bounds = [], []
     for z in points:
         if callable(activation):
@@ -198,6 +220,10 @@ def structure(
             bound = np.full(J.shape, 4 * EPSILON * np.abs(J).max())
         jacobians.append(np.where(depends | ~(np.abs(J) <= bound), J, 0.0))
         bounds.append(bound)
+    tried = np.zeros(n_z, bool)
+    tried[columns] = True
+    for J in jacobians:
+        depends[:, ~tried] |= J[:, ~tried] != 0
     if (values[0] != evaluate(points[0])).any():
         raise ValueError("activation: expected the same result from the same z; got another")
 
@@ -219,7 +245,9 @@ def structure(
         kind, sentence = "couples samples", remark
     elif remark:
         findings.append(remark)
-    findings += _explained(label, kind == "diagonal", symmetric, depends, rounding)
+    findings += _explained(label, kind == "diagonal", symmetric, depends, rounding, tried)
+    if not tried.all():
+        findings.append(f"Changed were {tried.sum():,} of {n_z:,} z_j, evenly spaced.")
     if not np.isfinite(jacobians[0]).all():
         findings.append("Not every da_k/dz_j could be found from differences; NaN stands there.")
     return Structure(
@@ -342,7 +370,7 @@ def about_symmetry(
 
 
 def _explained(
-    name: str, collapses: bool, symmetric: bool, depends: Array, rounding: Array
+    name: str, collapses: bool, symmetric: bool, depends: Array, rounding: Array, tried: Array
 ) -> list[str]:
     lines = [why_the_sum(name, collapses, depends)]
     lines += about_symmetry(name, depends.shape, symmetric, collapses)
@@ -353,7 +381,7 @@ def _explained(
     constant = np.flatnonzero(~depends.any(axis=1)) + 1
     if len(constant):
         lines.append(f"a_{constant[0]} depends on no z_j: it is constant where it was tried.")
-    unused = np.flatnonzero(~depends.any(axis=0)) + 1
+    unused = np.flatnonzero(tried & ~depends.any(axis=0)) + 1
     if len(unused) and not len(constant):
         lines.append(f"z_{unused[0]} changes no a_k: its delta is 0 whatever the cost.")
     if rounding.any():

@@ -7,7 +7,7 @@ one parameter changed. What does not: derivatives (differences.py), what a right
 from __future__ import annotations
 
 import contextlib
-import warnings
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs
+from fastbp.check.budget import Budget
 from fastbp.check.differences import EPSILON, NOISE_STEPS, noise_of
+from fastbp.datasets.columns import by_name
 from fastbp.network import Network
 
 Array = np.ndarray
@@ -26,7 +28,9 @@ RESIDUAL_LOSSES = {"quadratic", "mse", "mae", "huber", "log_cosh", "pinball"}
 FROZEN = {"dropout", "ignore_missing"}
 NONE = np.empty(0, int)
 MOST_NUMBERS = 2**21  # that are held at once, however many rows X has
+MOST_ROWS = 4096  # of X with one input changed each
 SCALES = 1e-12, 1e12  # an input beyond that says nothing of the loss
+SECONDS_A_ROW = 0.03  # of a time limit, for what is worked out row by row
 FLOPS_A_CALL = 2e8  # of one call into the engine: between calls Ctrl-C is heard
 
 
@@ -127,6 +131,7 @@ class NetworkSubject(Subject):
         self, net: Network, X: Any, Y: Any, sample_weight: Any, l2: float, l1: float
     ) -> None:
         # what the network computes with: numbers of its own dtype
+        X = by_name(X, "X", net.columns)
         self.X = inputs.as_matrix(X, "X", net.sizes[0], net.dtype).astype(np.float64)
         n = len(self.X)
         loss = functions.loss(net.architecture["loss"])
@@ -141,7 +146,7 @@ class NetworkSubject(Subject):
         self.is_weight = np.zeros(self.parameters.size, bool)
         for tensor in self.tensors[::2]:
             self.is_weight[tensor.part] = True
-        self.base = self.twin.costs(self.X, self.Y)
+        self.base = self.costs(self.X, self.Y)
         self.has_kinks = self.sides(self.X).shape[1] > 0
         if not np.isfinite(self.base).all():
             raise ValueError(
@@ -168,9 +173,18 @@ class NetworkSubject(Subject):
             scale[tensor.part] = np.sqrt(np.mean(values**2)) or 1.0
         return scale
 
+    def costs(self, X: Array, Y: Array) -> Array:
+        """C_x of the twin, in calls short enough for Ctrl-C."""
+        m = self._rows_a_call()
+        parts = [self.twin.costs(X[at : at + m], Y[at : at + m]) for at in range(0, len(X), m)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _rows_a_call(self) -> int:
+        return max(1, int(FLOPS_A_CALL / (2 * self.parameters.size)))
+
     def moved(self, parameters: Array) -> Array:
         with self.at(parameters):
-            return self.twin.costs(self.X, self.Y) - self.base
+            return self.costs(self.X, self.Y) - self.base
 
     @contextlib.contextmanager
     def at(self, parameters: Array) -> Iterator[None]:
@@ -202,11 +216,16 @@ class NetworkSubject(Subject):
         return np.hstack(found) if found else np.zeros((len(X), 0), int)
 
     def components(self, index: Array, values: Array) -> Array:
-        out = np.empty((len(index), len(self.base)))
-        k = max(1, int(FLOPS_A_CALL / (2 * len(self.X) * self.parameters.size)))
+        n, m = len(self.X), self._rows_a_call()
+        out = np.empty((len(index), n))
+        k = max(1, m // n)
         for at in range(0, len(index), k):
             part = slice(at, at + k)
-            out[part] = self.twin.perturbed_costs(self.X, self.Y, index[part], values[part])
+            for row in range(0, n, m):
+                rows = slice(row, row + m)
+                out[part, rows] = self.twin.perturbed_costs(
+                    self.X[rows], self.Y[rows], index[part], values[part]
+                )
         return out - self.base
 
     def penalty(self, index: Array, values: Array) -> Array:
@@ -221,11 +240,11 @@ class NetworkSubject(Subject):
         """Changes (k,) of C_x where X.ravel()[index] takes `values`."""
         out = np.empty(len(index))
         row, column = np.divmod(index, self.X.shape[1])
-        for at in range(0, len(index), 4096):
-            part = slice(at, at + 4096)
+        for at in range(0, len(index), MOST_ROWS):
+            part = slice(at, at + MOST_ROWS)
             X = self.X[row[part]]
             X[np.arange(len(X)), column[part]] = values[part]
-            out[part] = self.twin.costs(X, self.Y[row[part]]) - self.base[row[part]]
+            out[part] = self.costs(X, self.Y[row[part]]) - self.base[row[part]]
         return out
 
     def natural_scale(self) -> Array:
@@ -267,8 +286,7 @@ class ObjectSubject(Subject):
         self.noise = np.maximum(noise, EPSILON * abs(self.base))
 
     def _loss(self) -> float:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore", RuntimeWarning)  # far away much may overflow
+        with np.errstate(all="ignore"):  # far away much may overflow
             value = np.asarray(self.net.loss(self.X, self.Y, **self.options))
         if value.size != 1 or value.dtype.kind not in "fiu":
             raise ValueError(f"net: expected a loss that is one number; got {value!r:.60}")
@@ -293,9 +311,49 @@ class ObjectSubject(Subject):
         return out
 
 
+def has_own_loss(net: Any, options: dict[str, Any]) -> bool:
+    """Whether the loss is that of `Network`, a mean over rows."""
+    own = isinstance(net, Network) and type(net).loss is Network.loss
+    return own and not options.keys() & FROZEN
+
+
+def rows_in_time(
+    net: Network,
+    X: Any,
+    Y: Any,
+    options: dict[str, Any],
+    budget: Budget,
+    n_losses: int,
+    seed: int,
+) -> tuple[Array, Array, dict[str, Any], int]:
+    """X, Y and options of so many rows, drawn at random, that there is time for their losses.
+
+    Last the number of all rows.
+    """
+    X = inputs.as_matrix(X, "X", net.sizes[0], net.dtype)
+    n, loss = len(X), functions.loss(net.architecture["loss"])
+    dense, labels = inputs.as_targets(Y, n, loss.n_targets(net.sizes[-1]), loss, net.dtype)
+    Y = dense if labels is None else labels
+    weight = inputs.as_weight(options.get("sample_weight"), n, net.dtype)
+    candidates = np.arange(n) if weight is None else np.flatnonzero(weight)
+    few = candidates[:16]
+    X_few, Y_few = X[few], Y[few]
+    for _ in range(2):  # the first call also warms up
+        began = time.monotonic()
+        net.costs(X_few, Y_few)
+        seconds = time.monotonic() - began
+    k = int(budget.left / (n_losses * seconds / len(few) + SECONDS_A_ROW))
+    if k >= len(candidates):
+        return X, Y, options, n
+    rows = np.sort(np.random.default_rng(seed).choice(candidates, max(1, k), replace=False))
+    if weight is not None:
+        options = {**options, "sample_weight": weight[rows]}
+    return X[rows], Y[rows], options, n
+
+
 def subject(net: Any, X: Any, Y: Any, options: dict[str, Any]) -> Subject:
     """The network's own face where its loss is that of `Network`; else through `net.loss`."""
-    if isinstance(net, Network) and type(net).loss is Network.loss and not options.keys() & FROZEN:
+    if has_own_loss(net, options):
         get = options.get
         return NetworkSubject(net, X, Y, get("sample_weight"), get("l2", 0.0), get("l1", 0.0))
     return ObjectSubject(net, X, Y, options)

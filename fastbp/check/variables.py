@@ -6,7 +6,9 @@ the same form. What does not: what f and its gradient say there (function.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +21,17 @@ from fastbp.check.differences import EPSILON
 Array = np.ndarray
 
 
+@dataclass(frozen=True)
+class _Branch:
+    """A dict, list, tuple or namedtuple in x; a leaf is a position among the tensors."""
+
+    build: Callable[[list[Any]], Any]
+    name: str
+    keys: list[Any]
+    children: list[_Branch | int]
+    is_dict: bool
+
+
 class Variables:
     """x as one flat array, and back.
 
@@ -28,14 +41,18 @@ class Variables:
         Of its tensors.
     parts : list of slice
         Where each tensor lies in `flat`.
-    flat, scale : ndarray (n,)
-        x, and a length on which f may vary.
+    flat, scale, size : ndarray (n,)
+        x; a length on which f may vary, at least that of a typical element of the tensor; that of
+        the element alone.
     """
 
     def __init__(self, x: Any) -> None:
-        self.kind, self.keys = _structure_of(x)
-        items = [x[key] for key in self.keys] if self.kind else [x]
-        self.names = [f"x[{key!r}]" for key in self.keys] if self.kind else ["x"]
+        leaves: list[tuple[str, Any]] = []
+        try:
+            self._tree = _taken_apart(x, "x", leaves)
+        except RecursionError:
+            raise ValueError("x: expected no list or dict that holds itself; got one") from None
+        self.names, items = [name for name, _ in leaves], [value for _, value in leaves]
         self.scalars = [not isinstance(v, np.ndarray) and np.ndim(v) == 0 for v in items]
         arrays = [
             inputs.as_numbers(v, name, np.dtype(np.float64))
@@ -47,11 +64,12 @@ class Variables:
             raise ValueError(f"x: expected at least one number; got {x!r}")
         self.parts = [slice(*pair) for pair in pairwise(ends)]
         self.flat = np.concatenate([v.ravel() for v in arrays])
-        self.scale = np.empty(self.flat.size)
+        self.scale, self.size = np.empty(self.flat.size), np.empty(self.flat.size)
         for part in self.parts:  # an element of 0 takes that of its tensor
             size = np.abs(self.flat[part])
             typical = np.median(size[size > 0]) if size.any() else 1.0
             self.scale[part] = np.clip(np.maximum(size, typical), 1e-150, 1e150)
+            self.size[part] = np.clip(np.where(size > 0, size, typical), 1e-300, 1e150)
 
     def build(self, flat: Array) -> Any:
         """The structure of x, filled with copies of `flat`."""
@@ -59,9 +77,7 @@ class Variables:
             flat[part.start] if scalar else flat[part].reshape(shape).copy()
             for part, shape, scalar in zip(self.parts, self.shapes, self.scalars, strict=True)
         ]
-        if self.kind is None:
-            return items[0]
-        return dict(zip(self.keys, items, strict=True)) if self.kind is dict else self.kind(items)
+        return _put_together(self._tree, items)
 
     def tensor_of(self, flat: Array) -> Array:
         """Which tensor each of some flat indices lies in."""
@@ -89,7 +105,8 @@ class Variables:
     def read(self, gradient: Any) -> tuple[Array, list[str], list[float]]:
         """A gradient in x's structure: flat; which tensors came transposed; their epsilons."""
         arrays, transposed, epsilons = [], [], []
-        for name, shape, item in zip(self.names, self.shapes, self._items(gradient), strict=True):
+        items = _items(self._tree, gradient)
+        for name, shape, item in zip(self.names, self.shapes, items, strict=True):
             of = name.replace("x", "grad", 1)
             try:
                 array = np.asarray(item)
@@ -109,31 +126,70 @@ class Variables:
             arrays.append(array.astype(np.float64).ravel())
         return np.concatenate(arrays), transposed, epsilons
 
-    def _items(self, result: Any) -> list[Any]:
-        """The tensors of a gradient, in x's order."""
-        if self.kind is None:
-            return [result]
-        if self.kind is dict:
-            if not isinstance(result, Mapping) or set(result) != set(self.keys):
-                got = list(result) if isinstance(result, Mapping) else type(result).__name__
-                raise UncheckableError(
-                    f"grad: expected a dict with the keys {self.keys}, as x has; got {got}"
-                )
-            return [result[key] for key in self.keys]
-        if not isinstance(result, (list, tuple)) or len(result) != len(self.keys):
-            got = f"{len(result)}" if isinstance(result, (list, tuple)) else type(result).__name__
-            raise UncheckableError(
-                f"grad: expected a list or tuple of {len(self.keys)} arrays, as x is; got {got}"
-            )
-        return list(result)
 
-
-def _structure_of(x: Any) -> tuple[type | None, list[Any]]:
+def _is_structure(x: Any) -> bool:
+    """Whether x is no array itself: it holds arrays or dicts, or rows of unequal length."""
     if isinstance(x, Mapping):
-        return dict, list(x)
-    if isinstance(x, (list, tuple)) and any(getattr(v, "shape", ()) for v in x):
-        return (tuple if isinstance(x, tuple) else list), list(range(len(x)))
-    return None, []
+        return True
+    if not isinstance(x, (list, tuple)):
+        return False
+    if hasattr(x, "_fields") or any(getattr(v, "shape", ()) or _is_structure(v) for v in x):
+        return True
+    try:
+        np.asarray(x)
+    except ValueError:
+        return True
+    return False
+
+
+def _taken_apart(x: Any, name: str, leaves: list[tuple[str, Any]]) -> _Branch | int:
+    """The structure of x; its arrays are appended to `leaves`."""
+    if not _is_structure(x):
+        leaves.append((name, x))
+        return len(leaves) - 1
+    build: Callable[[list[Any]], Any]
+    if isinstance(x, Mapping):
+        keys, values = list(x), [x[key] for key in x]
+        build = partial(_as_dict, keys)
+    else:
+        keys, values = list(range(len(x))), list(x)
+        build = type(x)._make if hasattr(x, "_fields") else tuple if isinstance(x, tuple) else list
+    names = [f".{key}" for key in getattr(x, "_fields", ())] or [f"[{key!r}]" for key in keys]
+    children = [
+        _taken_apart(value, name + step, leaves) for value, step in zip(values, names, strict=True)
+    ]
+    return _Branch(build, name, keys, children, isinstance(x, Mapping))
+
+
+def _as_dict(keys: list[Any], items: list[Any]) -> dict[Any, Any]:
+    return dict(zip(keys, items, strict=True))
+
+
+def _put_together(tree: _Branch | int, items: list[Any]) -> Any:
+    if isinstance(tree, int):
+        return items[tree]
+    return tree.build([_put_together(child, items) for child in tree.children])
+
+
+def _items(tree: _Branch | int, result: Any) -> Iterator[Any]:
+    """The tensors of a gradient, in x's order."""
+    if isinstance(tree, int):
+        yield result
+        return
+    of, like = tree.name.replace("x", "grad", 1), tree.name
+    if tree.is_dict:
+        if not isinstance(result, Mapping) or set(result) != set(tree.keys):
+            got = list(result) if isinstance(result, Mapping) else type(result).__name__
+            raise UncheckableError(
+                f"{of}: expected a dict with the keys {tree.keys}, as {like} has; got {got}"
+            )
+    elif not isinstance(result, (list, tuple)) or len(result) != len(tree.keys):
+        got = f"{len(result)}" if isinstance(result, (list, tuple)) else type(result).__name__
+        raise UncheckableError(
+            f"{of}: expected a list or tuple of {len(tree.keys)} arrays, as {like} is; got {got}"
+        )
+    for key, child in zip(tree.keys, tree.children, strict=True):
+        yield from _items(child, result[key])
 
 
 def _epsilon(dtype: Any) -> float:

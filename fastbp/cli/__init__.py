@@ -7,10 +7,12 @@ Exit codes: 0 done; 1 checked and found wrong, or the training diverged; 2 bad u
 ``--help`` and usage errors are quick.
 """
 
+import contextlib
 import os
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from fastbp.cli.options import parser
@@ -41,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         options = parser().parse_args(argv)
-        with warnings.catch_warnings():
-            warnings.showwarning = _one_line
+        with _short_warnings():
             code: int = import_module(f".{options.command}", __package__).run(options)
         sys.stdout.flush()
         return code
@@ -60,6 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(f"error: {error.strerror or error}{where}")
     except ValueError as error:
         return fail(f"error: {error}")
+
+
+@contextlib.contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Warnings as one line, where that is this thread's to say: the hook is the whole process's."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.showwarning = _one_line
+        yield
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> None:

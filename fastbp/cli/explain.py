@@ -1,10 +1,9 @@
 """``fastbp explain``."""
 
 import argparse
-import os
 import sys
-import tempfile
 from math import isqrt
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from fastbp.cli.samples import for_network
 from fastbp.datasets import load_digits
 from fastbp.explain import Explanation, explain
 from fastbp.explain.formula import ASCII
+from fastbp.persistence import replace
 
 HELD_OUT = 360  # of the digits the first ones: shown, not trained on
 LARGEST_IMAGE = 32  # pixels on a side that are drawn
@@ -27,14 +27,14 @@ def run(options: argparse.Namespace) -> int:
     else:
         found = _of_a_model(options)
     if options.html is not None:
-        _write(options.html, found.to_html())
+        replace(Path(options.html), found.to_html().encode(), "--html")
     if options.json:
         print_json({"fastbp": fastbp.__version__, **found.to_dict(), "html": options.html})
     elif options.html is not None:
         _print(f"{found.verdict}\npage written to {options.html}")
     else:
         _print(str(found))
-    return 0 if found.ok else 1
+    return 1 if found.ok is False else 0
 
 
 def _of_the_digits(options: argparse.Namespace) -> Explanation:
@@ -95,22 +95,6 @@ def _row(options: argparse.Namespace, n: int) -> int:
     if row >= n:
         raise ValueError(f"--row: expected one of 0..{n - 1}, found {row}")
     return row
-
-
-def _write(path: str, page: str) -> None:
-    """Write beside the file first: what is there is whole at any time."""
-    folder, name = os.path.split(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder or ".")
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(page)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _print(text: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from fastbp.cli.output import fail
 
+HEADERS = ("auto", "yes", "no")
 DIGITS = "digits"  # the data set that the package carries
 LEARNING_RATES = {
     "sgd": 0.1,
@@ -114,6 +115,15 @@ def _command(commands: Any, name: str, summary: str, details: str, example: str)
     return parser
 
 
+def _add_header(parser: Any, default: str) -> None:
+    parser.add_argument(
+        "--header",
+        choices=HEADERS,
+        help="whether the first line of a CSV file names its columns; auto refuses one with "
+        f"numbers, which may be data; without names the columns are 1, 2, ... (default: {default})",
+    )
+
+
 def _add_train(commands: Any) -> None:
     parser = _command(
         commands,
@@ -136,6 +146,7 @@ def _add_train(commands: Any) -> None:
     data = parser.add_argument_group("data")
     data.add_argument("--target", metavar="COLUMN", help="the column of a CSV file to predict")
     data.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
+    _add_header(data, "auto")
     data.add_argument(
         "--task",
         choices=("classification", "regression"),
@@ -245,6 +256,11 @@ def _add_train(commands: Any) -> None:
     )
     training.add_argument("--threads", type=_count, metavar="N", help="(default: as many as pay)")
     parser.add_argument("--save", metavar="FILE", help="write the network there (safetensors)")
+    parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="leave out the check of the gradients at the end, which takes up to about 2 s",
+    )
 
 
 def _add_predict(commands: Any) -> None:
@@ -266,6 +282,7 @@ def _add_predict(commands: Any) -> None:
         "--target", metavar="COLUMN", help="column with the true values (default: the model's)"
     )
     parser.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
+    _add_header(parser, "the model's")
     parser.add_argument(
         "--out", metavar="FILE", help="write .npy (the outputs) or .csv instead of printing"
     )
@@ -285,6 +302,7 @@ def _add_samples(parser: Any) -> None:
         "--target", metavar="COLUMN", help="column with the true values (default: the model's)"
     )
     parser.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
+    _add_header(parser, "the model's")
 
 
 def _add_check(commands: Any) -> None:
@@ -294,7 +312,8 @@ def _add_check(commands: Any) -> None:
         "check every derivative of a network",
         "Output error, recurrence and gradients against differences of the loss, with error "
         "bounds. Without MODEL, of two networks on the digits of the package, and the structure "
-        "of every activation. Exit code 1 where something is wrong.",
+        "of every activation. Exit code 1 where something is wrong; 0 also where a check "
+        "could not tell, which the last line says.",
         "  fastbp check\n  fastbp check wine.safetensors wine.csv --tables",
     )
     _add_samples(parser)
@@ -307,6 +326,12 @@ def _add_check(commands: Any) -> None:
         default=5000,
         metavar="N",
         help="of more parameters an even selection is checked (default: 5000)",
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=_rate,
+        metavar="SECONDS",
+        help="for each check of gradients; of what takes longer a share is checked",
     )
     parser.add_argument("--tables", action="store_true", help="print the numbers too")
 

@@ -3,8 +3,10 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Event, Thread
 from typing import Any, TextIO
 
 
@@ -33,6 +35,34 @@ def progress_bar(total: int) -> AbstractContextManager[Any]:
     return bar
 
 
+@contextmanager
+def waiting_bar(what: str, seconds: float) -> Iterator[None]:
+    """Show a bar over about so many seconds on a terminal, from the first half on."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    ended, began = Event(), time.monotonic()
+
+    def show() -> None:
+        if ended.wait(0.5):
+            return
+        from tqdm import tqdm
+
+        shown = "{desc}: {bar} {elapsed}"
+        with tqdm(total=seconds, desc=what, leave=False, file=sys.stderr, bar_format=shown) as bar:
+            while not ended.wait(0.1):
+                bar.n = min(time.monotonic() - began, seconds)
+                bar.refresh()
+
+    thread = Thread(target=show)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def say(bar: Any, line: str, file: TextIO) -> None:
     """Print a line above the bar and advance it."""
     if bar is None:
@@ -56,10 +86,9 @@ def check_writable(option: str, path: str | None) -> None:
     """Refuse, before the work, a file that could not be written after it."""
     if path is None:
         return
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path) or not os.path.basename(path):
+    from fastbp.inputs import as_path
+    from fastbp.persistence import check_destination
+
+    if not os.path.basename(path):
         raise ValueError(f"{option}: {path} is a folder")
-    if not os.path.isdir(folder):
-        raise ValueError(f"{option}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{option}: the folder {folder} cannot be written to")
+    check_destination(as_path(path, option), option)

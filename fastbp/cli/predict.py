@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 
 import fastbp
-from fastbp.cli.options import DIGITS
 from fastbp.cli.output import check_writable, print_json, scores_in_words
+from fastbp.cli.samples import places, rows, text_of
 from fastbp.cli.scores import kind, scores
-from fastbp.datasets import Inputs, load_digits, read_inputs
+from fastbp.datasets import Inputs
 from fastbp.datasets.dataset import Array
 from fastbp.metrics import SIGNED_LOSSES, decide
 
@@ -26,17 +25,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--out: expected a name ending in .npy or .csv, found {options.out!r}")
     check_writable("--out", options.out)
     net = fastbp.load(options.model)
-    classes = _names(net, "classes", net.sizes[-1], options.model)
-    columns = _names(net, "columns", net.sizes[0], options.model)
-    target = options.target or net.metadata.get("target")
-    inputs = _read(options, columns, target, net.metadata.get("task"))
-    name = os.path.basename(os.path.normpath(options.data))
-    if inputs.X.shape[1] != net.sizes[0]:
-        raise ValueError(
-            f"{name}: the network takes {net.sizes[0]} inputs, found {inputs.X.shape[1]}"
-        )
-    if classes is None and inputs.classes is not None and net.sizes[-1] == len(inputs.classes):
-        classes = inputs.classes  # a network saved without names
+    inputs, classes, name = rows(options, net)
+    target = options.target or text_of(net, "target")
     outputs = net.predict(inputs.X)
     found = _scores(outputs, inputs, classes, net, name)
     records = list(_records(net, outputs, classes))
@@ -65,34 +55,6 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _names(net: Any, key: str, n: int, model: str) -> tuple[str, ...] | None:
-    """Return the names that came with the network, if they fit it."""
-    names = net.metadata.get(key)
-    if names is None:
-        return None
-    fits = (n,) if key == "columns" else (n, 2) if n == 1 else (n,)
-    if (
-        not isinstance(names, list)
-        or not all(isinstance(name, str) for name in names)
-        or len(names) not in fits
-    ):
-        raise ValueError(
-            f"{os.path.basename(model)}: its metadata should name {n} {key}, found {names!r:.80}"
-        )
-    return tuple(names)
-
-
-def _read(
-    options: argparse.Namespace, columns: Sequence[str] | None, target: Any, task: Any
-) -> Inputs:
-    if options.data == DIGITS and not os.path.exists(DIGITS):
-        digits = load_digits()
-        return Inputs(digits.X, digits.Y, digits.classes)
-    return read_inputs(
-        options.data, columns=columns, target=target, labels=options.labels, task=task
-    )
-
-
 def _scores(
     outputs: Array, inputs: Inputs, classes: Sequence[str] | None, net: Any, name: str
 ) -> dict[str, Any] | None:
@@ -104,11 +66,7 @@ def _scores(
         width = outputs.shape[1] // 2 if kind(loss) == "gaussian_nll" else outputs.shape[1]
         fits = inputs.classes is None and inputs.Y.size == len(outputs) * width
         return scores(outputs, inputs.Y, None, net) if fits else None
-    if inputs.classes is None:
-        raise ValueError(f"{name}: the network tells classes, the data have numbers to fit")
-    index = {known: place for place, known in enumerate(classes)}
-    places = np.array([index.get(known, -1) for known in inputs.classes])
-    return scores(outputs, places[inputs.Y], classes, net)
+    return scores(outputs, places(inputs, classes, name), classes, net)
 
 
 def _records(net: Any, outputs: Array, classes: Sequence[str] | None) -> Iterator[dict[str, Any]]:
@@ -123,7 +81,7 @@ def _records(net: Any, outputs: Array, classes: Sequence[str] | None) -> Iterato
         value = row[winner] if len(row) > 1 else row[0]
         if len(row) == 1 and winner == 0:
             value = -value if kind(loss) in SIGNED_LOSSES else 1 - value
-        yield {"class": classes[winner], title: value}
+        yield {"class": classes[min(winner, len(classes) - 1)], title: value}
 
 
 def _write(

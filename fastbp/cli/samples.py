@@ -6,6 +6,7 @@ with the rows.
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,10 @@ import numpy as np
 from fastbp.cli.options import DIGITS
 from fastbp.cli.scores import kind
 from fastbp.datasets import Inputs, load_digits, read_inputs
+from fastbp.datasets.columns import hint, listed
 from fastbp.datasets.dataset import Array
+from fastbp.datasets.labels import key
+from fastbp.datasets.reading import TABLES
 from fastbp.metrics import SIGNED_LOSSES
 
 
@@ -41,50 +45,92 @@ def for_network(options: argparse.Namespace, net: Any) -> Samples:
             f"DATA is needed: the digits of the package have 64 inputs and 10 classes, the network "
             f"has sizes {','.join(map(str, net.sizes))}"
         )
-    inputs, name = _read(options, net)
-    if inputs.X.shape[1] != net.sizes[0]:
-        raise ValueError(
-            f"{name}: the network takes {net.sizes[0]} inputs, found {inputs.X.shape[1]}"
-        )
+    inputs, classes, name = rows(options, net, needs_target=True)
     if inputs.Y is None:
         raise ValueError(f"{name}: has no targets, and without them there is no error")
-    classes = _classes(net, inputs)
     if inputs.classes is None:
         Y = _numbers(net, inputs.Y, classes, name)
         words = ["target " + ", ".join(f"{v:g}" for v in row) for row in Y]
     else:
-        Y = _places(net, inputs, classes, name)
+        Y = _targets(net, inputs, classes, name)
         words = [f"class {inputs.classes[int(i)]}" for i in inputs.Y]
     return Samples(inputs.X, Y, words, classes, name)
 
 
-def _read(options: argparse.Namespace, net: Any) -> tuple[Inputs, str]:
+def rows(
+    options: argparse.Namespace, net: Any, needs_target: bool = False
+) -> tuple[Inputs, tuple[str, ...] | None, str]:
+    """The rows of DATA, read as the training data were; the network's classes; the data's name."""
+    columns = _names(net, "columns", (net.sizes[0],), options.model)
+    n_classes = (1, 2) if net.sizes[-1] == 1 else (net.sizes[-1],)
+    classes = _names(net, "classes", n_classes, options.model)
     if options.data is None or (options.data == DIGITS and not os.path.exists(DIGITS)):
+        refuse_for_digits(options, "target", "labels", "header")
         digits = load_digits()
-        return Inputs(digits.X, digits.Y, digits.classes), DIGITS
-    columns = net.metadata.get("columns")
-    inputs = read_inputs(
-        options.data,
-        columns=columns if _are_names(columns, net.sizes[0]) else None,
-        target=options.target or net.metadata.get("target"),
-        labels=options.labels,
-        task=net.metadata.get("task"),
-    )
-    return inputs, os.path.basename(os.path.normpath(options.data))
+        inputs, name = Inputs(digits.X, digits.Y, digits.classes), DIGITS
+    else:
+        name = os.path.basename(os.path.normpath(options.data))
+        is_table = name.lower().endswith(TABLES)
+        if options.target is not None and not is_table:
+            raise ValueError(f"--target: only a CSV file has a target column; {name} is none")
+        inputs = read_inputs(
+            options.data,
+            columns=columns,
+            target=options.target or text_of(net, "target"),
+            labels=options.labels,
+            task=text_of(net, "task"),
+            header=options.header or ((text_of(net, "header") or "auto") if is_table else "auto"),
+            target_required=options.target is not None or needs_target,
+        )
+    if inputs.X.shape[1] != net.sizes[0]:
+        raise ValueError(
+            f"{name}: the network takes {net.sizes[0]} inputs, found {inputs.X.shape[1]}"
+        )
+    if classes is None and inputs.classes is not None and len(inputs.classes) in n_classes:
+        classes = inputs.classes  # a network saved without names
+    return inputs, classes, name
 
 
-def _are_names(value: object, n: int) -> bool:
-    return isinstance(value, list) and len(value) == n and all(isinstance(v, str) for v in value)
+def text_of(net: Any, key: str) -> str | None:
+    """A text of the network's metadata, which another program may have written."""
+    value = net.metadata.get(key)
+    if not isinstance(value, str | None):
+        raise ValueError(f"the network's metadata: expected {key!r} as text; found {value!r:.80}")
+    return value
 
 
-def _classes(net: Any, inputs: Inputs) -> tuple[str, ...] | None:
-    """The names of the classes in the network's order, where it tells classes."""
-    names, n = net.metadata.get("classes"), net.sizes[-1]
-    if _are_names(names, n) or (n == 1 and _are_names(names, 2)):
-        return tuple(names)
-    if inputs.classes is not None and len(inputs.classes) in ((1, 2) if n == 1 else (n,)):
-        return inputs.classes  # a network saved without names
-    return None
+def refuse_for_digits(options: argparse.Namespace, *names: str) -> None:
+    """Refuse options that say how to read DATA where they are the digits of the package."""
+    for name in names:
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name} needs DATA; the digits of the package need none")
+
+
+def _names(net: Any, what: str, lengths: tuple[int, ...], model: str) -> tuple[str, ...] | None:
+    """The names that came with the network, if they fit it."""
+    given, names = net.metadata.get(what), net._names(what, lengths)
+    if names is None and given is not None:
+        raise ValueError(
+            f"{os.path.basename(model)}: its metadata should name {lengths[-1]} {what}, found "
+            f"{given!r:.80}"
+        )
+    return None if names is None else tuple(map(str, names))
+
+
+def places(inputs: Inputs, classes: Sequence[str], name: str) -> Array:
+    """The rows' classes by their place among the network's."""
+    if inputs.classes is None:
+        raise ValueError(f"{name}: the network tells classes, the data have numbers to fit")
+    assert inputs.Y is not None
+    known = {key(label): place for place, label in enumerate(classes)}
+    present = [inputs.classes[i] for i in np.unique(inputs.Y).tolist()]
+    if strangers := [label for label in present if key(label) not in known]:
+        raise ValueError(
+            f"{name}: the network knows no class {listed(strangers)}; its classes are "
+            f"{listed(classes)}{hint(strangers, classes)}"
+        )
+    at = np.array([known.get(key(label), -1) for label in inputs.classes], np.intp)
+    return at[inputs.Y]
 
 
 def _numbers(net: Any, Y: Array, classes: tuple[str, ...] | None, name: str) -> Array:
@@ -97,20 +143,16 @@ def _numbers(net: Any, Y: Array, classes: tuple[str, ...] | None, name: str) -> 
     return Y
 
 
-def _places(net: Any, inputs: Inputs, classes: tuple[str, ...] | None, name: str) -> Array:
+def _targets(net: Any, inputs: Inputs, classes: tuple[str, ...] | None, name: str) -> Array:
     """The rows' classes by their place among the network's, or 0 and 1 (-1 and 1) of one output."""
-    assert inputs.classes is not None and inputs.Y is not None
+    assert inputs.classes is not None
     if classes is None:
         raise ValueError(
             f"{name}: the network has {net.sizes[-1]} outputs, the data {len(inputs.classes)} "
             "classes"
         )
-    known = {label: place for place, label in enumerate(classes)}
-    present = {inputs.classes[int(i)] for i in inputs.Y}
-    if strangers := sorted(present - set(known)):
-        raise ValueError(f"{name}: the network knows no class {strangers[0]!r}")
-    places = np.array([known[inputs.classes[int(i)]] for i in inputs.Y], np.intp)
+    found = places(inputs, classes, name)
     if net.sizes[-1] > 1:
-        return places
+        return found
     signed = kind(net.architecture["loss"]) in SIGNED_LOSSES
-    return (2.0 * places - 1 if signed else places.astype(np.float64)).reshape(-1, 1)
+    return (2.0 * found - 1 if signed else found.astype(np.float64)).reshape(-1, 1)

@@ -9,7 +9,16 @@ import numpy as np
 
 import fastbp
 from fastbp.cli.options import DIGITS, LEARNING_RATES
-from fastbp.cli.output import check_writable, fail, print_json, progress_bar, say, scores_in_words
+from fastbp.cli.output import (
+    check_writable,
+    fail,
+    print_json,
+    progress_bar,
+    say,
+    scores_in_words,
+    waiting_bar,
+)
+from fastbp.cli.samples import refuse_for_digits
 from fastbp.cli.scores import kind, scores
 from fastbp.datasets import Dataset, load_digits, read
 from fastbp.datasets.dataset import Array
@@ -20,6 +29,7 @@ from fastbp.optimizers import OPTIMIZERS
 
 SPLIT_SEED = 0  # not --seed: runs with different seeds are tested on the same rows
 CHECKED_ROWS, CHECKED_PARAMETERS = 20, 1000  # what a fraction of a second checks
+CHECK_SECONDS, CHECKED_WORK = 2.0, 10**6  # of larger networks a share, and fewer rows
 # The output activation that goes with a loss, and the loss that goes with an output activation.
 OUTPUTS = {
     "cross_entropy": "softmax",
@@ -33,15 +43,26 @@ OUTPUTS = {
 LOSSES = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
 # Losses that are only multiplied when targets and outputs are: by the scale to this power.
 SCALE_FREE_LOSSES = {"mse": 2, "quadratic": 2, "mae": 1, "pinball": 1}
+# What outputs reach, where that is not every number.
+REACH = {
+    "sigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "hardtanh": (-1.0, 1.0),
+    "relu": (0.0, np.inf),
+    "softplus": (0.0, np.inf),
+    "exp": (0.0, np.inf),
+    "log_softmax": (-np.inf, 0.0),
+}
+LEAST_DEVIATION, MOST = 0.1, 10.0  # of targets that a network learns as they are
 
 # Activations that pass about half of their inputs on: He's initialisation is made for them.
 RECTIFIERS = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish", "softplus"}
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, test, check the gradients, save."""
-    from fastbp.check import gradients
-
+    """Train, save, test, check the gradients."""
     check_writable("--save", options.save)
     check_writable("--checkpoint", options.checkpoint)
     optimizer = _optimizer(options)
@@ -58,39 +79,69 @@ def run(options: argparse.Namespace) -> int:
     except fastbp.DivergenceError as error:
         return fail(f"error: {error}", code=1)
 
-    rows = experiment.worst_fitted_rows(CHECKED_ROWS)
-    check = gradients(experiment.net, *rows, max_parameters=CHECKED_PARAMETERS)
+    if not history.samples:
+        return fail(
+            f"error: --time-limit {options.time_limit:g}: over before the first step; nothing was "
+            "trained",
+            code=1,
+        )
+    trained = experiment.net.copy()  # the check is of what was trained, before the scaling
     experiment.fold()
+    if options.save:
+        experiment.net.save(options.save, metadata=experiment.metadata())
     test = experiment.parts.test
     part = "training" if test is None else "test"
     result = experiment.scores(experiment.parts.train if test is None else test)
-    if options.save:
-        experiment.net.save(options.save, metadata=experiment.metadata())
 
+    partly = "" if history.epochs else "less than an epoch, "
     print(f"{part} {scores_in_words(result)}", file=out)
     print(
-        f"trained in {history.seconds:.3g} s, {history.samples_per_second:,.0f} samples a second",
+        f"trained in {history.seconds:.3g} s, {partly}{history.samples_per_second:,.0f} samples a "
+        "second",
         file=out,
     )
-    print(f"gradient check: {check.verdict}", file=out)
     if options.save:
         print(f"saved to {options.save}", file=out)
+    out.flush()
+    check, code = _gradient_check(experiment, trained, out)
     if options.json:
         document = experiment.document() | {
             "test": None if test is None else result,
             "training_scores": result if test is None else None,
             "seconds": history.seconds,
             "samples_per_second": history.samples_per_second,
-            "gradient_check": _without_points(check.to_dict())
-            | {"ok": check.ok, "verdict": check.verdict},
+            "gradient_check": check,
             "saved": options.save,
         }
         print_json(document)
-    return 0 if check.ok else 1
+    return code
 
 
-def _without_points(check: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in check.items() if key != "points"}
+def _gradient_check(
+    experiment: "Experiment", net: fastbp.Network, out: TextIO
+) -> tuple[dict[str, Any] | None, int]:
+    """What the check found and the exit code; Ctrl-C ends it, and what came before it is done."""
+    from fastbp import check
+
+    if experiment.options.no_check:
+        return None, 0
+    rows = max(2, min(CHECKED_ROWS, CHECKED_WORK // net.n_parameters))
+    try:
+        with waiting_bar("gradient check", CHECK_SECONDS):
+            found = check.gradients(
+                net,
+                *experiment.worst_fitted_rows(net, rows),
+                max_parameters=CHECKED_PARAMETERS,
+                time_limit=CHECK_SECONDS,
+            )
+    except KeyboardInterrupt:
+        return None, fail("interrupted during the gradient check; all else is done", code=130)
+    told = {key: value for key, value in found.to_dict().items() if key != "points"}
+    print(f"gradient check: {found.verdict}", file=out)
+    if not found.verdict.startswith("pass"):
+        for finding in told.get("findings", ()):
+            print(f"  {finding}", file=out)
+    return told | {"ok": found.ok, "verdict": found.verdict}, int(found.ok is False)
 
 
 def _interrupted(experiment: "Experiment", options: argparse.Namespace) -> int:
@@ -107,11 +158,15 @@ def _interrupted(experiment: "Experiment", options: argparse.Namespace) -> int:
 
 def _read(options: argparse.Namespace) -> Dataset:
     if options.data == DIGITS and not os.path.exists(DIGITS):
-        for option in ("target", "labels", "task"):
-            if getattr(options, option) is not None:
-                raise ValueError(f"--{option} needs DATA; the digits of the package need none")
+        refuse_for_digits(options, "target", "labels", "task", "header")
         return load_digits()
-    data = read(options.data, target=options.target, labels=options.labels, task=options.task)
+    data = read(
+        options.data,
+        target=options.target,
+        labels=options.labels,
+        task=options.task,
+        header=options.header or "auto",
+    )
     if data.classes is not None and len(data.classes) < 2:
         raise ValueError(
             f"{data.name}: expected at least 2 classes, found only {data.classes[0]!r}"
@@ -151,6 +206,8 @@ class Experiment:
         )
         self.input_scaling = self._input_scaling(parts.train[0])
         self.target_scaling = self._target_scaling(parts.train[1])
+        if data.classes is None and self.target_scaling is None and not options.no_scaling:
+            self._warn_of_targets(parts.train[1].reshape(len(Y), -1))
 
     def _sizes(self, n_inputs: int, n_targets: int) -> list[int]:
         sizes = self.options.sizes or self.options.hidden or [None, 30, None]
@@ -175,7 +232,10 @@ class Experiment:
         else:
             usual = "sigmoid" if self.sizes[-1] == 1 else "softmax"
             usual_loss = LOSSES.get(output or usual, "mse")
-        return output or OUTPUTS.get(kind(loss or ""), usual), loss or usual_loss
+        fitting = OUTPUTS.get(kind(loss or ""), usual)
+        if self.sizes[-1] == 1 and fitting == "softmax":  # which is always 1
+            fitting = "sigmoid"
+        return output or fitting, loss or usual_loss
 
     def _input_scaling(self, X: Array) -> Scaling | None:
         self._check_range(self.data.X, self.data.X_test)
@@ -189,6 +249,24 @@ class Experiment:
         return (
             self._scaling(Y.reshape(len(Y), -1)) if wanted and not self.options.no_scaling else None
         )
+
+    def _warn_of_targets(self, Y: Array) -> None:
+        """Say so where targets that are not standardised are far from what the outputs begin at."""
+        low, high = REACH.get(kind(self.output), (-np.inf, np.inf))
+        scale = self._scaling(Y)
+        size, spread = np.abs(scale.mean) + scale.deviation, scale.deviation
+        far = (size > MOST) | (spread < LEAST_DEVIATION)
+        if kind(self.output) == "exp":  # its z is their logarithm
+            far[...] = False
+        far |= (Y.min(axis=0) < low) | (Y.max(axis=0) > high)
+        for column in np.flatnonzero(far)[:1]:
+            which = f"target {column}" if Y.shape[1] > 1 else "the target"
+            fail(
+                f"warning: --loss {self.loss} with --output {self.output}: {which}, of mean "
+                f"{scale.mean[column]:.4g} and deviation {spread[column]:.4g}, is not standardised "
+                f"and may be out of reach; only with --output identity and one of "
+                f"{', '.join(SCALE_FREE_LOSSES)} it would be. Scale it yourself, or use --loss mse"
+            )
 
     def _loss_power(self) -> int | None:
         return SCALE_FREE_LOSSES.get(kind(self.loss))
@@ -283,13 +361,14 @@ class Experiment:
                 checkpoint=self.options.checkpoint,
             )
 
-    def worst_fitted_rows(self, n: int) -> tuple[Array, Array]:
-        """Return the training rows (of the first thousands) with the largest output errors.
+    def worst_fitted_rows(self, net: fastbp.Network, n: int) -> tuple[Array, Array]:
+        """Return the training rows (of the first ones) with the largest output errors.
 
         Where a network has learnt its data, the gradient of most rows is nothing but rounding.
         """
-        X, Y = self.prepared((self.parts.train[0][:5000], self.parts.train[1][:5000]))
-        errors = np.abs(self.net.deltas(X, Y)[-1]).max(axis=1)
+        most = max(n, min(5000, 10**8 // net.n_parameters))  # the work of a blink
+        X, Y = self.prepared((self.parts.train[0][:most], self.parts.train[1][:most]))
+        errors = np.abs(net.deltas(X, Y)[-1]).max(axis=1)
         rows = np.sort(np.argsort(-errors, kind="stable")[:n])
         return X[rows], Y[rows]
 
@@ -339,6 +418,7 @@ class Experiment:
             "classes": self.data.classes,
             "columns": self.data.columns,
             "target": self.options.target,
+            "header": self.options.header,
         }
         return {key: list(v) if isinstance(v, tuple) else v for key, v in found.items() if v}
 

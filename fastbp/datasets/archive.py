@@ -1,16 +1,21 @@
 """NumPy's .npy and .npz files, never unpickled."""
 
+import ast
 import math
 import os
+import re
+import struct
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
 
-from fastbp.datasets.compressed import MOST_EXPANSION
+from fastbp.datasets.compressed import CHUNK, MOST_EXPANSION
 from fastbp.datasets.dataset import Array, Dataset, Inputs, features
 from fastbp.datasets.labels import targets
 
@@ -23,6 +28,11 @@ LAYOUTS = (
     ("images", "labels", "images_test", "labels_test"),
 )
 
+_LENGTHS = {(1, 0): "<H", (2, 0): "<I"}  # how the length of the header is written, by version
+_HEADER_LIMIT = 10_000  # bytes of the header that are read; NumPy takes no more either
+_DTYPE = re.compile(r"[<>|=]?[a-zA-Z?][0-9]{0,9}(\[[0-9a-zA-Z/]{1,20}\])?")
+_LARGEST = {"b": ("u1", 1), "U": ("u4", 0x10FFFF)}  # what NumPy takes as it is: bools, characters
+
 
 def read_npy(path: Path) -> Array:
     """Read one array."""
@@ -30,32 +40,78 @@ def read_npy(path: Path) -> Array:
         return _read_array(stream, os.fstat(stream.fileno()).st_size, path.name)
 
 
+@contextmanager
+def _refused(where: str, what: str) -> Iterator[None]:
+    """Whatever zipfile, zlib, tokenize, ast and NumPy find wrong, with the name of the file."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{where}: {what}: {told}") from None
+
+
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether it lies as in Fortran, dtype.
+
+    NumPy's own reader tokenizes what may have been written by Python 2, which takes hours for some
+    headers of 5,000 blanks.
+    """
+    version = npy.read_magic(stream)
+    if version not in _LENGTHS:
+        raise ValueError(f"format version {version} is for structured arrays")
+    form = _LENGTHS[version]
+    (length,) = struct.unpack(form, stream.read(struct.calcsize(form)))
+    text = stream.read(min(length, _HEADER_LIMIT + 1)).decode("latin-1")
+    if len(text) != length or length > _HEADER_LIMIT:
+        raise ValueError(f"expected a header of {length} bytes, at most {_HEADER_LIMIT}")
+    try:
+        header = ast.literal_eval(re.sub(r"(?<=[0-9])L\b", "", text).strip())  # 3L of Python 2
+    except MemoryError:  # the parser's stack, for the text is short
+        raise ValueError("its header is nested too deeply") from None
+    if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
+        raise ValueError(f"expected a header of descr, fortran_order and shape, found {text!r:.80}")
+    descr, is_fortran, shape = header["descr"], header["fortran_order"], header["shape"]
+    if not isinstance(descr, str) or not _DTYPE.fullmatch(descr):
+        raise ValueError(f"expected a plain array, found the dtype {descr!r:.80}")
+    if type(is_fortran) is not bool:
+        raise ValueError(f"expected fortran_order of True or False, found {is_fortran!r:.80}")
+    is_shape = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+    if not is_shape or len(shape) > 32:
+        raise ValueError(f"it claims the shape {shape!r:.80}")
+    return shape, is_fortran, np.dtype(descr)
+
+
 def _read_array(stream: IO[bytes], size: int, where: str) -> Array:
     """Read an array whose header must agree with `size` before anything is allocated for it."""
-    try:
-        version = npy.read_magic(stream)
-        if version == (1, 0):
-            shape, _, dtype = npy.read_array_header_1_0(stream)
-        elif version == (2, 0):
-            shape, _, dtype = npy.read_array_header_2_0(stream)
-        else:
-            raise ValueError(f"format version {version} is for structured arrays")
-    except (ValueError, TypeError, SyntaxError, RecursionError) as error:
-        raise ValueError(f"{where}: not a NumPy array: {error}") from None
-    if min(shape, default=0) < 0 or len(shape) > 32:
-        raise ValueError(f"{where}: not a NumPy array: it claims the shape {shape}")
+    with _refused(where, "damaged"):
+        head = BytesIO(stream.read(_HEADER_LIMIT + 20))
+    with _refused(where, "not a NumPy array"):
+        shape, is_fortran, dtype = _read_header(head)
     if dtype.hasobject:
         raise ValueError(f"{where}: holds Python objects, which are never unpickled")
-    if dtype.names is not None:
-        raise ValueError(f"{where}: expected a plain array, found the fields {dtype.names}")
-    expected = stream.tell() + math.prod(shape) * dtype.itemsize
-    if expected != size:
+    start, n_bytes = head.tell(), math.prod(shape) * dtype.itemsize
+    if start + n_bytes != size:
         raise ValueError(
-            f"{where}: {'truncated' if expected > size else 'too long'}: shape {shape} of {dtype} "
-            f"needs {expected} bytes, found {size}"
+            f"{where}: {'truncated' if start + n_bytes > size else 'too long'}: shape {shape} of "
+            f"{dtype} needs {start + n_bytes} bytes, found {size}"
         )
-    stream.seek(0)
-    return npy.read_array(stream, allow_pickle=False)
+    with _refused(where, "damaged"):
+        if dtype.itemsize == 0:
+            raise ValueError(f"expected numbers or texts, found {dtype} of no bytes")
+        stream.seek(start)
+        flat = np.empty(math.prod(shape), dtype)
+        parts = flat.view(np.uint8)
+        for at in range(0, n_bytes, CHUNK):  # a stream of a zip makes bytes of each first
+            part = parts[at : at + CHUNK]
+            if stream.readinto(part) != len(part):  # type: ignore[attr-defined]
+                raise ValueError(f"it ends before its {n_bytes} bytes")
+        if dtype.kind in _LARGEST and n_bytes:
+            code, most = _LARGEST[dtype.kind]
+            if flat.view(dtype.byteorder + code).max() > most:
+                raise ValueError(f"expected codes of {dtype} of at most {most:#x}")
+    return flat.reshape(shape, order="F" if is_fortran else "C")
 
 
 class Archive:
@@ -64,13 +120,10 @@ class Archive:
     def __init__(self, path: Path):
         self.path = path
         self.members: dict[str, str] = {}
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
-            size = path.stat().st_size
-            found = f"{size} bytes: {error}" if size else "an empty file"
-            raise ValueError(f"{path.name}: not an .npz file: found {found}") from None
+        size = path.stat().st_size
+        what = f"not an .npz file: found {f'{size} bytes' if size else 'an empty file'}"
+        with open(path, "rb") as file, _refused(path.name, what), zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
         for name in names:
             key = name.removesuffix(".npy").lower()
             if key in self.members:
@@ -89,20 +142,16 @@ class Archive:
     def read(self, key: str) -> Array:
         """Read one array."""
         member, where = self.members[key], self.where(key)
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                info = archive.getinfo(member)
-                if info.file_size > MOST_EXPANSION * info.compress_size + MOST_EXPANSION:
-                    raise ValueError(
-                        f"{where}: truncated: promises {info.file_size} bytes, "
-                        f"found {info.compress_size} compressed"
-                    )
-                with archive.open(info) as stream:
-                    return _read_array(stream, info.file_size, where)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise ValueError(f"{where}: damaged: {error}") from None
-        except RuntimeError as error:  # zipfile's word for an encrypted member
-            raise ValueError(f"{where}: {error}") from None
+        with open(self.path, "rb") as file:
+            with _refused(where, "damaged"):
+                info = (archive := zipfile.ZipFile(file)).getinfo(member)
+                stream = archive.open(info)
+            found = min(info.compress_size, os.fstat(file.fileno()).st_size)
+            if info.file_size > MOST_EXPANSION * found + MOST_EXPANSION:
+                raise ValueError(
+                    f"{where}: truncated: promises {info.file_size} bytes, found {found} compressed"
+                )
+            return _read_array(stream, info.file_size, where)
 
     def layout(self, n_needed: int) -> tuple[str, str, str, str]:
         """Return the names in use, of which the first `n_needed` are there."""

@@ -11,6 +11,19 @@ from typing import IO, cast
 # Deflate cannot expand by more than this factor: what a header claims beyond it is a lie that
 # can be told before anything is allocated.
 MOST_EXPANSION = 1032
+CHUNK = 1 << 20  # bytes read at once: a compressed stream may end early
+
+
+@contextmanager
+def fits_in_memory(name: str) -> Iterator[None]:
+    """Say of which file the contents did not: a small one can hold much, compressed."""
+    try:
+        yield
+    except MemoryError as error:
+        told = " ".join(str(error).split())
+        raise MemoryError(
+            f"{name}: its contents do not fit in memory" + (f": {told}" if told else "")
+        ) from None
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from typing import IO
 
 import numpy as np
 
-from fastbp.datasets.compressed import opened
+from fastbp.datasets.compressed import CHUNK, fits_in_memory, opened
 from fastbp.datasets.dataset import Array, Dataset, features
 from fastbp.datasets.labels import targets
+from fastbp.inputs import as_file
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_DIMENSIONS = 32  # NumPy before 2.0 has no more
-CHUNK = 1 << 20
 
 FILE_NAME = re.compile(
     r"(?P<prefix>.*?)(?P<part>train|t10k|test)-(?P<kind>images|labels)[-.]idx\d-[a-z]+(\.gz)?",
@@ -56,8 +56,8 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
     ...     read_idx(path)
     array([7, 2, 1], dtype=uint8)
     """
-    path = Path(path)
-    with opened(path) as (stream, size, most):
+    path = as_file(path, "path")
+    with fits_in_memory(path.name), opened(path) as (stream, size, most):
         dtype, shape = _read_header(stream, path.name)
         n_bytes = math.prod(shape) * dtype.itemsize
         header = 4 + 4 * len(shape)

@@ -1,22 +1,60 @@
 """Targets: which are classes, and which are numbers to fit."""
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from fastbp.datasets.dataset import Array
+from fastbp.functions import shown
 
 TASKS = ("classification", "regression")
 MOST_INTEGER_CLASSES = 100  # integers with more distinct values are numbers to fit
+MARKS_OF_MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}")  # what int64 holds
+CODE = re.compile(r"[+-]?0[0-9]+")  # digits that are no number: 02134
+AS_WRITTEN = re.compile(  # numbers that float() does not read: 3,5  1,200  $12.50  45%  1_000
+    r"[-+\u2212(]*\s?(?:[$€£¥₹]|USD|EUR|GBP)?\s?[-+\u2212]?"
+    r"(?:(?:\d{1,3}(?:[.,'’_\s]\d{3})+|\d+)(?:[.,]\d+)?|[.,]\d+)(?:[eE][-+]?\d+)?"
+    r"\s?(?:[%‰$€£¥₹]|USD|EUR|GBP)?\)?"
+)
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` is a number as files of data hold it."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+def looks_like_number(text: str) -> bool:
+    """Whether a reader takes `text` for a number, however it is written."""
+    return is_number(text) or AS_WRITTEN.fullmatch(text) is not None
+
+
+def key(label: str) -> Hashable:
+    """What the ways to write one class have in common.
+
+    >>> key("1") == key("1.0"), key("True") == key("true"), key("02134") == key("2134")
+    (True, True, False)
+    """
+    if label.lower() in ("true", "false"):
+        return label.lower()
+    if CODE.fullmatch(label) or not is_number(label) or not math.isfinite(float(label)):
+        return label
+    return Decimal(label)
 
 
 def check_task(task: str | None) -> None:
     """Refuse a `task` that is none of `TASKS` and not None."""
-    if task is not None and task not in TASKS:
-        raise ValueError(f"task: expected one of {', '.join(TASKS)} or None, found {task!r}")
+    if not (task is None or (isinstance(task, str) and task in TASKS)):
+        told = f"task: expected one of {', '.join(TASKS)} or None, found {shown(task)}"
+        raise ValueError(told)
 
 
 def targets(
@@ -32,6 +70,9 @@ def targets(
         raise ValueError(f"{name}: the training and test targets differ in their columns")
     if any(part.ndim not in (1, 2) for part in parts):
         raise ValueError(f"{name}: expected targets of rank 1 or 2, found rank {parts[0].ndim}")
+    for part in parts:
+        if part.size == 0:
+            raise ValueError(f"{name}: expected a target for each row, found shape {part.shape}")
     kinds = {part.dtype.kind for part in parts}
     if not kinds <= set("buif") and not kinds <= set("US"):
         found = ", ".join(sorted({str(part.dtype) for part in parts}))
@@ -46,8 +87,16 @@ def targets(
     if text and (task == "regression" or parts[0].ndim == 2):
         raise ValueError(f"{name}: targets to fit must be numbers, found strings")
     if text:
-        parts = [np.char.decode(p, "utf-8") if p.dtype.kind == "S" else p for p in parts]
-        return _indices(parts)
+        try:
+            lists = [
+                (np.char.decode(p, "utf-8") if p.dtype.kind == "S" else p).tolist() for p in parts
+            ]
+            texts: list[str] = [label for part in lists for label in part]
+            "".join(texts).encode()
+        except ValueError as error:  # code points that are none, halves of pairs
+            raise ValueError(f"{name}: expected targets of UTF-8 text: {error}") from None
+        values, classes = _from_text(texts, lambda row: f"{name}: target {row}", task)
+        return np.split(values, np.cumsum(list(map(len, lists)))[:-1]), classes
     if task == "regression":
         return [_numbers(part) for part in parts], None
     if parts[0].ndim == 2:
@@ -61,7 +110,7 @@ def targets(
         if task != "classification":
             return [_numbers(part) for part in parts], None
         for part in parts:
-            bad = part[part != np.round(part)]
+            bad = part[(part != np.round(part)) | (abs(part) >= 2**63)]
             if len(bad):
                 raise ValueError(f"{name}: class labels must be whole numbers, found {bad[0]}")
         parts = [part.astype(np.int64) for part in parts]
@@ -94,52 +143,66 @@ def targets_from_text(
 
     Whole numbers of at most 100 distinct values and texts that are no numbers are classes.
     """
-    distinct = set(texts)
-    where = dict(zip(reversed(texts), reversed(lines), strict=True))  # the first line of each
-    for text in distinct:
-        if text == "" or text.lower() == "nan":
-            raise ValueError(f"{name}: column {column!r}, line {where[text]}: missing value")
-    whole = all(WHOLE.fullmatch(text) for text in distinct)
-    if whole and (
-        task == "classification" or (task is None and len(distinct) <= MOST_INTEGER_CLASSES)
-    ):
-        values, indices = np.unique([int(text) for text in texts], return_inverse=True)
-        return indices.astype(np.int64), tuple(str(value) for value in values.tolist())
-    words = [text for text in distinct if not _is_number(text)]
-    if words and task is None:
-        decimals = [text for text in distinct if _is_number(text) and not WHOLE.fullmatch(text)]
-        if decimals:
+    return _from_text(texts, lambda row: f"{name}: column {column!r}, line {lines[row]}", task)
+
+
+def _from_text(
+    texts: Sequence[str], where: Callable[[int], str], task: str | None
+) -> tuple[Array, tuple[str, ...] | None]:
+    rows = {text: row for row, text in reversed(list(enumerate(texts)))}  # the first of each
+    words = [text for text in rows if not is_number(text)]
+    missing = [text for text in rows if text == "" or text.lower() == "nan"]
+    if task is None and len(words) < len(rows) and {w.lower() for w in words} <= MARKS_OF_MISSING:
+        missing += words  # among numbers
+    if missing:
+        text = min(missing, key=rows.__getitem__)
+        shown = f" ({text!r})" if text else ""
+        mixed = " in a mix of numbers and words" if text in words and text else ""
+        raise ValueError(f"{where(rows[text])}: missing value{shown}{mixed}")
+    whole = all(map(WHOLE.fullmatch, rows))
+    named = bool(words) or (whole and any(map(CODE.fullmatch, rows)))
+    if words and task != "classification":
+        _check_words(words, rows, where, task)
+    few = whole and len(rows) <= MOST_INTEGER_CLASSES
+    if task == "classification" or (task is None and (named or few)):
+        if task is None and len(rows) > MOST_INTEGER_CLASSES and 2 * len(rows) > len(texts):
             raise ValueError(
-                f"{name}: column {column!r} mixes numbers and words: line {where[decimals[0]]} "
-                f"has {decimals[0]!r}, line {where[words[0]]} has {words[0]!r}"
+                f"{where(0)}: one of {len(rows)} different texts in {len(texts)} rows: too many to "
+                "be classes"
             )
-    if words and task == "regression":
-        word = min(words, key=lambda text: where[text])
-        raise ValueError(
-            f"{name}: column {column!r}, line {where[word]}: expected a number, found {word!r}"
-        )
-    if words or task == "classification":
-        if task is None and len(distinct) > MOST_INTEGER_CLASSES and 2 * len(distinct) > len(texts):
-            raise ValueError(
-                f"{name}: column {column!r} has {len(distinct)} different texts in {len(texts)} "
-                "rows: too many to be classes"
-            )
-        names = tuple(sorted(distinct))
-        index = {text: place for place, text in enumerate(names)}
-        return np.array([index[text] for text in texts], dtype=np.int64), names
+        return _classes(texts)
     numbers = np.array([float(text) for text in texts])
-    for text in distinct:
-        if not np.isfinite(float(text)):
-            raise ValueError(
-                f"{name}: column {column!r}, line {where[text]}: expected a finite number, "
-                f"found {text!r}"
-            )
+    for row in np.flatnonzero(~np.isfinite(numbers)).tolist():
+        raise ValueError(f"{where(row)}: expected a finite number, found {texts[row]!r}")
     return numbers, None
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text
+def _check_words(
+    words: Sequence[str], rows: dict[str, int], where: Callable[[int], str], task: str | None
+) -> None:
+    """Refuse words that cannot be classes, or may be numbers."""
+    words = sorted(words, key=rows.__getitem__)
+    if task == "regression":
+        raise ValueError(f"{where(rows[words[0]])}: expected a number, found {words[0]!r}")
+    decimals = [text for text in rows if is_number(text) and not WHOLE.fullmatch(text)]
+    if decimals:
+        raise ValueError(
+            f"{where(rows[words[0]])}: {words[0]!r} in a mix of numbers and words; "
+            f"{where(rows[decimals[0]])}: {decimals[0]!r}"
+        )
+    for word in filter(looks_like_number, words):
+        raise ValueError(
+            f"{where(rows[word])}: {word!r} may be a number: write it as a plain one such as 1200 "
+            "or 3.5; where it is a class, say so (task='classification', --task classification)"
+        )
+
+
+def _classes(texts: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
+    names: dict[Hashable, str] = {}
+    for text in sorted(set(texts), key=lambda text: (len(text), text)):
+        names.setdefault(key(text), text.removeprefix("+"))  # of 1 and 1.0 the shorter
+    numeric = all(isinstance(found, Decimal) for found in names)
+    order = sorted(names, key=Decimal if numeric else str)  # type: ignore[arg-type]
+    place = {found: index for index, found in enumerate(order)}
+    index = {text: place[key(text)] for text in set(texts)}
+    return np.array([index[text] for text in texts], np.int64), tuple(names[k] for k in order)

@@ -1,14 +1,21 @@
 """Reading data from files: which reader reads what."""
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from fastbp.datasets.compressed import fits_in_memory
 from fastbp.datasets.dataset import Dataset, Inputs, features
 from fastbp.datasets.labels import check_task
+from fastbp.functions import shown
+from fastbp.inputs import as_file, as_path, check_regular
 
 # The readers are imported when they are needed: `import fastbp` stays quick.
 
+TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+HEADERS = ("auto", "yes", "no")
 KNOWN = (
     "IDX files or a folder of them (train-images-idx3-ubyte, ..., also .gz), .npz, .npy, "
     ".csv, .csv.gz"
@@ -21,6 +28,7 @@ def read(
     target: str | None = None,
     labels: str | os.PathLike[str] | None = None,
     task: str | None = None,
+    header: str = "auto",
 ) -> Dataset:
     """Read training data from IDX, ``.npz``, ``.npy`` or CSV files.
 
@@ -37,7 +45,8 @@ def read(
           ``data, target``; or ``images, labels``, in any case;
         - ``.npy`` with the inputs, and `labels`;
         - ``.csv`` or ``.csv.gz`` in UTF-8 with a header line; the delimiter is a comma,
-          a semicolon or a tab. All columns but the target hold numbers.
+          a semicolon, a tab or ``|``, or what a first line ``sep=;`` says. All columns but
+          the target hold numbers.
     target : str, optional
         The column of a CSV file to be predicted; needed there.
     labels : path-like, optional
@@ -45,7 +54,12 @@ def read(
     task : {'classification', 'regression'}, optional
         What the targets are. By default texts, one-hot rows, the labels of IDX files, and whole
         numbers (written without a decimal point) of at most 100 distinct values are classes;
-        everything else is fitted as numbers.
+        everything else is fitted as numbers. Texts that may be numbers (``3,5``, ``1,200``,
+        ``$12.50``, ``45%``) are refused without it. ``1`` and ``1.0``, ``True`` and ``true``
+        are one class; ``02134`` is a text.
+    header : {'auto', 'yes', 'no'}
+        Whether the first line of a CSV file names the columns. "auto": yes, but one with numbers
+        is refused, for it may be data. Without names the columns are "1", "2", ...
 
     Returns
     -------
@@ -72,13 +86,21 @@ def read(
     >>> data.columns, data.classes, data.Y.tolist()
     (('length', 'width'), ('setosa', 'versicolor'), [0, 1])
     """
-    path, kind, labels = _checked(path, labels, task)
+    _check_names(target)
+    path, kind, labels = _checked(path, labels, task, header)
     if target is not None and kind != "csv":
         raise ValueError(f"{path.name}: only a CSV file has a target column, found {kind}")
+    with fits_in_memory(path.name):
+        return _read(path, kind, target, labels, task, header)
+
+
+def _read(
+    path: Path, kind: str, target: str | None, labels: Path | None, task: str | None, header: str
+) -> Dataset:
     if kind == "csv":
         from fastbp.datasets.table import read_csv
 
-        return read_csv(path, target, task)
+        return read_csv(path, target, task, header)
     if kind == "npz":
         from fastbp.datasets.archive import read_npz
 
@@ -101,6 +123,8 @@ def read_inputs(
     target: str | None = None,
     labels: str | os.PathLike[str] | None = None,
     task: str | None = None,
+    header: str = "auto",
+    target_required: bool = False,
 ) -> Inputs:
     """Read rows to predict, and their labels where the data have them.
 
@@ -113,8 +137,10 @@ def read_inputs(
         but the target.
     target : str, optional
         The column of a CSV file with the labels; it may be missing.
-    labels, task
+    labels, task, header
         As in `read`.
+    target_required : bool
+        Refuse a CSV file without the column `target`.
 
     Returns
     -------
@@ -126,12 +152,29 @@ def read_inputs(
     ValueError, OSError
         As `read`.
     """
-    path, kind, labels = _checked(path, labels, task)
+    columns = _check_names(target, columns)
+    path, kind, labels = _checked(path, labels, task, header)
+    with fits_in_memory(path.name):
+        return _read_inputs(path, kind, columns, target, labels, task, header, target_required)
+
+
+def _read_inputs(
+    path: Path,
+    kind: str,
+    columns: Sequence[str] | None,
+    target: str | None,
+    labels: Path | None,
+    task: str | None,
+    header: str,
+    target_required: bool,
+) -> Inputs:
     if kind == "csv":
         from fastbp.datasets.labels import targets_from_text
         from fastbp.datasets.table import read_table
 
-        table = read_table(path, target=target, columns=columns, target_required=False)
+        table = read_table(
+            path, target=target, columns=columns, target_required=target_required, header=header
+        )
         if table.target is None or target is None or not any(table.target):
             return Inputs(table.X, None, None)
         return Inputs(
@@ -152,24 +195,44 @@ def read_inputs(
             labels = idx.find_labels(path)
         except ValueError:
             return Inputs(idx.read_images(path), None, None)
-    data = read(path, labels=labels, task=task)
+    data = _read(path, kind, None, labels, task, header)
     if data.X_test is not None:
         return Inputs(data.X_test, data.Y_test, data.classes)
     return Inputs(data.X, data.Y, data.classes)
 
 
+def _check_names(target: object, columns: Any = None) -> Sequence[str] | None:
+    """Refuse what names no column; returns the columns."""
+    if not isinstance(target, str | None):
+        raise TypeError(f"target: expected the name of a column or None; got {shown(target)}")
+    if columns is None:
+        return None
+    is_list = isinstance(columns, Sequence) and not isinstance(columns, (str, bytes))
+    if not is_list or not all(isinstance(name, str) for name in columns):
+        raise TypeError(f"columns: expected a list of names or None; got {shown(columns)}")
+    return columns
+
+
 def _checked(
-    path: str | os.PathLike[str], labels: str | os.PathLike[str] | None, task: str | None
+    path: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None,
+    task: str | None,
+    header: str,
 ) -> tuple[Path, str, Path | None]:
     """Return the path, the kind of its data, and the label file."""
     check_task(task)
-    path = Path(path)
-    labels = None if labels is None else Path(labels)
+    if header not in HEADERS:
+        raise ValueError(f"header: expected one of {', '.join(HEADERS)}, found {header!r}")
+    path = as_path(path, "path")
     name = path.name.lower()
-    path.stat()  # a missing file is reported as such, before anything about its labels
-    if path.is_dir():
+    # a missing file is reported as such, before anything about its labels
+    is_folder = stat.S_ISDIR(mode := path.stat().st_mode)
+    if not is_folder:
+        check_regular(mode, path, "path")
+    labels = None if labels is None else as_file(labels, "labels")
+    if is_folder:
         path, kind = path.resolve(), "folder"
-    elif name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
+    elif name.endswith(TABLES):
         kind = "csv"
     elif name.endswith(".npz"):
         kind = "npz"
@@ -181,6 +244,8 @@ def _checked(
         if not looks_like_idx(path):
             raise ValueError(f"{path.name}: expected {KNOWN}, found none of these")
         kind = "IDX"
+    if header != "auto" and kind != "csv":
+        raise ValueError(f"{path.name}: only a CSV file has a header line, found {kind}")
     if labels is not None and kind not in ("IDX", "npy"):
         raise ValueError(f"{path.name}: a label file is for an IDX image file or .npy, not {kind}")
     return path, kind, labels

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastbp import inputs
 from fastbp.datasets.dataset import Array
 
 
@@ -32,13 +33,24 @@ class Scaling:
     @classmethod
     def of(cls, X: Array) -> "Scaling":
         """Measure the columns of `X`, (n, n_columns)."""
+        single = isinstance(X, np.ndarray) and X.dtype == np.float32
+        X = inputs.as_numbers(X, "X", np.dtype(np.float32 if single else np.float64))
+        if X.ndim != 2 or not X.size:
+            raise ValueError(f"X: expected a table (n, n_columns); got shape {X.shape}")
+        lowest, highest = X.min(axis=0), X.max(axis=0)
+        constant = lowest == highest
         with np.errstate(over="ignore", invalid="ignore"):
-            constant = X.min(axis=0) == X.max(axis=0)
             mean = np.where(constant, X[0], X.mean(axis=0, dtype=np.float64))
             deviation = np.where(constant, 1.0, X.std(axis=0, dtype=np.float64))
-        deviation = np.where(deviation == 0, 1.0, deviation)  # the squares underflowed
-        for column in np.flatnonzero(~np.isfinite(mean + deviation)):
-            raise ValueError(f"the values of column {column} are too large to standardise")
+            for j in np.flatnonzero((deviation == 0) | ~np.isfinite(mean + deviation)):
+                # sums or squares out of range: of the column in other units, a power of two
+                unit = int(np.frexp(max(-float(lowest[j]), float(highest[j])))[1])
+                column = np.ldexp(X[:, j].astype(np.float64), -unit)
+                mean[j], deviation[j] = np.ldexp([column.mean(), column.std()], unit)
+            farthest = np.maximum(highest - mean, mean - lowest)
+        deviation = np.where(deviation == 0, 1.0, deviation)  # below the least number
+        for j in np.flatnonzero(~np.isfinite(deviation + farthest)):
+            raise ValueError(f"X: the values of column {j} are too large to standardise")
         return cls(mean.astype(np.float64), deviation)
 
     def apply(self, X: Array) -> Array:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastbp import inputs
 from fastbp.datasets.dataset import Array, Dataset
 
 
@@ -32,7 +33,12 @@ def held_out(Y: Array, share: float, seed: int) -> tuple[Array, Array]:
     >>> int((held < 10).sum()), int((held >= 10).sum())
     (2, 4)
     """
-    n = len(Y)
+    Y = inputs.as_numbers(Y, "Y", np.dtype(np.float64), missing=True)
+    if Y.ndim not in (1, 2) or 0 in Y.shape[1:]:
+        raise ValueError(f"Y: expected class indices (n,) or targets (n, n_L); got shape {Y.shape}")
+    if (share := inputs.as_penalty(share, "share")) >= 1:
+        raise ValueError(f"share: expected a number in [0, 1); got {share!r}")
+    n, seed = len(Y), inputs.as_count(seed, "seed", 0)
     order = np.random.default_rng(seed).permutation(n)
     key = Y if Y.ndim == 1 else Y[:, 0]
     order = order[np.argsort(key[order], kind="stable")]

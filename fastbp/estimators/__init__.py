@@ -10,9 +10,9 @@ from __future__ import annotations
 try:
     import sklearn as _  # noqa: F401
 except ImportError as error:
-    raise ImportError(
-        "fastbp.estimators needs scikit-learn: pip install 'fastbp[sklearn]'"
-    ) from error
+    from fastbp import hints
+
+    raise hints.missing("fastbp.estimators needs", "scikit-learn", "sklearn") from error
 
 from fastbp.estimators.classifier import MLPClassifier
 from fastbp.estimators.regressor import MLPRegressor

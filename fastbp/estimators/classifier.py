@@ -19,12 +19,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
-from fastbp import functions
+from fastbp import functions, inputs
 from fastbp.estimators.mlp import SPARSE, BaseMLP
 
 SIGNED = ("hinge", "squared_hinge")  # targets -1 and 1, outputs of any sign
 
 
+@inputs.named
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multi-layer perceptron for classes: scikit-learn's `MLPClassifier`, faster.
 
@@ -61,7 +62,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     classes_, coefs_, intercepts_, loss_, loss_curve_, best_loss_, n_iter_, t_, ...
         As in scikit-learn; coefs_ and intercepts_ are views of the network's parameters.
     network_ : fastbp.Network
-        For checks, gradients and files: ``fastbp.check.gradients(model.network_, X, Y)``.
+        For checks, gradients and files: ``fastbp.check.gradients(model.network_, X, Y)``. Its
+        `classes` are those of classes_, its metadata also names the columns of a frame.
 
     Examples
     --------
@@ -121,6 +123,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return ("sigmoid", "binary_cross_entropy") if binary else ("softmax", "cross_entropy")
         if self._is_signed():
             return "identity", self.loss
+        if binary and functions.loss(self.loss).kind in ("cross_entropy", "kl"):
+            raise ValueError(
+                f"loss: {self.loss!r} costs nothing where a label is 0, and needs three classes or "
+                "more, one a sample; got two classes or several labels, for which 'log_loss' is "
+                "'binary_cross_entropy'"
+            )
         return ("sigmoid" if binary else "softmax"), self.loss
 
     def _is_softmax(self):
@@ -196,6 +204,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return None, np.ascontiguousarray(targets, np.intp)
         return super()._targets(net, targets)
 
+    def _metadata(self):
+        known = super()._metadata()
+        if self._multilabel:  # an output a label, not one a class
+            return known
+        labels = [v if isinstance(v, (str, int, float)) else str(v) for v in self.classes_.tolist()]
+        return known | {"task": "classification", "classes": labels}
+
     def _validated_y_val(self, y_val):
         y_val = y_val.toarray() if sparse.issparse(y_val) else np.asarray(y_val)
         if not self._multilabel:
@@ -227,7 +242,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     f"class_weight: expected classes of y, {self.classes_}; got {unknown}"
                 )
         weight = compute_sample_weight(self.class_weight, y)
-        return weight if sample_weight is None else weight * sample_weight
+        if sample_weight is None:
+            return weight
+        return inputs.in_range(weight, weight.dtype) * inputs.in_range(sample_weight, weight.dtype)
 
     def _strata(self, targets):
         # of two classes only, as scikit-learn does

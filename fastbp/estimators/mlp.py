@@ -97,7 +97,7 @@ class BaseMLP(BaseEstimator):
                 f"got {self.activation!r}"
             )
         output, loss = self._output_and_loss()
-        return Network(
+        net = Network(
             sizes,
             activation=[NAMES.get(name, name) for name in names],
             output=output,
@@ -105,6 +105,13 @@ class BaseMLP(BaseEstimator):
             dtype=dtype,
             init="zeros",
         )
+        net.metadata = self._metadata()
+        return net
+
+    def _metadata(self):
+        """What a file of the network tells beside it."""
+        columns = self.__dict__.get("feature_names_in_")
+        return {} if columns is None else {"columns": columns.tolist()}
 
     def _check_functions(self):
         """Refuse unknown activations before anything changes, also where none is used."""
@@ -159,6 +166,7 @@ class BaseMLP(BaseEstimator):
         self._adopt(net)
         self.n_iter_ = 0
         self.t_ = 0
+        self.loss_ = np.nan  # until an epoch ends
         self.n_layers_ = len(net.sizes)
         self.__dict__.pop("_optimizer", None)
         if self.solver != "lbfgs":
@@ -220,6 +228,7 @@ class BaseMLP(BaseEstimator):
         data, held_out = Samples(net._ready(X), dense, labels, weight), None
         if self.early_stopping and self.solver != "lbfgs":
             data, held_out = self._held_out(data, y, targets, validation, random_state)
+        solvers.check_numbers(self, data)
         return data, held_out, random_state
 
     def _targets(self, net, targets):
@@ -291,6 +300,9 @@ class BaseMLP(BaseEstimator):
             )
         if weight_val is not None:
             weight_val = _check_sample_weight(weight_val, X_val)
+            weight_val = inputs.as_weight(
+                weight_val, len(y_val), weight_val.dtype, "sample_weight_val"
+            )
         return X_val, y_val, weight_val
 
     def _validation_score(self, X_val, y_val, weight_val):
@@ -373,19 +385,4 @@ class BaseMLP(BaseEstimator):
 
     def _layers_html(self):
         """A table of the layers of a fitted network."""
-        if not hasattr(self, "coefs_"):
-            return ""
-        net = self.network_
-        functions_ = [f.name for f in [*net._hidden, net._output]]
-        rows = "".join(
-            f"<tr><td>{l}</td><td>{W.shape[0]} → {n}</td><td>{name}</td>"
-            f"<td>{W.size + b.size:,}</td></tr>"
-            for l, (W, b, n, name) in enumerate(
-                zip(net.weights, net.biases, net.sizes[1:], functions_, strict=True), 1
-            )
-        )
-        return (
-            "<table><thead><tr><th>layer</th><th>size</th><th>activation</th><th>parameters</th>"
-            f"</tr></thead><tbody>{rows}</tbody><tfoot><tr><td colspan=4>{net.n_parameters:,} "
-            f"parameters, {net.dtype.name}, loss {net._loss.name}</td></tr></tfoot></table>"
-        )
+        return self.network_._repr_html_() if hasattr(self, "coefs_") else ""

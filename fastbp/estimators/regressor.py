@@ -13,10 +13,11 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from fastbp import functions
+from fastbp import functions, inputs
 from fastbp.estimators.mlp import SPARSE, BaseMLP
 
 
+@inputs.named
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multi-layer perceptron for numbers: scikit-learn's `MLPRegressor`, faster.
 
@@ -124,6 +125,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         super()._check_functions()
         self._output_and_loss()
 
+    def _metadata(self):
+        return super()._metadata() | {"task": "regression"}
+
     # targets
 
     def _validated(self, X, y, incremental, first):
@@ -219,7 +223,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         ndarray (n,) or (n, n_outputs), or two of them
         """
-        if return_std and not self._is_gaussian():
+        if inputs.as_flag(return_std, "return_std") and not self._is_gaussian():
             raise ValueError(f"return_std: needs loss 'gaussian_nll'; got {self.loss!r}")
         outputs = self._outputs(X)
         if not return_std:

@@ -12,12 +12,12 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastbp import lbfgs, training
+from fastbp import inputs, lbfgs, training
 from fastbp.dropout import as_rates
 from fastbp.history import History
 from fastbp.monitor import Event, checked_callbacks, progress_bar, tell
 from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer
-from fastbp.run import DivergenceError, Run, State
+from fastbp.run import DivergenceError, Run, State, check_fit
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -42,6 +42,21 @@ def check(model, n_hidden):
         raise ValueError(
             f"learning_rate: expected a schedule that watches {' or '.join(known)}; got {monitor!r}"
         )
+
+
+def check_numbers(model, data):
+    """Refuse numbers that are too large to compute with."""
+    for name in ("alpha", "epsilon", "learning_rate_init", "momentum", "power_t", "tol"):
+        inputs.as_penalty(getattr(model, name), name)
+    dtype = np.dtype(np.float64) if model.solver == "lbfgs" else data.X.dtype
+    if float(model.alpha) > np.sqrt(np.finfo(dtype).max):
+        raise ValueError(
+            f"alpha: expected a number whose square {dtype} holds; got {float(model.alpha):g}"
+        )
+    if model.solver == "lbfgs":
+        check_fit({"batch_l2": _l2_of_all(model, data)}, dtype)
+    else:
+        check_fit(Progress(model).numbers(model), dtype)
 
 
 class Progress:
@@ -141,8 +156,7 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
             else:
                 _note_loss(model)
             if model.learning_rate == "invscaling" and model.solver == "sgd":
-                rate = float(model.learning_rate_init) / (model.t_ + 1) ** model.power_t
-                _set_rate(model, run, rate)
+                _set_rate(model, run, _inverse_scaled(model))
             stop = model._no_improvement_count > model.n_iter_no_change and _has_converged(
                 model, run, held_out is not None
             )
@@ -167,11 +181,12 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
                     ConvergenceWarning,
                     stacklevel=4,
                 )
+        run.close()  # which may find that the last step was one too many
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=4)
     except DivergenceError as error:
         if held_out is None:
-            raise ValueError(NON_FINITE) from error
+            raise ValueError(f"{NON_FINITE} {error}" if error.place else NON_FINITE) from error
         model.validation_scores_.append(np.nan)
         warnings.warn(
             f"{error}. The weights of the best validation score are kept.",
@@ -181,12 +196,19 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
     finally:
         if bar is not None:
             bar.close()
-        run.close()
+        run.close(quiet=True)
         progress.slots, progress.steps = run.slots, run.synced[2]
         if best is not None:
             model._best_parameters = best
         if held_out is not None and model._best_parameters is not None:
             net.parameters = model._best_parameters
+
+
+def _inverse_scaled(model):
+    try:
+        return float(model.learning_rate_init) / (model.t_ + 1) ** model.power_t
+    except OverflowError:  # of the power
+        return 0.0
 
 
 def _batch_size(model, n):
@@ -215,7 +237,7 @@ def _mean_of_batches(values, weight, order, batch_size):
 
 
 def _note_loss(model):
-    worse = model.loss_ > model.best_loss_ - model.tol
+    worse = not model.loss_ <= model.best_loss_ - model.tol
     model._no_improvement_count = model._no_improvement_count + 1 if worse else 0
     model.best_loss_ = min(model.best_loss_, model.loss_)
 
@@ -225,7 +247,13 @@ def _note_score(model, score):
     model.validation_scores_.append(score)
     if model.verbose:
         print(f"Validation score: {score:f}")
-    worse = score < model.best_validation_score_ + model.tol
+    worse = not score >= model.best_validation_score_ + model.tol  # NaN is no improvement
+    if len(model.validation_scores_) == 2 and np.isnan(model.validation_scores_).all():
+        warnings.warn(
+            "validation_score: NaN in every epoch so far, which counts as no improvement",
+            RuntimeWarning,
+            stacklevel=5,
+        )
     model._no_improvement_count = model._no_improvement_count + 1 if worse else 0
     is_best = score > model.best_validation_score_
     if is_best:
@@ -283,11 +311,16 @@ def _call(callbacks, model, run, history, rate):
     return stop
 
 
-def minimise(model, net, data, *, constants):
-    """Minimise the loss of all samples with L-BFGS; an exception leaves the last iteration."""
+def _l2_of_all(model, data):
+    """What `Network.loss` calls l2, where scikit-learn divides alpha by the sum of the weights."""
     n = data.X.shape[0]
     weight = 1.0 * n if data.weight is None else float(data.weight.sum(dtype=np.float64))
-    l2 = float(model.alpha) * n / weight
+    return float(model.alpha) * n / weight
+
+
+def minimise(model, net, data, *, constants):
+    """Minimise the loss of all samples with L-BFGS; an exception leaves the last iteration."""
+    l2 = _l2_of_all(model, data)
     offset = 0.0 if constants is None else float(np.average(constants, weights=data.weight))
     model.n_iter_ = 0
 

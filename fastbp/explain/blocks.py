@@ -51,6 +51,23 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Paths:
+    """The ways from z_j to C by the a_k, from top to bottom; one without a name stands for many."""
+
+    title: str
+    names: tuple[str, ...]
+    reached: tuple[bool, ...]  # whether a_k changes with z_j
+    text: str
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """Side by side."""
+
+    paths: tuple[Paths, ...]
+
+
+@dataclass(frozen=True)
 class Sum:
     """A sum over k, written out: `header` names the factors and their product."""
 
@@ -114,7 +131,7 @@ class Jacobians:
     chosen: int
 
 
-Block = Text | Equation | Heading | Numbers | Picture | Ladders | Steps | Jacobians
+Block = Text | Equation | Heading | Numbers | Picture | Drawings | Ladders | Steps | Jacobians
 
 
 @dataclass(frozen=True)

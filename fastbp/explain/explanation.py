@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from fastbp import inputs
 from fastbp.check.gradients import GradientCheck, gradients
 from fastbp.check.ladder import OutputError, output_error
 from fastbp.check.recurrence import Recurrence, recurrence
+from fastbp.check.report import ok_of
 from fastbp.check.structure import Structure, structure
 from fastbp.explain.blocks import SHOWN, Section
-from fastbp.explain.narrative import Teller, largest
-from fastbp.network import Network
+from fastbp.explain.narrative import Teller, largest, shows_the_sum
+from fastbp.functions import shown
+from fastbp.network import Network, as_network
 
 Array = np.ndarray
 
@@ -76,8 +79,8 @@ class Explanation:
     verdict: str
 
     @property
-    def ok(self) -> bool:
-        return not self.verdict.startswith("FAIL")
+    def ok(self) -> bool | None:
+        return ok_of(self.verdict)
 
     def __str__(self) -> str:
         from fastbp.explain import terminal
@@ -142,7 +145,8 @@ def explain(
     y : class index or target
     neuron : int, optional
         Of the last layer, counted from 1. Default: that with the largest abs(delta) in the first
-        network.
+        network, of those where every network that needs its sum over k shows it (not the true class
+        of softmax with cross_entropy, where the term k = j happens to be all).
     labels : sequence of str
         Names of the outputs.
     image : (height, width), optional
@@ -168,13 +172,16 @@ def explain(
     >>> net = fastbp.Network([2, 3, 3], seed=1)
     >>> found = explain(net, [0.5, -1.0], 2, labels=["ant", "bee", "cat"])
     >>> found.ok, found.neuron + 1
-    (True, 3)
+    (True, 1)
     >>> [section.name for section in found.sections]
     ['question', 'numbers', 'ladder', 'structure', 'recurrence', 'weights', 'summary']
     """
-    all_nets = [nets] if isinstance(nets, Network) else list(nets)
-    if not all_nets:
-        raise ValueError("nets: expected at least one network; got none")
+    all_nets = _networks(nets)
+    labels, image = _labels(labels), _image(image, x)
+    for name, text in (("source", source), ("note", note)):
+        if not isinstance(text, str):
+            raise TypeError(f"{name}: expected a str; got {shown(text)}")
+    neuron = None if neuron is None else inputs.as_count(neuron, "neuron")
     cases = tuple(_case(net, x, y) for net in all_nets)
     n_z = len(cases[0].output_error.z)
     for case in cases[1:]:
@@ -185,8 +192,10 @@ def explain(
             )
     delta = np.abs(cases[0].output_error.total)
     if neuron is None:
-        j = int(np.argmax(np.where(np.isfinite(delta), delta, -1.0)))
-    elif 1 <= neuron <= n_z:
+        size = np.where(np.isfinite(delta), delta, -1.0)
+        telling = np.all([shows_the_sum(case.output_error) for case in cases], axis=0)
+        j = int(np.argmax(np.where(telling | ~telling.any(), size, -2.0)))
+    elif neuron <= n_z:
         j = neuron - 1
     else:
         raise ValueError(f"neuron: expected one of 1..{n_z}; got {neuron}")
@@ -199,7 +208,7 @@ def explain(
         pixels,
         j,
         largest(delta, SHOWN, j),
-        tuple(map(str, labels)),
+        labels,
         image,
         source,
         note,
@@ -215,6 +224,34 @@ def explain(
         teller.sections(),
         teller.verdict(),
     )
+
+
+def _networks(nets: Any) -> list[Network]:
+    if isinstance(nets, Network):
+        return [nets]
+    if not isinstance(nets, Sequence):
+        raise TypeError(f"nets: expected a Network or a list of them; got {shown(nets)}")
+    if not nets:
+        raise ValueError("nets: expected at least one network; got none")
+    return [as_network(net, f"nets[{i}]") for i, net in enumerate(nets)]
+
+
+def _labels(labels: Any) -> tuple[str, ...]:
+    if isinstance(labels, (str, bytes)) or not isinstance(labels, Sequence):
+        raise TypeError(f"labels: expected a list of names; got {shown(labels)}")
+    return tuple(map(str, labels))
+
+
+def _image(image: Any, x: Any) -> tuple[int, int] | None:
+    """Height and width that make up x."""
+    if image is None:
+        return None
+    if not isinstance(image, Sequence) or len(image) != 2:
+        raise TypeError(f"image: expected (height, width) or None; got {shown(image)}")
+    height, width = (inputs.as_count(n, f"image[{i}]") for i, n in enumerate(image))
+    if height * width != np.size(x):
+        raise ValueError(f"image: expected {np.size(x)} pixels, those of x; got {height} x {width}")
+    return height, width
 
 
 def _case(net: Network, x: Any, y: Any) -> Case:

@@ -7,6 +7,7 @@ does not: the checks (explanation.py), notation (formula.py), terminals (termina
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from fastbp.check.subject import twin_of
 from fastbp.explain.blocks import (
     SHOWN,
     Block,
+    Drawings,
     Equation,
     Heading,
     Jacobians,
@@ -26,6 +28,7 @@ from fastbp.explain.blocks import (
     Ladders,
     Matrix,
     Numbers,
+    Paths,
     Picture,
     Rung,
     Section,
@@ -65,6 +68,15 @@ def largest(values: Array, n: int, also: int | None = None) -> tuple[int, ...]:
     if also is not None and also not in order:
         order[-1] = also
     return tuple(sorted(order))
+
+
+def shows_the_sum(error: OutputError) -> Array:
+    """At which neurons the terms k != j add something, where they belong to the sum at all."""
+    apart = np.abs(error.total - error.diagonal)
+    scale = float(np.abs(error.total).max())
+    if error.collapses or not (apart > SAME * scale).any():
+        return np.ones(len(apart), bool)
+    return np.asarray(apart > SAME * scale)
 
 
 class Teller:
@@ -125,7 +137,24 @@ class Teller:
                 "left. With softmax every $a_k$ depends on every $z_j$: all terms stay, and code "
                 "that keeps $k = j$ alone is wrong."
             ),
+            Drawings(tuple(self.paths())),
         ]
+
+    def paths(self) -> Iterator[Paths]:
+        """From z_j to C, for each activation of the last layer."""
+        cases = {case.output_error.activation: case for case in self.cases}
+        for name, case in cases.items():
+            several, n = not case.output_error.collapses, self.n_a
+            one = "a_j" if self.n_z == n else "a_k"  # whose z_j it is, of maxout and glu
+            names = {1: (one,), 2: (one, "a_i")}.get(n, ("a_1", "", one, "", f"a_{{{n}}}"))
+            all_reached = several and case.structure.kind == "dense"
+            text = (
+                f"With {name} $z_j$ reaches $C$ through every $a_k$: the sum keeps all its terms."
+                if all_reached and n > 1
+                else f"With {name} $z_j$ reaches $C$ through one activation: one term is left."
+            )
+            reached = tuple(all_reached or other == one for other in names)
+            yield Paths(name, names, reached, text)
 
     # 2
 
@@ -156,7 +185,9 @@ class Teller:
                 blocks.append(Text(remark))
             error = case.output_error
             formulas = [ACTIVATIONS.get(error.activation), COSTS.get(error.cost)]
-            blocks += [Equation(formula) for formula in formulas if formula]
+            n = f"with $n = {self.n_a}$, the number of outputs" if error.cost == "mse" else ""
+            notes = ("", n)
+            blocks += [Equation(f, note) for f, note in zip(formulas, notes, strict=True) if f]
             blocks.append(self.values(case))
         return blocks
 
@@ -585,10 +616,12 @@ class Teller:
 
     def verdict(self) -> str:
         results = [result for case in self.cases for _, result in case.checks()]
-        failed = sum(not result.ok for result in results)
+        failed = sum(result.ok is False for result in results)
         unclear = sum(result.verdict.startswith("inconclusive") for result in results)
         if failed:
             return f"FAIL: {failed} of {len(results)} checks failed"
+        if unclear == len(results):
+            return f"inconclusive: none of {unclear} checks could tell anything"
         if unclear:
             return f"inconclusive: rounding hides the answer of {unclear} of {len(results)} checks"
         return f"pass: all {len(results)} checks agree within their bounds"

@@ -16,6 +16,7 @@ import numpy as np
 
 from fastbp.explain.blocks import (
     Block,
+    Drawings,
     Equation,
     Heading,
     Jacobians,
@@ -23,6 +24,7 @@ from fastbp.explain.blocks import (
     Ladders,
     Matrix,
     Numbers,
+    Paths,
     Picture,
     Rung,
     Section,
@@ -39,6 +41,7 @@ TITLE = "Why is there a sum over k?"
 EXPLORED = ("ladder", "structure")  # sections under the row of neurons to choose from
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 CELL = 20
+STEP = 30  # from one a_k of a drawing to the next
 
 
 def html(explanation: Explanation) -> str:
@@ -147,6 +150,8 @@ def _block(block: Block) -> str:
             return _table(block)
         case Picture(pixels, caption):
             return _picture(pixels, caption)
+        case Drawings(paths):
+            return f'<div class="matrices">{"".join(map(_paths, paths))}</div>'
         case Ladders(ladders, chosen):
             return "\n".join(_panel(ladder, ladder.j == chosen) for ladder in ladders)
         case Steps(rungs):
@@ -183,6 +188,40 @@ def _picture(pixels: np.ndarray, caption: str) -> str:
     return (
         f'<figure><svg class="digit" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(caption)}">{cells}</svg></figure>'
+    )
+
+
+def _paths(drawing: Paths) -> str:
+    """z_j, the a_k and C from left to right; what does not change with z_j is faint."""
+    middle = (len(drawing.names) - 1) / 2 * STEP
+    nodes, lines = [_node(0, middle, "z_j"), _node(240, middle, "C")], []
+    for i, (name, reached) in enumerate(zip(drawing.names, drawing.reached, strict=True)):
+        y = i * STEP
+        if not name:
+            nodes.append(f'<text x="120" y="{y}" text-anchor="middle">⋮</text>')
+            continue
+        kind = "path" if reached else "no path"
+        if reached:
+            lines.append(f'<line class="{kind}" x1="16" y1="{middle:g}" x2="102" y2="{y}"/>')
+        lines.append(f'<line class="{kind}" x1="138" y1="{y}" x2="226" y2="{middle:g}"/>')
+        nodes.append(_node(120, y, name, reached))
+    height = (len(drawing.names) - 1) * STEP + 32
+    about = html_of(drawing.text)
+    return (
+        f"<figure><figcaption>{escape(drawing.title)}</figcaption>"
+        f'<svg class="paths" viewBox="-18 -16 276 {height}" role="img" '
+        f'aria-label="{escape(f"paths from z_j to C: {drawing.title}")}">'
+        f"{''.join(lines)}{''.join(nodes)}</svg><p>{about}</p></figure>"
+    )
+
+
+def _node(x: float, y: float, name: str, reached: bool = True) -> str:
+    letter, _, index = name.partition("_")
+    sub = f'<tspan class="index" dy="4">{escape(index.strip("{}"))}</tspan>' if index else ""
+    faint = "" if reached else ' class="faint"'
+    return (
+        f'<text{faint} x="{x:g}" y="{y:g}" text-anchor="middle"><tspan>{escape(letter)}</tspan>'
+        f"{sub}</text>"
     )
 
 

@@ -14,12 +14,14 @@ import numpy as np
 from fastbp.check.report import WIDTH, Table
 from fastbp.explain.blocks import (
     Block,
+    Drawings,
     Equation,
     Heading,
     Jacobians,
     Ladders,
     Matrix,
     Numbers,
+    Paths,
     Picture,
     Rung,
     Steps,
@@ -63,6 +65,8 @@ def lines(block: Block) -> str:
             return _table(block)
         case Picture(pixels):
             return _picture(pixels)
+        case Drawings(paths):
+            return "\n\n".join(_paths(drawing) for drawing in paths)
         case Ladders(ladders, chosen):
             ladder = next(ladder for ladder in ladders if ladder.j == chosen)
             return f"{ladder.title}\n\n{_rungs(ladder.rungs)}"
@@ -139,6 +143,37 @@ def _sum(found: Sum) -> list[str]:
 def _picture(pixels: np.ndarray) -> str:
     level = np.clip(np.ceil(pixels * (len(SHADES) - 1)), 0, len(SHADES) - 1).astype(int)
     return "\n".join(MARGIN + "".join(SHADES[v] * 2 for v in row).rstrip() for row in level)
+
+
+def _paths(drawing: Paths) -> str:
+    """Lines from z_j to the a_k that change with it, and from all of them to C."""
+    names = [as_text(name) if name else "⋮" for name in drawing.names]
+    width = max(map(len, names))
+    middle, last = len(names) // 2, len(names) - 1
+    out = []
+    for i, (name, reached) in enumerate(zip(names, drawing.reached, strict=True)):
+        z = as_text("z_j") if i == middle else ""
+        many = sum(drawing.reached) > 1
+        if not drawing.names[i]:
+            left, right = "│" if many else " ", "│"
+            line = f"{z:>3} {left}  {name:^{width}}  {right}"
+        else:
+            left = _joint(i, middle, last) if many else "─" if reached else " "
+            stroke = "─" if reached else " "
+            right = _joint(i, middle, last, to_the_left=True)
+            line = f"{z:>3} {left}{stroke} {name:<{width}} ─{right}"
+        out.append(f"{MARGIN}{line}{'── C' if i == middle else ''}".rstrip())
+    return "\n".join([*out, "", textwrap.fill(text_of(drawing.text), WIDTH)])
+
+
+def _joint(i: int, middle: int, last: int, to_the_left: bool = False) -> str:
+    """Where line i of a bundle meets the upright one, whose stem leaves at the middle."""
+    if last == 0:
+        return "─"
+    place = 0 if i == 0 else 2 if i == last else 1
+    stem = i == middle
+    shapes = ("┬┼┴" if stem else "┐┤┘") if to_the_left else ("┬┼┴" if stem else "┌├└")
+    return shapes[place]
 
 
 def _jacobians(block: Jacobians) -> str:

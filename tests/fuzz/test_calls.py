@@ -1,0 +1,77 @@
+"""Random calls of everything public: a deterministic share of what calls.py makes in long runs.
+
+What does not belong here: the calls and the laws (calls.py, operations.py, values.py).
+"""
+
+import faulthandler
+
+import hypothesis
+import pytest
+from calls import CALLS, run, session
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from operations import OPERATIONS, Session
+from values import Draws
+
+FAILED = {  # seed and case of what calls.py once found, by what it was
+}
+
+
+@pytest.fixture(autouse=True)
+def _watched(tmp_path, monkeypatch):
+    """A hang ends with stacks; what a badly named file holds lies in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    faulthandler.dump_traceback_later(120, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_calls(seed, tmp_path):
+    for case in range(40):
+        calls, fault = session(seed, case, tmp_path)
+        assert fault is None, f"seed {seed} case {case}: {fault[1][-1]}: {fault[0]}"
+        assert calls == CALLS
+
+
+class Chosen(Draws):
+    """Choices of hypothesis, which makes them smaller where a law does not hold."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def below(self, n):
+        return self.data.draw(st.integers(0, n - 1))
+
+    def share(self):
+        return self.below(1 << 20) / (1 << 20)
+
+    def chance(self, p):
+        return self.share() < p
+
+
+def machine(folder):
+    """Every operation a rule."""
+
+    class Calls(RuleBasedStateMachine):
+        @initialize(data=st.data())
+        def start(self, data):
+            for path in folder.iterdir():
+                path.unlink()
+            self.session = Session(Chosen(data), folder)
+
+    for number, operation in enumerate(OPERATIONS):
+
+        def made(self, data, operation=operation):
+            run(self.session, operation, Chosen(data))
+
+        setattr(Calls, f"{operation.__name__}_{number}", rule(data=st.data())(made))
+    return Calls
+
+
+def test_stateful(tmp_path):
+    settings = hypothesis.settings(
+        max_examples=25, stateful_step_count=12, deadline=None, derandomize=True, database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )  # fmt: skip
+    run_state_machine_as_test(machine(tmp_path), settings=settings)
