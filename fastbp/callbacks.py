@@ -7,6 +7,7 @@ when callbacks are called (training.py), values that every run records (history.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class DeltaNorms:
 
         net = as_network(net)
         means = [delta.mean(axis=0, dtype=np.float64) for delta in net.deltas(self._X, self._Y)]
-        self._rows.append([float(np.linalg.norm(mean)) for mean in means])
+        self._rows.append([math.hypot(*mean) for mean in means])
 
     @property
     def norms(self) -> np.ndarray:

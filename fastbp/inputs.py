@@ -86,17 +86,18 @@ def _converted(value: Any, name: str, dtype: np.dtype[Any], missing: bool) -> np
         raise TypeError(f"{name}: expected numbers; got {what} of dtype {array.dtype}{odd}")
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
         with np.errstate(over="ignore"):
-            narrow = _plain(array, dtype)
+            narrow = plain(array, dtype)
         if narrow.size and not is_finite(narrow) and np.isfinite(array).all():
             raise ValueError(
                 f"{name}: expected values that {dtype} holds; got one of magnitude "
                 f"{np.abs(array).max():g}"
             )
         return narrow
-    return _plain(array, dtype)
+    return plain(array, dtype)
 
 
-def _plain(array: np.ndarray, dtype: Any) -> np.ndarray:
+def plain(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """`array` as the engine reads it, C-contiguous and aligned; a copy only where it is not so."""
     # not ascontiguousarray, which makes a scalar one-dimensional and leaves what is not aligned
     return np.require(array, dtype, ["C", "A"])
 
@@ -309,7 +310,7 @@ def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
             f"Y: expected class indices 0..{n_classes - 1}, one for each output; got "
             f"{array[i]:g} at [{i}]"
         )
-    return _plain(array, np.intp)
+    return plain(array, np.intp)
 
 
 def as_weight(
@@ -321,7 +322,7 @@ def as_weight(
     """
     if value is None:
         return None
-    value = _as_array(value, name)
+    value = as_array(value, name)
     weight = as_numbers(value, name, dtype if value.dtype == dtype else np.dtype(np.float64))
     if weight.shape != (n,):
         raise ValueError(f"{name}: expected shape ({n},); got {weight.shape}")
@@ -375,7 +376,7 @@ def as_indices(value: Any, name: str, n: int) -> np.ndarray:
     if outside.any():
         i = int(np.argmax(outside))
         raise ValueError(f"{name}: expected indices 0..{n - 1}; got {array[i]} at [{i}]")
-    return _plain(array, np.intp)
+    return plain(array, np.intp)
 
 
 @contextlib.contextmanager

@@ -128,7 +128,7 @@ def value_and_slope(
     if slope.shape != shape:
         raise ValueError(f"loss: expected a gradient of shape {shape} from it; got {slope.shape}")
     with np.errstate(over="ignore"):  # infinite it is a step that diverges
-        return float(value), np.ascontiguousarray(slope, dtype)
+        return float(value), inputs.plain(slope, dtype)
 
 
 def check_fit(numbers: dict[str, float], dtype: np.dtype[Any]) -> None:

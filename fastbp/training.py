@@ -364,7 +364,6 @@ def _minimised(
             bar.update()
         return stop
 
-    history._extend(loss=[], seconds=[])  # columns also of a run that makes no iteration
     try:
         result = lbfgs.minimise(net, data, optimizer, l2, deadline, each_iteration)
         if result is not None and result.status != 0 and result.nit < optimizer.max_iter:

@@ -23,18 +23,20 @@ def level(request, monkeypatch):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "threaded: made by several threads, so that it may hang")
-    config.addinivalue_line("markers", "watchdog(seconds): how long the test may take")
     config.stash[STDERR] = os.dup(2)  # not the file that pytest captures it in
+
+
+def pytest_itemcollected(item):
+    threads = item.callspec.params.get("threads", 1) if hasattr(item, "callspec") else 1
+    if isinstance(threads, int) and threads > 1:
+        item.add_marker("threaded")
 
 
 def seconds_of(item):
     mark = item.get_closest_marker("watchdog")
     if mark is not None:
         return mark.args[0]
-    threads = getattr(item, "callspec", None) and item.callspec.params.get("threads", 1)
-    is_threaded = item.get_closest_marker("threaded") or (isinstance(threads, int) and threads > 1)
-    return LONGEST_THREADED if is_threaded else LONGEST
+    return LONGEST_THREADED if item.get_closest_marker("threaded") else LONGEST
 
 
 @pytest.hookimpl(wrapper=True)

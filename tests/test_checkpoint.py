@@ -246,7 +246,6 @@ def test_every_says_how_often(tmp_path, monkeypatch):
     assert (np.diff(written)[:-1] >= 0.05).all()
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ctrl_c_leaves_a_file_to_go_on_from(threads, tmp_path, monkeypatch):
     net, twin, path, calls = network(), network(), tmp_path / "run.ckpt", []

@@ -651,6 +651,10 @@ def test_scaling():
     with pytest.raises(ValueError, match="column 1 are too large"):
         Scaling.of(np.array([[1, 1.7e308], [2, -1.7e308], [3, -1.7e308]]))
     assert np.all(np.isfinite(Scaling.of(np.array([[1e-300], [2e-300]])).apply(np.ones((1, 1)))))
+    Z = np.array([[1.0], [2.0], [4.0]])
+    for unit in (1e-300, 1e-170, 1e170, 1e308 / 8):  # the squares or their sum out of range
+        scaling = Scaling.of(Z * unit)
+        assert np.allclose(scaling.apply(Z * unit), Scaling.of(Z).apply(Z), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-13), ("float32", 1e-5)])

@@ -208,7 +208,7 @@ def test_fit_is_the_oracles_training(level, name, dtype):
     assert_allclose(history["loss"], losses, rtol=rtol)
 
 
-@pytest.mark.threads
+@pytest.mark.threaded
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("n", [40, 3000])
 def test_bits_depend_on_the_seed_alone(level, name, n):

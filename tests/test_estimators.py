@@ -170,7 +170,7 @@ def test_float32_stays_float32():
     assert quick(solver="lbfgs").fit(X.astype("f4"), THREE).coefs_[0].dtype == np.float32
 
 
-@pytest.mark.threads
+@pytest.mark.threaded
 @pytest.mark.parametrize("settings", [{}, {"solver": "sgd", "alpha": 1.0}], ids=str)
 def test_bits_do_not_depend_on_threads(settings):
     runs = [
@@ -668,3 +668,47 @@ def test_without_scikit_learn_the_error_names_the_extra():
     code = "import sys; sys.modules['sklearn'] = None; import fastbp, fastbp.estimators"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and "[sklearn]'" in done.stderr
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"alpha": 1e308}, "alpha"),
+        ({"alpha": 1e308, "solver": "lbfgs"}, "alpha"),
+        ({"alpha": 10**400}, "alpha"),
+        ({"power_t": 10**400}, "power_t"),
+    ],
+)
+def test_numbers_too_large_to_compute_with(settings, name, dtype):
+    model = MLPClassifier((4,), max_iter=3, random_state=0).fit(X, TWO)
+    before = model.network_.parameters.copy()
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        model.set_params(**settings).fit(X.astype(dtype), TWO)
+    np.testing.assert_array_equal(model.network_.parameters, before)
+
+
+def test_a_power_that_no_number_holds():
+    settings = {"solver": "sgd", "learning_rate": "invscaling", "power_t": 400, "max_iter": 5}
+    assert np.isfinite(MLPClassifier((4,), random_state=0, **settings).fit(X, TWO).loss_)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_weights_of_any_size(early_stopping):
+    settings = {"hidden_layer_sizes": (4,), "random_state": 0, "max_iter": 5, "alpha": 0.0}
+    model = MLPRegressor(**settings, early_stopping=early_stopping)
+    losses = [
+        list(model.fit(X, NUMBERS, sample_weight=np.ldexp(1.0 + np.round(WEIGHT), k)).loss_curve_)
+        for k in (0, -1070, -140, 900)
+    ]
+    assert all(one == losses[0] for one in losses)
+    model = MLPClassifier(**settings, class_weight=dict.fromkeys("abc", 1e308))
+    assert np.isfinite(model.fit(X, THREE, sample_weight=np.full(130, 1e300)).loss_)
+
+
+def test_a_score_that_is_always_nan_is_told_once():
+    settings = {"early_stopping": True, "n_iter_no_change": 3, "random_state": 0}
+    model = MLPClassifier((4,), scoring=lambda *_, **__: np.nan, **settings)
+    with pytest.warns(RuntimeWarning, match="validation_score: NaN in every epoch so far") as told:
+        model.fit(X, TWO)
+    assert len(told) == 1 and model.n_iter_ == 4

@@ -439,7 +439,6 @@ class Special(BaseException):
     pass
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit, Special])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_exception_in_a_callback_propagates(kind, threads):

@@ -7,6 +7,9 @@ the numbers that come out (test_network.py).
 import itertools
 import os
 import re
+import subprocess
+import sys
+import textwrap
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +26,7 @@ from fastbp.callbacks import DeltaNorms
 from fastbp.datasets.scaling import Scaling
 from fastbp.datasets.splitting import held_out
 from fastbp.explain import explain
+from fastbp.run import value_and_slope
 
 pytestmark = pytest.mark.sanitizers
 
@@ -397,6 +401,7 @@ def test_the_engine_gets_aligned_memory_alone(dtype):
         inputs.as_indices(unaligned(LABELS), "rows", N),
         inputs.as_targets(unaligned(LABELS), N, N_OUT, net._loss, net.dtype)[1],
         inputs.as_targets(one_hot, N, N_OUT, net._loss, net.dtype)[0],
+        value_and_slope(lambda *_: (0.0, one_hot), ONE_HOT.astype(dtype), ONE_HOT, WEIGHT)[1],
     ]
     assert all(array.flags.c_contiguous and array.flags.aligned for array in taken)
 

@@ -67,7 +67,6 @@ def diverged(net, *args, **options):
     return caught.value
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shuffle", [True, False, "callable"])
 @pytest.mark.parametrize("case", [*WILD, "weights only"])
@@ -122,7 +121,6 @@ OPTIMIZERS = [
 ]
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("watched", [False, True])
 @pytest.mark.parametrize("make", OPTIMIZERS)
@@ -412,7 +410,6 @@ def test_ctrl_c(threads):
     assert statistics.median(late) < 0.1 and max(late) < 0.5, late
 
 
-@pytest.mark.threads
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_at_any_moment_leaves_no_thread_waiting():
     interrupt(child(HASTY, 40), 40, (0.002, 0.03))
@@ -470,7 +467,6 @@ EVERY_LINE = """
 """
 
 
-@pytest.mark.threads
 def test_ctrl_c_after_any_line_leaves_no_thread_waiting():
     """The moments that signals seldom hit: one thread is on its way, the next is not yet."""
     finished(child(EVERY_LINE))
@@ -524,7 +520,6 @@ def train_one(seed):
     return net.parameters.tobytes(), history["loss"].tobytes(), net.predict(inputs).tobytes()
 
 
-@pytest.mark.threads
 def test_eight_threads_train_eight_networks():
     alone = [train_one(seed) for seed in range(8)]
     together = threading.Barrier(8)
@@ -538,7 +533,6 @@ def test_eight_threads_train_eight_networks():
     assert len(set(alone)) == 8
 
 
-@pytest.mark.threads
 def test_eight_threads_ask_one_network():
     net = fastbp.Network([20, 30, 4], seed=0)
     data = rng.standard_normal((700, 20))

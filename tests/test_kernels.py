@@ -299,7 +299,7 @@ def test_few_rows_follow_the_network(level):
     assert_array_equal(predictor.predict(X, None), expected)
 
 
-@pytest.mark.threads
+@pytest.mark.threaded
 def test_few_rows_from_many_threads(level):
     for sizes in ([5, 9, 3], [350, 300, 9]):  # with the GIL and without
         net = fastbp.Network(sizes, seed=0)
@@ -351,7 +351,6 @@ def test_memory_of_a_fit(sizes, batch, options, optimizer, slots, dtype):
         assert 0 <= taken - sum(need.values()) < 4096  # 64 for alignment, and the object itself
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_deadline_ends_training_after_the_step_at_hand(level, threads):
     """All threads stop at the same step; what is left of the run is made by another call."""

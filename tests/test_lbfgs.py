@@ -166,3 +166,21 @@ def test_numpys_errstate_is_heeded():
         assert net.predict([[1.0]]) == np.inf
     with pytest.warns(RuntimeWarning, match="predict: NaN or infinity"):
         net.predict([[1.0]])
+
+
+def test_scipys_status_is_told():
+    net = network(sizes=[3, 5, 1], output="identity", loss="quadratic")
+    before = net.parameters.copy()
+    with pytest.warns(RuntimeWarning, match=r"LBFGS: ended after 0 iterations.*status 2: ABNORMAL"):
+        history = net.fit(X * 1e18, X @ [1e18, 2e18, 3e18], optimizer=fastbp.LBFGS())
+    assert history["loss"].shape == history["seconds"].shape == (0,)
+    assert net.parameters.tobytes() == before.tobytes()
+    with pytest.warns(RuntimeWarning, match=r"LBFGS: ended after 1 iterations.*status 1: STOP"):
+        history = network().fit(X, CLASSES, optimizer=fastbp.LBFGS(max_fun=1))
+    assert history.epochs == 1
+    # what was asked for is no news: all iterations, a callback, the time
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network().fit(X, CLASSES, optimizer=fastbp.LBFGS(2))
+        network().fit(X, CLASSES, optimizer=fastbp.LBFGS(), callbacks=[lambda event: True])
+        network().fit(X, CLASSES, optimizer=fastbp.LBFGS(), time_limit=1e-9)

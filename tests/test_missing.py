@@ -66,7 +66,6 @@ def test_gradient_is_the_slope_of_the_loss(level):
     check.assert_gradients(net, X, Y, l2=0.5, ignore_missing=True)
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_fit_is_the_oracles_training(level, dtype, threads):

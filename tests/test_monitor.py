@@ -229,7 +229,6 @@ def test_metrics_that_do_not_fit():
 # step events
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 def test_step_events(threads):
     events, kinds = [], []
@@ -280,7 +279,6 @@ def test_each_step_takes_callables():
 # the moving average
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_average_is_that_of_swa_utils(dtype, threads):
@@ -556,3 +554,81 @@ def test_all_at_once():
     for name in whole:
         if name != "seconds":
             assert whole[name].tobytes() == history[name].tobytes()
+
+
+# values that are no numbers, and numbers of any size
+
+
+def test_r2_of_a_constant_target_is_not_known():
+    """0.1 has a mean that rounds: whether a target is constant is told before."""
+    for constant in (0.1, np.float32(0.1), 1e-300, 1e300, 7.0):
+        y = np.full((60, 1), constant)
+        assert np.isnan(metrics.r2(y, y + 1)) and np.isnan(metrics.r2(y, 0 * y))
+        weight = np.ones(60)
+        y[3], weight[3] = 2.0, 0.0  # does not count
+        assert np.isnan(metrics.r2(y, y, weight))
+        y[3] = np.nan
+        assert np.isnan(metrics.r2(y, y))
+    two = np.column_stack([np.full(60, 0.1), np.arange(60)])
+    assert np.isnan(metrics.r2(two, two)) and metrics.r2(two[:, 1:], two[:, 1:]) == 1.0
+    net = network(sizes=[3, 4, 1], output="identity", loss="mse")
+    history = fit(net, X[:, 0], validation=(X, np.full(N, 0.1)), metrics=["r2"])
+    assert np.isnan(history["validation_r2"]).all()
+
+
+@pytest.mark.parametrize("exponent", [-1000, -500, 0, 500, 1015])
+def test_metrics_of_numbers_of_any_size(exponent):
+    y, a = rng.standard_normal((2, 50, 2))
+    weight, unit = rng.uniform(0, 2, 50), 2.0**exponent
+    for w in (None, weight):
+        assert metrics.r2(y * unit, a * unit, w) == pytest.approx(metrics.r2(y, a, w), rel=1e-12)
+        for metric in (metrics.rmse, metrics.mae):
+            assert metric(y * unit, a * unit, w) == pytest.approx(metric(y, a, w) * unit, rel=1e-12)
+    if exponent < 600:
+        assert metrics.mse(y * unit, a * unit) == metrics.mse(y, a) * unit * unit
+
+
+@pytest.mark.parametrize("patience", [1, 2, 4])
+def test_a_watched_value_that_is_always_nan_is_told_once(patience):
+    monitor = "validation_mine"
+    options = {"validation": (X2, CLASSES2), "metrics": {"mine": lambda y, a: np.nan}}
+    with pytest.warns(RuntimeWarning, match="validation_mine: NaN in every epoch so far") as told:
+        stopping = fastbp.EarlyStopping(patience, monitor=monitor, mode="max")
+        history = fit(epochs=30, early_stopping=stopping, **options)
+    assert len(told) == 1 and history.epochs == patience
+    with pytest.warns(RuntimeWarning, match="validation_mine: NaN in every epoch so far") as told:
+        schedule = schedules.HalveOnPlateau(patience, monitor, "max")
+        history = fit(epochs=99, schedule=schedule, **options)
+    assert len(told) == 1 and history.epochs == 7 * patience
+
+
+def test_epochs_that_were_not_watched_are_not_waited_for():
+    net, schedule = network(), schedules.HalveOnPlateau(3)
+    first = fit(net, epochs=5)
+    second = fit(net, epochs=2, resume=first, validation=(X2, CLASSES2), schedule=schedule)
+    assert len(set(second["learning_rate"])) == 1
+    third = fit(net, epochs=1, resume=second, validation=(X2, CLASSES2), schedule=schedule)
+    assert len(set(third["learning_rate"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda a: (1.0, a + 0j), "a gradient of dtype complex64"),
+        (lambda a: (1j, a), "a number of dtype complex128"),
+        (lambda a: ("1", a), "a number of dtype <U1"),
+        (lambda a: (1.0, a.astype(str)), "a gradient of dtype <U"),
+        (lambda a: (1.0, None), "a gradient of dtype object"),
+        (lambda a: ([1.0], a), r"a number of shape \(1,\)"),
+        (lambda a: "ab", "str"),
+        (lambda a: (1.0, a, a), "tuple"),
+    ],
+)
+def test_a_loss_that_answers_nonsense(answer, told):
+    net = network()
+    before = net.parameters.copy()
+    with pytest.raises(TypeError, match=rf"^loss: expected \(number, gradient \(7, 3\)\).*{told}"):
+        fit(net, loss=lambda a, y, w: answer(a))
+    assert net.parameters.tobytes() == before.tobytes()
+    with pytest.raises(fastbp.DivergenceError):  # larger than float32 holds
+        fit(net, loss=lambda a, y, w: (1.0, a.astype(float) * 1e300))

@@ -618,3 +618,97 @@ def test_the_slope_of_tanh_keeps_its_digits_to_the_end(dtype, last, level):
 def test_a_table_of_the_layers():
     shown = fastbp.Network([3, 5, 2], activation="glu")._repr_html_()
     assert "<td>3 → 5</td><td>glu</td><td>40</td>" in shown and "52 parameters" in shown
+
+
+# ---- what is representable comes out, whatever its intermediates
+
+
+def at_bias(z, output, loss, dtype):
+    """A network whose z^L is z, whatever it is asked of."""
+    width = len(z) // functions.activation(output).z_per_a
+    net = fastbp.Network([1, width], output=output, loss=loss, dtype=dtype, init="zeros")
+    net.biases[0][...] = z
+    return net
+
+
+# z, target, C, and delta or None where it is not representable
+LIKELIHOODS = [
+    ((1.0, -100.0), 1.0, -50.0, (0.0, 0.5)),
+    ((1.0, -4000.0), 1.0, -2000.0, (0.0, 0.5)),
+    ((0.0, -180.0), 1e-30, 0.5 * 1e-60 * np.exp(180.0) - 90.0, None),
+    ((0.0, 170.0), 1e37, 85.0 + 0.5 * (1e37 * np.exp(-85.0)) ** 2, None),
+    ((1.0, 2.0), 3.0, 1.0 + 2.0 * np.exp(-2.0), (-2 * np.exp(-2.0), 0.5 - 2 * np.exp(-2.0))),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("z", "y", "C", "delta"), LIKELIHOODS)
+def test_gaussian_nll_of_small_and_large_variances(level, z, y, C, delta, dtype):
+    net = at_bias(z, "identity", "gaussian_nll", dtype)
+    rtol = 1e-4 if dtype == "float32" else 1e-11
+    assert_allclose(net.costs([[0]], [[y]]), [C], rtol=rtol)
+    assert_allclose(reference.cost("gaussian_nll", z, [y]), C, rtol=1e-11)
+    if delta is not None:
+        assert_allclose(net.deltas([[0]], [[y]])[0][0], delta, rtol=rtol, atol=1e-7)
+        assert_allclose(reference.cost_gradient("gaussian_nll", z, [y]), delta, rtol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1.0, 2.0, -1.0), (3.0, 3.0, 3.0), (1.0, -1.0, 0.0, 0.5)])
+def test_layer_norm_of_any_size(level, shape, dtype):
+    """(z - mean) / s where z^2, or the sum of z, is too large; 0 of equal numbers, as 1e8 are."""
+    info = np.finfo(dtype)
+    for exponent in (10, 27, info.maxexp // 2 + 4, info.maxexp - 3):
+        z = np.ldexp(np.array(shape), exponent) + (0.1 if exponent == 27 else 0.0)
+        z = z.astype(dtype).astype(float)
+        unit = z / 2.0**exponent
+        x = unit - unit.mean()
+        x *= not np.ptp(unit) == 0
+        expected = x / np.hypot(np.sqrt(np.mean(x**2)), np.ldexp(1e-5**0.5, -exponent))
+        net = at_bias(z, "layer_norm", "quadratic", dtype)
+        atol = 100 * info.eps
+        assert_allclose(net.predict([[0]])[0], expected, atol=atol)
+        assert_allclose(reference.activation("layer_norm", z), expected, atol=1e-10)
+        Y = np.arange(len(z))[None]
+        delta, ref = net.deltas([[0]], Y)[0][0], oracle(net).deltas([[0]], Y)[0][0]
+        assert_allclose(delta, ref, atol=1e-4 * np.abs(ref).max() + 4 * info.tiny)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_costs_of_the_largest_numbers(level, dtype):
+    top = float(np.finfo(dtype).max)
+    net = at_bias([top, -top, 1.0], "softmax", "cross_entropy", dtype)
+    assert net.loss([[0]], [[1.0, 0, 0]]) == 0.0 == net.loss([[0]], [0])
+    assert at_bias([top], "softsign", "mse", dtype).predict([[0]]) == 1.0
+    root = np.sqrt(top)
+    net = at_bias([8 * root], "identity", "mse(0.001)", dtype)
+    assert net.loss([[0]], [0.0]) == pytest.approx(0.064 * top, rel=1e-5)
+    net = at_bias([0.0], "identity", "mse", dtype)
+    net.weights[0][...] = 4 * root
+    assert net.loss([[0]], [0.0], l2=1e-3) == pytest.approx(0.008 * top, rel=1e-5)
+
+
+def test_a_mean_of_costs_whose_sum_is_too_large():
+    net = at_bias([1.5e154], "identity", "quadratic", "float64")
+    n, C = 40, 0.5 * 1.5e154 * 1.5e154
+    for weight in (None, np.full(n, 1e300), np.full(n, 1e-320)):
+        found = net.loss(np.zeros((n, 1)), np.zeros(n), sample_weight=weight)
+        assert found == pytest.approx(C, rel=1e-12)
+
+
+def test_infinities_are_told():
+    """What is asked of a network warns as `predict` does, by its name."""
+    net = fastbp.Network([2, 2, 2], activation="exp", output="identity", loss="quadratic", seed=0)
+    net.weights[0][...] = 100
+    X, Y, V = [[1.0, 1.0]], [[0.0, 0.0]], [[1.0, 1.0]]
+    calls = {
+        "predict": (X,), "feedforward": (X,), "loss": (X, Y), "costs": (X, Y), "deltas": (X, Y),
+        "gradient": (X, Y), "input_gradient": (X, Y), "jacobian": (X,), "vjp": (X, V),
+        "jvp": (X, V), "perturbed_costs": (X, Y, [0], [1.0]),
+    }  # fmt: skip
+    for name, arguments in calls.items():
+        with pytest.warns(RuntimeWarning, match=f"^{name}: NaN or infinity") as told:
+            getattr(net, name)(*arguments)
+        assert len(told) == 1 and told[0].filename == __file__
+        with np.errstate(over="ignore"):  # for whoever knows
+            getattr(net, name)(*arguments)

@@ -174,3 +174,52 @@ def test_an_optimizer_keeps_its_signature():
     assert copy.copy(Adam(0.5)) == pickle.loads(pickle.dumps(Adam(0.5))) == Adam(0.5)
     with pytest.raises(TypeError, match="positional"):
         SGD(0.1, 0.2, True, 4)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "optimizer",
+    [fastbp.Adam(), fastbp.AMSGrad(), fastbp.RMSprop(), fastbp.Adagrad(), fastbp.Adadelta()],
+    ids=repr,
+)
+def test_a_gradient_without_a_square_is_told(optimizer, threads):
+    """v would be infinite and the weight stand still: the feature is named, nothing is lost."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 3)).astype("f4"), rng.standard_normal(60)
+    net, twin = (
+        fastbp.Network([3, 4, 1], activation="tanh", output="identity", loss="quadratic", seed=0)
+        for _ in range(2)
+    )
+    X[:, 1] = 0
+    for each in (net, twin):
+        each.weights[0][1] = 0
+    options = {"optimizer": optimizer, "shuffle": False, "threads": threads, "batch_size": 10}
+    twin.fit(X[:30], y[:30], epochs=1, **options)
+    X[35, 1] = 1e25  # in the fourth of six batches
+    with pytest.raises(fastbp.DivergenceError, match=r"of W1\[1, \d\] \(feature X\[:, 1\]\)") as e:
+        net.fit(X, y, epochs=3, **options)
+    assert e.value.step == 3 and e.value.place.startswith("W1[1, ")
+    assert str(pickle.loads(pickle.dumps(e.value))) == str(e.value)
+    if optimizer.policy != "adagrad":
+        assert net.parameters.tobytes() == twin.parameters.tobytes()
+    assert np.isfinite(net.parameters).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"optimizer": fastbp.Adagrad(initial_accumulator_value=1e300)}, "initial_accumulator_v"),
+        ({"optimizer": Adam(epsilon=1e39)}, "epsilon"),
+        ({"optimizer": AdamW(weight_decay=1e300)}, "weight_decay"),
+        ({"optimizer": SGD(1e300)}, "learning_rate"),
+        ({"l2": 1e308}, "l2 / n"),
+        ({"l1": 1e308}, "l1 / n"),
+    ],
+)
+def test_numbers_that_the_dtype_does_not_hold(options, name):
+    net = fastbp.Network([2, 2], seed=0)
+    before = net.parameters.copy()
+    with pytest.raises(ValueError, match=f"^{name}.*: expected a number that float32 holds; got"):
+        net.fit(np.eye(2), [0, 1], **options)
+    assert net.parameters.tobytes() == before.tobytes()
+    net.fit(np.eye(2), [0, 1], clip_value=1e300, clip_norm=1e300)  # as good as none

@@ -22,7 +22,7 @@ def random_network(rng, *, wild, dtype=None):
     sizes = [int(n) for n in rng.integers(1, 9, depth + 1)]
     while True:
         output, loss = str(rng.choice(ACTIVATIONS)), str(rng.choice(LOSSES))
-        if fits(output, loss):
+        if fits(output, loss) and admitted(sizes[-2:], (), output, "quadratic") == sizes[-2:]:
             break
     activation = [str(name) for name in rng.choice(ACTIVATIONS, depth - 1)]
     sizes = admitted(sizes, activation, output, loss)

@@ -340,7 +340,7 @@ def test_resuming_in_the_middle_of_an_epoch(level, monkeypatch, stop_after, shuf
     assert_same_run((net, history), (whole, expected))
 
 
-@pytest.mark.threads
+@pytest.mark.threaded
 @given(fits_of, levels, st.sampled_from(sorted(OPTIMIZERS)), st.integers(1, 50))
 @settings(max_examples=40)
 def test_threads_do_not_change_a_bit(problem, level, optimizer, batch_size):

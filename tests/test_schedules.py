@@ -298,3 +298,31 @@ def test_a_schedule_that_watches_validation_needs_some():
 def test_the_monitor_of_keras_is_told_what_it_is_called_here():
     with pytest.raises(ValueError, match=r"'val_loss'.*Did you mean 'validation_loss'\?"):
         fastbp.EarlyStopping(monitor="val_loss")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs"),
+    [
+        (schedules.Exponential(2.0), 1023),
+        (schedules.Step(1, 10), 308),
+        (schedules.Step(2, 10), 617),
+    ],
+    ids=str,
+)
+def test_rates_that_no_number_holds(schedule, epochs):
+    found = rates(schedule, epochs, start=1.0)
+    assert len(found) == epochs and math.isfinite(found[-1])
+    with pytest.raises(
+        ValueError, match=rf"schedule: expected finite rates; .* of {schedule.__class__.__name__}"
+    ):
+        rates(schedule, epochs + 20, start=1.0)
+    with pytest.raises(ValueError, match="schedule: expected finite rates; got infinity for epoch"):
+        fit(epochs=1200, schedule=schedule, optimizer=fastbp.SGD(1e-300), shuffle=False,
+            callbacks=[lambda event: event.network.parameters.fill(0)])  # fmt: skip
+
+
+def test_schedules_of_extreme_numbers():
+    assert rates(schedules.InverseScaling(400), 3) == [0.1, 0.0, 0.0]
+    found = rates(schedules.OneCycle(1e308), 10)
+    assert found[0] == 0.1 and max(found) == pytest.approx(1e307)
+    assert rates(schedules.Exponential(1e-300), 4)[2:] == [0.0, 0.0]

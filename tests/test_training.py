@@ -110,7 +110,6 @@ def test_widths(level, sizes, dtype):
         close(fitted, expected, dtype, 3 * EPOCHS)
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads(level, threads):
     fitted, expected = both(NETWORKS["coupled"], "float64", "adam", 23, 7, weighted=True, l2=1.0,
@@ -132,7 +131,7 @@ def test_clipping(level, clipping, optimizer, dtype):
         assert np.abs(clipped[0][0].parameters - free[0].parameters).max() > 1e-3  # it did clip
 
 
-@pytest.mark.threads
+@pytest.mark.threaded
 @pytest.mark.parametrize("n", [23, 3000])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("clipping", CLIPPING, ids=str)
@@ -320,7 +319,6 @@ def test_order_is_uniform():
     assert 8 < chi_squared < 50  # 25 degrees of freedom: outside with probability 0.3 %
 
 
-@pytest.mark.threads
 @pytest.mark.parametrize("threads", [1, 2])
 def test_subnormal_numbers_are_flushed_in_training_alone(level, threads):
     net = network([1, 1], "tanh", "identity", "quadratic", "float32")
@@ -398,3 +396,64 @@ def test_types_of_the_method(tmp_path):
                                str(tmp_path / "it.py")])  # fmt: skip
     assert "fastbp.history.History" in told, told + errors
     assert 'keyword argument "epoch"' in told, told
+
+
+# ---- numbers of any size
+
+
+def weighted_fit(weight, dtype, **options):
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((60, 3)), rng.integers(0, 3, 60)
+    net = fastbp.Network([3, 5, 3], activation="tanh", dtype=dtype, seed=0)
+    history = net.fit(X, Y, epochs=3, seed=1, validation=(X, Y, weight), sample_weight=weight,
+                      **options)  # fmt: skip
+    asked = net.loss(X, Y, sample_weight=weight), net.gradient(X, Y, sample_weight=weight)
+    return net.parameters.copy(), history["loss"], history["validation_loss"], *asked
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shift", [-1070, -800, -140, -20, 60, 500, 1022])
+def test_only_ratios_of_weights_matter(level, dtype, shift):
+    """A power of two changes no bit, where a weight is below the normal numbers or above all."""
+    weight = np.round(np.linspace(1, 8, 60)) / 8  # exact also where 3 bits are left
+    options = {"class_weight": {0: 2.0}, "l2": 0.1}
+    for one, other in zip(
+        weighted_fit(weight, dtype, **options),
+        weighted_fit(np.ldexp(weight, shift), dtype, **options),
+        strict=True,
+    ):
+        assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_below_the_normal_numbers(dtype):
+    low = np.linspace(-98, -93, 60) if dtype == "float32" else np.linspace(-720, -712, 60)
+    for one, other in zip(
+        weighted_fit(np.exp(low), dtype),
+        weighted_fit(np.exp(low - low[-1]), dtype),
+        strict=True,
+    ):
+        assert_allclose(one, other, rtol=1e-4 if dtype == "float32" else 1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_of_any_class(dtype):
+    plain = weighted_fit(None, dtype)
+    for weight, of_class in (
+        (None, 1e308),
+        (np.full(60, 1e300), 1e300),
+        (np.full(60, 1e-9), 1e-320),
+    ):
+        alike = weighted_fit(weight, dtype, class_weight=dict.fromkeys(range(3), of_class))
+        for one, other in zip(plain, alike, strict=True):
+            assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert np.isfinite(weighted_fit(None, dtype, class_weight={0: 1e39})[1]).all()
+
+
+def test_the_norm_of_a_gradient_whose_squares_are_too_large(level):
+    X = np.array([[3e155, 4e155]])
+    net = fastbp.Network([2, 1], output="identity", loss="quadratic", dtype="float64", init="zeros")
+    net.fit(X, [-1.0], epochs=1, optimizer=fastbp.SGD(1.0), clip_norm=0.5)
+    assert_allclose(net.weights[0][:, 0], [-0.3, -0.4], rtol=1e-12)
+    clipped = reference.clipped(np.array([3e155, 4e155]), np.inf, 0.5)
+    assert_allclose(clipped, [0.3, 0.4], rtol=1e-12)

@@ -6,6 +6,7 @@ histories (fastbp/plotting.py), numbers that are not in a result already.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ def recurrence(result: Recurrence, ax: Any = None) -> Any:
     layers = np.arange(1, len(result.norms) + 1)
     claimed = [*(hidden.claimed for hidden in result.layers), result.output_claimed]
     ax.plot(layers, result.norms, "o-", label="formula")
-    ax.plot(layers, [float(np.linalg.norm(d)) for d in claimed], "x", label="engine")
+    ax.plot(layers, [math.hypot(*d) for d in claimed], "x", label="engine")
     if any(norm > 0 for norm in result.norms):
         ax.set_yscale("log")
     ax.xaxis.get_major_locator().set_params(integer=True)

@@ -7,6 +7,7 @@ biases (gradients.py), pictures (pictures.py).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,7 +225,7 @@ def _examined(sample: Sample) -> Recurrence:
             findings.append(_about(error, mistakes.get(l, "")))
         hidden.insert(0, error)
 
-    norms = tuple(float(np.linalg.norm(d)) for d in deltas)
+    norms = tuple(math.hypot(*d) for d in deltas)
     growth = tuple(_growth(l, norms, weights[l], jacobians[l - 1]) for l in range(1, L))
     trend = _trend(growth, sample.names)
     for error in hidden:

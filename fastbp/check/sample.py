@@ -52,11 +52,12 @@ class Sample:
         self.twin = twin_of(net)
         self.X = _as_sample(x, net.sizes[0], net.dtype)
         self.y, self.Y = _as_target(y, net.sizes[-1], functions.loss(self.cost), net.dtype)
-        if not np.isfinite(self.twin.costs(self.X, self.Y)).all():
-            raise ValueError("x: expected a sample with a finite cost; got one that is not")
-        self.zs, self.activations = (
-            [rows[0] for rows in layers] for layers in self.twin.feedforward(self.X)
-        )
+        with np.errstate(over="ignore"):
+            if not np.isfinite(self.twin.costs(self.X, self.Y)).all():
+                raise ValueError("x: expected a sample with a finite cost; got one that is not")
+            self.zs, self.activations = (
+                [rows[0] for rows in layers] for layers in self.twin.feedforward(self.X)
+            )
         given = [np.array(delta, np.float64) for delta in net.deltas(self.X, self.Y)]
         shapes, wanted = [d.shape for d in given], [(1, b.size) for b in net.biases]
         if shapes != wanted:
@@ -96,9 +97,11 @@ class Sample:
         here = b.copy()
         middle = self.twin.costs(self.X, self.Y)
 
+        @np.errstate(over="ignore")  # far away much is infinite
         def change(index: Array, values: Array) -> Array:
             return self.twin.perturbed_costs(self.X, self.Y, start + index, values)[:, 0] - middle
 
+        @np.errstate(over="ignore")
         def evaluate(point: Array) -> Array:
             b[...] = point
             C = self.twin.costs(self.X, self.Y)

@@ -73,6 +73,11 @@ def twin_of(net: Network) -> Network:
     return twin
 
 
+def _root_mean_square(x: Array) -> float:
+    largest = float(np.abs(x).max())  # squares of its shares are in range
+    return largest * float(np.sqrt(np.mean((x / largest) ** 2))) if largest else 0.0
+
+
 class Subject:
     """Losses of `net` on X and Y with one parameter changed, and how exact they are.
 
@@ -158,6 +163,7 @@ class NetworkSubject(Subject):
         noise = noise_of(self.moved, self.parameters, self._own_scale(), steps=NOISE_STEPS[:1])
         self.noise = np.maximum(noise, self._least_noise())
 
+    @np.errstate(over="ignore")  # far away much is infinite
     def _least_noise(self) -> Array:
         """Rounding of a cost itself: it does not show where the cost stands still."""
         terms = np.abs(self.base)
@@ -170,9 +176,10 @@ class NetworkSubject(Subject):
         scale = np.empty_like(self.parameters)
         for tensor in self.tensors:
             values = self.parameters[tensor.part]
-            scale[tensor.part] = np.sqrt(np.mean(values**2)) or 1.0
+            scale[tensor.part] = _root_mean_square(values) or 1.0
         return scale
 
+    @np.errstate(over="ignore")
     def costs(self, X: Array, Y: Array) -> Array:
         """C_x of the twin, in calls short enough for Ctrl-C."""
         m = self._rows_a_call()
@@ -195,6 +202,7 @@ class NetworkSubject(Subject):
         finally:
             self.twin.parameters[...] = self.parameters
 
+    @np.errstate(over="ignore")
     def sides(self, X: Array) -> Array:
         """On which side of its kinks each unit is, and each output of the loss: (n, units)."""
         zs, activations = self.twin.feedforward(X)
@@ -215,6 +223,7 @@ class NetworkSubject(Subject):
             found.append((a * self.Y < 1).astype(int))
         return np.hstack(found) if found else np.zeros((len(X), 0), int)
 
+    @np.errstate(over="ignore")
     def components(self, index: Array, values: Array) -> Array:
         n, m = len(self.X), self._rows_a_call()
         out = np.empty((len(index), n))
@@ -247,6 +256,7 @@ class NetworkSubject(Subject):
             out[part] = self.costs(X, self.Y[row[part]]) - self.base[row[part]]
         return out
 
+    @np.errstate(over="ignore")
     def natural_scale(self) -> Array:
         activations = self.twin.feedforward(self.X)[1]
         scale = np.ones_like(self.parameters)
@@ -281,7 +291,7 @@ class ObjectSubject(Subject):
             raise ValueError(f"net: expected a finite loss; got {self.base}")
         if self._loss() != self.base:
             raise ValueError("net: expected the same loss each time; a repeat gave other bits")
-        scale = np.full(own.size, np.sqrt(np.mean(self.parameters**2)) or 1.0)
+        scale = np.full(own.size, _root_mean_square(self.parameters) or 1.0)
         noise = noise_of(self.moved, self.parameters, scale)
         self.noise = np.maximum(noise, EPSILON * abs(self.base))
 

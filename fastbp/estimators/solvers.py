@@ -49,7 +49,7 @@ def check_numbers(model, data):
     for name in ("alpha", "epsilon", "learning_rate_init", "momentum", "power_t", "tol"):
         inputs.as_penalty(getattr(model, name), name)
     dtype = np.dtype(np.float64) if model.solver == "lbfgs" else data.X.dtype
-    if float(model.alpha) > np.sqrt(np.finfo(dtype).max):
+    if float(model.alpha) > float(np.finfo(dtype).max) ** 0.5:
         raise ValueError(
             f"alpha: expected a number whose square {dtype} holds; got {float(model.alpha):g}"
         )

@@ -10,6 +10,7 @@ are found too.
 
 import argparse
 import contextlib
+import functools
 import gzip
 import io
 import mmap
@@ -30,12 +31,12 @@ import mutation
 import numpy as np
 
 import fastbp
-from fastbp import datasets, schedules
-from fastbp.cli import main as command
+from fastbp import cli, datasets, schedules
 
 SECONDS = 20  # of one case, after which it hangs
 MEMORY = 1 << 30  # bytes beyond those of a child that has read nothing yet
 
+cli.parser = functools.cache(cli.parser)  # a quarter of the time otherwise
 chance = np.random.default_rng(0)
 N = 12
 X, Y = chance.standard_normal((N, 3)), np.arange(N) % 3
@@ -116,7 +117,7 @@ def use_model(path):
     warnings.simplefilter("always")  # a line each
     errors = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
-        code = command(["predict", str(path), str(path.with_name("given.csv"))])
+        code = cli.main(["predict", str(path), str(path.with_name("given.csv"))])
     check(code in (0, 2), f"exit code {code}")
     check(code == 0 or "error" in errors.getvalue(), "no word of an error")
 
