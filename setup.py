@@ -1,4 +1,4 @@
-"""Build of the compiled core: one engine module per CPU level and type. All else is in pyproject.toml."""
+"""Build of the compiled core: one engine module a CPU level and type; else see pyproject.toml."""
 
 import os
 import platform
@@ -70,8 +70,12 @@ class BuildLevels(build_ext):
         directives = dict(DIRECTIVES)
         if DEBUG:
             directives |= {"boundscheck": True, "initializedcheck": True}
+        origins = [
+            Extension(f"fastbp.kernels.{name}", [str(KERNELS / f"{name}.pyx")])
+            for name in ("cpu", "engine")
+        ]
         generated = cythonize(
-            [Extension(f"fastbp.kernels.{m}", [str(KERNELS / f"{m}.pyx")]) for m in ("cpu", "engine")],
+            origins,
             include_path=[str(KERNELS)],
             build_dir=self.build_temp,
             compiler_directives=directives,

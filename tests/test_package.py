@@ -8,12 +8,13 @@ import ctypes
 import json
 import os
 import re
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,13 +45,14 @@ def output(code, **environment):
 
 
 def test_import_time():
-    """Within 30 ms of NumPy's own; pairs one after the other and their better quarter,
-    for machines that are busy."""
+    """Within 30 ms of NumPy's own: the processor's time, which other work hardly changes; pairs
+    one after the other and their better quarter."""
 
     def seconds(code):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-c", code], check=True, env=ENVIRONMENT)
-        return time.perf_counter() - began
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     seconds("import numpy, fastbp")  # bytecode written, files in the cache
     over = [seconds("import numpy, fastbp") - seconds("import numpy") for _ in range(15)]
@@ -171,6 +173,7 @@ RANKS = {
     "persistence": 3,
     "interop": 3,
     "run": 3,
+    "team": 1,
     "callbacks": 3,
     "metrics": 4,
     "checkpoint": 4,
@@ -272,8 +275,8 @@ def test_the_reference_stands_alone():
 def test_checks_ask_a_network_in_public():
     for path in (PACKAGE / "check").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
-                owner = node.value
+            if isinstance(node, ast.Attribute) and re.match(r"_[a-z](?!ake$)", node.attr):
+                owner = node.value  # `_make` is public: namedtuple's
                 assert isinstance(owner, ast.Name) and owner.id == "self", (path, node.attr)
 
 
@@ -361,7 +364,7 @@ def test_a_level_that_is_not_there_is_refused_before_it_is_imported(monkeypatch)
     with pytest.raises(ImportError, match=r"'avx512' is not built here; available: baseline$"):
         dispatch.load("avx512")
     assert not imported
-    dispatch.Level("baseline").doors(np.dtype("float64"))
+    dispatch.Level("baseline").doors(SimpleNamespace(char="d"))
     assert imported == ["fastbp.kernels.engine_baseline_f64"]
 
 

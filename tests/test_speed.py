@@ -155,7 +155,8 @@ def test_tiles_multiply_and_add_in_registers(engine, stem):
 
 
 @pytest.mark.parametrize(
-    "stem", ["values", "values_and_slopes", "softmax", r"\w+_product", r"\w+_vjp", "terms_and_slopes"]
+    "stem",
+    ["values", "values_and_slopes", "softmax", r"\w+_product", r"\w+_vjp", "terms_and_slopes"],
 )
 def test_loops_on_singles_hold_no_doubles(engine, stem):
     """An untyped literal of a formula does that: 1 / (1 + e) computes in double."""

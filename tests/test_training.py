@@ -18,7 +18,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
 from fastbp import reference
-from fastbp.kernels import dispatch
 
 pytestmark = pytest.mark.sanitizers
 

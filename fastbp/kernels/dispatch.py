@@ -70,7 +70,7 @@ def doors(dtype: Any) -> ModuleType:
 
 
 def capi() -> dict[str, Any]:
-    """What `cimport fastbp` finds: the C functions of the level in use, each of its type's build."""
+    """What `cimport fastbp` finds: the C functions in use, each of the build for its type."""
     of_double = engine.f64.__pyx_capi__.items()
     return engine.f32.__pyx_capi__ | {k: v for k, v in of_double if k.endswith("_f64")}
 

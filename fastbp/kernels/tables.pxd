@@ -126,7 +126,8 @@ cdef struct Cost:
     Terms terms_and_slopes
 
 
-# One step for R rows of V vectors; rows of W lie `row` vectors apart, slots `slot`   W, slots  # OUT
+# One step for R rows of V vectors; rows of W lie `row` vectors apart, slots `slot`
+#                                                                                W, slots  # OUT
 ctypedef void (*UpdateTile)(const Step *step, bint is_weight, int R, int V, const vec *nabla,
                             vec *W, Py_ssize_t row, Py_ssize_t slot) noexcept nogil
 # Set what depends on the number t = 1, 2, ... of the step                             step  # OUT

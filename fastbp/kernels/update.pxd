@@ -1,8 +1,8 @@
 """Optimizers: one policy each, applied to a tile of parameters beside the tile of their gradient.
 
 What belongs here: W <- W - step, written once on vectors of the level, with the optimizer's slots
-(velocity, moments) lying `slot` vectors behind W; at the end their table. What does not: forming the
-gradient (links/), its norm (loop/steps.pxi), names and defaults (optimizers.py).
+(velocity, moments) lying `slot` vectors behind W; at the end their table. What does not: forming
+the gradient (links/), its norm (loop/steps.pxi), names and defaults (optimizers.py).
 
 Adding an optimizer: a tag, a branch in `update_tile`, a row, where it needs one a number in `Step`
 (tables.pxd), and a dataclass in optimizers.py.

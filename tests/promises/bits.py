@@ -124,9 +124,7 @@ def run(number: int, threads: int = 1, resumed: bool = False) -> str:
         try:
             if resumed and "schedule" not in options:
                 first = net.fit(X, Y, epochs=1, threads=threads, **options)
-                history = net.fit(
-                    X, Y, epochs=epochs - 1, threads=threads, resume=first, **options
-                )
+                history = net.fit(X, Y, epochs=epochs - 1, threads=threads, resume=first, **options)
             else:
                 history = net.fit(X, Y, epochs=epochs, threads=threads, **options)
         except fastbp.DivergenceError as error:

@@ -285,7 +285,8 @@ cdef inline real log(real x) noexcept nogil:
         y = x * <real>18014398509481984.0 if x < TINY else x
         u = bits(y) + (<real_bits>0x3ff0000000000000 - <real_bits>0x3fe6a09e667f3bcd)
         # to a floating-point number by way of the mantissa of 2^52
-        k = from_bits((u >> MANTISSA) | <real_bits>0x4330000000000000) - <real>4503599627370496.0 - bias
+        k = from_bits((u >> MANTISSA) | <real_bits>0x4330000000000000)
+        k = k - <real>4503599627370496.0 - bias
         m = from_bits((u & <real_bits>0x000fffffffffffff) + <real_bits>0x3fe6a09e667f3bcd)
     y = _log_kernel(k, m - <real>1)
     special = <real>-INFINITY if x == <real>0 else <real>NAN

@@ -78,13 +78,14 @@ cdef api const void *fastbp_plan(object network) except NULL:
 
 cdef api size_t fastbp_scratch_bytes(const void *plan, Py_ssize_t n) noexcept nogil:
     cdef const Plan *p = <const Plan *>plan
-    return 64 + (p.n_padded * sizeof(real) + work_bytes(p, chunk(p, n))) / sizeof(real) * p.real_bytes
+    cdef size_t reals = p.n_padded + work_bytes(p, chunk(p, n)) / sizeof(real)
+    return 64 + reals * p.real_bytes
 
 
 # Of each pair below dispatch.py hands on that of the build for its type: only there `real` is it.
 
-cdef int forward_of(const void *plan, const void *parameters, const void *X, Py_ssize_t n, void *out,
-                    void *scratch) noexcept nogil:
+cdef int forward_of(const void *plan, const void *parameters, const void *X, Py_ssize_t n,
+                    void *out, void *scratch) noexcept nogil:
     if (<const Plan *>plan).real_bytes != sizeof(real):
         return -1
     forward_rows(<const Plan *>plan, <const real *>parameters, <const real *>X, n, <real *>out,

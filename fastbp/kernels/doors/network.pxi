@@ -1,8 +1,8 @@
 # What can be asked of one network: predictions, costs, errors, gradients, Jacobians.
 #
-# What belongs here: the compiled description of a network, its memory, and functions that take arrays
-# already checked by network.py, release the GIL and call the passes. What does not: the passes
-# (loop/), training (trainer.pxi).
+# What belongs here: the compiled description of a network, its memory, and functions that take
+# arrays already checked by network.py, release the GIL and call the passes. What does not: the
+# passes (loop/), training (trainer.pxi).
 
 cdef class Block:
     """Zeroed memory, aligned to 64 bytes."""

@@ -185,8 +185,8 @@ cdef inline void times_slopes(const Layer *f, const real *z, const real *a, cons
             y[s * y_row + j] = x[s * x_row + j] * z[s * f.z_row + j]
 
 
-# Coupled activations: values, J^T g (`vjp`) and J dz (`jvp`) of m rows, one row at a time (the values
-# of softmax: all at once); `product` is both where J is symmetric.
+# Coupled activations: values, J^T g (`vjp`) and J dz (`jvp`) of m rows, one row at a time (the
+# values of softmax: all at once); `product` is both where J is symmetric.
 
 cdef inline real sum_but_one(real *a, Py_ssize_t n) noexcept nogil:
     """Sum of a less 1, where the first 1 among them is left out: nothing is lost beside it."""
@@ -278,9 +278,9 @@ cdef inline void softmax_product(const Layer *f, const real *z, const real *a, c
                                  Py_ssize_t x_row, Py_ssize_t m, real *y,
                                  Py_ssize_t y_row) noexcept nogil:
     # y = p a * (x - <a, x>): J is symmetric, so this is J^T g and J dz                     y  # OUT
-    cdef Py_ssize_t s, j
+    cdef Py_ssize_t _s, j
     cdef real c = <real>f.p, mean
-    for s in range(m):
+    for _s in range(m):
         mean = row_dot(a, x, f.n_a)
         for j in range(f.n_a):
             y[j] = c * a[j] * (x[j] - mean)
@@ -291,9 +291,9 @@ cdef inline void softmax_product(const Layer *f, const real *z, const real *a, c
 
 cdef inline void log_softmax(const Layer *f, real *z, Py_ssize_t m, real *a) noexcept nogil:
     # a = z - lse(z)   (m, n_a)                                                          a  # OUT
-    cdef Py_ssize_t s, j
+    cdef Py_ssize_t _s, j
     cdef real top, lse
-    for s in range(m):
+    for _s in range(m):
         top = row_max(z, f.n_a)
         for j in range(f.n_a):
             a[j] = exp(z[j] - top)
@@ -308,9 +308,9 @@ cdef inline void log_softmax_vjp(const Layer *f, const real *z, const real *a, c
                                  Py_ssize_t g_row, Py_ssize_t m, real *delta,
                                  Py_ssize_t delta_row) noexcept nogil:
     # J = I - 1 p^T is not symmetric: J^T g = g - p sum(g)                              delta  # OUT
-    cdef Py_ssize_t s, j
+    cdef Py_ssize_t _s, j
     cdef real total
-    for s in range(m):
+    for _s in range(m):
         total = row_sum(g, f.n_a)
         for j in range(f.n_a):
             delta[j] = g[j] - exp(a[j]) * total
@@ -323,9 +323,9 @@ cdef inline void log_softmax_jvp(const Layer *f, const real *z, const real *a, c
                                  Py_ssize_t dz_row, Py_ssize_t m, real *da,
                                  Py_ssize_t da_row) noexcept nogil:
     # J dz = dz - <p, dz>                                                                da  # OUT
-    cdef Py_ssize_t s, j
+    cdef Py_ssize_t _s, j
     cdef real mean
-    for s in range(m):
+    for _s in range(m):
         for j in range(f.n_a):
             da[j] = exp(a[j]) * dz[j]
         mean = row_sum(da, f.n_a)
@@ -375,9 +375,9 @@ cdef inline void layer_norm_product(const Layer *f, const real *z, const real *a
                                     Py_ssize_t y_row) noexcept nogil:
     # h = p x, u = (z - mean) / s: y = (h - mean h - u mean(h * u)) / s                     y  # OUT
     # with one gain for all, J is symmetric: this is J^T g and J dz
-    cdef Py_ssize_t s, j, n = f.n_a
+    cdef Py_ssize_t _s, j, n = f.n_a
     cdef real gain = <real>f.p, r, h_mean, hu_mean
-    for s in range(m):
+    for _s in range(m):
         r = standardised(z, <real>1, n, y)
         h_mean = gain * (row_sum(x, n) / <real>n)
         hu_mean = gain * (row_dot(x, y, n) / <real>n)
@@ -399,8 +399,8 @@ cdef inline Py_ssize_t argmax_of_group(const real *z, Py_ssize_t p) noexcept nog
 
 cdef inline void maxout(const Layer *f, real *z, Py_ssize_t m, real *a) noexcept nogil:
     # a_k = max of the k-th p consecutive z   (m, n_a)                                   a  # OUT
-    cdef Py_ssize_t s, k, p = <Py_ssize_t>f.p
-    for s in range(m):
+    cdef Py_ssize_t _s, k, p = <Py_ssize_t>f.p
+    for _s in range(m):
         for k in range(f.n_a):
             a[k] = z[k * p + argmax_of_group(z + k * p, p)]
         z += f.z_row
@@ -411,8 +411,8 @@ cdef inline void maxout_vjp(const Layer *f, const real *z, const real *a, const 
                             Py_ssize_t g_row, Py_ssize_t m, real *delta,
                             Py_ssize_t delta_row) noexcept nogil:
     # g_k goes to the largest z of its group, 0 to the others  (m, n_a p)               delta  # OUT
-    cdef Py_ssize_t s, k, i, p = <Py_ssize_t>f.p
-    for s in range(m):
+    cdef Py_ssize_t _s, k, i, p = <Py_ssize_t>f.p
+    for _s in range(m):
         for k in range(f.n_a):
             for i in range(p):
                 delta[k * p + i] = <real>0
@@ -426,8 +426,8 @@ cdef inline void maxout_jvp(const Layer *f, const real *z, const real *a, const 
                             Py_ssize_t dz_row, Py_ssize_t m, real *da,
                             Py_ssize_t da_row) noexcept nogil:
     # of each group the dz of its largest z                                              da  # OUT
-    cdef Py_ssize_t s, k, p = <Py_ssize_t>f.p
-    for s in range(m):
+    cdef Py_ssize_t _s, k, p = <Py_ssize_t>f.p
+    for _s in range(m):
         for k in range(f.n_a):
             da[k] = dz[k * p + argmax_of_group(z + k * p, p)]
         z += f.z_row
@@ -437,8 +437,8 @@ cdef inline void maxout_jvp(const Layer *f, const real *z, const real *a, const 
 
 cdef inline void glu(const Layer *f, real *z, Py_ssize_t m, real *a) noexcept nogil:
     # z = (u, v): a = u * s(v)   (m, n_a)                                                a  # OUT
-    cdef Py_ssize_t s, j
-    for s in range(m):
+    cdef Py_ssize_t _s, j
+    for _s in range(m):
         for j in range(f.n_a):
             a[j] = z[j] * sigmoid(z[f.n_a + j])
         z += f.z_row
@@ -449,9 +449,9 @@ cdef inline void glu_vjp(const Layer *f, const real *z, const real *a, const rea
                          Py_ssize_t g_row, Py_ssize_t m, real *delta,
                          Py_ssize_t delta_row) noexcept nogil:
     # delta_u = g * s(v), delta_v = g * u * s'(v)  (m, 2 n_a)                           delta  # OUT
-    cdef Py_ssize_t s, j, n = f.n_a
+    cdef Py_ssize_t _s, j, n = f.n_a
     cdef real gate, slope
-    for s in range(m):
+    for _s in range(m):
         for j in range(n):
             gate = value_and_slope(<Sigmoid *>NULL, z[n + j], <real>0, &slope)
             delta[j] = g[j] * gate
@@ -465,9 +465,9 @@ cdef inline void glu_jvp(const Layer *f, const real *z, const real *a, const rea
                          Py_ssize_t dz_row, Py_ssize_t m, real *da,
                          Py_ssize_t da_row) noexcept nogil:
     # da = dz_u * s(v) + u * s'(v) dz_v                                                  da  # OUT
-    cdef Py_ssize_t s, j, n = f.n_a
+    cdef Py_ssize_t _s, j, n = f.n_a
     cdef real gate, slope
-    for s in range(m):
+    for _s in range(m):
         for j in range(n):
             gate = value_and_slope(<Sigmoid *>NULL, z[n + j], <real>0, &slope)
             da[j] = dz[j] * gate + z[j] * slope * dz[n + j]

@@ -1,7 +1,7 @@
 """The scale link: z = s * a, a learned factor for each column (n_z = n_in).
 
-What belongs here: its forward pass, recurrence, gradient alone and fused with the step, tangent, and
-the link's row. What does not: matrices (dense.pxd), formulas of optimizers.
+What belongs here: its forward pass, recurrence, gradient alone and fused with the step, tangent,
+and the link's row. What does not: matrices (dense.pxd), formulas of optimizers.
 """
 from libc.string cimport memset
 

@@ -201,7 +201,8 @@ cdef double gradient_norm(const Plan *plan, const Step *step, const real *nabla,
 
 cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, int thread,
                         const real *nabla, real *parameters) noexcept nogil:
-    # the step from a stored gradient, for this thread's rows of every tensor  parameters, slots  # OUT
+    # the step from a stored gradient, for this thread's rows of every tensor
+    #                                                                 parameters, slots  # OUT
     cdef const Tensor *t
     cdef Py_ssize_t first, last, at
     cdef int l, i
