@@ -1,8 +1,8 @@
 """The dense link: z = a W + b, its products cut into register tiles.
 
 What belongs here: forward, recurrence (BP2), weight and bias gradient (BP3, BP4) alone and fused
-with the step, tangent, and the link's row. What does not: tiles (blocking.pxd), formulas of activations,
-costs, optimizers.
+with the step, tangent, and the link's row. What does not: tiles (blocking.pxd), formulas of
+activations, costs, optimizers.
 """
 from libc.string cimport memset
 
