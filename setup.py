@@ -1,4 +1,4 @@
-"""Build of the compiled core: one engine module per CPU level. All else is in pyproject.toml."""
+"""Build of the compiled core: one engine module a CPU level and type; else see pyproject.toml."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from setuptools.command.build_ext import build_ext
 
 KERNELS = Path("fastbp/kernels")
 SOURCES = sorted(
-    str(p) for pattern in ("*.pxd", "*.pxi", "*.pyx", "*.h") for p in KERNELS.glob(pattern)
+    str(p) for pattern in ("*.pxd", "*.pxi", "*.pyx", "*.h") for p in KERNELS.rglob(pattern)
 )
 
 # Contraction is off: FMA is written where it is meant, so all levels with FMA give the same bits.
@@ -26,6 +26,7 @@ LEVEL_FLAGS = {
         "-mprefer-vector-width=512",
     ],
 }  # fmt: skip
+TYPES = {"f32": [], "f64": [("FASTBP_DOUBLE", "1")]}
 
 DIRECTIVES = {
     "language_level": 3,
@@ -66,40 +67,49 @@ class BuildLevels(build_ext):
             levels = {isa: levels[isa]}
             flags += SANITIZE_FLAGS
         described = ";".join(f"{name}:{' '.join(flags + own)}" for name, own in levels.items())
-        sources = Path(self.build_temp) / "levels"
-        sources.mkdir(parents=True, exist_ok=True)
-
-        extensions = []
-        for module in ["cpu", *(f"engine_{name}" for name in levels)]:
-            # a file of its own for each, because two extensions cannot name one .pyx
-            source = sources / f"{module}.pyx"
-            # the flags stand in it so that other flags make it newer than what was built
-            body = f'# {described}\ninclude "kernels/{module.partition("_")[0]}.pyx"\n'
-            if not source.exists() or source.read_text() != body:
-                source.write_text(body)
-            extension = Extension(
-                f"fastbp.kernels.{module}",
-                [str(source)],
-                include_dirs=[str(KERNELS)],
-                depends=SOURCES,
-            )
-            extension.extra_compile_args = flags + levels.get(module.removeprefix("engine_"), [])
-            extension.extra_link_args = SANITIZE_FLAGS if SANITIZE else []
-            if module == "cpu":
-                extension.define_macros = [("FASTBP_LEVELS", f'"{described}"')]
-            extensions.append(extension)
         directives = dict(DIRECTIVES)
         if DEBUG:
             directives |= {"boundscheck": True, "initializedcheck": True}
-        self.extensions[:] = cythonize(
-            extensions,
-            include_path=[str(KERNELS), str(KERNELS.parent)],
+        origins = [
+            Extension(f"fastbp.kernels.{name}", [str(KERNELS / f"{name}.pyx")])
+            for name in ("cpu", "engine")
+        ]
+        generated = cythonize(
+            origins,
+            include_path=[str(KERNELS)],
+            build_dir=self.build_temp,
             compiler_directives=directives,
             force=self.force or None,
         )
-        for extension in self.extensions:
-            extension._needs_stub = False
+        code = {e.name.rpartition(".")[2]: Path(e.sources[0]).read_text() for e in generated}
+        # module: what it is generated from, flags, macros
+        modules = {"cpu": ("cpu", [], [("FASTBP_LEVELS", f'"{described}"')])}
+        for level, own in levels.items():
+            for real, macros in TYPES.items():
+                name = f"engine_{level}_{real}"
+                # one C file for all: only the name by which Python finds the module differs
+                modules[name] = ("engine", own, [*macros, ("PyInit_engine", f"PyInit_{name}")])
+        self.extensions[:] = [self.extension(m, code, flags, described) for m in modules.items()]
         super().build_extensions()
+
+    def extension(self, module, code, flags, described):
+        name, (origin, own, macros) = module
+        source = Path(self.build_temp) / f"{name}.c"
+        # the flags stand in it so that other flags make it newer than what was built
+        text = f"/* {described} */\n{code[origin]}"
+        if not source.exists() or source.read_text() != text:
+            source.write_text(text)
+        made = Extension(
+            f"fastbp.kernels.{name}",
+            [str(source)],
+            include_dirs=[str(KERNELS)],
+            define_macros=macros,
+            extra_compile_args=flags + own,
+            extra_link_args=SANITIZE_FLAGS if SANITIZE else [],
+            depends=[path for path in SOURCES if path.endswith(".h")],
+        )
+        made._needs_stub = False
+        return made
 
     def can_build(self, flags):
         """Whether the compiler takes a level's flags for the machine it compiles for."""

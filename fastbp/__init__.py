@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from fastbp.dropout import Dropout
 from fastbp.history import History
-from fastbp.kernels import dispatch as _dispatch
 from fastbp.network import Network
 from fastbp.run import DivergenceError
 
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from fastbp.stopping import EarlyStopping
 
 __version__ = "0.1.0"
-
-# what `cimport fastbp` finds here: the C functions of the level in use (__init__.pxd)
-__pyx_capi__ = _dispatch.engine.__pyx_capi__
 
 __all__ = [
     "LBFGS",
@@ -84,6 +80,8 @@ _LATER = {  # where the name is found; a module stands for itself
 
 def __getattr__(name: str) -> Any:
     """Import when asked for: `import fastbp` is to cost little beside NumPy's own."""
+    if name == "__pyx_capi__":  # where `cimport fastbp` looks for what __init__.pxd declares
+        return import_module("fastbp.kernels.dispatch").capi()
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(_LATER[name])

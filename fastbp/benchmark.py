@@ -173,7 +173,7 @@ def peak_gflops(dtype: str, level: str | None = None) -> float:
 def tile_gflops(dtype: str, level: str | None = None) -> float:
     """Return the rate of a level's largest register tile in one type, best of several."""
     engine = dispatch.engine if level is None else dispatch.load(level)
-    door = engine.multiply_add[{"float32": "float", "float64": "double"}[dtype]]
+    door = engine.doors(np.dtype(dtype)).multiply_add
     x = np.ones(1024, dtype)
     best = 0.0
     for _ in range(20):

@@ -71,16 +71,17 @@ class Dropout:
         n, widths = inputs.as_count(n, "n"), net.sizes[:-1]
         if n > np.iinfo(np.intp).max // max(widths):
             raise ValueError(f"n: expected rows that an array can have; got {shown(n)}")
-        compiled = masks_of(self, len(widths) - 1)
+        doors = dispatch.doors(net.dtype)
+        compiled = masks_of(self, len(widths) - 1, doors)
         with inputs.fitting_in_memory("n"):
             found = [np.ones((n, width), net.dtype) for width in widths]
         for l, mask in enumerate(found if compiled is not None else ()):
-            dispatch.doors(net.dtype).mask(compiled, l, mask)
+            doors.mask(compiled, l, mask)
         return found
 
 
-def masks_of(dropout: Any, n_hidden: int) -> Any:
-    """The engine's description of a `Dropout`; None where nothing is dropped."""
+def masks_of(dropout: Any, n_hidden: int, doors: Any) -> Any:
+    """An engine's description of a `Dropout`; None where nothing is dropped."""
     if dropout is None:
         return None
     if not isinstance(dropout, Dropout):
@@ -88,7 +89,7 @@ def masks_of(dropout: Any, n_hidden: int) -> Any:
     rates = as_rates(dropout.rate, n_hidden)
     if rates is None:
         return None
-    return dispatch.engine.Masks(rates, inputs.as_bits(dropout.seed), dropout.step)
+    return doors.Masks(rates, inputs.as_bits(dropout.seed), dropout.step)
 
 
 def as_rates(value: Any, n_hidden: int) -> list[float] | None:

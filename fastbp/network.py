@@ -139,20 +139,18 @@ class Network:
         cost_parameter = self._loss.parameter
         if self._loss.kind == "mse":
             cost_parameter /= n_outputs
-        self._compiled = dispatch.engine.CompiledNetwork(
+        self._doors = dispatch.doors(self._dtype)
+        self._compiled = self._doors.CompiledNetwork(
             [
-                (f.kind, f.parameter, n_in, n_out * f.z_per_a, n_out)
+                ("dense", f.kind, f.parameter, n_in, n_out * f.z_per_a, n_out)
                 for f, n_in, n_out in zip(
                     [*self._hidden, self._output], self._sizes, self._sizes[1:], strict=False
                 )
             ],
             (self._loss.kind, cost_parameter),
-            self._dtype == np.float64,
-            (self._output.kind, self._loss.kind) in functions.CANONICAL,
             self._n_targets,
         )
-        self._doors = dispatch.doors(self._dtype)
-        self._predictor = dispatch.engine.Predictor(
+        self._predictor = self._doors.Predictor(
             self._compiled, self._parameters, np.empty, self._dtype
         )
 
@@ -350,7 +348,7 @@ class Network:
         )
 
     def _masks(self, dropout: Dropout | None) -> Any:
-        return None if dropout is None else masks_of(dropout, len(self._hidden))
+        return None if dropout is None else masks_of(dropout, len(self._hidden), self._doors)
 
     def _warn_unless_finite(self, what: str, *results: Array) -> None:
         """As NumPy does of its own functions: not where np.errstate has it ignored."""

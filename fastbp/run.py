@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastbp import inputs
-from fastbp.kernels import dispatch
 from fastbp.network import Network
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ class Run:
         parameters = net.parameters if state.parameters is None else state.parameters
         self.team: Team | None = None
         n_threads = 1 if n_threads == 1 else self._gather(n_threads)
-        self.trainer = dispatch.engine.Trainer(
+        self.trainer = self.doors.Trainer(
             net._compiled,
             state.optimizer.policy,
             numbers,
@@ -178,7 +177,7 @@ class Run:
             n_threads,
             shuffle is True,
             state.seed,
-            None if dropout is None else dispatch.engine.Masks(dropout, state.seed, 0),
+            None if dropout is None else self.doors.Masks(dropout, state.seed, 0),
             loss is not None,
         )
         self.trainer.position = state.position
@@ -325,7 +324,7 @@ class Run:
         while steps < n_steps and self.epoch < end_epoch:
             epoch, row, _, total, weights = trainer.position
             if row == 0 and self.shuffle is True:
-                dispatch.engine.draw_order(trainer, self.order)
+                self.doors.draw_order(trainer, self.order)
             m = min(self.start.batch_size, self.start.n - row)
             rows = self.order[row : row + m]
             outputs = np.empty((m, self.net.sizes[-1]), self.net.dtype)
@@ -395,7 +394,7 @@ class Run:
 
     def sync(self) -> None:
         """Copy the state out of the trainer, unless it is no longer finite."""
-        if not self.doors.has_finite_state(self.trainer, self.net.parameters):
+        if not self.doors.has_finite_state(self.trainer):
             self._recover()
         self.doors.store_state(self.trainer, self.net.parameters, self.slots)
         self._take_average()
@@ -415,7 +414,7 @@ class Run:
         state is found by halving the steps since the last copy and making them again.
         """
         place = ""
-        if self.doors.has_finite_state(self.trainer, self.net.parameters):
+        if self.doors.has_finite_state(self.trainer):
             self.sync()
         else:
             place = self._overflowed()
@@ -423,7 +422,7 @@ class Run:
             while bad > 1:
                 half = bad // 2
                 self._remake(half)
-                if self.doors.has_finite_state(self.trainer, self.net.parameters):
+                if self.doors.has_finite_state(self.trainer):
                     self.sync()
                     bad -= half
                 else:
@@ -460,7 +459,7 @@ class Run:
     def _redraw(self) -> None:
         """Have the order of an epoch in place that the engine, already within it, will not draw."""
         if self.shuffle is True and self.trainer.position[1] > 0:
-            dispatch.engine.draw_order(self.trainer, self.order)
+            self.doors.draw_order(self.trainer, self.order)
 
     def close(self, quiet: bool = False) -> None:
         """Leave the network with the parameters after the last whole step that was a good one.

@@ -566,7 +566,7 @@ def _identity(
 
 def _as_threads(threads: Any, net: Network, batch_size: int) -> int:
     if threads is not None:
-        return min(inputs.as_count(threads, "threads"), dispatch.engine.max_threads)
+        return min(inputs.as_count(threads, "threads"), dispatch.engine.f32.max_threads)
     return threads_that_pay(net, batch_size)
 
 
@@ -575,7 +575,7 @@ def threads_that_pay(net: Network, batch_size: int) -> int:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    most = min(cores, dispatch.engine.max_threads)
+    most = min(cores, dispatch.engine.f32.max_threads)
     return max(1, min(most, int(flops(net, batch_size) / FLOPS_PER_THREAD)))
 
 

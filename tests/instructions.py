@@ -57,7 +57,7 @@ def count(case: str) -> tuple[float, Counter[int]]:
         out = Path(folder) / "callgrind"
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
         command += ["--dump-instr=yes", "--compress-pos=no", "--compress-strings=no"]
-        command += ["--collect-atstart=no", "--toggle-collect=__pyx_fuse_0*train"]
+        command += ["--collect-atstart=no", "--toggle-collect=__pyx_pw_*engine_*train"]
         # the fastbp that is tested, whatever folder it was found in
         folders = [str(Path(fastbp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {
@@ -73,7 +73,7 @@ def count(case: str) -> tuple[float, Counter[int]]:
         assert done.returncode == 0, done.stderr
         text = out.read_text()
     total = int(re.search(r"^summary: (\d+)", text, re.MULTILINE).group(1))
-    assert total > 0, "no function of the engine is called __pyx_fuse_0...train any more"
+    assert total > 0, "no function of the engine is called ...train any more"
     return total / CASES[case][3], executions(text)
 
 
@@ -83,7 +83,7 @@ def executions(text: str) -> Counter[int]:
     in_engine = of_callee = False
     for line in text.splitlines():
         if line.startswith("ob="):
-            in_engine = f"engine_{LEVEL}." in line
+            in_engine = f"engine_{LEVEL}_f32." in line
         elif line.startswith("calls="):
             of_callee = True  # the next line counts what the called function executed
         elif line.startswith("0x"):

@@ -23,14 +23,13 @@ def generated(tmp_path_factory):
     """The engine's C, with the directives of setup.py."""
     pytest.importorskip("Cython")
     folder = tmp_path_factory.mktemp("generated")
-    (folder / "engine_level.pyx").write_text('include "kernels/engine.pyx"\n')
     directives = "boundscheck=False,wraparound=False,initializedcheck=False,cdivision=True"
     command = [sys.executable, "-m", "cython", "-3", "-X", directives, "-I", KERNELS]
-    command += ["-I", KERNELS.parent, "-I", ROOT, "engine_level.pyx"]
+    command += ["-I", KERNELS, "-I", ROOT, "-o", folder / "engine.c", KERNELS / "engine.pyx"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
-    return folder / "engine_level.c"
+    return folder / "engine.c"
 
 
 @pytest.mark.parametrize(
@@ -39,6 +38,8 @@ def generated(tmp_path_factory):
         ("gcc", []),
         ("gcc", AVX2),
         ("gcc", AVX512),
+        ("gcc", ["-DFASTBP_DOUBLE"]),
+        ("gcc", ["-DFASTBP_DOUBLE", *AVX512]),
         ("gcc", ["-DFASTBP_SCALAR"]),
         ("clang", []),
         ("clang", AVX512),
@@ -72,20 +73,21 @@ def test_scalar_fallback_gives_the_bits_of_the_vectors(generated, tmp_path):
         pytest.skip("gcc is not installed")
     script = tmp_path / "compare.py"
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    built = tmp_path / f"engine_level{suffix}"
+    built = tmp_path / f"engine{suffix}"
     command = ["gcc", "-shared", "-fPIC", "-O1", "-DFASTBP_SCALAR", "-ffp-contract=off"]
     command += ["-fno-math-errno", f"-I{KERNELS}", f"-I{sysconfig.get_paths()['include']}"]
     subprocess.run([*command, str(generated), "-o", str(built), "-lm"], check=True)
     script.write_text(
         """
 import sys, numpy as np
+from types import SimpleNamespace
 import fastbp
 from fastbp.kernels import dispatch
 sys.path.insert(0, sys.argv[1])
-import engine_level
+import engine
 bits = []
-for engine in (dispatch.load("baseline"), engine_level):
-    dispatch.engine = engine
+for doors in (dispatch.load("baseline").f32, engine):
+    dispatch.engine = SimpleNamespace(doors=lambda dtype: doors, f32=doors)
     net = fastbp.Network([5, 9, 7, 3], activation=["tanh", "layer_norm"], seed=0)
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((23, 5)), rng.integers(0, 3, 23)

@@ -15,8 +15,9 @@ def test_the_oracle_and_every_engine_know_the_same_names():
     assert losses == set(reference.COSTS)
     assert functions.CANONICAL == reference.CANONICAL
     for level in available_levels():
-        assert set(load(level).ACTIVATIONS) == activations
-        assert set(load(level).COSTS) == losses
+        assert set(load(level).f32.SIGMA_ROWS) == activations
+        assert set(load(level).f32.COST_ROWS) == losses
+        assert set(load(level).f32.CANONICAL_ROWS) == set(functions.CANONICAL)
 
 
 def test_defaults_are_the_oracles():

@@ -39,22 +39,22 @@ def test_is_finite_looks_at_every_place(level, dtype):
 
 def trainer_of(net, policy="sgd", n=5, seed=0):
     numbers = {"learning_rate": 0.0, "l2": 0.0, "l1": 0.0}
-    return dispatch.engine.Trainer(net._compiled, policy, numbers, n, 2, 1, True, seed)
+    return net._doors.Trainer(net._compiled, policy, numbers, n, 2, 1, True, seed)
 
 
 def test_orders_are_permutations(level):
     net = fastbp.Network([1, 1], output="identity", loss="mse")
     for n in (*range(1, 40), 1000, 65537):
         trainer, order = trainer_of(net, n=n, seed=n), np.full(n, -1, np.intp)
-        dispatch.engine.draw_order(trainer, order)
+        net._doors.draw_order(trainer, order)
         assert_array_equal(np.sort(order), np.arange(n))
 
 
 def test_orders_are_those_of_every_level():
     """A run goes on with the same order on another machine: the numbers are fixed here."""
     for level in dispatch.available_levels():
-        engine = dispatch.load(level)
-        net = engine.CompiledNetwork([("identity", 0.0, 1, 1, 1)], ("mse", 1.0), False, False, 1)
+        engine = dispatch.load(level).f32
+        net = engine.CompiledNetwork([("dense", "identity", 0.0, 1, 1, 1)], ("mse", 1.0), 1)
         numbers = {"learning_rate": 0.0, "l2": 0.0, "l1": 0.0}
         trainer = engine.Trainer(net, "sgd", numbers, 8, 2, 1, True, 2**64 - 1)
         order = np.zeros(8, np.intp)
@@ -115,11 +115,11 @@ def test_state_goes_in_and_comes_out(level, policy, n_slots, dtype):
     net._doors.store_state(trainer, out, slots_out)
     assert_array_equal(out, parameters)
     assert_array_equal(slots_out, slots)
-    assert net._doors.has_finite_state(trainer, parameters)
+    assert net._doors.has_finite_state(trainer)
     for place in range(net.n_parameters):
         parameters[place] = np.nan
         net._doors.load_state(trainer, parameters, slots)
-        assert not net._doors.has_finite_state(trainer, parameters), place
+        assert not net._doors.has_finite_state(trainer), place
         parameters[place] = 0
 
 
@@ -332,7 +332,7 @@ def test_memory_of_a_fit(sizes, batch, options, optimizer, slots, dtype):
     size = net.dtype.itemsize
     numbers = {"learning_rate": 0.0, "l2": 0.0, "l1": 0.0}
     for n_threads in (1, 2):
-        need = dispatch.engine.memory(net._compiled, optimizer, batch, n_threads)
+        need = net._doors.memory(net._compiled, optimizer, batch, n_threads)
         widths = sizes[0] + sum(b.size for b in net.biases)
         bound = net.n_parameters * (1 + slots) + 3 * batch * widths
         assert sum(need.values()) <= bound * size + 2**20
@@ -341,7 +341,7 @@ def test_memory_of_a_fit(sizes, batch, options, optimizer, slots, dtype):
         tracemalloc.start()
         try:
             before = tracemalloc.get_traced_memory()[0]
-            trainer = dispatch.engine.Trainer(
+            trainer = net._doors.Trainer(
                 net._compiled, optimizer, numbers, 1000, batch, n_threads, True, 0
             )
             taken = tracemalloc.get_traced_memory()[0] - before
@@ -359,8 +359,7 @@ def test_a_deadline_ends_training_after_the_step_at_hand(level, threads):
     X, Y = rng.standard_normal((2, 40, 3)).astype("float32")
     Y = np.ascontiguousarray(Y[:, :2])
     numbers = {"learning_rate": 0.1, "l2": 0.0, "l1": 0.0}
-    engine = dispatch.engine
-    trainer = engine.Trainer(net._compiled, "sgd", numbers, 40, 4, threads, False, 0)
+    trainer = net._doors.Trainer(net._compiled, "sgd", numbers, 40, 4, threads, False, 0)
     net._doors.load_state(trainer, net.parameters, np.zeros((0, net.n_parameters), "float32"))
     order, (losses, clock) = np.arange(40, dtype=np.intp), np.zeros((2, 100_000))
 
@@ -394,14 +393,14 @@ def test_a_loss_in_python_makes_the_steps_of_the_built_in_one(
                              dtype=dtype)  # fmt: skip
         X = rng.standard_normal((n, 5)).astype(dtype)
         Y = rng.standard_normal((n, 3)).astype(dtype)
-        masks = dispatch.engine.Masks([0.25, 0.5], 7, 0)
+        masks = net._doors.Masks([0.25, 0.5], 7, 0)
         numbers = {"learning_rate": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-6,
                    "l2": 0.01, "l1": 0.001} | options  # fmt: skip
         order = rng.permutation(n).astype(np.intp)
         slots = np.zeros((2 if policy == "adam" else 0, net.n_parameters), dtype)
         found = []
         for whole in (False, True):
-            trainer = dispatch.engine.Trainer(
+            trainer = net._doors.Trainer(
                 net._compiled, policy, numbers, n, m, 1, False, 7, masks, whole
             )
             net._doors.load_state(trainer, net.parameters, slots)

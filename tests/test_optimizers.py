@@ -20,7 +20,7 @@ def test_policies_are_the_engines():
     policies = {mine.policy for mine, _ in cases.OPTIMIZERS.values()}
     assert policies == set(cases.OPTIMIZERS)
     for level in available_levels():
-        assert set(load(level).OPTIMIZERS) == policies
+        assert set(load(level).f32.POLICY_ROWS) == policies
     assert set(OPTIMIZERS) == {type(mine).__name__.lower() for mine, _ in cases.OPTIMIZERS.values()}
 
 

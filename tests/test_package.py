@@ -8,12 +8,13 @@ import ctypes
 import json
 import os
 import re
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,13 +45,14 @@ def output(code, **environment):
 
 
 def test_import_time():
-    """Within 30 ms of NumPy's own; pairs one after the other and their better quarter,
-    for machines that are busy."""
+    """Within 30 ms of NumPy's own: the processor's time, which other work hardly changes; pairs
+    one after the other and their better quarter."""
 
     def seconds(code):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-c", code], check=True, env=ENVIRONMENT)
-        return time.perf_counter() - began
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     seconds("import numpy, fastbp")  # bytecode written, files in the cache
     over = [seconds("import numpy, fastbp") - seconds("import numpy") for _ in range(15)]
@@ -171,6 +173,7 @@ RANKS = {
     "persistence": 3,
     "interop": 3,
     "run": 3,
+    "team": 1,
     "callbacks": 3,
     "metrics": 4,
     "checkpoint": 4,
@@ -272,8 +275,8 @@ def test_the_reference_stands_alone():
 def test_checks_ask_a_network_in_public():
     for path in (PACKAGE / "check").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
-                owner = node.value
+            if isinstance(node, ast.Attribute) and re.match(r"_[a-z](?!ake$)", node.attr):
+                owner = node.value  # `_make` is public: namedtuple's
                 assert isinstance(owner, ast.Name) and owner.id == "self", (path, node.attr)
 
 
@@ -284,28 +287,30 @@ def test_no_drawers_for_odds_and_ends():
 
 
 def test_kernels_include_one_way():
-    """elementary -> activation -> cost; products, update by themselves; none knows the engine."""
-    allowed = {
-        "elementary": set(),
-        "activation": {"elementary"},
-        "cost": {"elementary", "activation"},
-        "update": set(),
-        "products": {"update"},
-        "barrier": set(),
-        "random": set(),
-        "dropout": {"random"},
+    """Arithmetic, tables, formulas, links: each room knows those before it, none the engine."""
+    kernels = PACKAGE / "kernels"
+    floors = {  # what a file may know: its own floor's files before it are named
+        "arithmetic/real": (),
+        "tables": ("arithmetic.real",),
+        "arithmetic": ("arithmetic", "tables"),
+        "functions": ("arithmetic", "tables"),
+        "update": ("arithmetic", "tables"),
+        "links": ("arithmetic", "tables", "update"),
+        "loop": (),
     }
-    for path in (PACKAGE / "kernels").glob("*.pxd"):
+    seen = 0
+    for path in kernels.rglob("*.pxd"):
         if path.stem == "__init__":
             continue
+        place = path.relative_to(kernels).with_suffix("").as_posix()
+        allowed = floors.get(place, floors.get(place.partition("/")[0]))
         text = path.read_text()
-        used = set(re.findall(r"from\s+fastbp\.kernels\.(\w+)\s+cimport", text))
-        used |= set(re.findall(r"cimport\s+fastbp\.kernels\.(\w+)", text))
-        assert used <= allowed[path.stem], path
+        used = re.findall(r"from\s+fastbp\.kernels\.([\w.]+)\s+cimport", text)
+        seen += len(used)
+        for name in used:
+            assert name.startswith(allowed), (path, name)
         assert not re.search(r"\b(import numpy|cimport numpy|from \.)", text), path
-    assert "elementary" in re.findall(
-        r"from fastbp\.kernels\.(\w+) cimport", (PACKAGE / "kernels/activation.pxd").read_text()
-    )
+    assert seen > 10
 
 
 # CPU levels
@@ -316,10 +321,10 @@ def test_a_level_can_be_forced(level):
     code = (
         "import fastbp; from fastbp.kernels import dispatch; import sys;"
         "n = fastbp.Network([3, 2]); n.predict([[1, 2, 3]]);"
-        "print(dispatch.level, dispatch.engine.__name__,"
+        "print(dispatch.level, dispatch.engine.f32.__name__,"
         " sum(m.startswith('fastbp.kernels.engine_') for m in sys.modules))"
     )
-    assert output(code, FASTBP_ISA=level) == f"{level} fastbp.kernels.engine_{level} 1"
+    assert output(code, FASTBP_ISA=level) == f"{level} fastbp.kernels.engine_{level}_f32 1"
 
 
 def test_the_best_level_is_chosen():
@@ -359,8 +364,8 @@ def test_a_level_that_is_not_there_is_refused_before_it_is_imported(monkeypatch)
     with pytest.raises(ImportError, match=r"'avx512' is not built here; available: baseline$"):
         dispatch.load("avx512")
     assert not imported
-    dispatch.load("baseline")
-    assert imported == ["fastbp.kernels.engine_baseline"]
+    dispatch.Level("baseline").doors(SimpleNamespace(char="d"))
+    assert imported == ["fastbp.kernels.engine_baseline_f64"]
 
 
 def test_the_cpu_answers_for_itself():

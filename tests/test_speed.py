@@ -43,7 +43,7 @@ pytestmark = [
 
 
 def code_of(level):
-    (path,) = Path(cpu.__file__).parent.glob(f"engine_{level}.*.so")
+    (path,) = Path(cpu.__file__).parent.glob(f"engine_{level}_f32.*.so")
     code = disassembled(path)
     if not any(name.startswith("__pyx_") for name in code):
         pytest.skip("the build is stripped of its symbols")
@@ -103,11 +103,10 @@ def arithmetic(executed, instructions):
 # -- what was compiled -----------------------------------------------------------------------------
 
 
-def of_single_precision(code, stem):
-    """Bodies of the functions that are compiled from one name for float32, by symbol."""
-    tile = re.compile(rf"{stem}_f32(\.|$)")  # C
-    fused = re.compile(rf"__pyx_fuse_0__pyx_f_.*engine_[a-z0-9]+_{stem}(\.|$)")  # Cython
-    found = {name: body for name, body in code.items() if tile.match(name) or fused.match(name)}
+def compiled_from(code, stem):
+    """Bodies of the functions that are compiled from one name, by symbol."""
+    name_of = re.compile(rf"(__pyx_(fuse_\d+__pyx_)?f_\w*_)?{stem}(\.|$)")  # Cython's, or C's own
+    found = {name: body for name, body in code.items() if name_of.match(name)}
     assert found, f"no function of the engine is called {stem} any more"
     return found
 
@@ -129,7 +128,7 @@ def rows_and_vectors(level):
     """The tallest tile of a level, from the header as the compiler sees it."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
-    header = Path(cpu.__file__).with_name("tile.h")
+    header = Path(cpu.__file__).parent / "arithmetic/tile.h"
     command = ["gcc", "-dM", "-E", *cpu.flags[level].split(), str(header)]
     macros = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [
@@ -143,7 +142,7 @@ def test_tiles_multiply_and_add_in_registers(engine, stem):
     level, code = engine
     rows, vectors = rows_and_vectors(level)
     tallest = 0
-    for name, body in of_single_precision(code, stem).items():
+    for name, body in compiled_from(code, stem).items():
         for loop in innermost_loops(body):
             if not fmas(loop):
                 continue
@@ -155,11 +154,14 @@ def test_tiles_multiply_and_add_in_registers(engine, stem):
     assert tallest and tallest % (rows * vectors) == 0, (tallest, rows, vectors)
 
 
-@pytest.mark.parametrize("stem", ["activate", "transpose_jacobian", "costs_of"])
+@pytest.mark.parametrize(
+    "stem",
+    ["values", "values_and_slopes", "softmax", r"\w+_product", r"\w+_vjp", "terms_and_slopes"],
+)
 def test_loops_on_singles_hold_no_doubles(engine, stem):
     """An untyped literal of a formula does that: 1 / (1 + e) computes in double."""
     _, code = engine
-    for name, body in of_single_precision(code, stem).items():
+    for name, body in compiled_from(code, stem).items():
         loops = innermost_loops(body)
         assert loops
         for loop in loops:
@@ -170,7 +172,7 @@ def test_updates_are_made_in_vectors_alone(engine):
     """The step's numbers are doubles, and become vectors before the loop."""
     level, code = engine
     found = 0
-    for name, body in of_single_precision(code, "update_share").items():
+    for name, body in compiled_from(code, "update_kind").items():
         for loop in innermost_loops(body):
             if "ps" in kinds_in(loop) and any(i.stores for i in loop):
                 found += 1
@@ -181,7 +183,7 @@ def test_updates_are_made_in_vectors_alone(engine):
 
 def test_blocks_are_transposed_without_arithmetic(engine):
     _, code = engine
-    for body in of_single_precision(code, "transpose").values():
+    for body in compiled_from(code, "transpose").values():
         assert body and not kinds_in(body)
 
 
@@ -189,7 +191,7 @@ def test_exponentials_have_loops_of_whole_vectors(engine):
     """Each activation that holds one, its value alone and with the slope."""
     level, code = engine
     whole = 0
-    for body in of_single_precision(code, "activate").values():
+    for body in compiled_from(code, "values(_and_slopes)?").values():
         for loop in innermost_loops(body):
             is_whole = all(REGISTER[level] in i.operands for i in loop if i.kind)
             whole += fmas(loop) > 1 and kinds_in(loop) == {"ps"} and is_whole

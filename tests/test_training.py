@@ -18,7 +18,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
 from fastbp import reference
-from fastbp.kernels import dispatch
 
 pytestmark = pytest.mark.sanitizers
 
@@ -237,7 +236,7 @@ def test_shuffle_is_a_permutation_of_seed_and_epoch(level, n):
                              init="zeros")  # fmt: skip
         # a row's cost is its own power of two, so an epoch's loss so far tells its rows
         numbers = {"learning_rate": 0.0, "l2": 0.0, "l1": 0.0}
-        trainer = dispatch.engine.Trainer(net._compiled, "sgd", numbers, n, 1, 1, True, seed)
+        trainer = net._doors.Trainer(net._compiled, "sgd", numbers, n, 1, 1, True, seed)
         X = np.zeros((n, 1))
         Y = 2.0 ** np.arange(n)[:, None]  # C_i = 4^i / 2
         order, losses, clock = np.zeros(n, np.intp), np.zeros(epochs), np.zeros(epochs)
@@ -309,11 +308,11 @@ def test_order_is_uniform():
     n, epochs = 6, 4000
     net = fastbp.Network([1, 1], output="identity", loss="quadratic")
     numbers = {"learning_rate": 0.0, "l2": 0.0, "l1": 0.0}
-    trainer = dispatch.engine.Trainer(net._compiled, "sgd", numbers, n, 1, 1, True, 123)
+    trainer = net._doors.Trainer(net._compiled, "sgd", numbers, n, 1, 1, True, 123)
     order, counts = np.zeros(n, np.intp), np.zeros((n, n))
     for epoch in range(epochs):
         trainer.position = (epoch, 0, 0, 0.0, 0.0)
-        dispatch.engine.draw_order(trainer, order)
+        net._doors.draw_order(trainer, order)
         counts[np.arange(n), order] += 1
     chi_squared = ((counts - epochs / n) ** 2 / (epochs / n)).sum()
     assert 8 < chi_squared < 50  # 25 degrees of freedom: outside with probability 0.3 %

@@ -57,7 +57,7 @@ def _fit(net: fastbp.Network, batch_size: int, optimizer: str) -> dict[str, Any]
     if batch_size > sys.maxsize:
         raise ValueError(f"--batch-size: expected at most {sys.maxsize}; got {batch_size}")
     n_threads = threads_that_pay(net, batch_size)
-    need = dispatch.engine.memory(net._compiled, optimizer, batch_size, n_threads)
+    need = net._doors.memory(net._compiled, optimizer, batch_size, n_threads)
     return {
         "batch_size": batch_size,
         "optimizer": optimizer,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 try:
@@ -24,42 +24,55 @@ def available_levels() -> tuple[str, ...]:
     return tuple(level for level in LEVELS if level in cpu.built_levels and cpu.supports(level))
 
 
-def load(level: str) -> ModuleType:
-    """Import the engine of one level.
+class Level:
+    """The engine of one CPU level: a module for each type, imported when asked for."""
 
-    The CPU is asked before the import: the module's own start-up code already holds the level's
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @functools.cached_property
+    def f32(self) -> ModuleType:
+        return importlib.import_module(f"fastbp.kernels.engine_{self.name}_f32")
+
+    @functools.cached_property
+    def f64(self) -> ModuleType:
+        return importlib.import_module(f"fastbp.kernels.engine_{self.name}_f64")
+
+    def doors(self, dtype: Any) -> ModuleType:
+        """The engine for float32 or float64."""
+        return self.f32 if dtype.char == "f" else self.f64
+
+
+def load(name: str) -> Level:
+    """The engine of one level.
+
+    The CPU is asked before the import: the modules' own start-up code already holds the level's
     instructions.
     """
-    if level not in LEVELS:
-        raise ValueError(f"FASTBP_ISA: expected one of {', '.join(LEVELS)}; got {level!r}")
-    if level not in available_levels():
-        reason = "is not built here" if level not in cpu.built_levels else "is not in this CPU"
+    if name not in LEVELS:
+        raise ValueError(f"FASTBP_ISA: expected one of {', '.join(LEVELS)}; got {name!r}")
+    if name not in available_levels():
+        reason = "is not built here" if name not in cpu.built_levels else "is not in this CPU"
         raise ImportError(
-            f"FASTBP_ISA: level {level!r} {reason}; available: {', '.join(available_levels())}"
+            f"FASTBP_ISA: level {name!r} {reason}; available: {', '.join(available_levels())}"
         )
-    return importlib.import_module(f"fastbp.kernels.engine_{level}")
+    return Level(name)
 
 
 def build_info() -> dict[str, str]:
     """Compiler and flags of the level in use."""
-    return {"compiler": engine.compiler, "flags": cpu.flags[level]}
+    return {"compiler": engine.f32.compiler, "flags": cpu.flags[level]}
 
 
-DOORS = (
-    "predict", "feedforward", "costs", "perturbed_costs", "deltas", "gradient", "input_gradient",
-    "jacobian", "vjp", "jvp", "is_finite", "elementary", "load_state", "store_state",
-    "has_finite_state", "train", "mask", "step_outputs", "step_update",
-)  # fmt: skip
+def doors(dtype: Any) -> ModuleType:
+    """The engine in use for float32 or float64."""
+    return engine.doors(dtype)
 
 
-@functools.cache
-def _doors_of(module: ModuleType, kind: str) -> SimpleNamespace:
-    return SimpleNamespace(**{name: getattr(module, name)[kind] for name in DOORS})
-
-
-def doors(dtype: Any) -> SimpleNamespace:
-    """The engine's functions compiled for float32 or float64, by name."""
-    return _doors_of(engine, {"f": "float", "d": "double"}[dtype.char])
+def capi() -> dict[str, Any]:
+    """What `cimport fastbp` finds: the C functions in use, each of the build for its type."""
+    of_double = engine.f64.__pyx_capi__.items()
+    return engine.f32.__pyx_capi__ | {k: v for k, v in of_double if k.endswith("_f64")}
 
 
 level = os.environ.get("FASTBP_ISA") or available_levels()[-1]

@@ -17,136 +17,15 @@
 # points each against 113 bits. tests/test_elementary.py holds all of them to 2.
 #
 cimport cython
-from cython cimport floating as real
 from libc.math cimport INFINITY, NAN
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t
 
-cdef extern from *:
-    """
-    #include <math.h>
-    #include <stdint.h>
-    #include <string.h>
-
-    /* A loop vectorises only if everything in it is inlined, and GCC leaves functions of this size
-       out of line when they are used more than once. Cython marks `cdef inline` with CYTHON_INLINE,
-       which is meant to be replaceable. */
-    #undef CYTHON_INLINE
-    #if defined(__GNUC__) || defined(__clang__)
-    #define CYTHON_INLINE __inline__ __attribute__((always_inline, unused))
-    #elif defined(_MSC_VER)
-    #define CYTHON_INLINE __forceinline
-    #else
-    #define CYTHON_INLINE inline
-    #endif
-
-    /* Where no fused instruction exists fma() is a slow library call. */
-    #if (defined(__GNUC__) || defined(__clang__)) && (defined(__FMA__) || defined(__aarch64__))
-    static inline float fastbp_fma_f32(float a, float b, float c) {
-        return __builtin_fmaf(a, b, c);
-    }
-    static inline double fastbp_fma_f64(double a, double b, double c) {
-        return __builtin_fma(a, b, c);
-    }
-    #define FASTBP_HAS_FMA 1
-    #else
-    static inline float fastbp_fma_f32(float a, float b, float c) { return a * b + c; }
-    static inline double fastbp_fma_f64(double a, double b, double c) { return a * b + c; }
-    #define FASTBP_HAS_FMA 0
-    #endif
-
-    static inline uint32_t fastbp_bits_f32(float x) {
-        uint32_t u;
-        memcpy(&u, &x, sizeof u);
-        return u;
-    }
-    static inline uint64_t fastbp_bits_f64(double x) {
-        uint64_t u;
-        memcpy(&u, &x, sizeof u);
-        return u;
-    }
-    static inline float fastbp_float_f32(uint32_t u) {
-        float x;
-        memcpy(&x, &u, sizeof x);
-        return x;
-    }
-    static inline double fastbp_float_f64(uint64_t u) {
-        double x;
-        memcpy(&x, &u, sizeof x);
-        return x;
-    }
-
-    /* a b - p for p = a b rounded; without fma from products of half mantissas, which are exact
-       (Dekker 1971) */
-    static inline float fastbp_product_error_f32(float a, float b, float p) {
-    #if FASTBP_HAS_FMA
-        return fastbp_fma_f32(a, b, -p);
-    #else
-        float a1 = fastbp_float_f32(fastbp_bits_f32(a) & 0xfffff000u), a2 = a - a1;
-        float b1 = fastbp_float_f32(fastbp_bits_f32(b) & 0xfffff000u), b2 = b - b1;
-        return ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2;
-    #endif
-    }
-    static inline double fastbp_product_error_f64(double a, double b, double p) {
-    #if FASTBP_HAS_FMA
-        return fastbp_fma_f64(a, b, -p);
-    #else
-        double a1 = fastbp_float_f64(fastbp_bits_f64(a) & 0xfffffffff8000000u), a2 = a - a1;
-        double b1 = fastbp_float_f64(fastbp_bits_f64(b) & 0xfffffffff8000000u), b2 = b - b1;
-        return ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2;
-    #endif
-    }
-    """
-    float _fma_f32 "fastbp_fma_f32"(float a, float b, float c) noexcept nogil
-    double _fma_f64 "fastbp_fma_f64"(double a, double b, double c) noexcept nogil
-    uint32_t _bits_f32 "fastbp_bits_f32"(float x) noexcept nogil
-    uint64_t _bits_f64 "fastbp_bits_f64"(double x) noexcept nogil
-    float _float_f32 "fastbp_float_f32"(uint32_t u) noexcept nogil
-    double _float_f64 "fastbp_float_f64"(uint64_t u) noexcept nogil
-    float _product_error_f32 "fastbp_product_error_f32"(
-        float a, float b, float p) noexcept nogil
-    double _product_error_f64 "fastbp_product_error_f64"(
-        double a, double b, double p) noexcept nogil
-    float _fabs_f32 "fabsf"(float x) noexcept nogil
-    double _fabs_f64 "fabs"(double x) noexcept nogil
-    float _sqrt_f32 "sqrtf"(float x) noexcept nogil
-    double _sqrt_f64 "sqrt"(double x) noexcept nogil
-    float _copysign_f32 "copysignf"(float x, float y) noexcept nogil
-    double _copysign_f64 "copysign"(double x, double y) noexcept nogil
+from fastbp.kernels.arithmetic.real cimport (
+    MANTISSA, SINGLE, TINY, bits, copysign, fabs, fma, from_bits, product_error, real, real_bits,
+    sqrt)
 
 
 # ---- tools: exact, or correctly rounded ----------------------------------------------------------
-
-cdef inline real fma(real a, real b, real c) noexcept nogil:
-    # a b + c, rounded once where the level has fused instructions, twice where it has not
-    if real is float:
-        return _fma_f32(a, b, c)
-    else:
-        return _fma_f64(a, b, c)
-
-
-cdef inline real fabs(real x) noexcept nogil:
-    # |x|; exact
-    if real is float:
-        return _fabs_f32(x)
-    else:
-        return _fabs_f64(x)
-
-
-cdef inline real sqrt(real x) noexcept nogil:
-    # sqrt(x), correctly rounded; NaN for x < 0
-    if real is float:
-        return _sqrt_f32(x)
-    else:
-        return _sqrt_f64(x)
-
-
-cdef inline real copysign(real x, real y) noexcept nogil:
-    # |x| with the sign of y; exact
-    if real is float:
-        return _copysign_f32(x, y)
-    else:
-        return _copysign_f64(x, y)
-
 
 cdef inline real fmin(real x, real bound) noexcept nogil:
     # x, but at most `bound`. Unlike C's fmin it lets a NaN in x through: a clamp must not hide one
@@ -166,7 +45,7 @@ cdef inline real fmax(real x, real bound) noexcept nogil:
 
 cdef inline real _shift(real offset) noexcept nogil:
     # what to add to n so that _power_of_two makes 2^(n + offset) of the sum
-    if real is float:
+    if SINGLE:
         return <real>(12582912.0 + 127.0) + offset
     else:
         return <real>(6755399441055744.0 + 1023.0) + offset
@@ -174,10 +53,7 @@ cdef inline real _shift(real offset) noexcept nogil:
 
 cdef inline real _power_of_two(real shifted) noexcept nogil:
     # 2^(n + offset) from n + _shift(offset)
-    if real is float:
-        return _float_f32(_bits_f32(shifted) << 23)
-    else:
-        return _float_f64(_bits_f64(shifted) << 52)
+    return from_bits(bits(shifted) << MANTISSA)
 
 
 cdef inline real _round_log2(real x, real shift) noexcept nogil:
@@ -188,7 +64,7 @@ cdef inline real _round_log2(real x, real shift) noexcept nogil:
 cdef inline real _remainder_ln2_head(real x, real n) noexcept nogil:
     # x - n h for h close to ln 2; h ends in zeros, so n h and the difference are exact with and
     # without fma
-    if real is float:
+    if SINGLE:
         return fma(n, <real>-0.693359375, x)
     else:
         return fma(n, <real>-6.93147180369123816490e-01, x)
@@ -196,7 +72,7 @@ cdef inline real _remainder_ln2_head(real x, real n) noexcept nogil:
 
 cdef inline real _remainder_ln2_tail(real low, real n) noexcept nogil:
     # low - n (ln 2 - h): x + low - n ln 2 is head + tail, and the tail is small
-    if real is float:
+    if SINGLE:
         return fma(n, <real>2.12194440e-4, low)
     else:
         return fma(n, <real>-1.90821492927058770002e-10, low)
@@ -210,7 +86,7 @@ cdef inline real _remainder_ln2(real x, real n) noexcept nogil:
 cdef inline real _exp_polynomial(real r) noexcept nogil:
     # q(r) in e^r = 1 + r + r^2 q(r) for |r| <= ln(2)/2
     cdef real q
-    if real is float:
+    if SINGLE:
         q = 0.00139466813
         q = fma(q, r, <real>0.00836675521)
         q = fma(q, r, <real>0.0416662805)
@@ -240,7 +116,7 @@ cdef inline real _log_kernel(real k, real f) noexcept nogil:
     # k ln 2 + ln(1 + f) for integer k, sqrt(1/2) - 1 <= f <= sqrt(2) - 1
     cdef real half_square = <real>0.5 * f * f
     cdef real q, s, y
-    if real is float:
+    if SINGLE:
         # ln(1 + f) = f - f^2/2 + f^3 q(f): five more fma are cheaper than a division
         q = 0.0691562369
         q = fma(q, f, <real>-0.117897861)
@@ -268,20 +144,12 @@ cdef inline real _log_kernel(real k, real f) noexcept nogil:
         return fma(k, <real>6.93147180369123816490e-01, f - (half_square - y))
 
 
-cdef inline real _product_error(real a, real b, real p) noexcept nogil:
-    # a b - p, where p is a b rounded, or close to it
-    if real is float:
-        return _product_error_f32(a, b, p)
-    else:
-        return _product_error_f64(a, b, p)
-
-
 cdef inline real _rough_reciprocal(real d) noexcept nogil:
     # 1/d within 6 %, for normal d > 0: subtracting the bits negates the exponent
-    if real is float:
-        return _float_f32(<uint32_t>0x7ef311c7 - _bits_f32(d))
+    if SINGLE:
+        return from_bits(<real_bits>0x7ef311c7 - bits(d))
     else:
-        return _float_f64(<uint64_t>0x7fde623822fc16e6 - _bits_f64(d))
+        return from_bits(<real_bits>0x7fde623822fc16e6 - bits(d))
 
 
 # ---- exponentials --------------------------------------------------------------------------------
@@ -291,7 +159,7 @@ cdef inline real exp(real x) noexcept nogil:
     cdef real low, high, shift, rest, shifted, p
     # 2^n alone can lie outside the type (2^-1074 e^r, 2^1024 e^r): 2^n = 2^(n + offset) `rest`,
     # which also rounds a subnormal result once only. `low` rounds to 0, `high` overflows.
-    if real is float:
+    if SINGLE:
         low, high = -104, 89
         shift = _shift(<real>-32) if x > <real>0 else _shift(<real>32)
         rest = <real>4294967296.0 if x > <real>0 else <real>2.3283064365386963e-10
@@ -309,7 +177,7 @@ cdef inline real expm1(real x) noexcept nogil:
     # e^x - 1    max ULP: 1.69 / 1.73
     cdef real low, high, tiny, y, shifted, half_power, head, r, p
     cdef real shift = _shift(<real>-1)
-    if real is float:
+    if SINGLE:
         low, high, tiny = -20, 89, 2.9802322387695312e-08
     else:
         low, high, tiny = -40, 710, 5.551115123125783e-17
@@ -333,7 +201,7 @@ cdef inline real sigmoid(real z) noexcept nogil:
     cdef real low, high, shift, one, shifted, power, sum, lost, p
     # Numerator and denominator scaled by 2^-64 (float32: 2^-32): e^-z may exceed the type where its
     # reciprocal is still a subnormal number. One exponential, no case for z < 0.
-    if real is float:
+    if SINGLE:
         low, high, one = -18, 105, 2.3283064365386963e-10
         shift = _shift(<real>-32)
     else:
@@ -357,14 +225,14 @@ cdef inline real tanh_and_slope(real x, real *slope) noexcept nogil:
     # 1e-37 / 1e-306
     cdef real a, y, q, r, shifted, power, near, high
     cdef real shift = _shift(<real>0)
-    if real is float:
+    if SINGLE:
         high = 43
     else:
         high = 353
     a = fmin(fabs(x), high)             # e^2a stays in the type; tanh has long been 1
     # |x| < 0.55: a + a^3 q(a^2), since 1 - 2 / (e^2a + 1) cancels
     y = a * a
-    if real is float:
+    if SINGLE:
         q = -0.00628172746
         q = fma(q, y, <real>0.0210772641)
         q = fma(q, y, <real>-0.0538537465)
@@ -403,23 +271,23 @@ cdef inline real tanh(real x) noexcept nogil:
 cdef inline real log(real x) noexcept nogil:
     # ln x; -inf at +-0, NaN below    max ULP: 0.81 / 0.85
     cdef real k, m, y, bias, special
-    cdef uint32_t u
-    cdef uint64_t w
+    cdef real_bits u
     # x = 2^k m with sqrt(1/2) <= m < sqrt(2): the offset between the bits of 1 and of sqrt(1/2)
     # makes the carry into the exponent happen at sqrt(2). Subnormals are scaled up first.
-    if real is float:
-        bias = <real>(127 + 25) if x < <real>1.1754943508222875e-38 else <real>127
-        y = x * <real>33554432.0 if x < <real>1.1754943508222875e-38 else x
-        u = _bits_f32(y) + <uint32_t>(0x3f800000 - 0x3f3504f3)
-        k = <real><int32_t>(u >> 23) - bias
-        m = _float_f32((u & <uint32_t>0x007fffff) + <uint32_t>0x3f3504f3)
+    if SINGLE:
+        bias = <real>(127 + 25) if x < TINY else <real>127
+        y = x * <real>33554432.0 if x < TINY else x
+        u = bits(y) + <real_bits>(0x3f800000 - 0x3f3504f3)
+        k = <real><int32_t>(u >> MANTISSA) - bias
+        m = from_bits((u & <real_bits>0x007fffff) + <real_bits>0x3f3504f3)
     else:
-        bias = <real>(1023 + 54) if x < <real>2.2250738585072014e-308 else <real>1023
-        y = x * <real>18014398509481984.0 if x < <real>2.2250738585072014e-308 else x
-        w = _bits_f64(y) + (<uint64_t>0x3ff0000000000000 - <uint64_t>0x3fe6a09e667f3bcd)
+        bias = <real>(1023 + 54) if x < TINY else <real>1023
+        y = x * <real>18014398509481984.0 if x < TINY else x
+        u = bits(y) + (<real_bits>0x3ff0000000000000 - <real_bits>0x3fe6a09e667f3bcd)
         # to a floating-point number by way of the mantissa of 2^52
-        k = _float_f64((w >> 52) | <uint64_t>0x4330000000000000) - <real>4503599627370496.0 - bias
-        m = _float_f64((w & <uint64_t>0x000fffffffffffff) + <uint64_t>0x3fe6a09e667f3bcd)
+        k = from_bits((u >> MANTISSA) | <real_bits>0x4330000000000000)
+        k = k - <real>4503599627370496.0 - bias
+        m = from_bits((u & <real_bits>0x000fffffffffffff) + <real_bits>0x3fe6a09e667f3bcd)
     y = _log_kernel(k, m - <real>1)
     special = <real>-INFINITY if x == <real>0 else <real>NAN
     y = y if x > <real>0 else special
@@ -429,22 +297,21 @@ cdef inline real log(real x) noexcept nogil:
 cdef inline real log1p(real x) noexcept nogil:
     # ln(1 + x); -inf at -1, NaN below    max ULP: 1.37 / 1.31
     cdef real k, f, y, scale, tiny, special
-    cdef uint32_t u
-    cdef uint64_t w
+    cdef real_bits u
     # 1 + x = 2^k (1 + f), f = 2^-k x + (2^-k - 1): nothing of x is lost, whatever 1 + x rounds to.
     # `scale` is 4 2^-k, because 2^-1024 is subnormal.
-    if real is float:
+    if SINGLE:
         tiny = 2.9802322387695312e-08
-        u = _bits_f32(<real>1 + x) + <uint32_t>(0x3f800000 - 0x3f3504f3)
-        u = u >> 23
+        u = bits(<real>1 + x) + <real_bits>(0x3f800000 - 0x3f3504f3)
+        u = u >> MANTISSA
         k = <real><int32_t>u - <real>127
-        scale = _float_f32((<uint32_t>256 - u) << 23)
+        scale = from_bits((<real_bits>256 - u) << MANTISSA)
     else:
         tiny = 5.551115123125783e-17
-        w = _bits_f64(<real>1 + x) + (<uint64_t>0x3ff0000000000000 - <uint64_t>0x3fe6a09e667f3bcd)
-        w = w >> 52
-        k = _float_f64(w | <uint64_t>0x4330000000000000) - <real>(4503599627370496.0 + 1023.0)
-        scale = _float_f64((<uint64_t>2048 - w) << 52)
+        u = bits(<real>1 + x) + (<real_bits>0x3ff0000000000000 - <real_bits>0x3fe6a09e667f3bcd)
+        u = u >> MANTISSA
+        k = from_bits(u | <real_bits>0x4330000000000000) - <real>(4503599627370496.0 + 1023.0)
+        scale = from_bits((<real_bits>2048 - u) << MANTISSA)
     f = fma(<real>0.25 * x, scale, <real>0.25 * scale - <real>1)
     y = _log_kernel(k, f)
     # 0.25 x spoils a subnormal, the sum the sign of -0
@@ -470,7 +337,7 @@ cdef inline real erf(real x) noexcept nogil:
     # 2/sqrt(pi) int_0^x e^-t^2 dt    max ULP: 1.25 / 1.40
     cdef real a, y, q, near, far, shifted, power, border
     cdef real shift = _shift(<real>0)
-    if real is float:
+    if SINGLE:
         a = fmin(fabs(x), <real>3.95)       # erf(3.95) rounds to 1
         y = a * a
         # |x| < border: a + a q(a^2)
@@ -536,7 +403,7 @@ cdef inline real erf(real x) noexcept nogil:
 cdef inline real normal_pdf(real z) noexcept nogil:
     # phi(z) = e^(-z^2/2) / sqrt(2 pi)    max ULP: 1.27 / 1.20
     cdef real a, square, low, x, shift, rest, shifted, p, bound
-    if real is float:
+    if SINGLE:
         bound = 14.5                                # phi(bound) rounds to 0
         shift = _shift(<real>32)
         rest = 2.3283064365386963e-10
@@ -549,10 +416,10 @@ cdef inline real normal_pdf(real z) noexcept nogil:
     square = a * a
     x = <real>-0.5 * square
     shifted = _round_log2(x, shift)
-    low = _remainder_ln2_tail(<real>-0.5 * _product_error(a, a, square), shifted - shift)
+    low = _remainder_ln2_tail(<real>-0.5 * product_error(a, a, square), shifted - shift)
     p = _expm1_kernel(_remainder_ln2_head(x, shifted - shift) + low)
     # (1 + p) / sqrt(2 pi), the constant in two parts
-    if real is float:
+    if SINGLE:
         p = <real>0.398942292 + fma(<real>0.398942292, p, <real>-1.13351701e-08)
     else:
         p = <real>0.3989422804014327 + fma(<real>0.3989422804014327, p, <real>-2.49232720227773e-17)
@@ -564,7 +431,7 @@ cdef inline real normal_cdf(real z) noexcept nogil:
     # Phi(z) = erfc(-z/sqrt(2)) / 2, the lower tail in relative terms too    max ULP: 1.70 / 1.82
     cdef real a, square, head, low, x, shift, rest, shifted, r, p, bound
     cdef real t, q, g, n, d, tail, lost
-    if real is float:
+    if SINGLE:
         bound = 14.5                                # Phi(-bound) rounds to 0
         shift = _shift(<real>32)
         rest = 2.3283064365386963e-10
@@ -578,12 +445,12 @@ cdef inline real normal_cdf(real z) noexcept nogil:
     x = <real>-0.5 * square
     shifted = _round_log2(x, shift)
     head = _remainder_ln2_head(x, shifted - shift)
-    low = _remainder_ln2_tail(<real>-0.5 * _product_error(a, a, square), shifted - shift)
+    low = _remainder_ln2_tail(<real>-0.5 * product_error(a, a, square), shifted - shift)
     r = head + low
     low = (head - r) + low
     # Phi(-a) = e^(-a^2/2) G / d with d = a + 9/8. G(t), t = (a - c) / (a + c), runs from 9/16 at a
     # = 0 to 1/sqrt(2 pi): so flat that the rounding of t does little harm. g + q = G.
-    if real is float:
+    if SINGLE:
         t = (a - <real>4) / (a + <real>4)
         q = -7.09399828e-05
         q = fma(q, t, <real>-6.80399535e-05)
@@ -629,7 +496,7 @@ cdef inline real normal_cdf(real z) noexcept nogil:
     n = g + p
     tail = n / d
     # the roundings of n, of d and of the division would add up to more than 2 in the last place
-    lost = (p - (n - g)) - tail * (a - (d - <real>1.125)) - _product_error(tail, d, n)
+    lost = (p - (n - g)) - tail * (a - (d - <real>1.125)) - product_error(tail, d, n)
     tail = fma(lost, _rough_reciprocal(d), tail)
     tail = tail * _power_of_two(shifted) * rest
     return <real>1 - tail if z > <real>0 else tail

@@ -6,10 +6,10 @@ does not: which layers drop, and when (passes.pxi).
 Source: Srivastava et al. (2014), "Dropout". The hash mixes 32 bits by shifts and multiplications,
 with odd constants of Wellons (2018), "Prospecting for hash functions" (triple32).
 """
-from cython cimport floating as real
 from libc.stdint cimport uint32_t, uint64_t
 
-from fastbp.kernels.random cimport next_random, stream
+from fastbp.kernels.arithmetic.random cimport next_random, stream
+from fastbp.kernels.arithmetic.real cimport real
 
 cdef struct Dropout:
     const double *rates         # of a^0, ..., a^{L-1}

@@ -2,13 +2,19 @@
 
 What belongs here: for each cost one scalar body that gives a sample's term C_j and dC/da_j; for
 each canonical pair (output activation, cost) the term on z and delta_j = dC/dz_j, which loses no
-digits where a saturates. What does not: J^T g (activation.pxd), means over samples (passes.pxi).
+digits where a saturates; at the end their tables. What does not: J^T g (activation.pxd), means over
+samples (passes.pxi).
+
+Adding a cost: a tag, a branch in `term_and_slope` and a row. Its facts stand in `functions.py`.
 
 y = 0 times ln a = -inf counts as 0: logarithms and quotients see a >= the smallest normal number.
 """
-from cython cimport floating as real
-from fastbp.kernels.activation cimport row_dot
-from fastbp.kernels.elementary cimport exp, expm1, fabs, log, log1p, tanh
+from libc.string cimport memcpy
+
+from fastbp.kernels.arithmetic.elementary cimport exp, expm1, log, log1p, tanh
+from fastbp.kernels.arithmetic.real cimport TINY, fabs, real
+from fastbp.kernels.arithmetic.reductions cimport row_dot
+from fastbp.kernels.tables cimport Cost, Terms
 
 cdef struct Quadratic:
     char tag
@@ -59,10 +65,7 @@ ctypedef fused separable:
 
 cdef inline real at_least_tiny(real a) noexcept nogil:
     """a, or the smallest normal number where a is less (NaN stays NaN)."""
-    if real is float:
-        return <float>1.17549435e-38 if a < <float>1.17549435e-38 else a
-    else:
-        return 2.2250738585072014e-308 if a < 2.2250738585072014e-308 else a
+    return TINY if a < TINY else a
 
 
 cdef inline real term_and_slope(separable *tag, real x, real y, real p, real *slope) noexcept nogil:
@@ -145,13 +148,15 @@ cdef inline real term_and_slope(separable *tag, real x, real y, real p, real *sl
         return a - y * x
 
 
-cdef inline void costs_and_slopes(separable *tag, const real *x, const real *y, real p,
-                                  Py_ssize_t n, real *term, real *slope) noexcept nogil:
+cdef inline void terms_and_slopes(const separable *inputs, const real *y, real p, Py_ssize_t n,
+                                  real *term, real *slope) noexcept nogil:
     # C_j and dC/dx_j of n outputs, of one sample or many (n,); term may be y     term, slope  # OUT
+    # `inputs` is x, a const real *: the type that it is given under names the kind, as a tag does
+    cdef const real *x = <const real *>inputs
     cdef Py_ssize_t j
     cdef real s
     for j in range(n):
-        term[j] = term_and_slope(tag, x[j], y[j], p, &s)
+        term[j] = term_and_slope(<separable *>NULL, x[j], y[j], p, &s)
         slope[j] = s
 
 
@@ -183,17 +188,69 @@ cdef inline void softmax_delta(const real *a, const real *y, real c, Py_ssize_t 
         delta[j] = c * (a[j] * total - y[j])
 
 
-cdef inline void gaussian_nll(const real *a, const real *y, Py_ssize_t n, real *term,
+cdef inline void gaussian_nll(const real *a, const real *y, real p, Py_ssize_t n, real *term,
                               real *g) noexcept nogil:
-    # a = (mu, s), s = ln variance, both (n,): C = 1/2 sum [s + (y - mu)^2 e^-s]     term, g  # OUT
-    cdef Py_ssize_t j
+    # of one sample: a = (mu, s), s = ln variance, both (n/2,):
+    # C = 1/2 sum [s + (y - mu)^2 e^-s]                                              term, g  # OUT
+    cdef Py_ssize_t j, half = n / 2
     cdef real r, w, x
-    for j in range(n):
+    for j in range(half):
         r = a[j] - y[j]
         # e^-s in four factors: where one is infinite, so is (y - mu)^2 e^-s, but for r = 0
-        w = exp(<real>-0.25 * a[n + j])
+        w = exp(<real>-0.25 * a[half + j])
         w = <real>0 if r == <real>0 else w
         x = r * w * w
         g[j] = x * w * w
-        g[n + j] = <real>0.5 * (<real>1 - x * x)
-        term[j] = <real>0.5 * (a[n + j] + x * x)
+        g[half + j] = <real>0.5 * (<real>1 - x * x)
+        term[j] = <real>0.5 * (a[half + j] + x * x)
+
+
+# ---- the tables ----------------------------------------------------------------------------------
+
+cdef struct Canonical:
+    # An output and a cost whose error is taken from z: by terms on z, or (NULL) as softmax's
+    const char *sigma
+    const char *cost
+    Terms terms_of_z
+
+
+cdef enum:
+    N_COSTS = 13
+    N_CANONICAL = 4
+
+
+cdef inline Cost of_outputs(const char *name, Terms terms, double off_target=0.0,
+                            bint has_entropy=False) noexcept:
+    return Cost(name, True, 1, off_target, has_entropy, terms)
+
+
+cdef inline void fill_costs(Cost *table) noexcept:
+    """One row a kind.                                                            table  # OUT"""
+    cdef Cost[N_COSTS] rows = [
+        of_outputs("quadratic", <Terms>terms_and_slopes[Quadratic]),
+        of_outputs("mse", <Terms>terms_and_slopes[MeanSquared]),
+        of_outputs("mae", <Terms>terms_and_slopes[Absolute]),
+        of_outputs("huber", <Terms>terms_and_slopes[Huber]),
+        of_outputs("log_cosh", <Terms>terms_and_slopes[LogCosh]),
+        of_outputs("binary_cross_entropy", <Terms>terms_and_slopes[BinaryCrossEntropy]),
+        of_outputs("cross_entropy", <Terms>terms_and_slopes[CrossEntropy]),
+        of_outputs("kl", <Terms>terms_and_slopes[KullbackLeibler], 0.0, True),
+        of_outputs("hinge", <Terms>terms_and_slopes[Hinge], -1.0),
+        of_outputs("squared_hinge", <Terms>terms_and_slopes[SquaredHinge], -1.0),
+        of_outputs("poisson", <Terms>terms_and_slopes[Poisson]),
+        of_outputs("pinball", <Terms>terms_and_slopes[Pinball]),
+        Cost("gaussian_nll", False, 2, 0.0, False, gaussian_nll),
+    ]
+    memcpy(table, rows, sizeof(rows))
+
+
+cdef inline void fill_canonical(Canonical *table) noexcept:
+    """One row a pair.                                                            table  # OUT"""
+    cdef Canonical[N_CANONICAL] rows = [
+        Canonical("sigmoid", "binary_cross_entropy",
+                  <Terms>terms_and_slopes[SigmoidBinaryCrossEntropy]),
+        Canonical("exp", "poisson", <Terms>terms_and_slopes[ExpPoisson]),
+        Canonical("softmax", "cross_entropy", NULL),
+        Canonical("softmax", "kl", NULL),
+    ]
+    memcpy(table, rows, sizeof(rows))

@@ -11,13 +11,13 @@ cdef Py_ssize_t chunk(const Plan *plan, Py_ssize_t n) noexcept nogil:
 
 cdef size_t work_bytes(const Plan *plan, Py_ssize_t cap) noexcept nogil:
     """Memory that `lay_out` divides."""
-    cdef size_t size = 8 if plan.is_double else 4
+    cdef size_t size = sizeof(real)
     return (<size_t>cap * (plan.width + 1) + 16 + scratch_size(plan)) * size
 
 
 cdef void lay_out(const Plan *plan, Py_ssize_t cap, void *memory, Rows *r) noexcept nogil:
     """Divide memory among the work area of `cap` rows, their costs, and one thread's scratch."""
-    cdef size_t size = 8 if plan.is_double else 4
+    cdef size_t size = sizeof(real)
     r.work = memory
     r.cap = cap
     r.first = r.m = r.batch_row = 0
@@ -40,7 +40,7 @@ cdef void forward_rows(const Plan *plan, const real *parameters, const real *X, 
     while s < n:
         r.m = min(r.cap, n - s)
         forward(plan, parameters, False, X + s * plan.n_0, plan.n_0, &r, KEEP_Z)
-        copy_rows(rows_of(&r, f.a_at, f.a_row, out), f.a_row, out + s * f.n_a, f.n_a, r.m, f.n_a)
+        copy_rows(rows_of(&r, f.a_at, f.a_row), f.a_row, out + s * f.n_a, f.n_a, r.m, f.n_a)
         s += r.m
 
 
@@ -62,7 +62,7 @@ cdef double gradient_rows(const Plan *plan, const real *parameters, const real *
         r.batch_row = s
         a = input_rows(plan, X + s * plan.n_0, &r, &a_row)
         forward(plan, parameters, False, a, a_row, &r, gradient_mode(plan))
-        output_error(plan, targets, s, &r, scale, parameters)
+        output_error(plan, targets, s, &r, scale)
         backward(plan, parameters, False, &r, False)
         add_gradient(plan, a, a_row, &r, 0, 1, False, padded)
         for i in range(r.m):
@@ -73,52 +73,55 @@ cdef double gradient_rows(const Plan *plan, const real *parameters, const real *
 
 
 cdef api const void *fastbp_plan(object network) except NULL:
-    cdef CompiledNetwork compiled = network._compiled
-    return &compiled.plan
+    return <const void *><uintptr_t>network._compiled.address
 
 
 cdef api size_t fastbp_scratch_bytes(const void *plan, Py_ssize_t n) noexcept nogil:
     cdef const Plan *p = <const Plan *>plan
-    return 64 + p.n_padded * (8 if p.is_double else 4) + work_bytes(p, chunk(p, n))
+    cdef size_t reals = p.n_padded + work_bytes(p, chunk(p, n)) / sizeof(real)
+    return 64 + reals * p.real_bytes
+
+
+# Of each pair below dispatch.py hands on that of the build for its type: only there `real` is it.
+
+cdef int forward_of(const void *plan, const void *parameters, const void *X, Py_ssize_t n,
+                    void *out, void *scratch) noexcept nogil:
+    if (<const Plan *>plan).real_bytes != sizeof(real):
+        return -1
+    forward_rows(<const Plan *>plan, <const real *>parameters, <const real *>X, n, <real *>out,
+                 scratch)
+    return 0
+
+
+cdef int gradient_of(const void *plan, const void *parameters, const void *X, const void *Y,
+                     Py_ssize_t n, double *loss, void *gradient, void *scratch) noexcept nogil:
+    cdef Targets targets
+    memset(&targets, 0, sizeof(Targets))
+    targets.Y = Y
+    if (<const Plan *>plan).real_bytes != sizeof(real) or n < 1:
+        return -1
+    loss[0] = gradient_rows(<const Plan *>plan, <const real *>parameters, <const real *>X, &targets,
+                            NULL, 1.0 / n, n, <real *>gradient, scratch) / n
+    return 0
 
 
 cdef api int fastbp_forward_f32(const void *plan, const float *parameters, const float *X,
                                 Py_ssize_t n, float *out, void *scratch) noexcept nogil:
-    if (<const Plan *>plan).is_double:
-        return -1
-    forward_rows(<const Plan *>plan, parameters, X, n, out, scratch)
-    return 0
+    return forward_of(plan, parameters, X, n, out, scratch)
 
 
 cdef api int fastbp_forward_f64(const void *plan, const double *parameters, const double *X,
                                 Py_ssize_t n, double *out, void *scratch) noexcept nogil:
-    if not (<const Plan *>plan).is_double:
-        return -1
-    forward_rows(<const Plan *>plan, parameters, X, n, out, scratch)
-    return 0
+    return forward_of(plan, parameters, X, n, out, scratch)
 
 
 cdef api int fastbp_gradient_f32(const void *plan, const float *parameters, const float *X,
                                  const float *Y, Py_ssize_t n, double *loss, float *gradient,
                                  void *scratch) noexcept nogil:
-    cdef Targets targets
-    memset(&targets, 0, sizeof(Targets))
-    targets.Y = Y
-    if (<const Plan *>plan).is_double or n < 1:
-        return -1
-    loss[0] = gradient_rows(<const Plan *>plan, parameters, X, &targets, NULL, 1.0 / n, n,
-                            gradient, scratch) / n
-    return 0
+    return gradient_of(plan, parameters, X, Y, n, loss, gradient, scratch)
 
 
 cdef api int fastbp_gradient_f64(const void *plan, const double *parameters, const double *X,
                                  const double *Y, Py_ssize_t n, double *loss, double *gradient,
                                  void *scratch) noexcept nogil:
-    cdef Targets targets
-    memset(&targets, 0, sizeof(Targets))
-    targets.Y = Y
-    if not (<const Plan *>plan).is_double or n < 1:
-        return -1
-    loss[0] = gradient_rows(<const Plan *>plan, parameters, X, &targets, NULL, 1.0 / n, n,
-                            gradient, scratch) / n
-    return 0
+    return gradient_of(plan, parameters, X, Y, n, loss, gradient, scratch)

@@ -56,7 +56,7 @@ cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py
     cdef Py_ssize_t next_row = at.row + m, next_m = min(loop.batch_size, loop.n - at.row - m), first
     first = next_m * thread / loop.n_threads
     ahead.X = X
-    ahead.row_bytes = plan.n_0 * (8 if plan.is_double else 4)
+    ahead.row_bytes = plan.n_0 * <Py_ssize_t>sizeof(real)
     ahead.order = order + next_row + first
     ahead.rows = next_m * (thread + 1) / loop.n_threads - first
     if loop.n * ahead.row_bytes < 1 << 21:
@@ -96,13 +96,15 @@ cdef void add_squares(const real *x, Py_ssize_t n, double c, double *lane) noexc
 cdef double squares_of_weights(const Plan *plan, const real *parameters, double c) noexcept nogil:
     """sum (c W)^2, padding included, for it is 0."""
     cdef double lane[LANES]
-    cdef const Layer *f
-    cdef int l
+    cdef const Tensor *t
+    cdef int l, i
     memset(lane, 0, sizeof(lane))
     for l in range(plan.n_layers):
-        f = &plan.layers[l]
-        add_squares(parameters + f.W_padded, f.n_in * f.z_row, c, &lane[0])
-    return sum_of_lanes(&lane[0])
+        for i in range(plan.layers[l].n_tensors):
+            t = &plan.layers[l].tensors[i]
+            if t.is_weight:
+                add_squares(parameters + t.padded_at, t.rows * t.row, c, &lane[0])
+    return sum_of_doubles(&lane[0])
 
 
 cdef double penalty_of(const Plan *plan, const real *parameters, double l2) noexcept nogil:
@@ -132,28 +134,16 @@ cdef bint all_finite(const real *x, Py_ssize_t n) noexcept nogil:
 
 cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int thread,
                        Py_ssize_t m, void *work, Ahead *ahead, real *parameters,
-                       real *nabla_b) noexcept nogil:
-    # BP3, BP4 and the step, for this thread's rows of every W   parameters, slots  # OUT
+                       real *scratch) noexcept nogil:
+    # BP3, BP4 and the step, for this thread's rows of every tensor   parameters, slots  # OUT
     cdef const Layer *f
     cdef const real *a = <const real *>work
-    cdef const real *delta
-    cdef Py_ssize_t a_row = plan.a0_row, first, last, vectors, cap = loop.batch_size, j
+    cdef Py_ssize_t a_row = plan.a0_row, cap = loop.batch_size
     cdef int l
     for l in range(plan.n_layers):
         f = &plan.layers[l]
-        delta = <const real *>work + cap * f.delta_at
-        vectors = (f.n_z + lanes(a) - 1) / lanes(a)
-        first = f.n_in * thread / loop.n_threads
-        last = f.n_in * (thread + 1) / loop.n_threads
-        weight_update(a + first, a_row, delta, f.z_row, m, last - first, vectors, step,
-                      parameters + f.W_padded + first * f.z_row, f.z_row, plan.n_padded, nabla_b,
-                      ahead)
-        if thread == loop.n_threads - 1:
-            for j in range(f.z_row):
-                nabla_b[j] = <real>0
-            bias_gradient(delta, f.z_row, m, vectors, nabla_b)
-            update_rows(step, False, 1, vectors, nabla_b, parameters + f.b_padded, f.z_row,
-                        plan.n_padded)
+        f.link.update(f, step, a, a_row, <const real *>work + cap * f.delta_at, m, thread,
+                      loop.n_threads, parameters, plan.n_padded, scratch, ahead)
         a = <const real *>work + cap * f.a_at
         a_row = f.a_row
 
@@ -187,17 +177,16 @@ cdef void add_shaped_squares(const real *nabla, const real *W, Py_ssize_t n, con
 cdef double squares_of_gradient(const Plan *plan, const Step *step, const real *nabla,
                                 const real *parameters, double c) noexcept nogil:
     """sum (c g)^2 of the whole gradient with its penalties, always in the same order."""
-    cdef const Layer *f
+    cdef const Tensor *t
     cdef double lane[LANES]
-    cdef int l
+    cdef int l, i
     memset(lane, 0, sizeof(lane))
     for l in range(plan.n_layers):
-        f = &plan.layers[l]
-        add_shaped_squares(nabla + f.W_padded, parameters + f.W_padded, f.n_in * f.z_row, step,
-                           True, c, &lane[0])
-        add_shaped_squares(nabla + f.b_padded, parameters + f.b_padded, f.z_row, step, False,
-                           c, &lane[0])
-    return sum_of_lanes(&lane[0])
+        for i in range(plan.layers[l].n_tensors):
+            t = &plan.layers[l].tensors[i]
+            add_shaped_squares(nabla + t.padded_at, parameters + t.padded_at, t.rows * t.row, step,
+                               t.is_weight, c, &lane[0])
+    return sum_of_doubles(&lane[0])
 
 
 cdef double gradient_norm(const Plan *plan, const Step *step, const real *nabla,
@@ -205,28 +194,27 @@ cdef double gradient_norm(const Plan *plan, const Step *step, const real *nabla,
     """Of the whole stored gradient with its penalties, in double."""
     cdef double squares = squares_of_gradient(plan, step, nabla, parameters, 1.0)
     if squares != INFINITY:
-        return sqrt(squares)
+        return sqrt_of_double(squares)
     squares = squares_of_gradient(plan, step, nabla, parameters, ldexp(1.0, -BINADES))
-    return ldexp(sqrt(squares), BINADES)
+    return ldexp(sqrt_of_double(squares), BINADES)
 
 
 cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, int thread,
                         const real *nabla, real *parameters) noexcept nogil:
-    # the step from a stored gradient, for this thread's rows of every W  parameters, slots  # OUT
-    cdef const Layer *f
-    cdef Py_ssize_t V, first, last, at
-    cdef int l
+    # the step from a stored gradient, for this thread's rows of every tensor
+    #                                                                 parameters, slots  # OUT
+    cdef const Tensor *t
+    cdef Py_ssize_t first, last, at
+    cdef int l, i
     for l in range(plan.n_layers):
-        f = &plan.layers[l]
-        V = f.z_row / lanes(nabla)
-        first = f.n_in * thread / loop.n_threads
-        last = f.n_in * (thread + 1) / loop.n_threads
-        at = f.W_padded + first * f.z_row
-        update_rows(step, True, last - first, V, nabla + at, parameters + at, f.z_row,
-                    plan.n_padded)
-        if thread == loop.n_threads - 1:
-            update_rows(step, False, 1, V, nabla + f.b_padded, parameters + f.b_padded, f.z_row,
-                        plan.n_padded)
+        for i in range(plan.layers[l].n_tensors):
+            t = &plan.layers[l].tensors[i]
+            first = t.rows * thread / loop.n_threads
+            last = t.rows * (thread + 1) / loop.n_threads
+            at = t.padded_at + first * t.row
+            if last > first:
+                update_rows(step, t.is_weight, last - first, t.row / VECTOR_LANES, nabla + at,
+                            parameters + at, t.row, plan.n_padded)
 
 
 cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssize_t m,
@@ -272,7 +260,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef Dropout dropout = loop.dropout
     cdef real *a0
     cdef real *C = <real *>r.C
-    cdef real *nabla = parameters + (n_slots(step.policy) + 1) * plan.n_padded
+    cdef real *nabla = parameters + (step.policy.n_slots + 1) * plan.n_padded
     r.dropout = &dropout if dropout.rates != NULL else NULL
     if thread == 0:  # the others look at it behind two barriers
         loop.late = 0
@@ -303,14 +291,13 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
                 r.C = C + s
             else:
                 r.first = s
-            a0 = rows_of(&r, 0, plan.a0_row, <real *>NULL)
+            a0 = rows_of(&r, 0, plan.a0_row)
             gather(X, plan.n_0, order + at.row + s, r.m, a0, plan.a0_row)
             if r.dropout != NULL:
-                drop(r.dropout, 0, s, r.m, plan.n_0, plan.a0_row, a0, <real *>NULL)
+                drop(r.dropout, 0, s, r.m, plan.n_0, plan.a0_row, a0, NULL)
             forward(plan, parameters, True, a0, plan.a0_row, &r, gradient_mode(plan))
             # a batch of weight 0 has no data gradient
-            output_error(plan, targets, at.row + s, &r, 1.0 / weight if weight > 0.0 else 0.0,
-                         parameters)
+            output_error(plan, targets, at.row + s, &r, 1.0 / weight if weight > 0.0 else 0.0)
             backward(plan, parameters, True, &r, False)
             if loop.adds_slices:
                 add_gradient(plan, a0, plan.a0_row, &r, 0, 1, False, nabla)

@@ -1,0 +1,66 @@
+"""How a matrix product is cut into register tiles (tile.h).
+
+What belongs here: sizes of tiles and panels, one tile or row of tiles at a time, what is fetched
+ahead. What does not: formulas, which product a kind of link needs (links/).
+
+Samples are rows. Rows are padded to 64 bytes at every level, so tiles have no tails: `vectors`
+below counts whole vectors, and what lies in the padding is dropped or zero.
+"""
+from fastbp.kernels.arithmetic.real cimport TILE_ROWS, VECTOR_LANES, prefetch_L2, real
+from fastbp.kernels.tables cimport Ahead
+
+cdef extern from "arithmetic/tile.h":
+    const int TILE_VECTORS "FASTBP_TILE_VECTORS"
+    void tile_rows(int, int, Py_ssize_t, const real *, Py_ssize_t, const real *, Py_ssize_t,
+                   const real *, bint, real *, Py_ssize_t) noexcept nogil
+    void tile_columns(int, int, Py_ssize_t, const real *, Py_ssize_t, const real *, Py_ssize_t,
+                      const real *, Py_ssize_t, const real *, real *, Py_ssize_t) noexcept nogil
+    void transpose(int, const real *, Py_ssize_t, real *, Py_ssize_t) noexcept nogil
+
+cdef enum:
+    PANEL = 32  # at most TILE_VECTORS vectors of the widest level: columns of a packed W^T panel
+    TILE_SIZE = 14 * PANEL  # elements of the largest tile of any level
+    PACKED_COLUMNS = 16  # at least TILE_ROWS of any level
+
+
+cdef inline Py_ssize_t balanced(Py_ssize_t left) noexcept nogil:
+    """Rows of the next tile, so that `left` rows make tiles of nearly equal height (64: 13 13 13 13
+    12, not 14 14 14 14 8)."""
+    cdef Py_ssize_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS
+    return (left + tiles - 1) / tiles
+
+
+cdef inline void rows_times(const real *A, Py_ssize_t A_row, const real *B, Py_ssize_t B_row,
+                            const real *b, bint times, real *C, Py_ssize_t C_row, Py_ssize_t m,
+                            Py_ssize_t K, Py_ssize_t vectors) noexcept nogil:
+    # C = A B + b, or C = C * (A B)                                                       C  # OUT
+    # C (m, vectors), A (m, K), B (K, vectors), b (vectors,) or NULL
+    cdef Py_ssize_t j = 0, s, R, V
+    while j < vectors:
+        V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
+        s = 0
+        while s < m:
+            R = balanced(m - s)
+            tile_rows(<int>R, <int>V, K, A + s * A_row, A_row, B + j * VECTOR_LANES, B_row,
+                      b + j * VECTOR_LANES if b != NULL else NULL, times,
+                      C + s * C_row + j * VECTOR_LANES, C_row)
+            s += R
+        j += V
+
+
+cdef inline bint is_large(Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t row_bytes) noexcept nogil:
+    """Whether W overflows the second-level cache and copies are made for enough tiles to pay."""
+    return m >= 3 * TILE_ROWS and n_in * row_bytes >= (1 << 20)
+
+
+cdef inline void fetch(Ahead *ahead) noexcept nogil:
+    cdef Py_ssize_t _i
+    for _i in range(ahead.lines):
+        if ahead.rows == 0:
+            return
+        prefetch_L2(ahead.X + ahead.order[0] * ahead.row_bytes + ahead.at)
+        ahead.at += 64
+        if ahead.at >= ahead.row_bytes:
+            ahead.at = 0
+            ahead.order += 1
+            ahead.rows -= 1

@@ -1,0 +1,129 @@
+/* The register tile: the innermost loop of all three products, in C.
+ *
+ * What belongs here: one tile
+ *
+ *     C[r, j] = init[r, j] + sum_k a(r, k) B[k, j]        r < R rows, j < V vectors
+ *
+ * (init: a bias with row stride 0, C itself to go on adding, or NULL for zero), or, with a rate,
+ *     C[r, j] -= rate sum_k a(r, k) B[k, j]
+ * or, to multiply what is there,
+ *     C[r, j] *= sum_k a(r, k) B[k, j]
+ * whose accumulators stay in registers. Each output adds its terms strictly in k order, one fused
+ * multiply-add a term and no horizontal sum, so the result does not depend on R, V or the level.
+ * What does not: vectors (real.h), loops over matrices (blocking.pxd), formulas (update.pxd).
+ *
+ * C and not Cython because GCC's vectoriser loses the tile at some shapes (8x32 falls to a fifth of
+ * 8x48); vector extensions with constant R and V do not (bench/test_kernels.py).
+ */
+#ifndef FASTBP_TILE_H
+#define FASTBP_TILE_H
+
+#include <stddef.h>
+
+#include "real.h"
+
+#define FASTBP_TILE_VECTORS 2
+
+
+/* One tile. With R, V and one of the two strides constant after inlining, the three inner loops
+ * unroll and acc[][] lives in registers. */
+FASTBP_INLINE void tile_body(const int R, const int V, ptrdiff_t K, const real *a, ptrdiff_t a_row,
+                             ptrdiff_t a_k, const real *B, ptrdiff_t B_row, const real *init,
+                             ptrdiff_t init_row, const real *rate, int times, real *C,
+                             ptrdiff_t C_row)
+{
+    vec acc[FASTBP_TILE_ROWS][FASTBP_TILE_VECTORS], b[FASTBP_TILE_VECTORS];
+    const real minus_rate = rate ? -*rate : 0; /* once: C might hold it, thinks GCC */
+    int r, v;
+    ptrdiff_t k;
+    FASTBP_UNROLL for (r = 0; r < R; r++)
+        FASTBP_UNROLL for (v = 0; v < V; v++) acc[r][v] =
+            init ? ((const vec *)(init + r * init_row))[v] : FASTBP_SPLAT(0);
+    for (k = 0; k < K; k++) {
+        FASTBP_UNROLL for (v = 0; v < V; v++) b[v] = ((const vec *)(B + k * B_row))[v];
+        FASTBP_UNROLL for (r = 0; r < R; r++)
+        {
+            vec x = FASTBP_SPLAT(a[r * a_row + k * a_k]);
+            FASTBP_UNROLL for (v = 0; v < V; v++) acc[r][v] = FASTBP_FMADD(x, b[v], acc[r][v]);
+        }
+    }
+    if (rate)
+        FASTBP_UNROLL for (r = 0; r < R; r++)
+            FASTBP_UNROLL for (v = 0; v < V; v++)((vec *)(C + r * C_row))[v] = FASTBP_FMADD(
+                FASTBP_SPLAT(minus_rate), acc[r][v], ((vec *)(C + r * C_row))[v]);
+    else if (times)
+        FASTBP_UNROLL for (r = 0; r < R; r++)
+            FASTBP_UNROLL for (v = 0; v < V; v++)((vec *)(C + r * C_row))[v] *= acc[r][v];
+    else
+        FASTBP_UNROLL for (r = 0; r < R; r++)
+            FASTBP_UNROLL for (v = 0; v < V; v++)((vec *)(C + r * C_row))[v] = acc[r][v];
+}
+
+/* Shapes taller than this level's registers are never asked for and compile to nothing. */
+#define FASTBP_SHAPE(ROWS, ...)                                         \
+    case ROWS:                                                          \
+        if (ROWS > FASTBP_TILE_ROWS) break;                             \
+        if (V == 2)                                                     \
+            tile_body(ROWS > FASTBP_TILE_ROWS ? 1 : ROWS, 2, __VA_ARGS__); \
+        else                                                            \
+            tile_body(ROWS > FASTBP_TILE_ROWS ? 1 : ROWS, 1, __VA_ARGS__); \
+        break;
+#define FASTBP_SHAPES(...)                                              \
+    switch (R) {                                                        \
+        FASTBP_SHAPE(1, __VA_ARGS__) FASTBP_SHAPE(2, __VA_ARGS__)       \
+        FASTBP_SHAPE(3, __VA_ARGS__) FASTBP_SHAPE(4, __VA_ARGS__)       \
+        FASTBP_SHAPE(5, __VA_ARGS__) FASTBP_SHAPE(6, __VA_ARGS__)       \
+        FASTBP_SHAPE(7, __VA_ARGS__) FASTBP_SHAPE(8, __VA_ARGS__)       \
+        FASTBP_SHAPE(9, __VA_ARGS__) FASTBP_SHAPE(10, __VA_ARGS__)      \
+        FASTBP_SHAPE(11, __VA_ARGS__) FASTBP_SHAPE(12, __VA_ARGS__)     \
+        FASTBP_SHAPE(13, __VA_ARGS__) FASTBP_SHAPE(14, __VA_ARGS__)     \
+    }
+
+/* a(r, k) = a[r * stride + k]: rows of A as they lie (forward, delta recurrence) */
+static void tile_rows(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride, const real *B,
+                      ptrdiff_t B_row, const real *init, int times, real *C, ptrdiff_t C_row)
+{
+    FASTBP_SHAPES(K, a, stride, 1, B, B_row, init, 0, (const real *)0, times, C, C_row)
+}
+
+/* a(r, k) = a[r + k * stride]: columns of A as they lie (weight gradient) */
+static void tile_columns(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride, const real *B,
+                         ptrdiff_t B_row, const real *init, ptrdiff_t init_row, const real *rate,
+                         real *C, ptrdiff_t C_row)
+{
+    FASTBP_SHAPES(K, a, 1, stride, B, B_row, init, init_row, rate, 0, C, C_row)
+}
+
+/* A square block turned: t[j, i] = a[i, j] for as many i and j as a vector has lanes; rows i >= n of
+ * `a` count as zero. In registers, by exchanging halves, quarters, ... of pairs of rows; the masks
+ * are constants once the loops are unrolled. */
+static FASTBP_NOINLINE void transpose(int n, const real *a, ptrdiff_t a_row, real *t, ptrdiff_t t_row)
+{
+#if defined(FASTBP_VECTOR_BYTES) && !defined(__clang__) /* __builtin_shuffle is GCC's */
+    enum { L = FASTBP_VECTOR_LANES };
+    vec x[L];
+    vec_bits lane;
+    int i, s;
+    FASTBP_UNROLL for (i = 0; i < L; i++) lane[i] = i;
+    FASTBP_UNROLL for (i = 0; i < L; i++) x[i] =
+        i < n ? *(const vec *)(a + i * a_row) : FASTBP_SPLAT(0);
+    FASTBP_UNROLL for (s = 1; s < L; s *= 2)
+    {
+        const vec_bits odd = (lane & s) != 0;
+        FASTBP_UNROLL for (i = 0; i < L; i++) if (!(i & s))
+        {
+            const vec low = x[i], high = x[i + s];
+            x[i] = __builtin_shuffle(low, high, lane + (odd & (L - s)));
+            x[i + s] = __builtin_shuffle(low, high, lane + (odd & L) + (~odd & s));
+        }
+    }
+    FASTBP_UNROLL for (i = 0; i < L; i++) *(vec *)(t + i * t_row) = x[i];
+#else
+    int i, j;
+    for (j = 0; j < FASTBP_VECTOR_LANES; j++)
+        for (i = 0; i < FASTBP_VECTOR_LANES; i++)
+            t[j * t_row + i] = i < n ? a[i * a_row + j] : (real)0;
+#endif
+}
+
+#endif

@@ -1,0 +1,405 @@
+# What can be asked of one network: predictions, costs, errors, gradients, Jacobians.
+#
+# What belongs here: the compiled description of a network, its memory, and functions that take
+# arrays already checked by network.py, release the GIL and call the passes. What does not: the
+# passes (loop/), training (trainer.pxi).
+
+cdef class Block:
+    """Zeroed memory, aligned to 64 bytes."""
+    cdef void *raw
+    cdef void *data
+
+    def __cinit__(self, double n_bytes):
+        # a double, so that the product of the caller's sizes cannot wrap around
+        self.raw = NULL
+        if n_bytes < 9e18:
+            self.raw = PyMem_RawCalloc(<size_t>n_bytes + 64, 1)
+        if self.raw == NULL:
+            raise MemoryError(f"{n_bytes:.3g} bytes for this network and batch do not fit")
+        ask_for_huge_pages(self.raw, <size_t>n_bytes)
+        self.data = aligned(self.raw)
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.raw)
+
+
+cdef Py_ssize_t padded_row(Py_ssize_t n):
+    """Reals in a row of n, in whole cache lines.
+
+    Rows a multiple of 1 KB apart would meet in a few sets of the caches: one line more (half of a
+    step of case F in bench/compare.py).
+    """
+    cdef Py_ssize_t lines = (n + PER_LINE - 1) // PER_LINE
+    return (lines + (lines % 16 == 0)) * PER_LINE
+
+
+cdef class CompiledNetwork:
+    """The description of a network that the passes read: no parameters, no state.
+
+    layers: a list of (link, activation, its parameter, n_in, n_z, n_a); cost: (name, its
+    parameter); n_y: columns of Y.
+    """
+    cdef Plan plan
+    cdef Block layers
+
+    def __init__(self, list layers, tuple cost, Py_ssize_t n_y):
+        cdef Plan *p = &self.plan
+        cdef Layer *f
+        cdef Tensor *t
+        cdef int l, i
+        p.n_layers = len(layers)
+        self.layers = Block(sizeof(Layer) * <double>p.n_layers)
+        p.layers = <Layer *>self.layers.data
+        p.real_bytes = sizeof(real)
+        p.n_y = n_y
+        p.n_0 = layers[0][3]
+        p.a0_row = padded_row(p.n_0)
+        p.width = p.g_row = p.a0_row
+        p.widest = 0
+        p.n_parameters = p.n_padded = 0
+        for l in range(p.n_layers):
+            f = &p.layers[l]
+            link, sigma, f.p, f.n_in, f.n_z, f.n_a = layers[l]
+            f.link = &LINKS[LINK_ROWS[link]]
+            f.sigma = &SIGMAS[SIGMA_ROWS[sigma]]
+            f.z_row = padded_row(f.n_z)
+            f.a_row = padded_row(f.n_a)
+            f.z_at = p.width
+            f.a_at = f.z_at + f.z_row
+            p.width = f.a_at + f.a_row
+            if f.sigma.elementwise and l < p.n_layers - 1:
+                f.delta_at = f.z_at
+            else:
+                f.delta_at = p.width
+                p.width += f.z_row
+            f.n_tensors = f.link.tensors(f.n_in, f.n_z, &f.tensors[0])
+            for i in range(f.n_tensors):
+                t = &f.tensors[i]
+                t.row = padded_row(t.n)
+                t.at, t.padded_at = p.n_parameters, p.n_padded
+                p.n_parameters += t.rows * t.n
+                p.n_padded += t.rows * t.row
+            p.widest = max(p.widest, f.z_row, f.a_row)
+            if is_large(3 * TILE_ROWS, f.n_in, f.z_row * <Py_ssize_t>sizeof(real)):
+                p.widest = max(p.widest, f.n_in)
+            p.g_row = max(p.g_row, f.a_row)
+        p.g_at = p.width
+        p.width += p.g_row
+        self.choose_output_error(sigma, cost[0], cost[1])
+
+    @property
+    def address(self):
+        """Of the plan, for `cimport fastbp`."""
+        return <uintptr_t>&self.plan
+
+    cdef int choose_output_error(self, str sigma, str cost, double parameter) except -1:
+        cdef Plan *p = &self.plan
+        p.cost = &COST_TABLE[COST_ROWS[cost]]
+        p.cost_p = parameter
+        p.terms = p.cost.terms_and_slopes
+        p.canonical = (sigma, cost) in CANONICAL_ROWS
+        if p.canonical:
+            p.terms = CANONICAL[<int>CANONICAL_ROWS[sigma, cost]].terms_of_z
+        if p.layers[p.n_layers - 1].sigma.elementwise and p.cost.separable:
+            p.output_error = separable_output_error
+        elif p.canonical:
+            p.output_error = softmax_output_error
+        else:
+            p.output_error = coupled_output_error
+        return 0
+
+
+cdef class Masks:
+    """Dropout of one step: a rate for each of a^0, ..., a^{L-1}."""
+    cdef Block block
+    cdef Dropout dropout
+
+    def __init__(self, list rates, uint64_t seed, uint64_t step):
+        cdef double *own
+        self.block = Block(sizeof(double) * <double>len(rates))
+        own = <double *>self.block.data
+        for l, rate in enumerate(rates):
+            own[l] = rate
+        self.dropout.rates = own
+        self.dropout.seed = seed
+        self.dropout.step = step
+
+
+cdef class Work:
+    """Memory for passes over at most `cap` rows at a time."""
+    cdef Block block
+    cdef Rows rows
+
+    def __cinit__(self, CompiledNetwork net, Py_ssize_t n):
+        cdef Py_ssize_t cap = chunk(&net.plan, n)
+        self.block = Block(work_bytes(&net.plan, cap))
+        lay_out(&net.plan, cap, self.block.data, &self.rows)
+
+
+cdef const Dropout *dropout_of(Masks masks) noexcept:
+    return NULL if masks is None else &masks.dropout
+
+
+cdef Targets targets_of(const real[:, ::1] Y, const Py_ssize_t[::1] labels,
+                        const real[::1] weight, bint missing=False) noexcept:
+    cdef Targets t
+    t.Y = <const void *>&Y[0, 0] if Y is not None else NULL
+    t.labels = &labels[0] if labels is not None else NULL
+    t.weight = <const void *>&weight[0] if weight is not None else NULL
+    t.order = NULL
+    t.missing = missing
+    return t
+
+
+def predict(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+            real[:, ::1] out):
+    """out = a^L   (n, n_L)."""
+    cdef Block scratch = Block(work_bytes(&net.plan, chunk(&net.plan, X.shape[0])))
+    with nogil:
+        forward_rows(&net.plan, &parameters[0], &X[0, 0], X.shape[0], &out[0, 0], scratch.data)
+
+
+def feedforward(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X, list zs,
+                list activations):
+    """zs[l] = z^l (n, n_z) and activations[l] = a^l (n, n_a) of every layer but the input."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef const Layer *f
+    cdef Py_ssize_t s = 0, n = X.shape[0]
+    cdef real[:, ::1] z, a
+    cdef int l
+    while s < n:
+        r.m = min(r.cap, n - s)
+        with nogil:
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, KEEP_Z)
+        for l in range(p.n_layers):
+            f = &p.layers[l]
+            z = zs[l]
+            a = activations[l]
+            copy_rows(rows_of(r, f.z_at, f.z_row), f.z_row, &z[s, 0], f.n_z, r.m, f.n_z)
+            copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, &a[s, 0], f.n_a, r.m, f.n_a)
+        s += r.m
+
+
+def costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+          const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[::1] out, Masks masks=None,
+          bint missing=False):
+    """out = C_x of every sample   (n,)."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef const real *a
+    cdef Py_ssize_t a_row
+    cdef Targets targets = targets_of(Y, labels, None, missing)
+    cdef Py_ssize_t s = 0, n = X.shape[0]
+    r.dropout = dropout_of(masks)
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            r.batch_row = s
+            a = input_rows(p, &X[s, 0], r, &a_row)
+            forward(p, &parameters[0], False, a, a_row, r, gradient_mode(p))
+            output_error(p, &targets, s, r, 1.0)
+            memcpy(&out[s], r.C, r.m * sizeof(real))
+            s += r.m
+
+
+def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1] X,
+                    const real[:, ::1] Y, const Py_ssize_t[::1] labels,
+                    const Py_ssize_t[::1] index, const real[::1] instead,
+                    real[:, ::1] out, Masks masks=None, bint missing=False):
+    """out[i] = C_x of every sample with parameters[index[i]] = instead[i]   (k, n).
+
+    Each value is put into `parameters`, which must be nobody else's, and taken out again.
+    """
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef const real *a
+    cdef Py_ssize_t a_row
+    cdef Targets targets = targets_of(Y, labels, None, missing)
+    cdef Py_ssize_t i, s, n = X.shape[0]
+    cdef real kept
+    r.dropout = dropout_of(masks)
+    with nogil:
+        for i in range(index.shape[0]):
+            kept = parameters[index[i]]
+            parameters[index[i]] = instead[i]
+            s = 0
+            while s < n:
+                r.m = min(r.cap, n - s)
+                r.batch_row = s
+                a = input_rows(p, &X[s, 0], r, &a_row)
+                forward(p, &parameters[0], False, a, a_row, r, gradient_mode(p))
+                output_error(p, &targets, s, r, 1.0)
+                memcpy(&out[i, s], r.C, r.m * sizeof(real))
+                s += r.m
+            parameters[index[i]] = kept
+
+
+def deltas(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+           const real[:, ::1] Y, const Py_ssize_t[::1] labels, list out, Masks masks=None,
+           bint missing=False):
+    """out[l] = delta^l = dC_x/dz^l   (n, n_z)."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef const real *a
+    cdef Py_ssize_t a_row
+    cdef const Layer *f
+    cdef Targets targets = targets_of(Y, labels, None, missing)
+    cdef Py_ssize_t s = 0, n = X.shape[0]
+    cdef real[:, ::1] delta
+    cdef int l
+    r.dropout = dropout_of(masks)
+    while s < n:
+        r.m = min(r.cap, n - s)
+        with nogil:
+            r.batch_row = s
+            a = input_rows(p, &X[s, 0], r, &a_row)
+            forward(p, &parameters[0], False, a, a_row, r, gradient_mode(p))
+            output_error(p, &targets, s, r, 1.0)
+            backward(p, &parameters[0], False, r, False)
+        for l in range(p.n_layers):
+            f = &p.layers[l]
+            delta = out[l]
+            copy_rows(rows_of(r, f.delta_at, f.z_row), f.z_row, &delta[s, 0], f.n_z,
+                      r.m, f.n_z)
+        s += r.m
+
+
+def gradient(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+             const real[:, ::1] Y, const Py_ssize_t[::1] labels, const real[::1] weight,
+             double scale, real[::1] out, Masks masks=None, bint missing=False):
+    """out = scale * sum_x w_x nabla C_x, in the layout of parameters."""
+    cdef Block scratch = Block(fastbp_scratch_bytes(&net.plan, X.shape[0]))
+    cdef Targets targets = targets_of(Y, labels, weight, missing)
+    cdef const Dropout *dropout = dropout_of(masks)
+    with nogil:
+        gradient_rows(&net.plan, &parameters[0], &X[0, 0], &targets, dropout, scale, X.shape[0],
+                      &out[0], scratch.data)
+
+
+def mask(Masks masks, int l, real[:, ::1] out):
+    """out = what a^l of each row of a batch is multiplied by   (n, n_l)."""
+    cdef Py_ssize_t n = out.shape[0], width = out.shape[1]
+    out[:, :] = 1
+    with nogil:
+        drop(&masks.dropout, l, 0, n, width, width, &out[0, 0], NULL)
+
+
+def input_gradient(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+                   const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[:, ::1] out):
+    """out = dC_x/dx   (n, n_0)."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef Targets targets = targets_of(Y, labels, None)
+    cdef Py_ssize_t s = 0, n = X.shape[0]
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, gradient_mode(p))
+            output_error(p, &targets, s, r, 1.0)
+            backward(p, &parameters[0], False, r, True)
+            copy_rows(rows_of(r, p.g_at, p.g_row), p.g_row, &out[s, 0], p.n_0, r.m,
+                      p.n_0)
+            s += r.m
+
+
+cdef void pull_output(const Plan *p, const real *V, Py_ssize_t V_row, const Rows *r) noexcept nogil:
+    # delta^L = J^T V, row by row, after a forward pass that left every slope     g, delta^L  # OUT
+    cdef const Layer *f = &p.layers[p.n_layers - 1]
+    cdef real *delta = rows_of(r, f.delta_at, f.z_row)
+    cdef real *g = rows_of(r, p.g_at, p.g_row)
+    cdef Py_ssize_t s, j
+    copy_rows(V, V_row, g, p.g_row, r.m, f.n_a)
+    f.sigma.vjp(f, rows_of(r, f.z_at, f.z_row), rows_of(r, f.a_at, f.a_row), g, p.g_row, r.m, delta,
+                f.z_row)
+    for s in range(r.m):
+        for j in range(f.n_z, f.z_row):
+            delta[s * f.z_row + j] = <real>0
+
+
+cdef void pull_back(const Plan *p, const real *parameters, const real *V, Py_ssize_t V_row,
+                    const Rows *r) noexcept nogil:
+    # g = V da^L/dx, row by row, after a forward pass that left every slope                 g  # OUT
+    pull_output(p, V, V_row, r)
+    backward(p, parameters, False, r, True)
+
+
+def vjp(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+        const real[:, ::1] V, real[:, ::1] out):
+    """out = V da^L/dx, row by row   (n, n_0); V (n, n_L)."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef Py_ssize_t s = 0, n = X.shape[0], n_L = V.shape[1]
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+            pull_back(p, &parameters[0], &V[s, 0], n_L, r)
+            copy_rows(rows_of(r, p.g_at, p.g_row), p.g_row, &out[s, 0], p.n_0, r.m,
+                      p.n_0)
+            s += r.m
+
+
+def jacobian(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+             real[:, :, ::1] out):
+    """out = da^L/dx   (n, n_L, n_0), one row of every sample's matrix at a time."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef Py_ssize_t s = 0, k, n = X.shape[0], n_L = out.shape[1]
+    cdef Block unit = Block(<double>n_L * sizeof(real))
+    cdef Block slopes = Block(<double>r.cap * p.width * sizeof(real))
+    cdef real *e = <real *>unit.data
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+            memcpy(slopes.data, r.work, r.cap * p.width * sizeof(real))
+            for k in range(n_L):
+                if k > 0:  # delta took their place
+                    memcpy(r.work, slopes.data, r.cap * p.width * sizeof(real))
+                e[k] = <real>1
+                pull_back(p, &parameters[0], e, 0, r)
+                e[k] = <real>0
+                copy_rows(rows_of(r, p.g_at, p.g_row), p.g_row, &out[s, k, 0], n_L * p.n_0, r.m,
+                          p.n_0)
+            s += r.m
+
+
+def jvp(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+        const real[:, ::1] V, real[:, ::1] out):
+    """out = da^L/dx V, row by row   (n, n_L); V (n, n_0)."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef const Layer *f
+    cdef const real *da
+    cdef real *dz
+    cdef real *g
+    cdef Py_ssize_t s = 0, n = X.shape[0], da_row, n_L = out.shape[1]
+    cdef int l
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+            g = rows_of(r, p.g_at, p.g_row)
+            da = &V[s, 0]
+            da_row = p.n_0
+            for l in range(p.n_layers):
+                # dz^l = dz/da da^{l-1}, da^l = J dz^l
+                f = &p.layers[l]
+                # in the place of a^l, which an elementwise J does not need
+                dz = rows_of(r, f.a_at if f.delta_at == f.z_at else f.delta_at, f.z_row)
+                f.link.tangent(f, &parameters[0], da, da_row, r.m, dz, <real *>r.scratch)
+                f.sigma.jvp(f, rows_of(r, f.z_at, f.z_row), rows_of(r, f.a_at, f.a_row), dz,
+                            f.z_row, r.m, g, p.g_row)
+                da = g
+                da_row = p.g_row
+            copy_rows(g, p.g_row, &out[s, 0], n_L, r.m, n_L)
+            s += r.m

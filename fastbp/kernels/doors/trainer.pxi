@@ -1,0 +1,260 @@
+# Training: the state of one `fit` and the doors that move it on.
+#
+# What belongs here: memory of a run, what goes in and comes out of it. What does not: the order of
+# work in a step (loop/steps.pxi), when to go back to Python (run.py).
+
+cdef struct Memory:
+    double parameters, slots, work_area
+
+
+cdef Py_ssize_t rows_at_once(const Plan *plan, Py_ssize_t batch_size, int n_threads) noexcept:
+    """Rows that go through all layers before the next: the batch, or a slice of it.
+
+    A batch of more than 512 KB goes through in slices of 128 KB, at least 56 rows; its gradient is
+    stored and must not be larger than the work area that it replaces (784-100-10, batch 200,
+    float64: a sixth of a step; 784-30-10, batch 1,024, float32: a third).
+    """
+    cdef Py_ssize_t row_bytes = plan.width * <Py_ssize_t>sizeof(real)
+    if n_threads > 1 or batch_size * row_bytes < 1 << 19 or batch_size * plan.width < plan.n_padded:
+        return batch_size
+    return min(batch_size, max(56, (1 << 17) / row_bytes / 28 * 28))
+
+
+cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size) noexcept:
+    """Scratch of a thread: whole pages, so that no two threads write one cache line."""
+    cdef Py_ssize_t reals = max(scratch_size(plan), PACKED_COLUMNS * batch_size)
+    return (reals * <Py_ssize_t>sizeof(real) + 4095) / 4096 * 4096
+
+
+cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, int n_threads,
+                    bint stores_gradient=False, bint whole_batch=False):
+    """Bytes that a `Trainer` takes: padded parameters, as much for each slot, and the work area."""
+    cdef const Plan *p = &net.plan
+    cdef double size = sizeof(real)
+    cdef Py_ssize_t rows = batch_size if whole_batch else rows_at_once(p, batch_size, n_threads)
+    cdef Memory need
+    need.parameters = p.n_padded * size
+    need.slots = POLICIES[<int>POLICY_ROWS[optimizer]].n_slots * need.parameters
+    # costs, the matrices of the rows, a stored gradient, and each thread's scratch
+    need.work_area = ((batch_size + 15) / 16 * 16 + rows * <double>p.width) * size
+    if rows < batch_size or stores_gradient:
+        need.work_area += need.parameters
+    need.work_area += n_threads * <double>thread_bytes(p, batch_size)
+    return need
+
+
+cdef class Trainer:
+    """Padded parameters, optimizer slots and work area of one `fit`, and where it stands.
+
+    `whole_batch`: for `step_outputs` and `step_update`, which need all rows of a batch at once.
+    """
+    cdef CompiledNetwork net
+    cdef Block block
+    cdef Masks masks
+    cdef Loop loop
+    cdef Rows rows
+    cdef void *parameters      # padded, the slots, a stored gradient: each n_padded reals
+    cdef readonly int n_slots
+    cdef int most_threads      # that there is scratch for
+
+    def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
+                 Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed,
+                 Masks masks=None, bint whole_batch=False):
+        cdef const Plan *p = &net.plan
+        cdef Step *step = &self.loop.step
+        cdef bint clips = "clip_norm" in numbers
+        cdef Memory need = memory(net, optimizer, batch_size, n_threads, clips, whole_batch)
+        cdef double state = need.parameters + need.slots
+        cdef Py_ssize_t size = sizeof(real)
+        cdef Py_ssize_t rows = batch_size if whole_batch else rows_at_once(p, batch_size, n_threads)
+        self.net = net
+        self.masks = masks
+        memset(&self.loop, 0, sizeof(Loop))
+        step.policy = &POLICIES[<int>POLICY_ROWS[optimizer]]
+        self.n_slots = step.policy.n_slots
+        self.loop.n_threads = self.most_threads = n_threads
+        self.loop.n = n
+        self.loop.batch_size = batch_size
+        self.loop.shuffled = shuffled
+        self.loop.seed = seed
+        if masks is not None:
+            self.loop.dropout = masks.dropout
+        self.set_step(numbers)
+        # also where the batch is kept whole: rows of 1 MB, so that those of a wide layer stay in
+        # the second-level cache for all its columns (a quarter of a step of case F in float64)
+        self.loop.slice = (1 << 20) // (max(p.g_row, p.widest) * size) // 28 * 28
+        self.loop.slice = min(rows, max(112, self.loop.slice))
+        self.loop.clip_norm = numbers["clip_norm"] if clips else INFINITY
+        self.loop.adds_slices = rows < batch_size
+        self.block = Block(state + need.work_area)
+        self.parameters = self.block.data
+        if self.loop.adds_slices or clips:
+            state += need.parameters
+        self.rows.C = <char *>self.parameters + <size_t>state
+        self.rows.work = <char *>self.rows.C + (batch_size + 15) / 16 * 16 * size
+        self.rows.cap = rows
+        self.rows.first = self.rows.m = self.rows.batch_row = 0
+        self.rows.dropout = NULL
+        self.rows.scratch = <char *>self.rows.work + rows * p.width * size
+
+    def set_step(self, dict numbers):
+        """Learning rate, penalties (lambda/n), clip_value and the optimizer's own numbers.
+
+        "batch_l2" in l2's place makes each batch a problem of its own, as scikit-learn does: its
+        L2 term is divided by the batch's weight and part of the loss, and an epoch's loss is the
+        mean of the batches' by their rows.
+        """
+        cdef Step *step = &self.loop.step
+        step.learning_rate = numbers["learning_rate"]
+        step.momentum = numbers.get("momentum", 0.0)
+        step.beta1 = numbers.get("beta1", 0.0)
+        step.beta2 = numbers.get("beta2", 0.0)
+        step.epsilon = numbers.get("epsilon", 1.0)
+        step.weight_decay = numbers.get("weight_decay", 0.0)
+        step.rho = numbers.get("rho", 0.0)
+        step.lr_decay = numbers.get("lr_decay", 0.0)
+        step.l2 = numbers["l2"]
+        step.l1 = numbers["l1"]
+        step.epsilon_hat = numbers.get("epsilon_hat", 0.0)
+        self.loop.batch_means = "batch_l2" in numbers
+        self.loop.batch_l2 = numbers.get("batch_l2", 0.0)
+        step.clip_value = numbers.get("clip_value", INFINITY)
+
+    @property
+    def position(self):
+        """(epoch, row, steps made, sum of w C, sum of w) of the run: all that `train` goes by."""
+        cdef Position at = self.loop.at
+        return at.epoch, at.row, at.t, at.loss, at.weight
+
+    @position.setter
+    def position(self, tuple at):
+        self.loop.diverged = 0
+        (self.loop.at.epoch, self.loop.at.row, self.loop.at.t, self.loop.at.loss,
+         self.loop.at.weight) = at
+
+    def share(self, int n_threads):
+        """Have that many threads call `train`, no more than at first; none may be in it."""
+        self.loop.n_threads = min(n_threads, self.most_threads)
+        memset(&self.loop.barrier, 0, sizeof(Barrier))
+
+    def give_up(self):
+        """A thread cannot call `train`: the others return from it with no step made."""
+        give_up(&self.loop.barrier)
+
+    @property
+    def diverged(self):
+        """Whether the last `train` stopped before a step because a cost was NaN or infinite."""
+        return self.loop.diverged != 0
+
+
+def load_state(Trainer t, const real[::1] parameters, const real[:, ::1] slots):
+    """Copy parameters (n_parameters,) and slots (n_slots, n_parameters) into the trainer."""
+    cdef const Plan *p = &t.net.plan
+    cdef int i
+    pad(p, &parameters[0], <real *>t.parameters)
+    for i in range(t.n_slots):
+        pad(p, &slots[i, 0], <real *>t.parameters + (i + 1) * p.n_padded)
+
+
+def store_state(Trainer t, real[::1] parameters, real[:, ::1] slots):
+    """Copy the trainer's parameters and slots out."""
+    cdef const Plan *p = &t.net.plan
+    cdef int i
+    unpad(p, <const real *>t.parameters, &parameters[0])
+    for i in range(t.n_slots):
+        unpad(p, <const real *>t.parameters + (i + 1) * p.n_padded, &slots[i, 0])
+
+
+def draw_order(Trainer t, Py_ssize_t[::1] order):
+    """Put the order of the epoch at hand in place; `train` does so only where an epoch begins."""
+    shuffle(&order[0], t.loop.n, t.loop.seed, <uint64_t>t.loop.at.epoch)
+
+
+def has_finite_state(Trainer t):
+    """Whether parameters and slots in the trainer are finite."""
+    return all_finite(<const real *>t.parameters, (1 + t.n_slots) * t.net.plan.n_padded)
+
+
+def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
+          const real[:, ::1] X, const real[:, ::1] Y, const Py_ssize_t[::1] labels,
+          const real[::1] weight, Py_ssize_t[::1] order, Py_ssize_t first_epoch,
+          double[::1] losses, double[::1] clock, double deadline=0.0, bint missing=False):
+    """Make at most max_steps steps, ending before `end_epoch`; every thread of the run calls it.
+
+    `missing`: NaN in Y stands for no target. A deadline in seconds of time.monotonic (0: none) ends
+    it after the step at hand, for all threads after the same. Returns the number of steps made.
+    Where epoch e ends, its mean loss and the time go to losses[e - first_epoch] and
+    clock[e - first_epoch].
+    """
+    cdef Targets targets = targets_of(Y, labels, weight, missing)
+    cdef Rows r = t.rows
+    cdef Py_ssize_t steps
+    cdef uint64_t mode
+    if deadline != 0.0:  # by the engine's clock
+        deadline += seconds() - monotonic()
+    targets.order = &order[0]
+    r.scratch = <char *>r.scratch + thread * thread_bytes(&t.net.plan, t.loop.batch_size)
+    with nogil:
+        mode = flush_subnormals()
+        steps = run(&t.net.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
+                    &order[0], <real *>t.parameters, r, first_epoch, &losses[0], &clock[0],
+                    deadline)
+        keep_subnormals(mode)
+    return steps
+
+
+# A loss of the user's: Python has the outputs of a batch and gives back their derivatives. One
+# thread, a trainer made with `whole_batch`, and for each step `step_outputs`, then `step_update`.
+
+def step_outputs(Trainer t, const real[:, ::1] X, const Py_ssize_t[::1] order, Py_ssize_t first,
+                 Py_ssize_t m, real[:, ::1] out):
+    """out = a^L of rows order[first:first + m] of X, with this step's dropout   (m, n_L).
+
+    What `step_update` needs is left in the trainer.
+    """
+    cdef const Plan *p = &t.net.plan
+    cdef const Layer *f = &p.layers[p.n_layers - 1]
+    cdef Rows *r = &t.rows
+    cdef real *a0 = rows_of(r, 0, p.a0_row)
+    t.loop.dropout.step = t.loop.at.t
+    r.dropout = &t.loop.dropout if t.loop.dropout.rates != NULL else NULL
+    r.m = m
+    with nogil:
+        gather(&X[0, 0], p.n_0, &order[first], m, a0, p.a0_row)
+        if r.dropout != NULL:
+            drop(r.dropout, 0, 0, m, p.n_0, p.a0_row, a0, NULL)
+        forward(p, <const real *>t.parameters, True, a0, p.a0_row, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+        copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, &out[0, 0], f.n_a, m, f.n_a)
+
+
+def step_update(Trainer t, const real[:, ::1] V):
+    """Make one step with V = d loss / d a^L of the rows of `step_outputs`   (m, n_L).
+
+    Penalties, clipping and the optimizer are the trainer's; V is taken as it is, weights and 1/m
+    included. The position moves on by one step; sums of losses are the caller's. Returns False,
+    nothing done but `diverged` set, where V is not finite.
+    """
+    cdef const Plan *p = &t.net.plan
+    cdef Position *at = &t.loop.at
+    cdef Step step = t.loop.step
+    cdef Rows *r = &t.rows
+    cdef real *parameters = <real *>t.parameters
+    cdef Ahead ahead
+    cdef bint finite
+    memset(&ahead, 0, sizeof(Ahead))
+    with nogil:
+        finite = all_finite(&V[0, 0], V.shape[0] * V.shape[1])
+        if finite:
+            pull_output(p, &V[0, 0], V.shape[1], r)
+            backward(p, parameters, True, r, False)
+            at.t += 1
+            begin_step(&step, at.t)
+            make_step(p, &t.loop, &step, 0, r.m, r, parameters,
+                      parameters + (t.n_slots + 1) * p.n_padded, &ahead)
+            at.row += r.m
+            if at.row == t.loop.n:
+                at.epoch += 1
+                at.row = 0
+    if not finite:
+        t.loop.diverged = 1
+    return finite

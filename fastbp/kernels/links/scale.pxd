@@ -1,0 +1,85 @@
+"""The scale link: z = s * a, a learned factor for each column (n_z = n_in).
+
+What belongs here: its forward pass, recurrence, gradient alone and fused with the step, tangent,
+and the link's row. What does not: matrices (dense.pxd), formulas of optimizers.
+"""
+from libc.string cimport memset
+
+from fastbp.kernels.arithmetic.real cimport VECTOR_LANES, fma, real
+from fastbp.kernels.tables cimport Ahead, Layer, Link, Step, Tensor
+from fastbp.kernels.update cimport update_rows
+
+
+cdef inline void scale_forward(const Layer *f, const real *parameters, bint padded, const real *a,
+                               Py_ssize_t a_row, Py_ssize_t m, real *z, real *panel) noexcept nogil:
+    # z = s * a   (m, n)                                                                  z  # OUT
+    cdef const real *s = parameters + (f.tensors[0].padded_at if padded else f.tensors[0].at)
+    cdef Py_ssize_t i, k
+    for i in range(m):
+        for k in range(f.n_in):
+            z[i * f.z_row + k] = a[i * a_row + k] * s[k]
+        for k in range(f.n_in, f.z_row):  # an activation goes over whole rows
+            z[i * f.z_row + k] = <real>0
+
+
+cdef inline void scale_tangent(const Layer *f, const real *parameters, const real *da,
+                               Py_ssize_t da_row, Py_ssize_t m, real *dz,
+                               real *panel) noexcept nogil:
+    # dz = s * da   (m, n)                                                               dz  # OUT
+    scale_forward(f, parameters, False, da, da_row, m, dz, panel)
+
+
+cdef inline void scale_back(const Layer *f, const real *parameters, bint padded, const real *delta,
+                            Py_ssize_t m, bint times, real *g, Py_ssize_t g_row,
+                            real *panel) noexcept nogil:
+    # g = s * delta, or g = g * (s * delta)   (m, n)                                      g  # OUT
+    cdef const real *s = parameters + (f.tensors[0].padded_at if padded else f.tensors[0].at)
+    cdef Py_ssize_t i, k
+    for i in range(m):
+        if times:
+            for k in range(f.n_in):
+                g[i * g_row + k] = g[i * g_row + k] * (delta[i * f.z_row + k] * s[k])
+        else:
+            for k in range(f.n_in):
+                g[i * g_row + k] = delta[i * f.z_row + k] * s[k]
+        for k in range(f.n_in, f.z_row):
+            g[i * g_row + k] = <real>0
+
+
+cdef inline void add_products(const Layer *f, const real *a, Py_ssize_t a_row, const real *delta,
+                              Py_ssize_t m, bint anew, real *nabla_s) noexcept nogil:
+    # nabla_s = sum_i delta_i * a_i, samples in order                               nabla_s  # OUT
+    cdef Py_ssize_t i, k
+    if anew:
+        memset(nabla_s, 0, f.z_row * sizeof(real))
+    for i in range(m):
+        for k in range(f.n_in):
+            nabla_s[k] = fma(delta[i * f.z_row + k], a[i * a_row + k], nabla_s[k])
+
+
+cdef inline void scale_gradient(const Layer *f, const real *a, Py_ssize_t a_row, const real *delta,
+                                Py_ssize_t m, int thread, int n_threads, bint anew,
+                                real *nabla) noexcept nogil:
+    if thread == n_threads - 1:  # s is one row
+        add_products(f, a, a_row, delta, m, anew, nabla + f.tensors[0].padded_at)
+
+
+cdef inline void scale_update(const Layer *f, const Step *step, const real *a, Py_ssize_t a_row,
+                              const real *delta, Py_ssize_t m, int thread, int n_threads,
+                              real *parameters, Py_ssize_t slot, real *scratch,
+                              Ahead *ahead) noexcept nogil:
+    # the gradient in scratch, then the step                                parameters, slots  # OUT
+    if thread == n_threads - 1:
+        add_products(f, a, a_row, delta, m, True, scratch)
+        update_rows(step, False, 1, f.z_row / VECTOR_LANES, scratch,
+                    parameters + f.tensors[0].padded_at, f.z_row, slot)
+
+
+cdef inline int scale_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
+    tensors[0] = Tensor(0, 0, 1, n_z, 0, False)     # s
+    return 1
+
+
+cdef inline Link scale_link() noexcept:
+    return Link("scale", scale_forward, scale_back, scale_gradient, scale_update, scale_tangent,
+                scale_tensors)

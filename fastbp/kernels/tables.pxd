@@ -1,0 +1,141 @@
+"""The four tables: what a kind of link, activation, cost or optimizer gives the loop.
+
+What belongs here: the structs, of which each kind fills one row. What does not: rows. They stand
+beside their formulas: links/*.pxd, functions/activation.pxd, functions/cost.pxd, update.pxd.
+Passes, loop, norms, penalties, padding and persistence go over layers and their tensors and learn
+no kind; one indirect call a layer and slice (a policy: a tile) is all that this costs.
+"""
+from libc.stdint cimport int64_t
+
+from fastbp.kernels.arithmetic.real cimport real, vec
+
+cdef enum:
+    MAX_TENSORS = 2
+
+cdef struct Link
+cdef struct Sigma
+cdef struct Policy
+
+
+cdef struct Tensor:
+    # One parameter tensor of a layer: `rows` rows of n. In the public layout they begin at `at` and
+    # lie n apart; in the trainer's padded copy at `padded_at`, `row` apart.
+    Py_ssize_t at, padded_at, rows, n, row
+    bint is_weight              # penalties and weight decay reach it
+
+
+cdef struct Layer:
+    # z = link(a of the layer before), a = sigma(z)
+    const Link *link
+    const Sigma *sigma
+    double p                    # sigma's parameter
+    Py_ssize_t n_in, n_z, n_a   # widths
+    Py_ssize_t z_row, a_row     # the same, padded
+    # where the batch's matrices begin, in units of cap; hidden and elementwise: delta_at = z_at
+    Py_ssize_t z_at, a_at, delta_at
+    int n_tensors
+    Tensor tensors[MAX_TENSORS]
+
+
+cdef struct Ahead:
+    # rows of X that the next batch will gather, fetched a few lines a tile: memory works while the
+    # tiles do (a fifth of a step of case A in bench/compare.py, where X is larger than the caches)
+    const char *X
+    const Py_ssize_t *order     # the next row's place
+    Py_ssize_t rows, row_bytes  # rows left
+    Py_ssize_t at, lines        # bytes of the first that are done, lines a tile
+
+
+cdef struct Step:
+    # The numbers of one step, alike for every parameter.
+    const Policy *policy
+    double learning_rate, momentum, beta1, beta2, epsilon, weight_decay, rho, lr_decay
+    double l2, l1  # lambda/n of the penalties; weights only, never biases
+    double clip_value  # no element of the gradient with its penalties is larger; or infinity
+    double scale  # by which all of it is multiplied then: clipping by norm
+    double bias1, bias2  # Adam: 1 - beta^t
+    double epsilon_hat   # Adam: where above 0, epsilon is that beside sqrt(v), v not corrected
+    double slow  # Adagrad: by which the learning rate is divided
+    bint shaped  # clipping or scaling changes the gradient before a policy sees it,
+    bint shapes_weights  # these or penalties that of a weight
+
+
+# What a link is called with: `parameters` is the whole store, padded or in the public layout.
+
+# z = link(a)   (m, n_z); `panel`: scratch of the thread                                  z  # OUT
+ctypedef void (*Forward)(const Layer *f, const real *parameters, bint padded, const real *a,
+                         Py_ssize_t a_row, Py_ssize_t m, real *z, real *panel) noexcept nogil
+# g = delta dz/da, or with `times` g = g * (delta dz/da)   (m, n_in)                      g  # OUT
+ctypedef void (*Back)(const Layer *f, const real *parameters, bint padded, const real *delta,
+                      Py_ssize_t m, bint times, real *g, Py_ssize_t g_row,
+                      real *panel) noexcept nogil
+# nabla of the thread's share of every tensor's rows, padded; added, or `anew`        nabla  # OUT
+ctypedef void (*Gradient)(const Layer *f, const real *a, Py_ssize_t a_row, const real *delta,
+                          Py_ssize_t m, int thread, int n_threads, bint anew,
+                          real *nabla) noexcept nogil
+# the same gradient fused with the step of whichever policy     padded parameters, slots  # OUT
+ctypedef void (*Update)(const Layer *f, const Step *step, const real *a, Py_ssize_t a_row,
+                        const real *delta, Py_ssize_t m, int thread, int n_threads,
+                        real *parameters, Py_ssize_t slot, real *scratch,
+                        Ahead *ahead) noexcept nogil
+# dz = dz/da da   (m, n_z), in the public layout                                         dz  # OUT
+ctypedef void (*Tangent)(const Layer *f, const real *parameters, const real *da, Py_ssize_t da_row,
+                         Py_ssize_t m, real *dz, real *panel) noexcept nogil
+# Describe the layer's tensors from its widths, in the order of the public layout:
+# rows, n and is_weight of each; returns how many                                   tensors  # OUT
+ctypedef int (*Tensors)(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil
+
+cdef struct Link:
+    const char *name
+    Forward forward
+    Back back
+    Gradient gradient
+    Update update
+    Tangent tangent
+    Tensors tensors
+
+
+# a = sigma(z)   (m, n_a)                                                              z, a  # OUT
+# z may be written: by the padding it needs, and by sigma'(z) where slopes are asked of an
+# elementwise kind. What a coupled kind leaves in z is what its products need.
+ctypedef void (*Values)(const Layer *f, real *z, Py_ssize_t m, real *a) noexcept nogil
+# y = J^T x or y = J x, row by row; z and a as `values` left them, x with rows x_row apart  y  # OUT
+ctypedef void (*Product)(const Layer *f, const real *z, const real *a, const real *x,
+                         Py_ssize_t x_row, Py_ssize_t m, real *y, Py_ssize_t y_row) noexcept nogil
+
+cdef struct Sigma:
+    const char *name
+    bint elementwise            # each a_k depends on its own z_k alone
+    Values values
+    Values values_and_slopes    # a coupled kind leaves z: `values` again
+    Product vjp                 # delta = J^T g
+    Product jvp                 # da = J dz
+
+
+# C_j and dC/dx_j of n outputs, of one sample or (separable) of many; term may be y    term, slope
+#                                                                                           # OUT
+ctypedef void (*Terms)(const real *x, const real *y, real p, Py_ssize_t n, real *term,
+                       real *slope) noexcept nogil
+
+cdef struct Cost:
+    const char *name
+    bint separable              # C_j and dC/da_j depend on a_j and y_j alone
+    int outputs_per_target
+    double off_target           # y of the classes that a sample is not of
+    bint has_entropy            # sum y ln y is part of it
+    Terms terms_and_slopes
+
+
+# One step for R rows of V vectors; rows of W lie `row` vectors apart, slots `slot`
+#                                                                                W, slots  # OUT
+ctypedef void (*UpdateTile)(const Step *step, bint is_weight, int R, int V, const vec *nabla,
+                            vec *W, Py_ssize_t row, Py_ssize_t slot) noexcept nogil
+# Set what depends on the number t = 1, 2, ... of the step                             step  # OUT
+ctypedef void (*Begin)(Step *step, int64_t t) noexcept nogil
+
+cdef struct Policy:
+    const char *name
+    int n_slots
+    bint in_registers           # W - rate nabla, which a tile makes without storing nabla
+    UpdateTile update
+    Begin begin                 # or NULL
