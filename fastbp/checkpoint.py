@@ -150,13 +150,6 @@ class Checkpoint:
         import safetensors.numpy
 
         self.written_at = time.monotonic()
-        if state.slots is not None and not np.isfinite(state.slots).all():
-            warnings.warn(
-                f"checkpoint: {self.path}: not written, the file is as it was: the optimizer's "
-                "slots have overflowed (a feature or a gradient is too large)",
-                stacklevel=4,
-            )
-            return
         description = {
             "format": FORMAT,
             "version": VERSION,

@@ -316,16 +316,6 @@ def test_a_full_disk_loses_nothing(what, tmp_path, monkeypatch):
     assert net.parameters.tobytes() == twin.parameters.tobytes()
 
 
-def test_slots_that_overflowed_are_not_written(tmp_path):
-    """What could not be gone on from; the file keeps the state before."""
-    path, large = tmp_path / "run.ckpt", X.copy()
-    large[:, 0] = 1e25  # whose square float32 does not hold
-    net = network(sizes=[3, 3])
-    with pytest.warns(UserWarning, match=r"run\.ckpt: not written, .* slots have overflowed"):
-        fit(net, path, data=(large, Y), optimizer=fastbp.Adagrad(1e-3), every=1e9)
-    assert not path.exists()
-
-
 # files of other runs
 
 
