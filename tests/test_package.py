@@ -170,6 +170,7 @@ RANKS = {
     "history": 1,
     "persistence": 3,
     "interop": 3,
+    "team": 0,
     "run": 3,
     "callbacks": 3,
     "metrics": 4,
