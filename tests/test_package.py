@@ -172,6 +172,7 @@ RANKS = {
     "history": 1,
     "persistence": 3,
     "interop": 3,
+    "team": 0,
     "run": 3,
     "team": 1,
     "callbacks": 3,
