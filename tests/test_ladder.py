@@ -701,3 +701,11 @@ def test_beside_a_tiny_probability_every_term_is_known(z_1, y):
     assert found.verdict.startswith("pass")
     np.testing.assert_allclose(found.g, -y / found.a, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(found.total, found.a - y, atol=1e-6)
+
+
+def test_an_output_that_rounds_to_the_end_of_its_range_is_no_false_alarm():
+    """In float32 a is 1, and dC/da of binary_cross_entropy there whatever 1 - a = 0 makes of it."""
+    net = fastbp.Network([1, 2], output="softmax(0.7)", loss="binary_cross_entropy", init="zeros")
+    net.biases[0][...] = 31.5, 0.0
+    assert net.deltas([[1.0]], [[0.0, 0.25]])[-1][0, 1] < -1e20
+    assert output_error(net, [1.0], [0.0, 0.25]).ok is not False

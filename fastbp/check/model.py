@@ -22,8 +22,6 @@ from fastbp.check.jacobian import COUPLED, Jacobian, jacobian, moved, uncancelle
 
 Array = np.ndarray
 
-EPSILON = float(np.finfo(np.float64).eps)
-
 # Mistakes that change delta, each at one layer: what is done instead of delta = J^T (W delta).
 MISTAKES = ("the k = j term only", "J for J^T", "W for W^T", "sigma'(a) for sigma'(z)")
 
@@ -256,7 +254,9 @@ class Model:
             if layer == last:
                 G = self._cost_gradient(A)
                 with np.errstate(over="ignore"):
-                    near = [self._cost_gradient_near(A + s * errors_a[-1]) for s in (1.0, -1.0)]
+                    near = [
+                        self._cost_gradient_near(A + s * errors_a[-1], unit) for s in (1.0, -1.0)
+                    ]
                 error = np.maximum(np.abs(near[0] - G), np.abs(near[1] - G)) + 8 * unit * np.abs(G)
                 error = error + unit * (np.abs(A) + 1)  # r = a - y
             else:
@@ -278,14 +278,14 @@ class Model:
         pair = functions.activation(self.names[-1]).kind, functions.loss(self.loss).kind
         return pair in functions.CANONICAL
 
-    def _cost_gradient_near(self, a: Array) -> Array:
-        """g beside a, kept inside the loss's domain."""
+    def _cost_gradient_near(self, a: Array, unit: float) -> Array:
+        """g beside a, inside the loss's domain; infinite where a may have rounded to its end."""
         domain = functions.loss(self.loss).domain
         tiny = float(np.finfo(np.float64).tiny)
         if domain != "real":
             a = np.maximum(a, tiny)
         if domain == "unit":
-            a = np.minimum(a, 1 - EPSILON / 2)
+            a = np.where(a > 1 - 2 * unit, 1.0, a)
         return self._cost_gradient(a)
 
 
