@@ -664,6 +664,16 @@ def test_a_continued_fit_keeps_its_shape():
         quick().partial_fit(X, THREE)
 
 
+def test_what_is_no_callback_or_number_is_refused_by_name():
+    for callbacks in (np.array([1, 2]), 5, [5]):
+        with pytest.raises((TypeError, ValueError), match="callbacks"):
+            quick(callbacks=callbacks).fit(X, THREE)
+    with pytest.raises((TypeError, ValueError), match=r"^y: expected|y_numeric|'y'|convert"):
+        quick(MLPRegressor).partial_fit(X, NUMBERS.astype(str))
+    with pytest.raises(TypeError, match=r"^return_std: expected True or False"):
+        quick(MLPRegressor).fit(X, NUMBERS).predict(X, return_std=np.ones(2))
+
+
 def test_without_scikit_learn_the_error_names_the_extra():
     code = "import sys; sys.modules['sklearn'] = None; import fastbp, fastbp.estimators"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -236,8 +236,8 @@ class BaseMLP(BaseEstimator):
             return inputs.as_targets(
                 targets, targets.shape[0], net._n_targets, net._loss, net.dtype
             )
-        except ValueError as error:
-            raise ValueError(f"y{str(error).removeprefix('Y')}") from None
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"y{str(error).removeprefix('Y')}") from None
 
     def _check_same_architecture(self, net, X, targets):
         """A network that is trained further keeps its shape."""

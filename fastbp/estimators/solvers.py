@@ -33,7 +33,7 @@ def check(model, n_hidden):
         raise ValueError(
             f"dropout: expected none with lbfgs, which sees all samples; got {model.dropout}"
         )
-    checked_callbacks(model.callbacks or ())
+    checked_callbacks(() if model.callbacks is None else model.callbacks)
     if isinstance(model.learning_rate, str):
         return
     monitor = training._as_schedule(model.learning_rate).monitor
@@ -113,7 +113,7 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
     seed = 0 if dropout is None else int(random_state.randint(2**31))  # of the masks
     state = State(begin, progress.slots, seed, progress.optimizer, n, batch_size, "False")
     max_iter = 1 if incremental else int(model.max_iter)
-    callbacks = checked_callbacks(model.callbacks or ())
+    callbacks = checked_callbacks(() if model.callbacks is None else model.callbacks)
     deadline = training._as_deadline(model.time_limit)
     schedule, rates = None, None
     if not isinstance(model.learning_rate, str):

@@ -3,11 +3,11 @@
 What does not belong here: the calls and the laws (calls.py, operations.py, values.py).
 """
 
-import faulthandler
+import resource
 
 import hypothesis
 import pytest
-from calls import CALLS, run, session
+from calls import CALLS, limit_memory, run, session
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from operations import OPERATIONS, Session
@@ -17,13 +17,16 @@ FAILED = {  # seed and case of what calls.py once found, by what it was
 }
 
 
+pytestmark = [pytest.mark.threaded, pytest.mark.watchdog(120)]
+
+
 @pytest.fixture(autouse=True)
-def _watched(tmp_path, monkeypatch):
-    """A hang ends with stacks; what a badly named file holds lies in a folder of its own."""
+def _apart(tmp_path, monkeypatch):
+    """In a folder of its own, for files of bad names, and with little memory."""
     monkeypatch.chdir(tmp_path)
-    faulthandler.dump_traceback_later(120, exit=True)
+    before = limit_memory()
     yield
-    faulthandler.cancel_dump_traceback_later()
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.mark.parametrize("seed", range(4))
