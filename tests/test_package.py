@@ -174,7 +174,6 @@ RANKS = {
     "interop": 3,
     "team": 0,
     "run": 3,
-    "team": 1,
     "callbacks": 3,
     "metrics": 4,
     "checkpoint": 4,

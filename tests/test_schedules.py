@@ -230,7 +230,7 @@ def test_what_is_no_schedule_is_refused(what):
         schedules.HalveOnPlateau(1, "validation_accuracy"),
         lambda epoch: 0.3 / (1 + epoch),
     ],
-    ids=str,
+    ids=lambda schedule: str(schedule).partition(" at 0x")[0],
 )
 @pytest.mark.parametrize("threads", [1, 2])
 def test_resumed_is_not_stopped(schedule, threads):
