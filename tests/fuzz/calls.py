@@ -285,7 +285,7 @@ def _is_finite(result):
 def _values(call):
     for value in call.arguments.values():
         yield value
-        if isinstance(value, (list, tuple)) or isinstance(value, np.ndarray) and value.ndim:
+        if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
             yield from (value if len(value) < 100 else value[:100])
         elif isinstance(value, dict):
             yield from value.values()
