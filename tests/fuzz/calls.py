@@ -91,9 +91,9 @@ def run(session, operation, d, told=None):
     else:
         if owner is None and _state(session) != state:
             raise Fault("a question has changed the network")
-        if call.arguments.get("resume") is not None:
-            result = None  # NaN stands for what the earlier run has not recorded
-        if not warned and not _is_finite(result):
+        # of a resumed run, NaN stands for what the earlier run has not recorded
+        resumed = call.arguments.get("resume") is not None
+        if not (warned or resumed or _is_finite(result)):
             raise Fault("a number is not finite, and nobody was told")
         if call.repeats and not spoiled and d.chance(0.2):
             with warnings.catch_warnings():
