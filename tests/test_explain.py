@@ -462,3 +462,10 @@ def test_the_paths_are_drawn(output, n, reached):
     rows = [line for line in drawn[top:] if line.startswith("    ")]
     joints = {line.rstrip(" C─").rindex(line.rstrip(" C─")[-1]) for line in rows if n > 1}
     assert len(joints) <= 1  # the upright line is straight
+
+
+def test_a_weight_beside_which_the_steps_are_lost():
+    net = fastbp.Network([1, 2], output="identity", loss="quadratic", dtype="float64")
+    net.parameters = [1e17, 1.0, 0.0, 0.0]
+    found = explain(net, [0.5], [1.0, 2.0], neuron=1)  # no 0 / 0, which would warn
+    assert found.ok and "nan" not in str(found)

@@ -7,6 +7,7 @@ does not: the checks (explanation.py), notation (formula.py), terminals (termina
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 STEPS = (0.1, 0.001, 0.00001)  # of the quotient of differences by one weight
+LARGE = 2.0**20  # of a weight: beside it these steps are lost in rounding
 SAME = 1e-9  # rungs apart by less, relative to the largest delta, differ by rounding alone
 
 ACTIVATIONS = {
@@ -526,7 +528,7 @@ class Teller:
         n, m = j + 1, k + 1
         where = f"layer {L - 1}" if L > 1 else "the input"
         W = f"W_{{{n},{m}}}"
-        quotients = self.quotients(k)
+        steps, quotients = self.quotients(k)
         best = quotients[-1]
         X, Y = self.x.reshape(1, -1), self.y
         nabla = np.asarray(net.gradient(X, Y), np.float64)
@@ -534,7 +536,7 @@ class Teller:
         engine = float(nabla[at + k * net.weights[-1].shape[1] + j])
         rows = [
             [signed(step), value, signed(abs(value - product), 1)]
-            for step, value in zip(STEPS, quotients, strict=True)
+            for step, value in zip(steps, quotients, strict=True)
         ]
         return [
             Text(
@@ -557,7 +559,7 @@ class Teller:
                         "{C(W + h) − C(W − h)}/{2 h}",
                         signed(best),
                         best,
-                        f"$h = {STEPS[-1]:.5f}$, a quotient of differences",
+                        f"$h = {steps[-1]:.5f}$, a quotient of differences",
                     ),
                     Rung(
                         "BP4",
@@ -584,19 +586,23 @@ class Teller:
             ),
         ]
 
-    def quotients(self, k: int) -> list[float]:
-        """Central ones by the weight from neuron k to the neuron that is looked at."""
+    def quotients(self, k: int) -> tuple[list[float], list[float]]:
+        """Steps, and the central quotients by the weight from neuron k to the neuron looked at."""
         twin = twin_of(self.first.net)
         W = twin.weights[-1]
         at = twin.n_parameters - twin.biases[-1].size - W.size + k * W.shape[1] + self.j
-        steps = np.array(STEPS)
         w = float(W[k, self.j])
+        steps = np.array(STEPS)
+        if abs(w) > LARGE:  # w + h is to differ from w by more than rounding
+            steps = np.ldexp(steps, math.frexp(w)[1])
         values = np.concatenate([w + steps, w - steps])
         costs = twin.perturbed_costs(
             self.x.reshape(1, -1), self.y, np.full(len(values), at), values
         )[:, 0]
         up, down = costs[: len(steps)], costs[len(steps) :]
-        return [float(q) for q in (up - down) / (values[: len(steps)] - values[len(steps) :])]
+        with np.errstate(invalid="ignore"):  # infinite costs, of which `perturbed_costs` tells
+            found = (up - down) / (values[: len(steps)] - values[len(steps) :])
+        return steps.tolist(), found.tolist()
 
     # 7
 
