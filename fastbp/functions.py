@@ -127,8 +127,8 @@ LOSSES = tuple(_LOSSES)
 def shown(value: object) -> str:
     """`value` in the one line of a refusal.
 
-    >>> shown(np.zeros((2, 3))), shown("relu"), shown(10**5000)
-    ('an array (2, 3)', "'relu'", 'an int too long to show')
+    >>> shown(np.zeros((2, 30))), shown("relu"), shown(10**5000)
+    ('an array (2, 30)', "'relu'", 'an int too long to show')
     """
     if isinstance(value, np.ndarray) and value.size > 8:
         return f"an array {value.shape}"

@@ -97,8 +97,10 @@ def finish(process):
 @pytest.mark.parametrize(("kind", "threads"), [("plain", 1), ("all", 1), ("plain", 2)])
 def test_killed_runs_end_with_the_same_bits(kind, threads, tmp_path):
     path, out, whole = tmp_path / "run.ckpt", tmp_path / "out.npz", tmp_path / "whole.npz"
+    process = start(kind, tmp_path / "whole.ckpt", whole, 1)
+    assert process.stdout.readline() == "go\n", process.stderr.read()
     began = time.monotonic()
-    finish(start(kind, tmp_path / "whole.ckpt", whole, 1))
+    finish(process)
     seconds = time.monotonic() - began
     chance = np.random.default_rng(threads)
     killed, positions = 0, []
@@ -541,8 +543,7 @@ def test_what_does_not_fit_in_memory_changes_nothing(what, tmp_path, monkeypatch
     history = fit(net, path := tmp_path / "run.ckpt", ema=0.9)
     other = network(seed=5)
     before, content = other.parameters.copy(), path.read_bytes()
-    owner = fastbp.kernels.dispatch.engine if what == "Trainer" else other._doors
-    monkeypatch.setattr(owner, what, no_room)
+    monkeypatch.setattr(other._doors, what, no_room)
     for options in ({"checkpoint": path, "epochs": 9}, {"resume": history, "epochs": 3}):
         with pytest.raises(MemoryError):
             other.fit(X, Y, batch_size=7, seed=1, ema=0.9, threads=2, **options)

@@ -156,7 +156,7 @@ def test_csv_without_a_header_line(tmp_path):
     path = write(path, "0,1,2,t\n1,2,3,x\n")  # pandas names columns so
     assert datasets.read(path, target="t").columns == ("0", "1", "2")
     assert "first line, found 1" in refusal(write(path, "1,x\n2\n"), target="2", header="no")
-    with pytest.raises(ValueError, match="header: expected one of auto, yes, no, found 'maybe'"):
+    with pytest.raises(ValueError, match="header: expected one of auto, yes, no; got 'maybe'"):
         datasets.read(path, target="t", header="maybe")
     np.savez(tmp_path / "a.npz", X=np.ones((1, 1)), y=[0])
     assert "only a CSV file has a header" in refusal(tmp_path / "a.npz", header="no")
