@@ -469,3 +469,10 @@ def test_a_weight_beside_which_the_steps_are_lost():
     net.parameters = [1e17, 1.0, 0.0, 0.0]
     found = explain(net, [0.5], [1.0, 2.0], neuron=1)  # no 0 / 0, which would warn
     assert found.ok and "nan" not in str(found)
+
+
+def test_a_sample_whose_weighted_inputs_overflow_is_refused():
+    net = fastbp.Network([2, 3, 2], seed=0)
+    net.parameters *= np.float32(1e20)
+    with pytest.raises(ValueError, match=r"^x: expected a sample whose weighted inputs float32"):
+        explain(net, np.float32([1e30, -1e30]), 0)

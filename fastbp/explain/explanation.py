@@ -258,6 +258,13 @@ def _case(net: Network, x: Any, y: Any) -> Case:
     error = output_error(net, x, y)
     about = net.architecture
     X = np.asarray(x).reshape(1, -1)
+    with np.errstate(over="ignore"):  # told here
+        zs, _ = net.feedforward(X)
+    for l, z in enumerate(zs, 1):
+        if not np.isfinite(z).all():
+            raise ValueError(
+                f"x: expected a sample whose weighted inputs {net.dtype} holds; z^{l} is not finite"
+            )
     return Case(
         f"{about['output']} + {about['loss']}",
         net,
