@@ -670,6 +670,8 @@ def test_what_is_no_callback_or_number_is_refused_by_name():
             quick(callbacks=callbacks).fit(X, THREE)
     with pytest.raises((TypeError, ValueError), match=r"^y: expected|y_numeric|'y'|convert"):
         quick(MLPRegressor).partial_fit(X, NUMBERS.astype(str))
+    with pytest.raises(TypeError, match=r"hidden_layer_sizes"):
+        quick(hidden_layer_sizes=np.array(None)).fit(X, THREE)
     with pytest.raises(TypeError, match=r"^return_std: expected True or False"):
         quick(MLPRegressor).fit(X, NUMBERS).predict(X, return_std=np.ones(2))
 

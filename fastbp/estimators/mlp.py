@@ -81,7 +81,7 @@ class BaseMLP(BaseEstimator):
 
     def _hidden_sizes(self):
         sizes = self.hidden_layer_sizes
-        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        sizes = list(sizes) if np.iterable(sizes) else [sizes]
         if any(isinstance(n, Real) and n <= 0 for n in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return [inputs.as_count(n, f"hidden_layer_sizes[{i}]") for i, n in enumerate(sizes)]
