@@ -281,7 +281,8 @@ class BaseMLP(BaseEstimator):
             if X_val is None or y_val is None:
                 missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
                 raise ValueError(f"{missing}: expected validation data beside {given}; got None")
-            X_val, y_val, weight_val = self._validation_data(X_val, y_val, weight_val, data)
+            with np.errstate(invalid="ignore"):  # scikit-learn's look at infinities of both signs
+                X_val, y_val, weight_val = self._validation_data(X_val, y_val, weight_val, data)
         return data, lambda: self._validation_score(X_val, y_val, weight_val)
 
     def _validation_data(self, X_val, y_val, weight_val, data):
