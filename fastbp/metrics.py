@@ -118,7 +118,16 @@ def balanced_accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
     return float((found[total > 0] / total[total > 0]).mean())
 
 
-# metrics: of (targets, outputs, weight), each (n, columns); NaN stands for a target not known
+# metrics: of (targets, outputs, weight), (n, columns) or (n,); NaN stands for a target not known
+
+
+def _columns(y: Array, a: Array) -> tuple[Array, Array]:
+    """Both as (n, columns) of float64: (n,) is one column."""
+    y, a = np.asarray(y, np.float64), np.asarray(a, np.float64)
+    y, a = (x[:, None] if x.ndim == 1 else x for x in (y, a))
+    if y.ndim != 2 or y.shape != a.shape:
+        raise ValueError(f"a: expected outputs of the targets' shape {y.shape}; got {a.shape}")
+    return y, a
 
 
 def _mean(values: Array, weight: Array | None) -> Array:
@@ -138,10 +147,10 @@ def _exponent(values: Array) -> int:
 
 def r2(y: Array, a: Array, weight: Array | None = None) -> float:
     """Coefficient of determination, mean over the targets; NaN where a target is constant."""
+    y, a = _columns(y, a)
     if y.shape[1] > 1:
         parts = [r2(y[:, [j]], a[:, [j]], weight) for j in range(y.shape[1])]
         return float(np.mean(parts))
-    y, a = y.astype(np.float64), a.astype(np.float64)
     seen = ~np.isnan(y[:, 0]) if weight is None else ~np.isnan(y[:, 0]) & (weight > 0)
     if not seen.any() or (y[seen] == y[seen][0]).all():  # told before anything is rounded
         return float("nan")
@@ -156,8 +165,9 @@ def r2(y: Array, a: Array, weight: Array | None = None) -> float:
 
 def _mean_of_errors(y: Array, a: Array, weight: Array | None, power: int) -> tuple[float, int]:
     """Mean of |y - a|^power over samples and targets, as a number and a power of two."""
+    y, a = _columns(y, a)
     with np.errstate(over="ignore", invalid="ignore"):
-        errors = np.abs(y.astype(np.float64) - a)
+        errors = np.abs(y - a)
     exponent = _exponent(errors)
     return float(_mean(np.ldexp(errors, -exponent) ** power, weight).mean()), power * exponent
 

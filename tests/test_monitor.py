@@ -190,6 +190,14 @@ def test_metrics_leave_out_missing_targets():
             assert f(y, a, w) == pytest.approx(np.mean(columns), rel=1e-12)
 
 
+@pytest.mark.parametrize("f", [metrics.r2, metrics.mse, metrics.rmse, metrics.mae])
+def test_one_column_of_numbers_may_be_flat(f):
+    y, a = rng.standard_normal((2, 9))
+    assert f(y, a) == f(y[:, None], a) == f(y.tolist(), a[:, None])
+    with pytest.raises(ValueError, match=r"^a: expected outputs of the targets' shape \(9, 1\)"):
+        f(y, np.ones((9, 2)))
+
+
 def test_multi_label_targets():
     labels = (rng.random((N, 3)) < 0.5).astype(float)
     net = network(output="sigmoid", loss="binary_cross_entropy")
