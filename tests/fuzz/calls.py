@@ -27,8 +27,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from operations import OPERATIONS, Call, Own, Session
+from operations import OPERATIONS, Call, Session
 from sklearn.base import BaseEstimator
+from users import Own
 from values import NONSENSE, Draws
 
 import fastbp
@@ -76,7 +77,7 @@ def run(session, operation, d, tell=None):
             raise Fault("parameters are not finite")
         net.parameters = np.zeros(net.n_parameters)
     for warning in warned:
-        if Path(warning.filename).name == "operations.py" or (error and _is_sklearns(error)):
+        if Path(warning.filename).name == "users.py" or (error and _is_sklearns(error)):
             continue  # the user's own, and scikit-learn's checks
         if issubclass(warning.category, FORBIDDEN) or "encountered" in str(warning.message):
             raise Fault(f"a bare warning: {warning.category.__name__}: {warning.message}")
