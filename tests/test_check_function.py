@@ -663,3 +663,8 @@ def test_nothing_resolved_is_neither_right_nor_wrong():
     found = gradient(f, np.cos, X)
     assert found.verdict.startswith("inconclusive: none of 4") and found.ok is None
     assert found.to_dict()["ok"] is None
+
+
+def test_a_gradient_that_float64_does_not_hold():
+    found = gradient(lambda x: float(x), np.longdouble("1e4000"), 0.5)  # no bare warning
+    assert found.verdict.startswith("FAIL")

@@ -126,7 +126,8 @@ class Variables:
                     f"{of}: expected shape {shape}, that of {name}; got {array.shape}"
                 )
             epsilons.append(_epsilon(array.dtype))
-            arrays.append(array.astype(np.float64).ravel())
+            with np.errstate(over="ignore"):  # of a longer type: counted as infinite
+                arrays.append(array.astype(np.float64).ravel())
         return np.concatenate(arrays), transposed, epsilons
 
 

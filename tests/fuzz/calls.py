@@ -297,6 +297,8 @@ def _asks(call):
     own = isinstance(getattr(call.function, "__self__", None), BaseEstimator)
     if own:
         call = Call(call.function, vars(call.function.__self__))
+        if call.arguments.get("scoring") is not None:
+            return True
     return any(callable(value) for value in _values(call))
 
 

@@ -57,8 +57,9 @@ class OwnLoss:
             return "abc"
         if self.kind == "one":
             return 1.0
-        slope = np.ones_like(a) * w[:, None] / max(w.sum(), 1e-30)
-        value = float((a.sum(axis=1) * w).sum() / max(w.sum(), 1e-30))
+        with np.errstate(all="ignore"):  # a network that is about to diverge
+            slope = np.ones_like(a) * w[:, None] / max(w.sum(), 1e-30)
+            value = float((a.sum(axis=1) * w).sum() / max(w.sum(), 1e-30))
         if self.kind == "writes":
             for array in (a, y, w):
                 if array.flags.writeable:
