@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from cases import DTYPES
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
 from fastbp.kernels import dispatch
@@ -426,3 +426,93 @@ def test_a_loss_in_python_makes_the_steps_of_the_built_in_one(
         assert trainer.diverged and trainer.position == before
         net._doors.store_state(trainer, parameters, slots_out)
         assert_array_equal(parameters, found[1][: net.n_parameters])
+
+
+# the scale link beside dense ones: z = s * a. The engine has it; `Network` does not offer it yet
+
+SCALED = [("scale", "identity", 0.0, 3, 3, 3), ("dense", "tanh", 0.0, 3, 9, 9),
+          ("scale", "sigmoid", 0.0, 9, 9, 9), ("dense", "identity", 0.0, 9, 2, 2)]  # fmt: skip
+SHAPES = [(3,), (3, 9), (9,), (9,), (9, 2), (2,)]  # s1, W2, b2, s3, W4, b4
+
+
+def split(theta):
+    at = np.cumsum([0, *map(np.prod, SHAPES)])
+    return [theta[i:j].reshape(n) for i, j, n in zip(at, at[1:], SHAPES, strict=False)]
+
+
+def scaled_outputs(theta, X):
+    s1, W2, b2, s3, W4, b4 = split(theta)
+    a2 = np.tanh(X * s1 @ W2 + b2)
+    return 1 / (1 + np.exp(-a2 * s3)) @ W4 + b4
+
+
+def scaled_gradient(theta, X, Y):
+    """Of the mean of 1/2 (a - y)^2, and dC/dx of each sample, by the chain rule."""
+    s1, W2, b2, s3, W4, b4 = split(theta)
+    a1 = X * s1
+    a2 = np.tanh(a1 @ W2 + b2)
+    a3 = 1 / (1 + np.exp(-a2 * s3))
+    delta4 = a3 @ W4 + b4 - Y
+    delta3 = delta4 @ W4.T * a3 * (1 - a3)
+    delta2 = delta3 * s3 * (1 - a2**2)
+    delta1 = delta2 @ W2.T
+    parts = [(delta1 * X).sum(0), a1.T @ delta2, delta2.sum(0), (delta3 * a2).sum(0),
+             a3.T @ delta4, delta4.sum(0)]  # fmt: skip
+    return np.concatenate([part.ravel() for part in parts]) / len(X), delta1 * s1
+
+
+@pytest.fixture
+def scaled(level, dtype):
+    doors = dispatch.doors(np.dtype(dtype))
+    rng = np.random.default_rng(3)
+    net = doors.CompiledNetwork(SCALED, ("quadratic", 0.0), 2)
+    theta = np.zeros(sum(map(np.prod, SHAPES)) + 16, dtype)[:-16]
+    theta[:] = rng.standard_normal(theta.size)
+    X, Y = rng.standard_normal((2, 33, 3)).astype(dtype)
+    return doors, net, theta, X, np.ascontiguousarray(Y[:, :2])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_scale_link_answers_as_the_formula(scaled, dtype):
+    doors, net, theta, X, Y = scaled
+    close = {"rtol": 0, "atol": 2e-5 if dtype == "float32" else 1e-13}
+    wide, wide_X = theta.astype(np.float64), X.astype(np.float64)
+    out, nabla, of_x = np.empty((33, 2), dtype), np.empty_like(theta), np.empty_like(X)
+    doors.predict(net, theta, X, out)
+    assert_allclose(out, scaled_outputs(wide, wide_X), **close)
+    doors.gradient(net, theta, X, Y, None, None, 1 / 33, nabla)
+    doors.input_gradient(net, theta, X, Y, None, of_x)
+    expected, expected_of_x = scaled_gradient(wide, wide_X, Y)
+    assert_allclose(nabla, expected, **close)
+    assert_allclose(of_x, expected_of_x, **close)
+    V, jvp, vjp = X[::-1].copy(), np.empty((33, 2), dtype), np.empty_like(X)
+    doors.jvp(net, theta, X, V, jvp)
+    h = 1e-6
+    slope = scaled_outputs(wide, wide_X + h * V) - scaled_outputs(wide, wide_X - h * V)
+    assert_allclose(jvp, slope / (2 * h), rtol=0, atol=max(close["atol"], 1e-7))
+    doors.vjp(net, theta, X, Y, vjp)
+    assert_allclose((jvp * Y).sum(1), (V * vjp).sum(1), rtol=0, atol=30 * close["atol"])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_the_scale_link_is_trained(scaled, dtype, threads, clip):
+    """Steps of SGD, the gradient fused with them or (clipped by its norm) stored."""
+    doors, net, theta, X, Y = scaled
+    numbers = {"learning_rate": 0.1, "l2": 0.0, "l1": 0.0} | ({"clip_norm": clip} if clip else {})
+    trainer = doors.Trainer(net, "sgd", numbers, 33, 10, threads, False, 0)
+    slots = np.zeros((0, theta.size), dtype)
+    doors.load_state(trainer, theta, slots)
+    order, (losses, clock) = np.arange(33, dtype=np.intp), np.zeros((2, 3))
+    rest = (10**6, 3, X, Y, None, None, order, 0, losses, clock)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda i: doors.train(trainer, i, *rest), range(threads)))
+    expected, wide = theta.astype(np.float64), X.astype(np.float64)
+    for first in [0, 10, 20, 30] * 3:
+        nabla, _ = scaled_gradient(expected, wide[first : first + 10], Y[first : first + 10])
+        if clip:
+            nabla *= min(1.0, clip / (np.linalg.norm(nabla) + 1e-6))
+        expected -= 0.1 * nabla
+    doors.store_state(trainer, theta, slots)
+    assert_allclose(theta, expected, rtol=0, atol=1e-4 if dtype == "float32" else 1e-13)
