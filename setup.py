@@ -77,7 +77,8 @@ class BuildLevels(build_ext):
         generated = cythonize(
             origins,
             include_path=[str(KERNELS)],
-            build_dir=self.build_temp,
+            # a folder of its own for other directives, which do not make what was generated older
+            build_dir=os.path.join(self.build_temp, "debug" if DEBUG else "generated"),
             compiler_directives=directives,
             force=self.force or None,
         )
