@@ -22,8 +22,6 @@ from fastbp.network import Network
 
 Array = np.ndarray
 
-# Losses of r = a - y, that lose no digits where they are small.
-RESIDUAL_LOSSES = {"quadratic", "mse", "mae", "huber", "log_cosh", "pinball"}
 # Options of a loss that only the loss of all rows at once knows: a mask goes by the row.
 FROZEN = {"dropout", "ignore_missing"}
 NONE = np.empty(0, int)
@@ -167,7 +165,7 @@ class NetworkSubject(Subject):
     def _least_noise(self) -> Array:
         """Rounding of a cost itself: it does not show where the cost stands still."""
         terms = np.abs(self.base)
-        if functions.loss(self.twin.architecture["loss"]).kind not in RESIDUAL_LOSSES:
+        if not functions.loss(self.twin.architecture["loss"]).of_residual:
             z = self.twin.feedforward(self.X)[0][-1]
             terms = terms + np.maximum(1.0, np.abs(z)).sum(axis=1)  # which cancel in C
         return 2 * EPSILON * terms
