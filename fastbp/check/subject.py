@@ -350,10 +350,10 @@ def rows_in_time(
         began = time.monotonic()
         net.costs(X_few, Y_few)
         seconds = time.monotonic() - began
-    k = int(budget.left / (n_losses * seconds / len(few) + SECONDS_A_ROW))
+    k = budget.left / (n_losses * seconds / len(few) + SECONDS_A_ROW)
     if k >= len(candidates):
         return X, Y, options, n
-    rows = np.sort(np.random.default_rng(seed).choice(candidates, max(1, k), replace=False))
+    rows = np.sort(np.random.default_rng(seed).choice(candidates, max(1, int(k)), replace=False))
     if weight is not None:
         options = {**options, "sample_weight": weight[rows]}
     return X[rows], Y[rows], options, n

@@ -48,6 +48,7 @@ def check_numbers(model, data):
     """Refuse numbers that are too large to compute with."""
     for name in ("alpha", "epsilon", "learning_rate_init", "momentum", "power_t", "tol"):
         inputs.as_penalty(getattr(model, name), name)
+    training._as_deadline(model.time_limit)
     dtype = np.dtype(np.float64) if model.solver == "lbfgs" else data.X.dtype
     if float(model.alpha) > float(np.finfo(dtype).max) ** 0.5:
         raise ValueError(
@@ -92,7 +93,8 @@ def _optimizer(model):
         return model.solver
     if model.solver == "adam":
         epsilon = max(float(model.epsilon), 1e-30)
-        return Adam(model.learning_rate_init, model.beta_1, model.beta_2, epsilon)
+        beta1, beta2 = float(model.beta_1), float(model.beta_2)  # scikit-learn takes False for 0
+        return Adam(model.learning_rate_init, beta1, beta2, epsilon)
     momentum = min(float(model.momentum), np.nextafter(1.0, 0.0))  # scikit-learn allows 1
     return SGD(model.learning_rate_init, momentum, bool(model.nesterovs_momentum and momentum > 0))
 
