@@ -362,7 +362,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray (n, n_classes)
         """
         probabilities = self.predict_proba(X)
-        return np.log(probabilities, out=probabilities)
+        with np.errstate(divide="ignore"):  # of 0 it is -inf
+            return np.log(probabilities, out=probabilities)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
