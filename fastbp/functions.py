@@ -27,14 +27,43 @@ class Parameter(NamedTuple):
     accepts: Callable[[float], bool]
 
 
+class _ActivationFacts(NamedTuple):
+    range: str
+    parameter: Parameter | None = None
+    reach: tuple[float, float] = (-math.inf, math.inf)
+    coupled: bool = False
+    rectifier: bool = False
+    of_one: float | None = None
+    z_per_a: int | None = 1  # None: the parameter
+
+
+class _LossFacts(NamedTuple):
+    domain: str
+    targets: str
+    parameter: Parameter | None = None
+    output: str | None = None
+    of_residual: bool = False
+    scale_power: int | None = None
+    outputs_per_target: int = 1
+
+
 @dataclass(frozen=True)
 class Activation:
-    """One activation with its parameter set."""
+    """One activation with its parameter set.
+
+    `range`: of which sign its values are; `reach`: between which numbers they lie; `coupled`: some
+    a_k depend on several z_j; `rectifier`: it passes about half of its inputs on, for which He's
+    initialisation is made; `of_one`: what a layer of one unit always gives, if it does.
+    """
 
     name: str
     kind: str
     parameter: float
     range: str
+    reach: tuple[float, float]
+    coupled: bool
+    rectifier: bool
+    of_one: float | None
     z_per_a: int
 
     def __str__(self) -> str:
@@ -43,68 +72,80 @@ class Activation:
 
 @dataclass(frozen=True)
 class Loss:
-    """One loss with its parameter set. `domain`: which outputs it takes; `targets`: which y."""
+    """One loss with its parameter set.
+
+    `domain`: which outputs it takes; `targets`: which y; `output`: the activation that usually goes
+    with it, if one does; `of_residual`: it depends on a - y alone; `scale_power`: where targets and
+    outputs are multiplied, it is only multiplied, by their factor to this power.
+    """
 
     name: str
     kind: str
     parameter: float
     domain: str
     targets: str
+    output: str | None
+    of_residual: bool
+    scale_power: int | None
+    outputs_per_target: int
 
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def signed(self) -> bool:
+        """Whether a single output tells two classes as -1 and 1."""
+        return self.targets == "-1 or 1"
+
     def n_targets(self, n_outputs: int) -> int:
         """Columns of Y: half of the outputs where those are means and logarithms of variances."""
-        return n_outputs // 2 if self.kind == "gaussian_nll" else n_outputs
+        return n_outputs // self.outputs_per_target
 
 
 _ANY = Parameter(0.01, "a finite number", math.isfinite)
 _POSITIVE = Parameter(1.0, "a finite number above 0", lambda x: 0 < x < math.inf)
+_NOT_0 = Parameter(1.0, "a finite number other than 0", lambda x: math.isfinite(x) and x != 0)
+_GROUP = Parameter(2, "a whole number from 1 to 1024", lambda x: 1 <= x <= 1024 and x == int(x))
+_SHARE = Parameter(0.5, "a number in (0, 1)", lambda x: 0 < x < 1)
 
-_ACTIVATIONS: dict[str, tuple[str, Parameter | None]] = {
-    "identity": ("real", None),
-    "sigmoid": ("unit", None),
-    "tanh": ("real", None),
-    "relu": ("real", None),
-    "leaky_relu": ("real", _ANY),
-    "elu": ("real", _POSITIVE),
-    "selu": ("real", None),
-    "gelu": ("real", None),
-    "gelu_tanh": ("real", None),
-    "silu": ("real", None),
-    "mish": ("real", None),
-    "softplus": ("positive", None),
-    "softsign": ("real", None),
-    "hardtanh": ("real", None),
-    "exp": ("positive", None),
-    "softmax": ("unit", _POSITIVE),
-    "log_softmax": ("real", None),
-    "layer_norm": (
-        "real",
-        Parameter(1.0, "a finite number other than 0", lambda x: math.isfinite(x) and x != 0),
-    ),
-    "maxout": (
-        "real",
-        Parameter(2, "a whole number from 1 to 1024", lambda x: 1 <= x <= 1024 and x == int(x)),
-    ),
-    "glu": ("real", None),
+_ACTIVATIONS = {
+    "identity": _ActivationFacts("real"),
+    "sigmoid": _ActivationFacts("unit", reach=(0.0, 1.0)),
+    "tanh": _ActivationFacts("real", reach=(-1.0, 1.0)),
+    "relu": _ActivationFacts("real", reach=(0.0, math.inf), rectifier=True),
+    "leaky_relu": _ActivationFacts("real", _ANY, rectifier=True),
+    "elu": _ActivationFacts("real", _POSITIVE, rectifier=True),
+    "selu": _ActivationFacts("real"),
+    "gelu": _ActivationFacts("real", rectifier=True),
+    "gelu_tanh": _ActivationFacts("real", rectifier=True),
+    "silu": _ActivationFacts("real", rectifier=True),
+    "mish": _ActivationFacts("real", rectifier=True),
+    "softplus": _ActivationFacts("positive", reach=(0.0, math.inf), rectifier=True),
+    "softsign": _ActivationFacts("real", reach=(-1.0, 1.0)),
+    "hardtanh": _ActivationFacts("real", reach=(-1.0, 1.0)),
+    "exp": _ActivationFacts("positive", reach=(0.0, math.inf)),
+    "softmax": _ActivationFacts("unit", _POSITIVE, reach=(0.0, 1.0), coupled=True, of_one=1),
+    "log_softmax": _ActivationFacts("real", reach=(-math.inf, 0.0), coupled=True, of_one=0),
+    "layer_norm": _ActivationFacts("real", _NOT_0, coupled=True, of_one=0),
+    "maxout": _ActivationFacts("real", _GROUP, coupled=True, z_per_a=None),
+    "glu": _ActivationFacts("real", coupled=True, z_per_a=2),
 }
 
-_LOSSES: dict[str, tuple[str, str, Parameter | None]] = {
-    "quadratic": ("real", "any", None),
-    "mse": ("real", "any", _POSITIVE),  # a factor: mse(0.5) is scikit-learn's
-    "mae": ("real", "any", None),
-    "huber": ("real", "any", _POSITIVE),
-    "log_cosh": ("real", "any", None),
-    "binary_cross_entropy": ("unit", "in [0, 1]", None),
-    "cross_entropy": ("positive", "at least 0", None),
-    "kl": ("positive", "at least 0", None),
-    "hinge": ("real", "-1 or 1", None),
-    "squared_hinge": ("real", "-1 or 1", None),
-    "poisson": ("positive", "at least 0", None),
-    "pinball": ("real", "any", Parameter(0.5, "a number in (0, 1)", lambda x: 0 < x < 1)),
-    "gaussian_nll": ("real", "any", None),
+_LOSSES = {
+    "quadratic": _LossFacts("real", "any", of_residual=True, scale_power=2),
+    # a factor: mse(0.5) is scikit-learn's
+    "mse": _LossFacts("real", "any", _POSITIVE, of_residual=True, scale_power=2),
+    "mae": _LossFacts("real", "any", of_residual=True, scale_power=1),
+    "huber": _LossFacts("real", "any", _POSITIVE, of_residual=True),
+    "log_cosh": _LossFacts("real", "any", of_residual=True),
+    "binary_cross_entropy": _LossFacts("unit", "in [0, 1]", output="sigmoid"),
+    "cross_entropy": _LossFacts("positive", "at least 0", output="softmax"),
+    "kl": _LossFacts("positive", "at least 0", output="softmax"),
+    "hinge": _LossFacts("real", "-1 or 1", output="identity"),
+    "squared_hinge": _LossFacts("real", "-1 or 1", output="identity"),
+    "poisson": _LossFacts("positive", "at least 0", output="exp"),
+    "pinball": _LossFacts("real", "any", _SHARE, of_residual=True, scale_power=1),
+    "gaussian_nll": _LossFacts("real", "any", output="identity", outputs_per_target=2),
 }
 
 #: Pairs whose output error the engine takes from z directly.
@@ -116,9 +157,7 @@ CANONICAL = {
 }
 
 #: Activations some of whose a_k depend on several z_j.
-COUPLED = ("softmax", "log_softmax", "layer_norm", "maxout", "glu")
-
-_OF_ONE = {"softmax": 1, "log_softmax": 0, "layer_norm": 0}  # what one unit alone always gives
+COUPLED = tuple(name for name, facts in _ACTIVATIONS.items() if facts.coupled)
 
 ACTIVATIONS = tuple(_ACTIVATIONS)
 LOSSES = tuple(_LOSSES)
@@ -208,10 +247,14 @@ def activation(text: object, argument: str = "activation") -> Activation:
     0.02
     """
     kind, given = _parse(argument, text, ACTIVATIONS)
-    range_, parameter = _ACTIVATIONS[kind]
-    value = _fill(argument, kind, given, parameter)
-    z_per_a = {"glu": 2, "maxout": int(value) if kind == "maxout" else 1}.get(kind, 1)
-    return Activation(_full_name(kind, value, parameter), kind, value, range_, z_per_a)
+    facts = _ACTIVATIONS[kind]
+    value = _fill(argument, kind, given, facts.parameter)
+    name = _full_name(kind, value, facts.parameter)
+    z_per_a = int(value) if facts.z_per_a is None else facts.z_per_a
+    return Activation(
+        name, kind, value, facts.range, facts.reach, facts.coupled, facts.rectifier, facts.of_one,
+        z_per_a,
+    )  # fmt: skip
 
 
 def loss(text: object) -> Loss:
@@ -221,9 +264,13 @@ def loss(text: object) -> Loss:
     0.9
     """
     kind, given = _parse("loss", text, LOSSES)
-    domain, targets, parameter = _LOSSES[kind]
-    value = _fill("loss", kind, given, parameter)
-    return Loss(_full_name(kind, value, parameter), kind, value, domain, targets)
+    facts = _LOSSES[kind]
+    value = _fill("loss", kind, given, facts.parameter)
+    name = _full_name(kind, value, facts.parameter)
+    return Loss(
+        name, kind, value, facts.domain, facts.targets, facts.output, facts.of_residual,
+        facts.scale_power, facts.outputs_per_target,
+    )  # fmt: skip
 
 
 def check_parameter(f: Activation | Loss, argument: str, dtype: np.dtype[Any]) -> None:
@@ -244,7 +291,7 @@ def check_units(f: Activation, n: int, argument: str) -> None:
     ...
     ValueError: output: expected at least 2 units in a layer of 'softmax'; got 1, whose value is ...
     """
-    if n > 1 or f.kind not in _OF_ONE:
+    if n > 1 or f.of_one is None:
         return
     use = (
         "'sigmoid' with loss 'binary_cross_entropy' tells two classes with one output, 'identity' "
@@ -254,7 +301,7 @@ def check_units(f: Activation, n: int, argument: str) -> None:
     )
     raise ValueError(
         f"{argument}: expected at least 2 units in a layer of {f.kind!r}; got 1, whose value is "
-        f"always {_OF_ONE[f.kind]}. {use}"
+        f"always {f.of_one}. {use}"
     )
 
 
@@ -270,8 +317,8 @@ def check_pair(output: Activation, loss: Loss, n_outputs: int | None = None) -> 
     if RANGES.index(output.range) > RANGES.index(loss.domain):
         fitting = [
             name
-            for name, (range_, _) in _ACTIVATIONS.items()
-            if RANGES.index(range_) <= RANGES.index(loss.domain)
+            for name, facts in _ACTIVATIONS.items()
+            if RANGES.index(facts.range) <= RANGES.index(loss.domain)
         ]
         raise ValueError(
             f"loss: {loss.kind!r} needs outputs {RANGE_NAMES[loss.domain]}; output {output.kind!r} "
@@ -285,9 +332,9 @@ def check_pair(output: Activation, loss: Loss, n_outputs: int | None = None) -> 
             "-y ln a costs nothing where y is 0. 'binary_cross_entropy' tells two classes with one "
             "'sigmoid' output"
         )
-    if loss.kind == "gaussian_nll" and n_outputs % 2:
+    if n_outputs % loss.outputs_per_target:
         raise ValueError(
-            "sizes: loss 'gaussian_nll' needs an even number of outputs, means then logarithms of "
+            f"sizes: loss {loss.kind!r} needs an even number of outputs, means then logarithms of "
             f"variances; got {n_outputs}"
         )
 
@@ -300,7 +347,7 @@ def check_separable(output: Activation, loss: Loss) -> None:
     ...
     ValueError: ignore_missing: expected an output and a loss whose terms need one target each;...
     """
-    if output.kind in COUPLED or loss.kind == "gaussian_nll":
+    if output.coupled or loss.outputs_per_target > 1:
         raise ValueError(
             "ignore_missing: expected an output and a loss whose terms need one target each; got "
             f"output {output.kind!r} with loss {loss.kind!r}"

@@ -19,8 +19,6 @@ from fastbp.run import Samples
 Array = np.ndarray
 Metric = Callable[[Array, Array], Any]
 
-SIGNED_LOSSES = ("hinge", "squared_hinge")  # a single output tells two classes as -1 and 1
-
 
 def decide(net: Network, outputs: Array) -> Array:
     """The class of each row of outputs; of one output, whether it is above the middle of the two.
@@ -36,7 +34,7 @@ def decide(net: Network, outputs: Array) -> Array:
     """
     if outputs.shape[1] > 1:
         return np.asarray(outputs.argmax(axis=1))
-    signed = net._loss.kind in SIGNED_LOSSES and net._output.range != "unit"
+    signed = net._loss.signed and net._output.range != "unit"
     return (outputs[:, 0] > (0.0 if signed else 0.5)).astype(np.intp)
 
 
@@ -44,10 +42,10 @@ def classes_of(net: Network, data: Samples) -> Array | None:
     """The class of each sample, where the targets are classes."""
     if data.labels is not None:
         return data.labels
-    y, kind = data.Y, net._loss.kind
+    y, loss = data.Y, net._loss
     if y.shape[1] == 1:
-        low = -1 if kind in SIGNED_LOSSES else 0
-        is_class = kind == "binary_cross_entropy" or kind in SIGNED_LOSSES
+        low = -1 if loss.signed else 0
+        is_class = loss.kind == "binary_cross_entropy" or loss.signed
         return (y[:, 0] > 0).astype(np.intp) if is_class and _holds(y, low, 1) else None
     one_hot = y.shape[1] == net._n_targets and _holds(y, 0, 1) and (y.sum(axis=1) == 1).all()
     return y.argmax(axis=1) if one_hot else None
@@ -78,7 +76,7 @@ def class_weights(value: Any, net: Network, data: Samples) -> Array:
     n_classes = max(2, net._n_targets)
     factors = np.ones(n_classes)
     # the names of the classes are the targets': of a single output of a hinge loss, -1 and 1
-    signed = net._n_targets == 1 and net._loss.kind in SIGNED_LOSSES
+    signed = net._n_targets == 1 and net._loss.signed
     names = [-1, 1] if signed else list(range(n_classes))
     places = {name: place for place, name in enumerate(names)}  # no name is compared with all
     if isinstance(value, str) and value == "balanced":

@@ -564,9 +564,9 @@ def _identity(
     }
 
 
-def _as_threads(threads: Any, net: Network, batch_size: int) -> int:
+def _as_threads(threads: Any, net: Network, batch_size: int, name: str = "threads") -> int:
     if threads is not None:
-        return min(inputs.as_count(threads, "threads"), dispatch.engine.f32.max_threads)
+        return min(inputs.as_count(threads, name), dispatch.engine.f32.max_threads)
     return threads_that_pay(net, batch_size)
 
 

@@ -517,6 +517,11 @@ def test_what_is_wrong_is_found_in_time():
     assert found.ok is False and "rows" not in found.findings[-1], found
 
 
+def test_a_time_limit_may_be_as_long_as_a_number():
+    found = check.gradients(NET, X, LABELS, time_limit=1e308)
+    assert found.ok and found.findings == ()
+
+
 @pytest.mark.parametrize("limit", [0, -1, "1", float("nan"), float("inf"), [1], True])
 def test_a_time_limit_is_seconds(limit):
     with pytest.raises((TypeError, ValueError), match=r"^time_limit: expected a"):

@@ -724,3 +724,24 @@ def test_a_score_that_is_always_nan_is_told_once():
     with pytest.warns(RuntimeWarning, match="validation_score: NaN in every epoch so far") as told:
         model.fit(X, TWO)
     assert len(told) == 1 and model.n_iter_ == 4
+
+
+def test_what_is_refused_late_has_changed_nothing():
+    model = quick().fit(X, THREE)
+    before = pickle.dumps(model.coefs_), model.loss_curve_
+    model.set_params(time_limit=10**400)
+    with pytest.raises(ValueError, match=r"^time_limit: expected a finite number"):
+        model.fit(X, THREE)
+    assert (pickle.dumps(model.coefs_), model.loss_curve_) == before
+    model.set_params(time_limit=None, n_threads=True)
+    with pytest.raises(TypeError, match=r"^n_threads: expected a whole number"):
+        model.fit(X, THREE)
+    assert (pickle.dumps(model.coefs_), model.loss_curve_) == before
+    quick(beta_1=False).fit(X, THREE)  # 0, as scikit-learn takes it
+
+
+def test_the_logarithm_of_no_chance_is_minus_infinity():
+    model = quick().fit(X, THREE)
+    model.network_.biases[-1][:] = 1000, 0, 0
+    model.network_.weights[-1][:] = 0
+    assert model.predict_log_proba(X[:1]).tolist() == [[0.0, -np.inf, -np.inf]]

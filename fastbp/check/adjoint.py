@@ -14,8 +14,6 @@ from fastbp.check.subject import NetworkSubject
 
 Array = np.ndarray
 
-COUPLED = ("softmax", "log_softmax", "layer_norm")
-
 
 def identity(claim: Claim, seed: int) -> tuple[float | None, list[str]]:
     """|<Jv, u> - <v, J^T u>| relative to its terms, and what is wrong in a sentence.
@@ -58,7 +56,7 @@ def _reach(checked: NetworkSubject, change: Array) -> Array:
         f = functions.activation(name)
         change = change @ np.abs(W)
         steepest = 2 * max(1.0, abs(f.parameter) if f.kind != "maxout" else 1.0)
-        if f.kind in COUPLED:
+        if f.coupled and f.z_per_a == 1:
             change = steepest * (change + change.max(axis=1, keepdims=True))
         else:
             change = steepest * change.reshape(len(change), -1, n).sum(axis=1)

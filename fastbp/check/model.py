@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs, reference
-from fastbp.check.jacobian import COUPLED, Jacobian, jacobian, moved, uncancelled
+from fastbp.check.jacobian import Jacobian, jacobian, moved, uncancelled
 
 Array = np.ndarray
 
@@ -33,7 +33,7 @@ def by_row(f: Callable[..., Array], *of: Iterable[Any]) -> Array:
 
 def units(name: str, *of: Array) -> list[Array]:
     """Arrays whose rows an activation takes one by one; all as one row where that is the same."""
-    coupled = functions.activation(name).kind in COUPLED
+    coupled = functions.activation(name).coupled
     return [array if coupled else array.reshape(1, -1) for array in of]
 
 

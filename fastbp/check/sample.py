@@ -217,9 +217,9 @@ def _named_cost(cost: str, y: Any, activation: Any, n_a: int) -> tuple[str, Arra
             functions.check_pair(functions.activation(activation), loss)
     except ValueError as error:  # there the argument is called loss
         raise ValueError(str(error).replace("loss:", "cost:", 1)) from None
-    if loss.kind == "gaussian_nll" and n_a % 2:
+    if n_a % loss.outputs_per_target:
         raise ValueError(
-            "cost: 'gaussian_nll' needs an even number of outputs, means then logarithms of "
+            f"cost: {loss.kind!r} needs an even number of outputs, means then logarithms of "
             f"variances; got {n_a}"
         )
     return loss.name, _as_target(y, n_a, loss)[0]

@@ -22,8 +22,6 @@ from fastbp.network import Network
 
 Array = np.ndarray
 
-# Losses of r = a - y, that lose no digits where they are small.
-RESIDUAL_LOSSES = {"quadratic", "mse", "mae", "huber", "log_cosh", "pinball"}
 # Options of a loss that only the loss of all rows at once knows: a mask goes by the row.
 FROZEN = {"dropout", "ignore_missing"}
 NONE = np.empty(0, int)
@@ -167,7 +165,7 @@ class NetworkSubject(Subject):
     def _least_noise(self) -> Array:
         """Rounding of a cost itself: it does not show where the cost stands still."""
         terms = np.abs(self.base)
-        if functions.loss(self.twin.architecture["loss"]).kind not in RESIDUAL_LOSSES:
+        if not functions.loss(self.twin.architecture["loss"]).of_residual:
             z = self.twin.feedforward(self.X)[0][-1]
             terms = terms + np.maximum(1.0, np.abs(z)).sum(axis=1)  # which cancel in C
         return 2 * EPSILON * terms
@@ -352,10 +350,10 @@ def rows_in_time(
         began = time.monotonic()
         net.costs(X_few, Y_few)
         seconds = time.monotonic() - began
-    k = int(budget.left / (n_losses * seconds / len(few) + SECONDS_A_ROW))
+    k = budget.left / (n_losses * seconds / len(few) + SECONDS_A_ROW)
     if k >= len(candidates):
         return X, Y, options, n
-    rows = np.sort(np.random.default_rng(seed).choice(candidates, max(1, k), replace=False))
+    rows = np.sort(np.random.default_rng(seed).choice(candidates, max(1, int(k)), replace=False))
     if weight is not None:
         options = {**options, "sample_weight": weight[rows]}
     return X[rows], Y[rows], options, n

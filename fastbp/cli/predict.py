@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 import fastbp
+from fastbp import functions
 from fastbp.cli.output import check_writable, print_json, scores_in_words
 from fastbp.cli.samples import places, rows, text_of
 from fastbp.cli.scores import kind, scores
 from fastbp.datasets import Inputs
 from fastbp.datasets.dataset import Array
-from fastbp.metrics import SIGNED_LOSSES, decide
+from fastbp.metrics import decide
 
 PROBABILITIES = ("softmax", "sigmoid")  # what other outputs give is called a score
 
@@ -62,8 +63,7 @@ def _scores(
     if inputs.Y is None:
         return None
     if classes is None:
-        loss = net.architecture["loss"]
-        width = outputs.shape[1] // 2 if kind(loss) == "gaussian_nll" else outputs.shape[1]
+        width = functions.loss(net.architecture["loss"]).n_targets(outputs.shape[1])
         fits = inputs.classes is None and inputs.Y.size == len(outputs) * width
         return scores(outputs, inputs.Y, None, net) if fits else None
     return scores(outputs, places(inputs, classes, name), classes, net)
@@ -74,13 +74,13 @@ def _records(net: Any, outputs: Array, classes: Sequence[str] | None) -> Iterato
         for row in outputs.tolist():
             yield {"values": row}
         return
-    loss = net.architecture["loss"]
+    signed = functions.loss(net.architecture["loss"]).signed
     title = "probability" if kind(net.architecture["output"]) in PROBABILITIES else "score"
     winners = decide(net, outputs)
     for row, winner in zip(outputs.tolist(), winners.tolist(), strict=True):
         value = row[winner] if len(row) > 1 else row[0]
         if len(row) == 1 and winner == 0:
-            value = -value if kind(loss) in SIGNED_LOSSES else 1 - value
+            value = -value if signed else 1 - value
         yield {"class": classes[min(winner, len(classes) - 1)], title: value}
 
 

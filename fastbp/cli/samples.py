@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastbp import functions
 from fastbp.cli.options import DIGITS
-from fastbp.cli.scores import kind
 from fastbp.datasets import Inputs, load_digits, read_inputs
 from fastbp.datasets.columns import hint, listed
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.labels import key
 from fastbp.datasets.reading import TABLES
-from fastbp.metrics import SIGNED_LOSSES
 
 
 class Samples(NamedTuple):
@@ -137,7 +136,7 @@ def _numbers(net: Any, Y: Array, classes: tuple[str, ...] | None, name: str) -> 
     if classes is not None:
         raise ValueError(f"{name}: the network tells classes, the data have numbers to fit")
     Y = np.asarray(Y, np.float64).reshape(len(Y), -1)
-    n = net.sizes[-1] // (2 if kind(net.architecture["loss"]) == "gaussian_nll" else 1)
+    n = functions.loss(net.architecture["loss"]).n_targets(net.sizes[-1])
     if Y.shape[1] != n:
         raise ValueError(f"{name}: the network needs {n} targets a row, found {Y.shape[1]}")
     return Y
@@ -154,5 +153,5 @@ def _targets(net: Any, inputs: Inputs, classes: tuple[str, ...] | None, name: st
     found = places(inputs, classes, name)
     if net.sizes[-1] > 1:
         return found
-    signed = kind(net.architecture["loss"]) in SIGNED_LOSSES
+    signed = functions.loss(net.architecture["loss"]).signed
     return (2.0 * found - 1 if signed else found.astype(np.float64)).reshape(-1, 1)

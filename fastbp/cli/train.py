@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import numpy as np
 
 import fastbp
+from fastbp import functions
 from fastbp.cli.options import DIGITS, LEARNING_RATES
 from fastbp.cli.output import (
     check_writable,
@@ -24,41 +25,14 @@ from fastbp.datasets import Dataset, load_digits, read
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.scaling import Scaling
 from fastbp.datasets.splitting import Parts, partition
-from fastbp.metrics import SIGNED_LOSSES
 from fastbp.optimizers import OPTIMIZERS
 
 SPLIT_SEED = 0  # not --seed: runs with different seeds are tested on the same rows
 CHECKED_ROWS, CHECKED_PARAMETERS = 20, 1000  # what a fraction of a second checks
 CHECK_SECONDS, CHECKED_WORK = 2.0, 10**6  # of larger networks a share, and fewer rows
-# The output activation that goes with a loss, and the loss that goes with an output activation.
-OUTPUTS = {
-    "cross_entropy": "softmax",
-    "kl": "softmax",
-    "binary_cross_entropy": "sigmoid",
-    "hinge": "identity",
-    "squared_hinge": "identity",
-    "poisson": "exp",
-    "gaussian_nll": "identity",
-}
+# The loss that goes with an output activation of classes.
 LOSSES = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
-# Losses that are only multiplied when targets and outputs are: by the scale to this power.
-SCALE_FREE_LOSSES = {"mse": 2, "quadratic": 2, "mae": 1, "pinball": 1}
-# What outputs reach, where that is not every number.
-REACH = {
-    "sigmoid": (0.0, 1.0),
-    "softmax": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "softsign": (-1.0, 1.0),
-    "hardtanh": (-1.0, 1.0),
-    "relu": (0.0, np.inf),
-    "softplus": (0.0, np.inf),
-    "exp": (0.0, np.inf),
-    "log_softmax": (-np.inf, 0.0),
-}
 LEAST_DEVIATION, MOST = 0.1, 10.0  # of targets that a network learns as they are
-
-# Activations that pass about half of their inputs on: He's initialisation is made for them.
-RECTIFIERS = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish", "softplus"}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -193,7 +167,7 @@ class Experiment:
         self.sizes = self._sizes(data.X.shape[1], 1 if Y.ndim == 1 else Y.shape[1])
         self.output, self.loss = self._output_and_loss()
         hidden = [name.strip() for name in options.activation.split(",")]
-        rectified = all(kind(name) in RECTIFIERS for name in hidden)
+        rectified = all(functions.activation(name).rectifier for name in hidden)
         self.init = options.init or ("he_normal" if rectified else "glorot_uniform")
         self.net = fastbp.Network(
             self.sizes,
@@ -213,8 +187,8 @@ class Experiment:
         sizes = self.options.sizes or self.options.hidden or [None, 30, None]
         classes = self.data.classes
         n_outputs = n_targets if classes is None else len(classes)
-        if kind(self.options.loss or "") == "gaussian_nll":
-            n_outputs *= 2  # a mean and the logarithm of a variance for each target
+        if self.options.loss:  # a mean and the logarithm of a variance for each target, it may be
+            n_outputs *= functions.loss(self.options.loss).outputs_per_target
         full = [sizes[0] or n_inputs, *sizes[1:-1], sizes[-1] or n_outputs]
         single = full[-1] == 1 and classes is not None and n_outputs == 2
         if full[0] != n_inputs or (full[-1] != n_outputs and not single):
@@ -232,7 +206,7 @@ class Experiment:
         else:
             usual = "sigmoid" if self.sizes[-1] == 1 else "softmax"
             usual_loss = LOSSES.get(output or usual, "mse")
-        fitting = OUTPUTS.get(kind(loss or ""), usual)
+        fitting = (functions.loss(loss).output if loss else None) or usual
         if self.sizes[-1] == 1 and fitting == "softmax":  # which is always 1
             fitting = "sigmoid"
         return output or fitting, loss or usual_loss
@@ -252,24 +226,25 @@ class Experiment:
 
     def _warn_of_targets(self, Y: Array) -> None:
         """Say so where targets that are not standardised are far from what the outputs begin at."""
-        low, high = REACH.get(kind(self.output), (-np.inf, np.inf))
+        low, high = functions.activation(self.output).reach
         scale = self._scaling(Y)
         size, spread = np.abs(scale.mean) + scale.deviation, scale.deviation
         far = (size > MOST) | (spread < LEAST_DEVIATION)
         if kind(self.output) == "exp":  # its z is their logarithm
             far[...] = False
         far |= (Y.min(axis=0) < low) | (Y.max(axis=0) > high)
+        scaled = [name for name in functions.LOSSES if functions.loss(name).scale_power]
         for column in np.flatnonzero(far)[:1]:
             which = f"target {column}" if Y.shape[1] > 1 else "the target"
             fail(
                 f"warning: --loss {self.loss} with --output {self.output}: {which}, of mean "
                 f"{scale.mean[column]:.4g} and deviation {spread[column]:.4g}, is not standardised "
                 f"and may be out of reach; only with --output identity and one of "
-                f"{', '.join(SCALE_FREE_LOSSES)} it would be. Scale it yourself, or use --loss mse"
+                f"{', '.join(scaled)} it would be. Scale it yourself, or use --loss mse"
             )
 
     def _loss_power(self) -> int | None:
-        return SCALE_FREE_LOSSES.get(kind(self.loss))
+        return functions.loss(self.loss).scale_power
 
     def _check_range(self, *arrays: Array | None) -> None:
         for array in arrays:
@@ -294,7 +269,7 @@ class Experiment:
             Y = self.target_scaling.apply(Y.reshape(len(Y), -1))
         if self.data.classes is None or self.sizes[-1] == 1:
             Y = Y.astype(self.options.dtype, copy=False)
-            if self.data.classes is not None and kind(self.loss) in SIGNED_LOSSES:
+            if self.data.classes is not None and functions.loss(self.loss).signed:
                 Y = 2 * Y - 1
         return X.astype(self.options.dtype, copy=False), Y
 

@@ -22,8 +22,6 @@ from sklearn.utils.validation import validate_data
 from fastbp import functions, inputs
 from fastbp.estimators.mlp import SPARSE, BaseMLP
 
-SIGNED = ("hinge", "squared_hinge")  # targets -1 and 1, outputs of any sign
-
 
 @inputs.named
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -135,12 +133,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self.n_outputs_ > 1 and not self._multilabel
 
     def _is_signed(self):
-        return self.loss != "log_loss" and functions.loss(self.loss).kind in SIGNED
+        return self.loss != "log_loss" and functions.loss(self.loss).signed
 
     def _check_functions(self):
         super()._check_functions()
-        if self.loss != "log_loss" and functions.loss(self.loss).kind == "gaussian_nll":
-            raise ValueError("loss: expected one for classes; got 'gaussian_nll'")
+        if self.loss != "log_loss" and functions.loss(self.loss).outputs_per_target > 1:
+            raise ValueError(f"loss: expected one for classes; got {self.loss!r}")
 
     # labels
 
@@ -364,7 +362,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray (n, n_classes)
         """
         probabilities = self.predict_proba(X)
-        return np.log(probabilities, out=probabilities)
+        with np.errstate(divide="ignore"):  # of 0 it is -inf
+            return np.log(probabilities, out=probabilities)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

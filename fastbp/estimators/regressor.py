@@ -116,7 +116,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return {"unit": "sigmoid", "positive": "exp", "real": "identity"}[loss.domain], self.loss
 
     def _is_gaussian(self):
-        return self._output_and_loss()[1] == "gaussian_nll"
+        return functions.loss(self._output_and_loss()[1]).outputs_per_target > 1
 
     def _n_network_outputs(self):
         return 2 * self.n_outputs_ if self._is_gaussian() else self.n_outputs_

@@ -48,6 +48,9 @@ def check_numbers(model, data):
     """Refuse numbers that are too large to compute with."""
     for name in ("alpha", "epsilon", "learning_rate_init", "momentum", "power_t", "tol"):
         inputs.as_penalty(getattr(model, name), name)
+    training._as_deadline(model.time_limit)
+    if model.n_threads is not None:
+        inputs.as_count(model.n_threads, "n_threads")
     dtype = np.dtype(np.float64) if model.solver == "lbfgs" else data.X.dtype
     if float(model.alpha) > float(np.finfo(dtype).max) ** 0.5:
         raise ValueError(
@@ -92,7 +95,8 @@ def _optimizer(model):
         return model.solver
     if model.solver == "adam":
         epsilon = max(float(model.epsilon), 1e-30)
-        return Adam(model.learning_rate_init, model.beta_1, model.beta_2, epsilon)
+        beta1, beta2 = float(model.beta_1), float(model.beta_2)  # scikit-learn takes False for 0
+        return Adam(model.learning_rate_init, beta1, beta2, epsilon)
     momentum = min(float(model.momentum), np.nextafter(1.0, 0.0))  # scikit-learn allows 1
     return SGD(model.learning_rate_init, momentum, bool(model.nesterovs_momentum and momentum > 0))
 
@@ -107,7 +111,7 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
     if not (incremental and hasattr(model, "_optimizer")):
         model._optimizer = Progress(model)
     progress = model._optimizer
-    n_threads = training._as_threads(model.n_threads, net, batch_size)
+    n_threads = training._as_threads(model.n_threads, net, batch_size, "n_threads")
     begin = (0, 0, progress.steps, 0.0, 0.0)
     dropout = as_rates(model.dropout, len(net.sizes) - 2)
     seed = 0 if dropout is None else int(random_state.randint(2**31))  # of the masks

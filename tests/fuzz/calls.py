@@ -61,6 +61,8 @@ def run(session, operation, d, tell=None):
     """One call, and the laws."""
     call = operation(session, d)
     spoiled = spoil(call, d)
+    if _is_endless(call):
+        return
     if tell is not None:
         tell(f"{_name(call)}({', '.join(f'{k}={_short(v)}' for k, v in call.arguments.items())})")
     owner, net = call.owner, session.net
@@ -103,7 +105,7 @@ def run(session, operation, d, tell=None):
             if bits(again) != bits(result):
                 raise Fault("asked again it gives other bits")
         kept = call.keep(result)
-        if call.twice is not None and not spoiled:
+        if call.twice is not None and not (spoiled or _spoils(call)):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 again = call.twice()
@@ -300,6 +302,12 @@ def _asks(call):
         if call.arguments.get("scoring") is not None:
             return True
     return any(callable(value) for value in _values(call))
+
+
+def _is_endless(call):
+    """A run of more epochs than there is memory for: it would end when that is full."""
+    epochs = call.arguments.get("epochs")
+    return isinstance(epochs, int) and epochs > 10**6
 
 
 def _spoils(call):
