@@ -174,7 +174,8 @@ def shown(value: object) -> str:
     try:
         text = " ".join(repr(value).split())
     except Exception:  # Python prints no int of more than 4,300 digits
-        return f"an {type(value).__name__} too long to show"
+        name = type(value).__name__
+        return f"{'an' if name[0] in 'aeiou' else 'a'} {name} too long to show"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -83,7 +83,7 @@ class BaseMLP(BaseEstimator):
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if np.iterable(sizes) else [sizes]
         if any(isinstance(n, Real) and n <= 0 for n in sizes):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {functions.shown(sizes)}.")
         return [inputs.as_count(n, f"hidden_layer_sizes[{i}]") for i, n in enumerate(sizes)]
 
     def _empty_network(self, sizes, dtype):

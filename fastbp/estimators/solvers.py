@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastbp import inputs, lbfgs, training
 from fastbp.dropout import as_rates
+from fastbp.functions import shown
 from fastbp.history import History
 from fastbp.monitor import Event, checked_callbacks, progress_bar, tell
 from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer
@@ -31,7 +32,7 @@ def check(model, n_hidden):
     """Refuse callbacks, dropout and schedules that cannot work."""
     if as_rates(model.dropout, n_hidden) is not None and model.solver == "lbfgs":
         raise ValueError(
-            f"dropout: expected none with lbfgs, which sees all samples; got {model.dropout}"
+            f"dropout: expected none with lbfgs, which sees all samples; got {shown(model.dropout)}"
         )
     checked_callbacks(() if model.callbacks is None else model.callbacks)
     if isinstance(model.learning_rate, str):
@@ -220,8 +221,8 @@ def _batch_size(model, n):
         return min(200, n)
     if model.batch_size > n:
         warnings.warn(
-            f"batch_size: expected at most the {n} training samples; got {model.batch_size}. It is "
-            "going to be clipped",
+            f"batch_size: expected at most the {n} training samples; got "
+            f"{shown(model.batch_size)}. It is going to be clipped",
             stacklevel=5,
         )
     return min(int(model.batch_size), n)
