@@ -270,12 +270,13 @@ def _case(net: Network, x: Any, y: Any) -> Case:
         net,
         error,
         recurrence(net, x, y),
-        gradients(net, X, _one_row(y), max_parameters=CHECKED),
+        gradients(net, X, _one_row(y, net.dtype), max_parameters=CHECKED),
         structure(about["output"], min(len(error.a), PROBED)),
     )
 
 
-def _one_row(y: Any) -> Array:
-    """The target as a batch of one."""
+def _one_row(y: Any, dtype: np.dtype[Any]) -> Array:
+    """The target as a batch of one, rounded as the rest of the case has it."""
     array = np.asarray(y)
+    array = array.astype(dtype) if array.dtype.kind == "f" else array
     return array.reshape(1) if array.ndim == 0 else array.reshape(1, -1)
