@@ -212,7 +212,7 @@ def explain(
         image,
         source,
         note,
-        _one_row(y),
+        _one_row(y, all_nets[0].dtype),
     )
     return Explanation(
         cases,

@@ -94,9 +94,10 @@ def run(session, operation, d, tell=None):
     else:
         if owner is None and _state(session) != state:
             raise Fault("a question has changed the network")
-        # of a resumed run, NaN stands for what the earlier run has not recorded
-        resumed = call.arguments.get("resume") is not None
-        if not (warned or resumed or _is_finite(result)):
+        # of a resumed run, NaN stands for what the earlier run has not recorded; of no chance the
+        # logarithm is -inf
+        may_be = call.arguments.get("resume") is not None or "log_proba" in _name(call)
+        if not (warned or may_be or _is_finite(result)):
             raise Fault("a number is not finite, and nobody was told")
         if call.repeats and not spoiled and d.chance(0.2):
             with warnings.catch_warnings():
