@@ -16,6 +16,16 @@ from queue import SimpleQueue
 from typing import Any
 
 Answer = tuple[Any, BaseException | None]
+BEGIN_SECONDS = 5.0  # within which a thread begins, on however busy a machine
+
+
+class _Beginning(threading.Event):
+    """What `Thread.start` waits for: not for ever, for a thread may die at birth (no memory)."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if super().wait(BEGIN_SECONDS):
+            return True
+        raise RuntimeError("a thread was started and has not begun")
 
 
 def _serve(inbox: SimpleQueue[Any], inboxes: list[SimpleQueue[Any]]) -> None:
@@ -27,7 +37,7 @@ def _serve(inbox: SimpleQueue[Any], inboxes: list[SimpleQueue[Any]]) -> None:
         except BaseException as error:
             answer.put((None, error))
         del task, answer, work, args
-    if inbox is inboxes[0]:  # which may have asked the others until now
+    if inbox in inboxes[:1]:  # which may have asked the others until now
         for other in inboxes[1:]:
             other.put(None)
 
@@ -49,11 +59,13 @@ class Team:
             thread = threading.Thread(
                 target=_serve, args=(inbox, inboxes), name=f"fastbp-{i}", daemon=True
             )
+            thread._started = _Beginning()  # type: ignore[attr-defined]
             inboxes.append(inbox)
             try:
                 thread.start()
             except Exception:  # a limit of the system's, or the interpreter is about to end
                 inboxes.pop()
+                inbox.put(None)  # should it begin after all, it ends
                 break
             self.threads.append(thread)
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp import team
 from fastbp.team import Team
 
 pytestmark = pytest.mark.threaded
@@ -212,3 +213,19 @@ def test_a_test_that_hangs_is_ended_and_its_stacks_are_told(workers, tmp_path):
     assert "in test_that_hangs" in done.stderr
     if workers:  # the worker's end is told with the test's name, and another goes on
         assert "test_that_hangs" in done.stdout and "1 passed" in done.stdout
+
+
+def test_a_thread_that_dies_at_birth_is_not_waited_for(monkeypatch):
+    """Memory may be wanting between the system's start of a thread and its first line."""
+    monkeypatch.setattr(team, "BEGIN_SECONDS", 0.2)
+    begin, started = threading._start_new_thread, []
+
+    def stillborn(function, arguments):
+        started.append(function)
+        return begin(function, arguments) if len(started) == 1 else begin(int, ())
+
+    monkeypatch.setattr(threading, "_start_new_thread", stillborn)
+    few = team.Team(3)
+    assert few.size == 1 and len(started) == 2
+    assert few.ask(0, sum, [1, 2]).get() == (3, None)
+    few.close()

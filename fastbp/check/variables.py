@@ -17,6 +17,7 @@ import numpy as np
 from fastbp import inputs
 from fastbp.check.callables import UncheckableError
 from fastbp.check.differences import EPSILON
+from fastbp.functions import shown
 
 Array = np.ndarray
 
@@ -116,7 +117,7 @@ class Variables:
             except Exception as error:
                 raise UncheckableError(f"{of}: expected an array; {error}") from error
             if array.dtype.kind not in "fiub" and "float" not in str(array.dtype):
-                got = repr(item) if array.size == 1 else f"an array of dtype {array.dtype}"
+                got = shown(item) if array.size == 1 else f"an array of dtype {array.dtype}"
                 raise UncheckableError(f"{of}: expected real numbers; got {got}")
             if array.shape != shape and array.shape == shape[::-1]:
                 transposed.append(name)
