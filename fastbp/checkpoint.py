@@ -177,6 +177,7 @@ class Checkpoint:
                     with contextlib.suppress(OSError):
                         os.unlink(path.parent / name)
             persistence.replace(self.path, safetensors.numpy.save(tensors, metadata), "checkpoint")
+            self.written_at = time.monotonic()
         except OSError as error:
             told = f"checkpoint: not written, the file is as it was: {error.strerror}"
             raise OSError(error.errno, told, str(self.path)) from error

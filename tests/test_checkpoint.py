@@ -243,8 +243,9 @@ def test_every_says_how_often(tmp_path, monkeypatch):
     fit(network(), tmp_path / "b", every=0.0, epochs=5, callbacks=wait)
     assert len(written) >= 6
     written.clear()
+    began = time.monotonic()
     fit(network(), tmp_path / "c", every=0.05, epochs=10, callbacks=wait)
-    assert 3 <= len(written) <= 5
+    assert 3 <= len(written) <= 1 + (time.monotonic() - began) / 0.05
     assert (np.diff(written)[:-1] >= 0.05).all()
 
 

@@ -737,6 +737,10 @@ def test_what_is_refused_late_has_changed_nothing():
     with pytest.raises(TypeError, match=r"^n_threads: expected a whole number"):
         model.fit(X, THREE)
     assert (pickle.dumps(model.coefs_), model.loss_curve_) == before
+    with pytest.raises(
+        TypeError, match=r"^sample_weight: expected numbers; got an array of dtype c"
+    ):
+        model.set_params(n_threads=None).fit(X, THREE, sample_weight=1 + 2j)
     quick(beta_1=False).fit(X, THREE)  # 0, as scikit-learn takes it
 
 

@@ -217,6 +217,10 @@ class BaseMLP(BaseEstimator):
             X = X.toarray()
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
+            if sample_weight.dtype.kind != "f":  # complex: all else has become floats
+                raise TypeError(
+                    f"sample_weight: expected numbers; got an array of dtype {sample_weight.dtype}"
+                )
         sample_weight = self._with_class_weight(y, sample_weight, incremental)
         random_state = check_random_state(self.random_state)
         if first:
