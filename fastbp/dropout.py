@@ -1,7 +1,7 @@
 """Dropout: the rates of layers, and one step's masks held still.
 
 What belongs here: what a user says of dropout, checked. What does not: the masks themselves, which
-the engine makes from (seed, step, layer, row, unit) (kernels/dropout.pxd).
+the engine makes from (seed, step, layer, row, unit) (kernels/functions/dropout.pxd).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How good predictions are: metrics by name, and which class an output means.
 
 What belongs here: numbers and decisions from targets and outputs. What does not: costs that are
-trained on (kernels/cost.pxd), when values are computed (monitor.py).
+trained on (kernels/functions/cost.pxd), when values are computed (monitor.py).
 """
 
 from __future__ import annotations

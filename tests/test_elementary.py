@@ -1,4 +1,4 @@
-"""Accuracy of the elementary functions in kernels/elementary.pxd, at every level of this machine.
+"""Accuracy of the functions in kernels/arithmetic/elementary.pxd, at every level of this machine.
 
 The reference is 50-digit arithmetic for float64, and for float32 the float64 functions of NumPy and
 SciPy, whose own error is below 1e-5 in the last place of a float32.
