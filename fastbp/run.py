@@ -168,18 +168,7 @@ class Run:
         parameters = net.parameters if state.parameters is None else state.parameters
         self.team: Team | None = None
         n_threads = 1 if n_threads == 1 else self._gather(n_threads)
-        self.trainer = self.doors.Trainer(
-            net._compiled,
-            state.optimizer.policy,
-            numbers,
-            state.n,
-            state.batch_size,
-            n_threads,
-            shuffle is True,
-            state.seed,
-            None if dropout is None else self.doors.Masks(dropout, state.seed, 0),
-            loss is not None,
-        )
+        self.trainer = self._trainer(n_threads, dropout)
         self.trainer.position = state.position
         self.end_epoch = state.position[0] + epochs
         self.losses, self.clock = np.zeros((2, min(epochs, EPOCHS_PER_SLICE)))
@@ -203,6 +192,29 @@ class Run:
         # last: where memory or threads are wanting, nothing has been changed
         if parameters is not net.parameters:
             net.parameters[...] = parameters
+
+    def _trainer(self, n_threads: int, dropout: list[float] | None) -> Any:
+        """The engine's, for so many threads; for one where their memory leaves none for it."""
+        state = self.start
+        try:
+            return self.doors.Trainer(
+                self.net._compiled,
+                state.optimizer.policy,
+                self.numbers,
+                state.n,
+                state.batch_size,
+                n_threads,
+                self.shuffle is True,
+                state.seed,
+                None if dropout is None else self.doors.Masks(dropout, state.seed, 0),
+                self.loss is not None,
+            )
+        except MemoryError:
+            if self.team is None:
+                raise
+            self.team.close()
+            self.team = None
+            return self._trainer(1, dropout)
 
     def _gather(self, n_threads: int) -> int:
         """Start the run's threads; how many there are, on which the bits do not depend."""

@@ -749,3 +749,12 @@ def test_the_logarithm_of_no_chance_is_minus_infinity():
     model.network_.biases[-1][:] = 1000, 0, 0
     model.network_.weights[-1][:] = 0
     assert model.predict_log_proba(X[:1]).tolist() == [[0.0, -np.inf, -np.inf]]
+
+
+def test_sizes_that_cannot_be_read_are_refused_by_name():
+    class Stubborn:
+        def __iter__(self):
+            raise RuntimeError("cannot be asked")
+
+    with pytest.raises((TypeError, ValueError), match="hidden_layer_sizes"):
+        quick(hidden_layer_sizes=Stubborn()).fit(X, THREE)

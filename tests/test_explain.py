@@ -476,3 +476,9 @@ def test_a_sample_whose_weighted_inputs_overflow_is_refused():
     net.parameters *= np.float32(1e20)
     with pytest.raises(ValueError, match=r"^x: expected a sample whose weighted inputs float32"):
         explain(net, np.float32([1e30, -1e30]), 0)
+
+
+@pytest.mark.parametrize("image", [None, (1, 3)])
+def test_a_ragged_sample_is_refused_by_name(image):
+    with pytest.raises(ValueError, match="^x: "):
+        explain(fastbp.Network([3, 4, 2], seed=0), [[1, 2], [1]], 0, image=image)

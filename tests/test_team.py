@@ -50,6 +50,26 @@ def test_fewer_threads_where_no_more_can_be_started(n_started, error, monkeypatc
     assert not any(thread.is_alive() for thread in started)
 
 
+def test_one_thread_where_the_others_leave_no_memory_for_the_run():
+    class Doors:
+        def __init__(self, doors):
+            self.doors, self.asked = doors, []
+
+        def __getattr__(self, name):
+            return getattr(self.doors, name)
+
+        def Trainer(self, *args):
+            self.asked.append(args[5])
+            if self.asked[-1] > 1:
+                raise MemoryError("of many threads")
+            return self.doors.Trainer(*args)
+
+    net = fastbp.Network([8, 16, 3], seed=0)
+    net._doors = Doors(net._doors)
+    assert fit(4, net) == fit(1)
+    assert net._doors.asked == [4, 1]
+
+
 @pytest.mark.parametrize("failing", [0, 1, 2])
 @pytest.mark.parametrize("nth", [1, 2, 5])
 def test_a_thread_that_cannot_begin_lets_the_others_go(failing, nth):

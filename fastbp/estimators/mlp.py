@@ -81,7 +81,10 @@ class BaseMLP(BaseEstimator):
 
     def _hidden_sizes(self):
         sizes = self.hidden_layer_sizes
-        sizes = list(sizes) if np.iterable(sizes) else [sizes]
+        try:
+            sizes = list(sizes)
+        except Exception:  # one number, or what is refused below
+            sizes = [sizes]
         if any(isinstance(n, Real) and n <= 0 for n in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {functions.shown(sizes)}.")
         return [inputs.as_count(n, f"hidden_layer_sizes[{i}]") for i, n in enumerate(sizes)]

@@ -249,15 +249,15 @@ def _image(image: Any, x: Any) -> tuple[int, int] | None:
     if not isinstance(image, Sequence) or len(image) != 2:
         raise TypeError(f"image: expected (height, width) or None; got {shown(image)}")
     height, width = (inputs.as_count(n, f"image[{i}]") for i, n in enumerate(image))
-    if height * width != np.size(x):
-        raise ValueError(f"image: expected {np.size(x)} pixels, those of x; got {height} x {width}")
+    if height * width != (n := inputs.as_array(x, "x").size):
+        raise ValueError(f"image: expected {n} pixels, those of x; got {height} x {width}")
     return height, width
 
 
 def _case(net: Network, x: Any, y: Any) -> Case:
     error = output_error(net, x, y)
     about = net.architecture
-    X = np.asarray(x).reshape(1, -1)
+    X = inputs.as_array(x, "x").reshape(1, -1)
     with np.errstate(over="ignore"):  # told here
         zs, _ = net.feedforward(X)
     for l, z in enumerate(zs, 1):
@@ -277,6 +277,6 @@ def _case(net: Network, x: Any, y: Any) -> Case:
 
 def _one_row(y: Any, dtype: np.dtype[Any]) -> Array:
     """The target as a batch of one, rounded as the rest of the case has it."""
-    array = np.asarray(y)
+    array = inputs.as_array(y, "y")
     array = array.astype(dtype) if array.dtype.kind == "f" else array
     return array.reshape(1) if array.ndim == 0 else array.reshape(1, -1)

@@ -40,6 +40,7 @@ LONGEST = 20  # seconds of one call: after that it hangs
 MEMORY = 2 << 30  # bytes beyond what is in use
 FAULTS = 3  # exit code; a process that hangs ends with 1
 CALLS = 20  # of one session
+PACKAGE = Path(fastbp.__file__).parent
 REFUSALS = ValueError, TypeError, OSError, MemoryError, fastbp.DivergenceError
 KINDS = {ValueError, TypeError, UncheckableError, MemoryError, fastbp.DivergenceError}
 NAMES, WEIGHTS = tuple(OPERATIONS), np.cumsum([*OPERATIONS.values()])
@@ -137,6 +138,8 @@ def _check_refusal(call, error):
         raise Fault(f"a bare exception: {type(error).__name__}: {text}") from error
     if isinstance(error, (OSError, fastbp.DivergenceError)):
         return
+    if isinstance(error, MemoryError) and re.search(r"\bfits?\b", text):
+        return  # which says what does not
     names = {*_parameters(call), *call.arguments, *ALSO, call.function.__name__}
     if estimator:
         names |= {*call.function.__self__.get_params(), "non-finite"}
@@ -152,9 +155,9 @@ def _check_refusal(call, error):
 
 def _is_sklearns(error):
     """Whether scikit-learn has said so: its words are kept."""
-    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    own = max((i for i, name in enumerate(files) if "fastbp" in name), default=0)
-    return any("sklearn" in name for name in files[own:])
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    own = max((i for i, path in enumerate(files) if PACKAGE in path.parents), default=0)
+    return any("sklearn" in path.parts for path in files[own:])
 
 
 def spoil(call, d):
