@@ -480,5 +480,5 @@ def test_a_sample_whose_weighted_inputs_overflow_is_refused():
 
 @pytest.mark.parametrize("image", [None, (1, 3)])
 def test_a_ragged_sample_is_refused_by_name(image):
-    with pytest.raises(ValueError, match="^x: "):
+    with pytest.raises(ValueError, match=r"^x: "):
         explain(fastbp.Network([3, 4, 2], seed=0), [[1, 2], [1]], 0, image=image)
