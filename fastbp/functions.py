@@ -1,7 +1,7 @@
 """Activations and losses by name: their parameters, what they accept, and which go together.
 
 What belongs here: facts about functions that Python needs before the engine runs. What does not:
-their mathematics (kernels/functions/; the oracle is reference.py).
+their mathematics (kernels/functions/; the oracle is reference/).
 """
 
 from __future__ import annotations

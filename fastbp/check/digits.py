@@ -1,7 +1,7 @@
 """Derivatives in numbers of 50 and more digits (mpmath), where no rounding is left to argue about.
 
 What belongs here: differences in mpmath's numbers, and a network's loss written in them from the
-formulas. What does not: double precision (differences.py, reference.py). mpmath is imported when
+formulas. What does not: double precision (differences.py, reference/). mpmath is imported when
 it is asked for: fastbp's extra `check`.
 """
 

@@ -1,7 +1,7 @@
 """J[k, j] = da_k/dz_j of an activation in a few vectors, however wide the layer is.
 
 What belongs here: the form of each kind's J, its products, bounds on its size and on what rounding
-makes of it, all at a cost linear in z. What does not: the full matrix (fastbp/reference.py), which
+makes of it, all at a cost linear in z. What does not: the full matrix (fastbp/reference/), which
 this is tested against; layers (model.py).
 """
 
