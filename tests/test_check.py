@@ -24,7 +24,7 @@ from handwritten import Handwritten
 
 import fastbp
 from fastbp import check, reference
-from fastbp.check import jacobian
+from fastbp.check.paper import jacobian
 
 matplotlib.use("Agg")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastbp.check import judging
-from fastbp.check.function import FunctionCheck, UncheckableError, gradient
+from fastbp.check.gradients.function import FunctionCheck, UncheckableError, gradient
 
 RNG = np.random.default_rng(0)
 DATA = RNG.normal(size=(5, 3))
@@ -454,7 +454,7 @@ def test_result_shows_itself():
 
 
 def test_points_of_large_checks_are_left_out_of_the_dictionary(monkeypatch):
-    from fastbp.check import function
+    from fastbp.check.gradients import function
 
     monkeypatch.setattr(function, "MOST_POINTS", 11)
     assert "points" not in gradient(layer, layer_gradient, {"W": W, "b": B}).to_dict()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastbp.check import differences
+from fastbp.check.numeric import differences
 
 # NumPy's function, mpmath's, mpmath's derivative
 FUNCTIONS = {
@@ -115,7 +115,7 @@ def test_bounds_hold_and_are_useful():
 
 def test_bounds_hold_on_the_losses_of_networks():
     mpmath = pytest.importorskip("mpmath")
-    from fastbp.check import digits
+    from fastbp.check.numeric import digits
 
     rng = np.random.default_rng(2)
     exact_tanh = np.frompyfunc(mpmath.tanh, 1, 1)

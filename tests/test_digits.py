@@ -9,7 +9,7 @@ from fastbp import reference
 
 mpmath = pytest.importorskip("mpmath")
 
-from fastbp.check import digits  # noqa: E402
+from fastbp.check.numeric import digits  # noqa: E402
 
 
 def held(net, X, Y, gradient_tolerance=1e-10, **options):

@@ -9,8 +9,8 @@ import pytest
 from cli_cases import command, flowers, houses, strict, write_csv
 
 import fastbp
-from fastbp.check.ladder import output_error
-from fastbp.check.recurrence import recurrence
+from fastbp.check.terms.ladder import output_error
+from fastbp.check.terms.recurrence import recurrence
 from fastbp.explain import blocks, explain
 from fastbp.explain.formula import as_mathml, as_text, html_of, signed, text_of
 

@@ -13,9 +13,9 @@ from cases import ACTIVATIONS, LOSSES, fits, network, targets
 
 import fastbp
 from fastbp import reference
-from fastbp.check.ladder import OutputError, output_error
-from fastbp.check.mistakes import identified
-from fastbp.check.recurrence import recurrence
+from fastbp.check.terms.ladder import OutputError, output_error
+from fastbp.check.terms.mistakes import identified
+from fastbp.check.terms.recurrence import recurrence
 
 Z, Y = np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 1.0])
 X = np.array([0.5, -1.0, 0.3])

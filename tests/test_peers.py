@@ -15,7 +15,7 @@ import cases
 import numpy as np
 import pytest
 
-from fastbp.check.function import gradient
+from fastbp.check.gradients.function import gradient
 
 # hidden activation, output, loss: whatever the peers have under the same formula
 NETWORKS = [

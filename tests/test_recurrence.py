@@ -12,7 +12,7 @@ from cases import ACTIVATIONS, LOSSES, fits, network, oracle, targets
 
 import fastbp
 from fastbp import reference
-from fastbp.check.recurrence import Recurrence, recurrence
+from fastbp.check.terms.recurrence import Recurrence, recurrence
 
 X = np.array([0.5, -1.0, 0.3])
 

@@ -12,8 +12,8 @@ import pytest
 from cases import ACTIVATIONS
 
 from fastbp import functions, reference
-from fastbp.check.derivative import changes, derivatives, numeric_jacobian
-from fastbp.check.structure import Structure, dependence, structure
+from fastbp.check.numeric.derivative import changes, derivatives, numeric_jacobian
+from fastbp.check.terms.structure import Structure, dependence, structure
 
 
 def softmax(z):

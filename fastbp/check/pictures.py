@@ -15,11 +15,11 @@ import numpy as np
 from fastbp.plotting import new_axes, pyplot
 
 if TYPE_CHECKING:
+    from fastbp.check.gradients.taylor import DirectionCheck
     from fastbp.check.judging import Points
-    from fastbp.check.ladder import OutputError
-    from fastbp.check.recurrence import Recurrence
-    from fastbp.check.structure import Structure
-    from fastbp.check.taylor import DirectionCheck
+    from fastbp.check.terms.ladder import OutputError
+    from fastbp.check.terms.recurrence import Recurrence
+    from fastbp.check.terms.structure import Structure
 
 MOST_NAMED = 10  # terms that a legend names
 

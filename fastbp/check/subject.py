@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs
-from fastbp.check.budget import Budget
-from fastbp.check.differences import EPSILON, NOISE_STEPS, noise_of
+from fastbp.check.numeric.budget import Budget
+from fastbp.check.numeric.differences import EPSILON, NOISE_STEPS, noise_of
 from fastbp.datasets.columns import by_name
 from fastbp.network import Network
 

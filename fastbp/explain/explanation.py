@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from fastbp import inputs
-from fastbp.check.gradients import GradientCheck, gradients
-from fastbp.check.ladder import OutputError, output_error
-from fastbp.check.recurrence import Recurrence, recurrence
+from fastbp.check.gradients.network import GradientCheck, gradients
 from fastbp.check.report import ok_of
-from fastbp.check.structure import Structure, structure
+from fastbp.check.terms.ladder import OutputError, output_error
+from fastbp.check.terms.recurrence import Recurrence, recurrence
+from fastbp.check.terms.structure import Structure, structure
 from fastbp.explain.blocks import SHOWN, Section
 from fastbp.explain.narrative import Teller, largest, shows_the_sum
 from fastbp.functions import shown

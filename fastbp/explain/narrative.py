@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.check.ladder import OutputError, output_error
-from fastbp.check.recurrence import HiddenError
 from fastbp.check.report import Table
-from fastbp.check.structure import structure, why_the_sum
 from fastbp.check.subject import twin_of
+from fastbp.check.terms.ladder import OutputError, output_error
+from fastbp.check.terms.recurrence import HiddenError
+from fastbp.check.terms.structure import structure, why_the_sum
 from fastbp.explain.blocks import (
     SHOWN,
     Block,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs, reference
-from fastbp.check.jacobian import Jacobian, jacobian, moved, uncancelled
+from fastbp.check.paper.jacobian import Jacobian, jacobian, moved, uncancelled
 
 Array = np.ndarray
 

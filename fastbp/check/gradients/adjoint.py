@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastbp import functions
-from fastbp.check.claim import Claim
+from fastbp.check.gradients.claim import Claim
 from fastbp.check.subject import NetworkSubject
 
 Array = np.ndarray

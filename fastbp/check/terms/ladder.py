@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, reference
-from fastbp.check.callables import Function, called_twice, lenient, name_of
-from fastbp.check.derivative import Derivative, cells, numeric_jacobian
-from fastbp.check.mistakes import (
+from fastbp.check.numeric.callables import Function, called_twice, lenient, name_of
+from fastbp.check.numeric.derivative import Derivative, cells, numeric_jacobian
+from fastbp.check.report import Result, Table, number
+from fastbp.check.terms.mistakes import (
     FLOAT64,
     RELATIVE,
     identified,
@@ -28,9 +29,8 @@ from fastbp.check.mistakes import (
     rounding_of_output_error,
     too_blunt,
 )
-from fastbp.check.report import Result, Table, number
-from fastbp.check.sample import Case, of_functions, of_network, take_delta
-from fastbp.check.structure import (
+from fastbp.check.terms.sample import Case, of_functions, of_network, take_delta
+from fastbp.check.terms.structure import (
     about_symmetry,
     by_k_and_j,
     dependence,
@@ -182,7 +182,7 @@ def output_error(
 
     Examples
     --------
-    >>> from fastbp.check.ladder import output_error
+    >>> from fastbp.check.terms.ladder import output_error
     >>> found = output_error(z=[1, 2, 3], y=[0, 0, 1], activation="softmax", cost="quadratic")
     >>> found.total.round(6).tolist(), found.collapses
     ([0.022033, 0.097751, -0.119784], False)

@@ -13,11 +13,12 @@ from functools import cached_property
 
 import numpy as np
 
-from fastbp.check import digits, judging
-from fastbp.check.budget import Budget
-from fastbp.check.claim import Claim
-from fastbp.check.differences import WINDOWS, Slopes, never, slopes
+from fastbp.check import judging
+from fastbp.check.gradients.claim import Claim
 from fastbp.check.judging import FAIL, Points, TensorCheck
+from fastbp.check.numeric import digits
+from fastbp.check.numeric.budget import Budget
+from fastbp.check.numeric.differences import WINDOWS, Slopes, never, slopes
 from fastbp.check.subject import MOST_NUMBERS, NONE, SCALES, NetworkSubject, Tensor
 
 Array = np.ndarray

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.check.callables import Vector
-from fastbp.check.differences import Change, noise_of, slopes
+from fastbp.check.numeric.callables import Vector
+from fastbp.check.numeric.differences import Change, noise_of, slopes
 from fastbp.check.report import number
 
 Array = np.ndarray
@@ -67,7 +67,7 @@ def derivatives(
     Parameters
     ----------
     change : callable (index (k,), values (k,)) -> (k,) or (k, m)
-        As `fastbp.check.differences` has it.
+        As `fastbp.check.numeric.differences` has it.
     evaluate : callable x -> (m,)
         The functions themselves, for the noise of their values.
     noise_of_value : float

@@ -15,8 +15,8 @@ from functools import partial
 
 import numpy as np
 
-from fastbp.check.budget import Budget
-from fastbp.check.claim import Claim
+from fastbp.check.gradients.claim import Claim
+from fastbp.check.numeric.budget import Budget
 from fastbp.check.report import Table
 from fastbp.check.subject import NetworkSubject, Subject
 from fastbp.network import Network

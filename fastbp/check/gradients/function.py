@@ -15,18 +15,18 @@ import numpy as np
 
 from fastbp import inputs
 from fastbp.check import judging
-from fastbp.check.callables import UncheckableError, called
-from fastbp.check.differences import Slopes
-from fastbp.check.judging import FAIL, MOST_POINTS, RESOLUTION, Points, TensorCheck
-from fastbp.check.report import Result, Table
-from fastbp.check.slopes import (
+from fastbp.check.gradients.slopes import (
     FEW_DIGITS,
     Judged,
     Values,
     by_complex_steps,
     by_differences,
 )
-from fastbp.check.variables import Variables
+from fastbp.check.gradients.variables import Variables
+from fastbp.check.judging import FAIL, MOST_POINTS, RESOLUTION, Points, TensorCheck
+from fastbp.check.numeric.callables import UncheckableError, called
+from fastbp.check.numeric.differences import Slopes
+from fastbp.check.report import Result, Table
 from fastbp.functions import one_of
 
 __all__ = ["FunctionCheck", "UncheckableError", "gradient"]
@@ -173,7 +173,7 @@ def gradient(
     judged = Judged(function, analytic, max_elements, tolerance)
     judged.measure(value, epsilons, seed)
     if method == "mpmath":
-        from fastbp.check import digits
+        from fastbp.check.numeric import digits
 
         found = digits.slopes(function.exact, variables.flat, judged.picked).column(0)
         used = "mpmath"

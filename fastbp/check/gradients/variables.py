@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from fastbp import inputs
-from fastbp.check.callables import UncheckableError
-from fastbp.check.differences import EPSILON
+from fastbp.check.numeric.callables import UncheckableError
+from fastbp.check.numeric.differences import EPSILON
 from fastbp.functions import shown
 
 Array = np.ndarray

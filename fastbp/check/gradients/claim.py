@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.check.callables import called
-from fastbp.check.model import Model
+from fastbp.check.numeric.callables import called
+from fastbp.check.paper.model import Model
 from fastbp.check.subject import FROZEN, NetworkSubject, ObjectSubject, Subject, Tensor
 
 Array = np.ndarray

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fastbp.check import judging
-from fastbp.check.claim import Claim
-from fastbp.check.elements import Elements
+from fastbp.check.gradients.claim import Claim
+from fastbp.check.gradients.elements import Elements
 from fastbp.check.judging import FAIL, INCONCLUSIVE
-from fastbp.check.model import Mistake
+from fastbp.check.paper.model import Mistake
 from fastbp.check.subject import NetworkSubject
 
 Array = np.ndarray

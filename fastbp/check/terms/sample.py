@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs, reference
-from fastbp.check.callables import Function, Vector, called_twice, copied, lenient, numbers
-from fastbp.check.derivative import Derivative, derivatives, numeric_jacobian
-from fastbp.check.differences import EPSILON
-from fastbp.check.mistakes import FLOAT64, is_canonical
-from fastbp.check.model import Model
+from fastbp.check.numeric.callables import Function, Vector, called_twice, copied, lenient, numbers
+from fastbp.check.numeric.derivative import Derivative, derivatives, numeric_jacobian
+from fastbp.check.numeric.differences import EPSILON
+from fastbp.check.paper.model import Model
 from fastbp.check.subject import twin_of
+from fastbp.check.terms.mistakes import FLOAT64, is_canonical
 from fastbp.functions import shown
 from fastbp.network import Network, as_network
 

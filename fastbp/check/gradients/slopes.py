@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.check import differences, judging
-from fastbp.check.callables import UncheckableError, called, one_number
-from fastbp.check.differences import EPSILON, Slopes
+from fastbp.check import judging
+from fastbp.check.gradients.variables import Variables
 from fastbp.check.judging import FAIL, RESOLUTION, ZERO, TensorCheck
-from fastbp.check.variables import Variables
+from fastbp.check.numeric import differences
+from fastbp.check.numeric.callables import UncheckableError, called, one_number
+from fastbp.check.numeric.differences import EPSILON, Slopes
 from fastbp.functions import shown
 
 Array = np.ndarray

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp import functions, inputs
-from fastbp.check.differences import EPSILON, Slopes
+from fastbp.check.numeric.differences import EPSILON, Slopes
 
 if TYPE_CHECKING:
     from fastbp.network import Network

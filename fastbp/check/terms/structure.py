@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from fastbp import functions, inputs, reference
-from fastbp.check.callables import Function, Vector, called_twice, lenient, name_of
-from fastbp.check.derivative import numeric_jacobian
-from fastbp.check.differences import EPSILON
+from fastbp.check.numeric.callables import Function, Vector, called_twice, lenient, name_of
+from fastbp.check.numeric.derivative import numeric_jacobian
+from fastbp.check.numeric.differences import EPSILON
 from fastbp.check.report import MOST_COLUMNS, MOST_ROWS, Result, Table, shown
 
 Array = np.ndarray
@@ -178,7 +178,7 @@ def structure(
 
     Examples
     --------
-    >>> from fastbp.check.structure import structure
+    >>> from fastbp.check.terms.structure import structure
     >>> structure("sigmoid").verdict
     'diagonal: each a_k depends on its own z_k only'
     >>> found = structure("softmax", 3)

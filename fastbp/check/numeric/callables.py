@@ -22,6 +22,8 @@ Vector = Callable[[Array], Array]
 class UncheckableError(ValueError):
     """A callable cannot be checked: it raises, or what it returns is not what was asked for."""
 
+    __module__ = "fastbp.check"  # where a user finds it
+
 
 def name_of(function: object) -> str:
     """A name as it stands, or a callable's own."""
@@ -48,7 +50,7 @@ def called(function: Function, expected: str, *values: Any) -> Any:
     >>> called(np.linalg.inv, "f: expected a matrix", np.zeros((2, 2)))
     Traceback (most recent call last):
     ...
-    fastbp.check.callables.UncheckableError: f: expected a matrix; got LinAlgError: Singular matrix
+    fastbp.check.UncheckableError: f: expected a matrix; got LinAlgError: Singular matrix
     """
     try:
         with np.errstate(all="ignore"):

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from fastbp import inputs
-from fastbp.check import adjoint, diagnosis, judging, taylor
-from fastbp.check.budget import Budget
-from fastbp.check.claim import Claim, Given, claimed
-from fastbp.check.elements import Elements
+from fastbp.check import judging
+from fastbp.check.gradients import adjoint, diagnosis, taylor
+from fastbp.check.gradients.claim import Claim, Given, claimed
+from fastbp.check.gradients.elements import Elements
+from fastbp.check.gradients.taylor import DirectionCheck
 from fastbp.check.judging import MOST_POINTS, Points, TensorCheck
+from fastbp.check.numeric.budget import Budget
 from fastbp.check.report import Result, Table
 from fastbp.check.subject import FROZEN, has_own_loss, rows_in_time, subject, twin_of
-from fastbp.check.taylor import DirectionCheck
 from fastbp.functions import one_of
 from fastbp.network import Network
 
@@ -310,7 +311,7 @@ def assert_gradients(*args: Any, **options: Any) -> None:
     >>> import fastbp, numpy as np
     >>> fastbp.check.assert_gradients(lambda x: (x**2).sum(), lambda x: 2 * x, np.arange(3.0))
     """
-    from fastbp.check.function import gradient
+    from fastbp.check.gradients.function import gradient
 
     is_function = bool(args) and callable(args[0]) and not hasattr(args[0], "parameters")
     found: Result = gradient(*args, **options) if is_function else gradients(*args, **options)

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from fastbp import reference
-from fastbp.check.derivative import cells
-from fastbp.check.mistakes import (
+from fastbp.check.numeric.derivative import cells
+from fastbp.check.report import Result, Table, number
+from fastbp.check.terms.mistakes import (
     RELATIVE,
     identified,
     kinks,
     too_blunt,
 )
-from fastbp.check.report import Result, Table, number
-from fastbp.check.sample import Sample
-from fastbp.check.structure import by_k_and_j
+from fastbp.check.terms.sample import Sample
+from fastbp.check.terms.structure import by_k_and_j
 from fastbp.network import Network
 
 Array = np.ndarray
@@ -185,7 +185,7 @@ def recurrence(net: Network, x: Any, y: Any) -> Recurrence:
     Examples
     --------
     >>> import fastbp
-    >>> from fastbp.check.recurrence import recurrence
+    >>> from fastbp.check.terms.recurrence import recurrence
     >>> net = fastbp.Network([2, 3, 3, 2], seed=1)
     >>> found = recurrence(net, [0.5, -1.0], 1)
     >>> found.verdict
