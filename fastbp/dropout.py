@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,8 +16,19 @@ from fastbp import inputs
 from fastbp.functions import shown
 from fastbp.kernels import dispatch
 
-if TYPE_CHECKING:
-    from fastbp.network import Network
+
+@runtime_checkable
+class Layered(Protocol):
+    """What masks need to know of a network."""
+
+    @property
+    def sizes(self) -> list[int]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def architecture(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -58,16 +69,15 @@ class Dropout:
         if inputs.as_count(self.step, "Dropout.step", 0) >= 2**64:
             raise ValueError(f"Dropout.step: expected a number below 2**64; got {shown(self.step)}")
 
-    def masks(self, net: Network, n: int) -> list[np.ndarray]:
+    def masks(self, net: Layered, n: int) -> list[np.ndarray]:
         """What a^0, ..., a^{L-1} of n rows are multiplied by: 0 or 1 / (1 - rate).
 
         Returns
         -------
         list of ndarray (n, n_l), the input first
         """
-        from fastbp.network import as_network
-
-        net = as_network(net)
+        if not isinstance(net, Layered):
+            raise TypeError(f"net: expected a fastbp.Network; got {type(net).__name__}")
         n, widths = inputs.as_count(n, "n"), net.sizes[:-1]
         if n > np.iinfo(np.intp).max // max(widths):
             raise ValueError(f"n: expected rows that an array can have; got {shown(n)}")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from fastbp import hints
-
-if TYPE_CHECKING:
-    from fastbp.history import History
 
 
 def pyplot() -> Any:
@@ -50,10 +48,10 @@ def delta_norms(norms: Any, ax: Any = None) -> Any:
     return ax
 
 
-def history(run: History, ax: Any = None) -> Any:
+def history(run: Mapping[str, Any], ax: Any = None) -> Any:
     """Draw losses by epoch, and accuracy on a second axis where there is one; returns the Axes."""
     ax = new_axes() if ax is None else ax
-    epochs = range(1, run.epochs + 1)
+    epochs = range(1, len(run["loss"]) + 1)
     ax.plot(epochs, run["loss"], label="training loss")
     if "validation_loss" in run:
         ax.plot(epochs, run["validation_loss"], label="validation loss")

@@ -6,7 +6,6 @@ histories (fastbp/plotting.py), numbers that are not in a result already.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,13 @@ from fastbp.plotting import new_axes, pyplot
 if TYPE_CHECKING:
     from fastbp.check.gradients.taylor import DirectionCheck
     from fastbp.check.judging import Points
-    from fastbp.check.terms.ladder import OutputError
-    from fastbp.check.terms.recurrence import Recurrence
-    from fastbp.check.terms.structure import Structure
 
 MOST_NAMED = 10  # terms that a legend names
 
 
-def _heat_map(ax: Any, J: np.ndarray, title: str) -> None:
+def heat_map(J: np.ndarray, title: str, ax: Any = None) -> Any:
+    """Draw a Jacobian; returns the Axes."""
+    ax = new_axes() if ax is None else ax
     n_a, n_z = J.shape
     finite = np.abs(J[np.isfinite(J)])
     top = float(finite.max(initial=0.0)) or 1.0
@@ -36,57 +34,59 @@ def _heat_map(ax: Any, J: np.ndarray, title: str) -> None:
     ax.set_xlabel("j")
     ax.set_ylabel("k")
     ax.set_title(title)
+    return ax
 
 
-def output_error(result: OutputError, ax: Any = None) -> Any:
-    """Draw the terms of each delta_j as stacked bars and, beside them, the Jacobian.
+def terms(
+    terms: np.ndarray,
+    measured: np.ndarray,
+    claimed: np.ndarray | None,
+    claimant: str,
+    J: np.ndarray,
+    title: str,
+    ax: Any = None,
+) -> Any:
+    """Draw the terms [k, j] of each delta_j as stacked bars and, beside them, the Jacobian.
 
-    Returns the Figure; where an Axes is given, it takes the bars alone and is returned.
+    measured: dC/dz_j from values of C; claimed: delta_j by `claimant`. Returns the Figure; where an
+    Axes is given, it takes the bars alone and is returned.
     """
     right = None
     bars = ax
     if ax is None:
         figure, (bars, right) = pyplot().subplots(1, 2, figsize=(10, 4), layout="constrained")
-    j = np.arange(1, len(result.z) + 1)
+    j = np.arange(1, len(measured) + 1)
     up, down = np.zeros(len(j)), np.zeros(len(j))
-    for k, row in enumerate(np.where(np.isfinite(result.terms), result.terms, 0.0), 1):
+    for k, row in enumerate(np.where(np.isfinite(terms), terms, 0.0), 1):
         bars.bar(j, row, bottom=np.where(row > 0, up, down), label=f"k = {k}")
         up += np.maximum(row, 0)
         down += np.minimum(row, 0)
-    bars.plot(j, result.black_box, "k_", markersize=18, label="dC/dz_j")
-    if result.claimed is not None:
-        bars.plot(j, result.claimed, "kx", label=result.claimant)
+    bars.plot(j, measured, "k_", markersize=18, label="dC/dz_j")
+    if claimed is not None:
+        bars.plot(j, claimed, "kx", label=claimant)
     bars.axhline(0, color="black", linewidth=0.8)
     bars.xaxis.get_major_locator().set_params(integer=True)
     bars.set_xlabel("neuron j")
     bars.set_ylabel("dC/da_k da_k/dz_j")
-    bars.set_title(f"{result.activation} + {result.cost}")
-    named = len(result.a) <= MOST_NAMED
+    bars.set_title(title)
+    named = len(terms) <= MOST_NAMED
     if right is None:
         if named:
             bars.legend()
         return bars
     if named:  # beside the axes: many bars leave no room within
         figure.legend(loc="outside right upper")
-    _heat_map(right, result.jacobian, "da_k/dz_j")
+    heat_map(J, "da_k/dz_j", right)
     return figure
 
 
-def structure(result: Structure, ax: Any = None) -> Any:
-    """Draw the Jacobian as a heat map; returns the Axes."""
-    ax = new_axes() if ax is None else ax
-    _heat_map(ax, result.jacobian, f"da_k/dz_j of {result.activation}: {result.kind}")
-    return ax
-
-
-def recurrence(result: Recurrence, ax: Any = None) -> Any:
+def norms(by_formula: Sequence[float], by_engine: Sequence[float], ax: Any = None) -> Any:
     """Draw ||delta^l|| by layer on a logarithmic scale; returns the Axes."""
     ax = new_axes() if ax is None else ax
-    layers = np.arange(1, len(result.norms) + 1)
-    claimed = [*(hidden.claimed for hidden in result.layers), result.output_claimed]
-    ax.plot(layers, result.norms, "o-", label="formula")
-    ax.plot(layers, [math.hypot(*d) for d in claimed], "x", label="engine")
-    if any(norm > 0 for norm in result.norms):
+    layers = np.arange(1, len(by_formula) + 1)
+    ax.plot(layers, by_formula, "o-", label="formula")
+    ax.plot(layers, by_engine, "x", label="engine")
+    if any(norm > 0 for norm in by_formula):
         ax.set_yscale("log")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("layer l")

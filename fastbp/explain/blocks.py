@@ -139,3 +139,14 @@ class Section:
     name: str
     title: str
     blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that is shown; neurons to choose from are counted from 0, `names` theirs or empty."""
+
+    sections: tuple[Section, ...]
+    verdict: str
+    neuron: int
+    neurons: tuple[int, ...]
+    names: tuple[str, ...]

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from fastbp import inputs
-from fastbp.check.gradients.network import GradientCheck, gradients
+from fastbp.check.gradients.network import gradients
 from fastbp.check.report import ok_of
-from fastbp.check.terms.ladder import OutputError, output_error
-from fastbp.check.terms.recurrence import Recurrence, recurrence
-from fastbp.check.terms.structure import Structure, structure
-from fastbp.explain.blocks import SHOWN, Section
-from fastbp.explain.narrative import Teller, largest, shows_the_sum
+from fastbp.check.terms.ladder import output_error
+from fastbp.check.terms.recurrence import recurrence
+from fastbp.check.terms.structure import structure
+from fastbp.explain.blocks import SHOWN, Page, Section
+from fastbp.explain.facts import Case, largest, shows_the_sum
+from fastbp.explain.narrative import Teller
 from fastbp.functions import shown
 from fastbp.network import Network, as_network
 
@@ -27,26 +28,6 @@ Array = np.ndarray
 
 PROBED = 10  # neurons of the activation whose dependences are probed
 CHECKED = 2000  # parameters whose gradients are checked, an even selection of more
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One network at the sample, and what the checks found there."""
-
-    name: str
-    net: Network
-    output_error: OutputError
-    recurrence: Recurrence
-    gradients: GradientCheck
-    structure: Structure
-
-    def checks(self) -> list[tuple[str, Any]]:
-        """Those that can fail, by what they are about."""
-        return [
-            ("output error, rungs (1) to (4)", self.output_error),
-            ("recurrence, BP2", self.recurrence),
-            ("gradients, BP3 and BP4", self.gradients),
-        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +66,23 @@ class Explanation:
     def __str__(self) -> str:
         from fastbp.explain import terminal
 
-        return terminal.text(self)
+        return terminal.text(self.sections)
+
+    @property
+    def _page(self) -> Page:
+        names = self.labels if len(self.labels) == len(self.cases[0].output_error.z) else ()
+        return Page(self.sections, self.verdict, self.neuron, self.neurons, names)
 
     def to_html(self) -> str:
         """A page that needs nothing else: no network, fonts, scripts or images."""
         from fastbp.explain import page
 
-        return page.html(self)
+        return page.html(self._page)
 
     def _repr_html_(self) -> str:
         from fastbp.explain import page
 
-        return page.frame(self)
+        return page.frame(self._page)
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers, in the types of JSON; neurons counted from 1 as in the texts."""

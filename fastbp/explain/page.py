@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from html import escape
 from importlib import resources
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from fastbp.explain.blocks import (
     Ladders,
     Matrix,
     Numbers,
+    Page,
     Paths,
     Picture,
     Rung,
@@ -34,9 +34,6 @@ from fastbp.explain.blocks import (
 )
 from fastbp.explain.formula import as_mathml, html_of, signed
 
-if TYPE_CHECKING:
-    from fastbp.explain.explanation import Explanation
-
 TITLE = "Why is there a sum over k?"
 EXPLORED = ("ladder", "structure")  # sections under the row of neurons to choose from
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -44,15 +41,13 @@ CELL = 20
 STEP = 30  # from one a_k of a drawing to the next
 
 
-def html(explanation: Explanation) -> str:
-    """The page."""
+def html(page: Page) -> str:
     sections = {
-        section.name: _section(number, section)
-        for number, section in enumerate(explanation.sections, 1)
+        section.name: _section(number, section) for number, section in enumerate(page.sections, 1)
     }
     names = list(sections)
     at = names.index(EXPLORED[0])
-    explored = _chooser(explanation) + "".join(sections[name] for name in EXPLORED)
+    explored = _chooser(page) + "".join(sections[name] for name in EXPLORED)
     before = "".join(sections[name] for name in names[:at])
     after = "".join(sections[name] for name in names[at + len(EXPLORED) :])
     return f"""<!DOCTYPE html>
@@ -69,7 +64,7 @@ def html(explanation: Explanation) -> str:
 <body>
 <header>
 <h1>{escape(TITLE)}</h1>
-<p class="verdict {_class_of(explanation.verdict)}">{escape(explanation.verdict)}</p>
+<p class="verdict {_class_of(page.verdict)}">{escape(page.verdict)}</p>
 </header>
 <main>
 {before}
@@ -86,10 +81,10 @@ def html(explanation: Explanation) -> str:
 """
 
 
-def frame(explanation: Explanation) -> str:
+def frame(page: Page) -> str:
     """The page inside of another one."""
     return (
-        f'<iframe srcdoc="{escape(html(explanation))}" title="{escape(TITLE)}" '
+        f'<iframe srcdoc="{escape(html(page))}" title="{escape(TITLE)}" '
         'style="width:100%;height:40em;border:0"></iframe>'
     )
 
@@ -118,21 +113,20 @@ def _section(number: int, section: Section) -> str:
     return f'<section id="{section.name}">\n<h2>{title}</h2>\n{body}\n</section>\n'
 
 
-def _chooser(explanation: Explanation) -> str:
+def _chooser(page: Page) -> str:
     """A row of buttons, one for each neuron that is shown."""
-    named = len(explanation.labels) == len(explanation.cases[0].output_error.z)
     buttons = []
-    for j in explanation.neurons:
-        pressed = "true" if j == explanation.neuron else "false"
-        name = f"<small>{escape(explanation.labels[j])}</small>" if named else ""
-        about = f"neuron {j + 1}" + (f", class {explanation.labels[j]}" if named else "")
+    for j in page.neurons:
+        pressed = "true" if j == page.neuron else "false"
+        name = f"<small>{escape(page.names[j])}</small>" if page.names else ""
+        about = f"neuron {j + 1}" + (f", class {page.names[j]}" if page.names else "")
         buttons.append(
             f'<button type="button" data-j="{j}" aria-pressed="{pressed}" '
             f'aria-label="{escape(about)}">{j + 1}{name}</button>'
         )
     return (
         '<div class="chooser" role="group" aria-label="Neuron j of the last layer">'
-        f"<span>neuron {as_mathml('j')}{' <small>class</small>' if named else ''}</span>"
+        f"<span>neuron {as_mathml('j')}{' <small>class</small>' if page.names else ''}</span>"
         f'<div class="buttons">{"".join(buttons)}</div></div>'
     )
 

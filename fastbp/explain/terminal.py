@@ -7,7 +7,7 @@ told (narrative.py), where it is printed and in which letters (fastbp/cli/explai
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,24 +24,22 @@ from fastbp.explain.blocks import (
     Paths,
     Picture,
     Rung,
+    Section,
     Steps,
     Sum,
     Text,
 )
 from fastbp.explain.formula import as_text, signed, text_of
 
-if TYPE_CHECKING:
-    from fastbp.explain.explanation import Explanation
-
 SHADES = " ░▒▓█"  # of pixels
 STRENGTHS = "░▒▓█"  # of what is not 0
 MARGIN = "    "
 
 
-def text(explanation: Explanation) -> str:
+def text(sections: Sequence[Section]) -> str:
     """The whole explanation."""
     out = ""
-    for number, section in enumerate(explanation.sections, 1):
+    for number, section in enumerate(sections, 1):
         title = f"{number}. {section.title}"
         out += ("\n\n" if out else "") + f"{title}\n{'=' * len(title)}"
         above: Block | None = None

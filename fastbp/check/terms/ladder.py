@@ -132,7 +132,15 @@ class OutputError(Result):
         """
         from fastbp.check import pictures
 
-        return pictures.output_error(self, ax)
+        return pictures.terms(
+            self.terms,
+            self.black_box,
+            self.claimed,
+            self.claimant,
+            self.jacobian,
+            f"{self.activation} + {self.cost}",
+            ax,
+        )
 
 
 def output_error(

@@ -156,7 +156,8 @@ class Recurrence(Result):
         """Draw ||delta^l|| by layer on a logarithmic scale (needs matplotlib); returns the Axes."""
         from fastbp.check import pictures
 
-        return pictures.recurrence(self, ax)
+        claimed = [*(hidden.claimed for hidden in self.layers), self.output_claimed]
+        return pictures.norms(self.norms, [math.hypot(*delta) for delta in claimed], ax)
 
 
 def recurrence(net: Network, x: Any, y: Any) -> Recurrence:

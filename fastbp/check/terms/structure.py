@@ -151,7 +151,8 @@ class Structure(Result):
         """Draw the Jacobian as a heat map (needs matplotlib); returns the Axes."""
         from fastbp.check import pictures
 
-        return pictures.structure(self, ax)
+        title = f"da_k/dz_j of {self.activation}: {self.kind}"
+        return pictures.heat_map(self.jacobian, title, ax)
 
 
 def structure(
