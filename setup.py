@@ -74,17 +74,24 @@ class BuildLevels(build_ext):
             Extension(f"fastbp.kernels.{name}", [str(KERNELS / f"{name}.pyx")])
             for name in ("cpu", "engine")
         ]
+        # Cython's own code for memoryviews, once and not in each engine: a quarter of their C
+        shared = "fastbp.kernels.views"
+        origins.append(Extension(shared, [str(KERNELS / "views.c")]))
         generated = cythonize(
             origins,
             include_path=[str(KERNELS)],
             # a folder of its own for other directives, which do not make what was generated older
             build_dir=os.path.join(self.build_temp, "debug" if DEBUG else "generated"),
             compiler_directives=directives,
+            shared_utility_qualified_name=shared,
             force=self.force or None,
         )
         code = {e.name.rpartition(".")[2]: Path(e.sources[0]).read_text() for e in generated}
         # module: what it is generated from, flags, macros
-        modules = {"cpu": ("cpu", [], [("FASTBP_LEVELS", f'"{described}"')])}
+        modules = {
+            "cpu": ("cpu", [], [("FASTBP_LEVELS", f'"{described}"')]),
+            "views": ("views", [], []),
+        }
         for level, own in levels.items():
             for real, macros in TYPES.items():
                 name = f"engine_{level}_{real}"

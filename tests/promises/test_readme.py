@@ -8,7 +8,7 @@ import pytest
 import fastbp
 from fastbp import functions, initialization
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_examples_run(tmp_path, monkeypatch, capsys):

@@ -17,7 +17,7 @@ import pytest
 
 import fastbp
 
-BENCH = Path(__file__).parents[1] / "bench"
+BENCH = Path(__file__).parents[2] / "bench"
 
 
 @pytest.fixture(autouse=True, scope="module")

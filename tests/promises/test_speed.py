@@ -1,6 +1,6 @@
 """Speed without a clock: instructions a step, and machine code of the innermost loops.
 
-    python tests/test_speed.py      # count again and write instructions.json
+    python tests/promises/test_speed.py      # count again and write instructions.json
 
 What belongs here: what makes the engine slow and shows at any load of the machine – more
 instructions, loops that lost their vectors, doubles among singles, accumulators out of their
@@ -77,7 +77,7 @@ def test_a_step_executes_no_more_than_recorded(countable, case):
     print(f"{case}: {instructions:.0f} instructions a step, recorded {recorded}, {compiler}")
     assert instructions <= recorded * (1 + (SLACK if same else OTHER_SLACK))
     if same:
-        again = "faster; write the new record with: python tests/test_speed.py"
+        again = "faster; write the new record with: python tests/promises/test_speed.py"
         assert instructions >= recorded * (1 - STALE), again
     # scalars: a sample's cost, a row's sum. One output alone has no vectors to be put in.
     kinds = arithmetic(executed, countable)

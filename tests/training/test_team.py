@@ -222,7 +222,7 @@ HANGING = """
 def test_a_test_that_hangs_is_ended_and_its_stacks_are_told(workers, tmp_path):
     if workers:
         pytest.importorskip("xdist")
-    (tmp_path / "conftest.py").write_text(Path(__file__).with_name("conftest.py").read_text())
+    (tmp_path / "conftest.py").write_text((Path(__file__).parents[1] / "conftest.py").read_text())
     (tmp_path / "test_it.py").write_text(textwrap.dedent(HANGING))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers, tmp_path],

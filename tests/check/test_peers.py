@@ -93,7 +93,7 @@ def sklearn_functions(model, X, y):
 def test_the_documented_example():
     """bench/sklearn_gradient.py asks through public attributes alone."""
     imported("sklearn")
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     for outputs, words in ((3, "exactly 3 times the slope"), (1, "function: pass")):
         done = subprocess.run(
             [sys.executable, root / "bench" / "sklearn_gradient.py", "--outputs", str(outputs)],

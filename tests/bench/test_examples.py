@@ -10,7 +10,7 @@ import pytest
 
 import fastbp
 
-EXAMPLES = Path(__file__).parents[1] / "bench" / "examples"
+EXAMPLES = Path(__file__).parents[2] / "bench" / "examples"
 # the names asked for, of those that the example leaves behind
 RUN = """
 import json, runpy, sys

@@ -1,6 +1,6 @@
 """Instructions that one step of training executes, counted by valgrind: no clock, no noise.
 
-    python tests/instructions.py CASE       # makes the steps; count() runs it under callgrind
+    python tests/promises/instructions.py CASE    # makes the steps; count() runs it under callgrind
 
 What belongs here: the cases and how they are counted. What does not: what is expected
 (test_speed.py, instructions.json), times (bench/).

@@ -10,7 +10,7 @@ import pytest
 
 import fastbp
 
-BENCH = Path(__file__).parents[1] / "bench"
+BENCH = Path(__file__).parents[2] / "bench"
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": os.pathsep.join([str(BENCH), str(Path(fastbp.__file__).parents[1])])
 }
