@@ -10,7 +10,7 @@ import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence, Set
-from types import MethodType
+from types import MappingProxyType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +65,8 @@ class Network:
     sizes : list of int
     parameters : ndarray (n_parameters,)
         The only store, writable: W1, b1, W2, b2, ... An assignment copies into it.
+    tensors : read-only mapping of views of `parameters`
+        W1, b1, W2, ... by name, in the order of `parameters`.
     weights, biases : lists of views of `parameters`
         weights[l] is (n_in, width of z), biases[l] is (width of z,).
     metadata : dict
@@ -174,14 +176,15 @@ class Network:
             memory = np.zeros(n_parameters + 2 * slack, self._dtype)
         first = -memory.ctypes.data % 64 // self._dtype.itemsize
         self._parameters: Array = memory[first : first + n_parameters]
-        self._weights: list[Array] = []
-        self._biases: list[Array] = []
+        self._tensors: dict[str, Array] = {}
         at = 0
-        for n_in, n_z in shapes:
-            self._weights.append(self._parameters[at : at + n_in * n_z].reshape(n_in, n_z))
-            at += n_in * n_z
-            self._biases.append(self._parameters[at : at + n_z])
-            at += n_z
+        for l, (n_in, n_z) in enumerate(shapes, 1):
+            for name, shape in ((f"W{l}", (n_in, n_z)), (f"b{l}", (n_z,))):
+                size = math.prod(shape)
+                self._tensors[name] = self._parameters[at : at + size].reshape(shape)
+                at += size
+        self._weights = [v for name, v in self._tensors.items() if name[0] == "W"]
+        self._biases = [v for name, v in self._tensors.items() if name[0] == "b"]
 
     # what the network is
 
@@ -223,6 +226,20 @@ class Network:
     def biases(self) -> list[Array]:
         """Views of `parameters`: biases[l] is (width of z,)."""
         return list(self._biases)
+
+    @property
+    def tensors(self) -> Mapping[str, Array]:
+        """Views of `parameters` by name, in its order: W1 and b1 are those of layer 1.
+
+        >>> import fastbp
+        >>> net = fastbp.Network([2, 3, 1], output="identity", loss="mse")
+        >>> {name: tensor.shape for name, tensor in net.tensors.items()}
+        {'W1': (2, 3), 'b1': (3,), 'W2': (3, 1), 'b2': (1,)}
+        >>> net.tensors["b1"][:] = 0.5
+        >>> net.biases[0].tolist()
+        [0.5, 0.5, 0.5]
+        """
+        return MappingProxyType(self._tensors)
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -720,8 +737,8 @@ class Network:
 
 # What `_describe` sets; all else in a network's __dict__ is the user's or a subclass's.
 _DESCRIBED = frozenset(
-    "_sizes _hidden _output _loss _dtype _n_targets _parameters _weights _biases _compiled "
-    "_doors _predictor".split()
+    "_sizes _hidden _output _loss _dtype _n_targets _parameters _tensors _weights _biases "
+    "_compiled _doors _predictor".split()
 )
 
 

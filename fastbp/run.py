@@ -450,13 +450,12 @@ class Run:
         if not np.isfinite(parameters).all():
             return ""
         at = int(np.argmin(np.isfinite(slots).all(axis=0)))
-        for l, (W, b) in enumerate(zip(self.net.weights, self.net.biases, strict=True), 1):
-            if at < W.size:
-                k, j = divmod(at, W.shape[1])
-                return f"W{l}[{k}, {j}]" + (f" (feature X[:, {k}])" if l == 1 else "")
-            if at < W.size + b.size:
-                return f"b{l}[{at - W.size}]"
-            at -= W.size + b.size
+        for name, tensor in self.net.tensors.items():
+            if at < tensor.size:
+                index = np.unravel_index(at, tensor.shape)
+                of_input = f" (feature X[:, {index[0]}])" if name in ("W1", "s1") else ""
+                return f"{name}[{', '.join(map(str, index))}]{of_input}"
+            at -= tensor.size
         return ""
 
     def _remake(self, n_steps: int) -> None:

@@ -712,3 +712,14 @@ def test_infinities_are_told():
         assert len(told) == 1 and told[0].filename == __file__
         with np.errstate(over="ignore"):  # for whoever knows
             getattr(net, name)(*arguments)
+
+
+def test_tensors_are_views_by_name_in_the_order_of_parameters():
+    net = fastbp.Network([3, 4, 2], activation="maxout(2)", output="softmax")
+    assert list(net.tensors) == ["W1", "b1", "W2", "b2"]
+    assert np.array_equal(np.concatenate([t.ravel() for t in net.tensors.values()]), net.parameters)
+    assert all(np.may_share_memory(t, net.parameters) for t in net.tensors.values())
+    assert net.tensors["W2"] is net.weights[1]
+    assert net.copy().tensors["W1"] is not net.tensors["W1"]
+    with pytest.raises(TypeError):
+        net.tensors["W1"] = 1
