@@ -60,11 +60,8 @@ __all__ = [
     "training",
 ]
 
-_OPTIMIZERS = (
-    "LBFGS", "SGD", "AMSGrad", "Adadelta", "Adagrad", "Adam", "AdamW", "Lion", "RMSprop",
-)  # fmt: skip
 _LATER = {  # where the name is found; a module stands for itself
-    **dict.fromkeys(_OPTIMIZERS, "fastbp.optimizers"),
+    **dict.fromkeys(set(__all__) - set(globals()), "fastbp.optimizers"),  # those not named below
     "EarlyStopping": "fastbp.stopping",
     "check": "fastbp.check",
     "datasets": "fastbp.datasets",

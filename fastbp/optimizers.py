@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from fastbp import inputs
 from fastbp.functions import shown
@@ -36,6 +37,8 @@ class Optimizer:
     """What `fit` needs to know: the engine's policy and the numbers of one step."""
 
     learning_rate: float
+
+    of_tables: ClassVar[float] = 0.005  # a learning rate that suits standardised tables
 
     def __post_init__(self) -> None:
         _check(self, "learning_rate", 0.0, math.inf, ">= 0")
@@ -77,6 +80,8 @@ class SGD(Optimizer):
     learning_rate: float = 0.01
     momentum: float = 0.0
     nesterov: bool = False
+
+    of_tables: ClassVar[float] = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -224,6 +229,8 @@ class Adagrad(Optimizer):
     initial_accumulator_value: float = 0.0
     epsilon: float = 1e-10
 
+    of_tables: ClassVar[float] = 0.05
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self, "lr_decay", 0.0, math.inf, ">= 0")
@@ -253,6 +260,8 @@ class Adadelta(Optimizer):
     rho: float = 0.9
     epsilon: float = 1e-6
 
+    of_tables: ClassVar[float] = 1.0
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self, "rho", 0.0, _BELOW_1, "in [0, 1)")
@@ -278,6 +287,8 @@ class Lion(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.99
     weight_decay: float = 0.0
+
+    of_tables: ClassVar[float] = 0.0005
 
     def __post_init__(self) -> None:
         super().__post_init__()

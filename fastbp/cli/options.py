@@ -5,19 +5,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from fastbp.cli.output import fail
+from fastbp.optimizers import OPTIMIZERS, SLOTS
 
 HEADERS = ("auto", "yes", "no")
 DIGITS = "digits"  # the data set that the package carries
-LEARNING_RATES = {
-    "sgd": 0.1,
-    "adam": 0.005,
-    "adamw": 0.005,
-    "amsgrad": 0.005,
-    "rmsprop": 0.005,
-    "adagrad": 0.05,
-    "adadelta": 1.0,
-    "lion": 0.0005,
-}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -211,13 +202,17 @@ def _add_train(commands: Any) -> None:
         "--batch-size", type=_count, metavar="N", help="(default: 16, or all rows if fewer)"
     )
     training.add_argument(
-        "--optimizer", choices=tuple(LEARNING_RATES), default="adam", help="(default: adam)"
+        "--optimizer",
+        choices=tuple(OPTIMIZERS),
+        default="adam",
+        metavar="NAME",
+        help="%(choices)s (default: %(default)s)",
     )
     training.add_argument(
         "--learning-rate",
         type=_rate,
         metavar="RATE",
-        help="(default: " + ", ".join(f"{r} for {o}" for o, r in LEARNING_RATES.items()) + ")",
+        help="(default: what suits the optimizer on standardised data, 0.005 for adam)",
     )
     training.add_argument("--momentum", type=_share, metavar="SHARE", help="for sgd (default: 0.9)")
     training.add_argument(
@@ -396,10 +391,7 @@ def _add_info(commands: Any) -> None:
     )
     parser.add_argument(
         "--optimizer",
-        choices=(
-            *("sgd", "momentum", "nesterov", "adam", "adamw", "amsgrad", "rmsprop"),
-            *("rmsprop_momentum", "rmsprop_centered", "adagrad", "adadelta", "lion"),
-        ),
+        choices=tuple(SLOTS),
         metavar="NAME",
         help="for --batch-size (default: adam): %(choices)s. momentum and nesterov are sgd with "
         "them",

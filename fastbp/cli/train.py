@@ -9,7 +9,7 @@ import numpy as np
 
 import fastbp
 from fastbp import functions
-from fastbp.cli.options import DIGITS, LEARNING_RATES
+from fastbp.cli.options import DIGITS
 from fastbp.cli.output import (
     check_writable,
     fail,
@@ -149,7 +149,7 @@ def _read(options: argparse.Namespace) -> Dataset:
 
 
 def _optimizer(options: argparse.Namespace) -> Any:
-    rate = options.learning_rate or LEARNING_RATES[options.optimizer]
+    rate = options.learning_rate or OPTIMIZERS[options.optimizer].of_tables
     if options.momentum is not None and options.optimizer != "sgd":
         raise ValueError(f"--momentum is for --optimizer sgd, found {options.optimizer}")
     if options.optimizer == "sgd":
@@ -425,7 +425,7 @@ class Experiment:
             "training": {
                 "optimizer": self.options.optimizer,
                 "learning_rate": self.options.learning_rate
-                or LEARNING_RATES[self.options.optimizer],
+                or OPTIMIZERS[self.options.optimizer].of_tables,
                 "batch_size": self.options.batch_size or min(16, len(self.parts.train[0])),
                 "l2": self.options.l2,
                 "l1": self.options.l1,

@@ -29,7 +29,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ----------
     loss : str
         "squared_error": half the mean square over the outputs; "poisson": half the deviance, with
-        outputs e^z. Or a loss of fastbp with outputs z: "mae", "huber(1.5)", "pinball(0.9)", ...;
+        outputs e^z. Or a loss of fastbp with outputs z: "mae", "huber(1.5)", ...;
         with "gaussian_nll" each target has a mean and a standard deviation.
     hidden_layer_sizes, activation, solver, ..., max_fun
         As in scikit-learn. Beyond it `activation` takes all of fastbp's or a list with one a hidden

@@ -335,7 +335,7 @@ def test_subnormal_numbers_are_flushed_in_training_alone(level, threads):
 @pytest.mark.parametrize("name", ["adam", "SGD", "AdamW", "RMSProp", "lion", "LBFGS"])
 def test_an_optimizer_by_name_has_its_defaults(name):
     X, Y = np.random.default_rng(0).normal(size=(12, 3)), np.arange(12) % 2
-    kind = {k.lower(): getattr(fastbp, k) for k in fastbp._OPTIMIZERS}[name.lower()]
+    kind = {k.lower(): getattr(fastbp, k) for k in fastbp.__all__}[name.lower()]
     nets = [fastbp.Network([3, 4, 2]) for _ in range(2)]
     for net, optimizer in zip(nets, (name, kind()), strict=True):
         net.fit(X, Y, epochs=2, optimizer=optimizer, seed=0)

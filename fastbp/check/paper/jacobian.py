@@ -143,7 +143,7 @@ def uncancelled(name: str, z: Array, a: Array, J: Jacobian) -> Jacobian:
         wide = 1 + np.abs(z).max() / s  # x_hat itself is a difference of numbers as large as z
         diagonal = abs(activation.parameter) / s + (size.u * size.v).sum(axis=0)
         return Jacobian(wide * diagonal[:, None], wide * size.u, size.v)
-    if not J.is_coupled:  # a product rule's two terms may cancel: sigma' of gelu, silu, mish
+    if not J.is_coupled:  # a product rule's two terms may cancel: sigma' of gelu, mish
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = size.own[:, 0]
             return elementwise(np.where(z == 0, slope, slope + np.abs(a / np.where(z == 0, 1, z))))
