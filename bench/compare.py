@@ -3,10 +3,11 @@
     python bench/compare.py
     python bench/compare.py --cases A,C --optimizer adam --json adam.json --plot adam.png
     python bench/compare.py --predict
+    python bench/compare.py --against BUILD    # another build of fastbp: before and after a change
 
 What belongs here: sides in turn, what they must agree on, tables, JSON, the picture. What does not:
 the cases, calibration and timing (fastbp/benchmark.py), the other libraries (peers.py; those that
-are not installed are left out; extra: bench).
+are not installed are left out; extra: bench), processes of another build (builds.py).
 
 All sides train from the same parameters on the same batches with the same updates. The loss of
 every epoch is held against fastbp's: nobody is fast by doing something else. Per cent is of the
@@ -22,6 +23,7 @@ import sys
 import warnings
 from dataclasses import asdict, replace
 from importlib import metadata
+from pathlib import Path
 
 # before anything that starts threads of its own is imported
 for variable in ("OMP", "MKL", "OPENBLAS", "NUMEXPR"):
@@ -34,6 +36,7 @@ os.environ.setdefault(
 
 import numpy as np  # noqa: E402
 
+import builds  # noqa: E402
 import fastbp  # noqa: E402
 import peers  # noqa: E402
 from fastbp import benchmark  # noqa: E402
@@ -132,7 +135,34 @@ def predict(name, options, limits):
     }
 
 
+def against(name, options):
+    """A case or a call in this build and in the other."""
+    what, letter = builds.CALLS.get(name, ("train", name))
+    case = with_optimizer(benchmark.CASES[letter], options)
+    ours = Path(fastbp.__file__).parents[1]
+    found = builds.compare(ours, options.against, case, options.dtype, options.repeats, what)
+    agrees = found["differs"] <= ROUNDING[options.dtype]
+    return {"title": case.title if what == "train" else what, **found, "agrees": agrees}
+
+
+def with_optimizer(case, options):
+    if options.optimizer in (None, case.optimizer.policy):
+        return case
+    return replace(case, optimizer=OPTIMIZERS[options.optimizer])
+
+
 # output
+
+
+def print_against(name, found):
+    us, (first, third) = found["us"], found["noise_quartiles"]
+    bits = f"differs by {found['differs']:.1e}" if found["differs"] else "same bits"
+    print(
+        f"{name:14}{us['ours']:11.2f}{us['other']:11.2f}{found['ratio']:12.3f}"
+        f"{found['noise']:12.3f} ({first:.3f} to {third:.3f})   {bits}"
+        f"{'' if found['agrees'] else '  <-- MISMATCH'}"
+    )
+    sys.stdout.flush()
 
 
 def print_case(name, found):
@@ -226,19 +256,55 @@ def arguments(argv):
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--repeats", type=count, default=9, metavar="N", help="(default: 9)")
     parser.add_argument("--predict", action="store_true", help="time predictions instead")
+    parser.add_argument(
+        "--against", metavar="BUILD",
+        help="time another build of fastbp instead: a Python that has it, its virtual environment, "
+        "or the folder that it lies in",
+    )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write everything there")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the roofline there")
     options = parser.parse_args(argv)
-    if options.predict and options.plot:
-        parser.error("--plot: expected a run of training, got --predict")
+    for other in ("predict", "against"):
+        if getattr(options, other) and options.plot:
+            parser.error(f"--plot: expected a run of training, got --{other}")
+    if options.against and options.predict:
+        parser.error("--predict: expected without --against, which has predictions of its own")
     try:
         options.cases = benchmark.chosen(options.cases)
     except ValueError as error:
         parser.error(f"--{error}")
+    if options.against:
+        try:
+            builds.command_of(options.against)
+        except ValueError as error:
+            parser.error(f"--against: {error}")
     for name, file in (("--json", options.json), ("--plot", options.plot)):
         if file is not None and not os.path.isdir(os.path.dirname(file) or "."):
             parser.error(f"{name}: expected a file in a folder that is there, got {file}")
     return options
+
+
+def write(document, options):
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1)
+
+
+def compare_builds(document, options):
+    print(f"on {document['machine']}, {options.dtype}, microseconds a step, a call or a row")
+    print(f"{'':14}{'this':>11}{'other':>11}{'this/other':>12}{'this/this':>12}")
+    for name in [*options.cases, *builds.CALLS]:
+        try:
+            found = against(name, options)
+        except RuntimeError as error:
+            print(f"--against: {error}", file=sys.stderr)
+            return 2
+        document["cases"][name] = found
+        print_against(name, found)
+    for side, about in found["builds"].items():
+        print(f"{side}: fastbp {about['version']} ({about['level']}) in {about['folder']}")
+    write(document, options)
+    return 0 if all(found["agrees"] for found in document["cases"].values()) else 1
 
 
 def main(argv=None):
@@ -254,6 +320,8 @@ def main(argv=None):
         "peak_gflops": benchmark.peaks(),
         "cases": {},
     }
+    if options.against:
+        return compare_builds(document, options)
     print(f"fastbp {fastbp.__version__} ({dispatch.level}) on {document['machine']}")
     print(", ".join(f"{name} {version}" for name, version in document["versions"].items()))
     for level, peak in document["peak_gflops"].items():
@@ -264,15 +332,10 @@ def main(argv=None):
         if options.predict:
             found = predict(name, options, limits)
         else:
-            case = options.cases[name]
-            if options.optimizer not in (None, case.optimizer.policy):
-                case = replace(case, optimizer=OPTIMIZERS[options.optimizer])
-            found = train(case, options, limits)
+            found = train(with_optimizer(options.cases[name], options), options, limits)
         document["cases"][name] = found
         print_case(name, found)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1)
+    write(document, options)
     if options.plot:
         plot(document, options.plot)
     rows = [row for found in document["cases"].values() for row in found["sides"].values()]

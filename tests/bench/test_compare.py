@@ -1,7 +1,8 @@
-"""bench/compare.py, NumPy alone beside fastbp: agreement, what is reported, what is refused."""
+"""bench/compare.py, NumPy alone or another build beside fastbp: agreement, reports, refusals."""
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +12,17 @@ import pytest
 import fastbp
 
 BENCH = Path(__file__).parents[2] / "bench"
-ENVIRONMENT = os.environ | {
-    "PYTHONPATH": os.pathsep.join([str(BENCH), str(Path(fastbp.__file__).parents[1])])
-}
+ROOT = str(Path(fastbp.__file__).parents[1])
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCH), ROOT])}
 # little time, and no library that this machine may or may not have
 QUICK = """
 import sys
+import builds
 import peers
 from fastbp import benchmark
 import compare
 
-benchmark.ROUND_SECONDS = 1e-3
+benchmark.ROUND_SECONDS = builds.ROUND_SECONDS = 1e-3
 benchmark._array_bytes = lambda: 2**20
 for sides in (peers.TRAINING, peers.PREDICTION):
     for name in set(sides) - {"fastbp", "NumPy"}:
@@ -104,9 +105,90 @@ peers.TRAINING["Absent"] = absent
     assert "Absent             left out: No module named 'no_such_library'" in done.stdout
 
 
+# another build
+
+
+def build(folder, change):
+    """A virtual environment, as it seems, whose fastbp is ours but for a change."""
+    code = f"import sys, runpy; sys.path.insert(0, {ROOT!r})\n{change}\n"
+    code += "runpy.run_path(sys.argv[1], run_name='__main__')"
+    (folder / "changed.py").write_text(code)
+    python = folder / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {folder}/changed.py "$@"\n')
+    python.chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_build_against_itself(tmp_path, dtype):
+    file = tmp_path / "out.json"
+    done = compare(
+        *("--against", ROOT, "--cases", "A,G", "--dtype", dtype, "--repeats", "5"),
+        *("--json", str(file)),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = json.loads(file.read_text())["cases"]
+    assert list(cases) == ["A", "G", "small fit", "one row of C", "one row of B"]
+    for name, found in cases.items():
+        us = found["rounds"]
+        assert us.keys() == {"ours", "other", "again"}
+        assert all(len(rounds) == 5 and min(rounds) > 0 for rounds in us.values())
+        ratios = [a / b for a, b in zip(us["ours"], us["other"], strict=True)]
+        assert found["ratio"] == pytest.approx(statistics.median(ratios))
+        first, third = found["noise_quartiles"]
+        assert first <= found["noise"] <= third
+        assert found["differs"] == 0 and found["agrees"]
+        (line,) = (line for line in done.stdout.splitlines() if line.startswith(name + "  "))
+        assert line.endswith("same bits") and f"{found['ratio']:.3f}" in line
+    assert done.stdout.count(f"in {ROOT}\n") == 2
+
+
+def test_a_slower_build_is_seen(tmp_path):
+    change = """
+import time, fastbp
+predict = fastbp.Network.predict
+fastbp.Network.predict = lambda *arguments: time.sleep(1e-3) or predict(*arguments)
+"""
+    file = tmp_path / "out.json"
+    other = build(tmp_path, change)
+    done = compare("--against", other, "--cases", "E", "--repeats", "5", "--json", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = json.loads(file.read_text())["cases"]
+    for name in ("one row of C", "one row of B"):
+        assert cases[name]["ratio"] < 0.5 * cases[name]["noise"] and cases[name]["differs"] == 0
+
+
+def test_a_build_of_other_bits_or_other_updates_is_flagged(tmp_path):
+    change = """
+import fastbp
+SGD = fastbp.SGD
+fastbp.SGD = lambda rate: SGD({rate})
+"""
+    for rate, code, words in (
+        ("1.0001 * rate", 0, "   differs by "), ("1.02 * rate", 1, "  <-- MISMATCH"),
+    ):  # fmt: skip
+        folder = tmp_path / str(code)
+        folder.mkdir()
+        other = build(folder, change.format(rate=rate))
+        done = compare("--against", other, "--cases", "A")
+        assert done.returncode == code, done.stdout + done.stderr
+        (line,) = (line for line in done.stdout.splitlines() if line.startswith("A "))
+        assert words in line
+
+
+def test_a_build_that_does_not_start_is_said(tmp_path):
+    done = compare("--against", build(tmp_path, "raise SystemExit('no fastbp here')"))
+    assert done.returncode == 2
+    assert "no fastbp here" in done.stderr and f"--against: {tmp_path}" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
+        (["--against", "no/such/build"], ["--against", "no/such/build", "virtual environment"]),
+        (["--against", ROOT, "--plot", "a.png"], ["--plot", "--against"]),
+        (["--against", ROOT, "--predict"], ["--predict", "--against"]),
         (["--cases", "Z"], ["--cases", "A,B,C", "'Z'"]),
         (["--repeats", "0"], ["--repeats", "at least 1", "'0'"]),
         (["--json", "no/such/folder.json"], ["--json", "no/such/folder.json"]),
