@@ -14,13 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastbp.dropout import Dropout
-from fastbp.history import History
 from fastbp.network import Network
-from fastbp.run import DivergenceError
 
 if TYPE_CHECKING:
     from fastbp import check, datasets, schedules, training
-    from fastbp.monitor import each_step
     from fastbp.optimizers import (
         LBFGS,
         SGD,
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
     )
     from fastbp.persistence import load
     from fastbp.stopping import EarlyStopping
+    from fastbp.training import DivergenceError, History, each_step
 
 __version__ = "0.1.0"
 
@@ -65,7 +63,7 @@ _LATER = {  # where the name is found; a module stands for itself
     "EarlyStopping": "fastbp.stopping",
     "check": "fastbp.check",
     "datasets": "fastbp.datasets",
-    "each_step": "fastbp.monitor",
+    **dict.fromkeys(("DivergenceError", "History", "each_step"), "fastbp.training"),
     "load": "fastbp.persistence",
     "schedules": "fastbp.schedules",
     **{

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from fastbp.functions import shown
-from fastbp.history import History
 from fastbp.kernels import dispatch
 from fastbp.network import Network
 from fastbp.optimizers import SGD, Adam, Optimizer
+from fastbp.training.history import History
 
 Side = Callable[[int], list[float]]  # trains that many epochs further; the loss of each
 

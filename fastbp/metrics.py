@@ -1,7 +1,7 @@
 """How good predictions are: metrics by name, and which class an output means.
 
 What belongs here: numbers and decisions from targets and outputs. What does not: costs that are
-trained on (kernels/functions/cost.pxd), when values are computed (monitor.py).
+trained on (kernels/functions/cost.pxd), when values are computed (training/watchers/validation.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from fastbp import functions, inputs
 from fastbp.functions import shown
 from fastbp.network import Network
-from fastbp.run import Samples
+from fastbp.samples import Samples
 
 Array = np.ndarray
 Metric = Callable[[Array, Array], Any]

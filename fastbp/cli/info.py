@@ -11,7 +11,7 @@ import fastbp
 from fastbp.check.report import plain
 from fastbp.cli.output import print_json
 from fastbp.kernels import dispatch
-from fastbp.training import threads_that_pay
+from fastbp.training.request import threads_that_pay
 
 
 def run(options: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ from fastbp import functions, inputs, schedules
 from fastbp.estimators import solvers
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer
-from fastbp.run import Samples
+from fastbp.samples import Samples
 
 STOCHASTIC = ("sgd", "adam")
 NAMES = {"logistic": "sigmoid"}  # scikit-learn's where fastbp's differs

@@ -2,7 +2,7 @@
 
 What belongs here: what scikit-learn's solvers do between epochs (rates, stopping, the best weights)
 around the engine's. What does not: data and labels (mlp.py, classifier.py, regressor.py), a step
-(the engine; run.py drives it).
+(the engine; training/driver.py drives it).
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastbp import inputs, lbfgs, training
+from fastbp import inputs
 from fastbp.dropout import as_rates
 from fastbp.functions import shown
-from fastbp.history import History
-from fastbp.monitor import Event, checked_callbacks, progress_bar, tell
 from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer
-from fastbp.run import DivergenceError, Run, State, check_fit
+from fastbp.training import lbfgs, request
+from fastbp.training.driver import DivergenceError, Run, check_fit
+from fastbp.training.history import History
+from fastbp.training.loop import Loop
+from fastbp.training.request import Request
+from fastbp.training.state import Position, RunIdentity, State
+from fastbp.training.watchers import callbacks as of_user
+from fastbp.training.watchers.watcher import Event, Watcher
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -34,10 +39,10 @@ def check(model, n_hidden):
         raise ValueError(
             f"dropout: expected none with lbfgs, which sees all samples; got {shown(model.dropout)}"
         )
-    checked_callbacks(() if model.callbacks is None else model.callbacks)
+    of_user.checked(() if model.callbacks is None else model.callbacks)
     if isinstance(model.learning_rate, str):
         return
-    monitor = training._as_schedule(model.learning_rate).monitor
+    monitor = request.as_schedule(model.learning_rate).monitor
     known = ("loss", SCORE) if model.early_stopping else ("loss",)
     if monitor is not None and monitor not in known:
         raise ValueError(
@@ -49,7 +54,7 @@ def check_numbers(model, data):
     """Refuse numbers that are too large to compute with."""
     for name in ("alpha", "epsilon", "learning_rate_init", "momentum", "power_t", "tol"):
         inputs.as_penalty(getattr(model, name), name)
-    training._as_deadline(model.time_limit)
+    request.as_deadline(model.time_limit)
     if model.n_threads is not None:
         inputs.as_count(model.n_threads, "n_threads")
     dtype = np.dtype(np.float64) if model.solver == "lbfgs" else data.X.dtype
@@ -112,25 +117,31 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
     if not (incremental and hasattr(model, "_optimizer")):
         model._optimizer = Progress(model)
     progress = model._optimizer
-    n_threads = training._as_threads(model.n_threads, net, batch_size, "n_threads")
-    begin = (0, 0, progress.steps, 0.0, 0.0)
+    n_threads = request.as_threads(model.n_threads, net, batch_size, "n_threads")
     dropout = as_rates(model.dropout, len(net.sizes) - 2)
     seed = 0 if dropout is None else int(random_state.randint(2**31))  # of the masks
-    state = State(begin, progress.slots, seed, progress.optimizer, n, batch_size, "False")
+    identity = RunIdentity(n, batch_size, "False", seed, progress.optimizer)
+    state = State(identity, Position(step=progress.steps), progress.slots)
     max_iter = 1 if incremental else int(model.max_iter)
-    callbacks = checked_callbacks(() if model.callbacks is None else model.callbacks)
-    deadline = training._as_deadline(model.time_limit)
+    callbacks = of_user.checked(() if model.callbacks is None else model.callbacks)
+    deadline = request.as_deadline(model.time_limit)
     schedule, rates = None, None
     if not isinstance(model.learning_rate, str):
-        schedule = training._as_schedule(model.learning_rate)
+        schedule = request.as_schedule(model.learning_rate)
         rates = schedule.rates(progress.optimizer.learning_rate, max_iter, n)
         progress.learning_rate = next(rates)
     numbers = progress.numbers(model)
-    run = Run(
-        net, data, state, numbers, n_threads, False, max_iter, deadline=deadline, dropout=dropout
-    )
     history = History()
-    bar = progress_bar(0, max_iter) if model.progress else None
+    run = Run(
+        Request(
+            net, data, numbers, max_iter, state, [], history, False, n_threads, dropout, deadline
+        )
+    )
+    bar = None
+    if model.progress:
+        from tqdm.auto import tqdm
+
+        bar = tqdm(total=max_iter, unit="epoch")
     best = None
     model.n_iter_ = 0
     try:
@@ -202,7 +213,7 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
         if bar is not None:
             bar.close()
         run.close(quiet=True)
-        progress.slots, progress.steps = run.slots, run.synced[2]
+        progress.slots, progress.steps = run.slots, run.synced.step
         if best is not None:
             model._best_parameters = best
         if held_out is not None and model._best_parameters is not None:
@@ -309,11 +320,11 @@ def _call(callbacks, model, run, history, rate):
     row = {"loss": model.loss_, "learning_rate": rate}
     if model.validation_scores_ is not None:
         row[SCORE] = model.validation_scores_[-1]
-    history._extend(**{name: [value] for name, value in row.items()})
-    event = Event(run.epoch - 1, run.end_epoch, run.net, history, step=run.synced[2])
-    stop = tell(callbacks, event)
-    run.reload()
-    return stop
+    history.extend(**{name: [value] for name, value in row.items()})
+    event = Event(run.epoch - 1, run.end_epoch, run.net, history, step=run.synced.step)
+    watcher = of_user.Callbacks(callbacks)
+    watcher.before(run)
+    return watcher.after_epoch(event)
 
 
 def _l2_of_all(model, data):
@@ -323,24 +334,35 @@ def _l2_of_all(model, data):
     return float(model.alpha) * n / weight
 
 
+class Iterations(Watcher):
+    """What scikit-learn tells of each iteration of L-BFGS."""
+
+    by_epoch = True
+
+    def __init__(self, model, offset):
+        self.model, self.offset = model, offset
+
+    def after_epoch(self, event):
+        self.model.n_iter_ += 1
+        if self.model.verbose:
+            loss = event.history.latest("loss") + self.offset
+            print(f"Iteration {self.model.n_iter_}, loss = {loss:.8f}")
+
+
 def minimise(model, net, data, *, constants):
     """Minimise the loss of all samples with L-BFGS; an exception leaves the last iteration."""
     l2 = _l2_of_all(model, data)
     offset = 0.0 if constants is None else float(np.average(constants, weights=data.weight))
     model.n_iter_ = 0
-
-    def each_iteration(loss):
-        model.n_iter_ += 1
-        if model.verbose:
-            print(f"Iteration {model.n_iter_}, loss = {loss + offset:.8f}")
-        return False
-
     optimizer = LBFGS(int(model.max_iter), float(model.tol), int(model.max_fun))
-    deadline = training._as_deadline(model.time_limit)
+    deadline = request.as_deadline(model.time_limit)
+    watchers = [Iterations(model, offset)]
+    loop = Loop(lbfgs.request_of(net, data, optimizer, l2, deadline, watchers))
     try:
-        result = lbfgs.minimise(net, data, optimizer, l2, deadline, each_iteration)
+        loop.go()
     except DivergenceError as error:
         raise ValueError(NON_FINITE) from error
+    result = loop.run.result
     if result is not None and result.status != 0:
         warnings.warn(
             f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):\n"

@@ -1,31 +1,33 @@
-"""One run of the training loop: how the engine is driven from Python.
+"""How the engine is driven through a run from Python.
 
 What belongs here: slices of steps between looks at signals, threads, the state that a diverged run
-is brought back from. What does not: what the user asks for (training.py), a step (the engine makes
-whole epochs of them without the GIL).
+is brought back from. What does not: what the user asks for (fit.py), what is looked at between
+slices (loop.py, watchers/), a step (the engine makes whole epochs of them without the GIL).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp import inputs
 from fastbp.network import Network
+from fastbp.training.own_loss import UserLoss, value_and_slope
+from fastbp.training.state import Position, State
 
 if TYPE_CHECKING:
-    from fastbp.optimizers import Optimizer
-    from fastbp.team import Team
+    from collections.abc import Mapping
+
+    from fastbp.training.loop import Loop
+    from fastbp.training.request import Request
+    from fastbp.training.team import Team
 
 SLICE_SECONDS = 0.03  # between looks at signals: Ctrl-C is to act within 0.1 s
 SYNC_SECONDS = 1.0  # between copies of the state that a diverged run is replayed from
 EPOCHS_PER_SLICE = 1 << 16  # at most; room for their losses
-
-Position = tuple[int, int, int, float, float]
-UserLoss = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 
 
 class DivergenceError(ArithmeticError):
@@ -60,75 +62,8 @@ class DivergenceError(ArithmeticError):
         return type(self), (self.step, self.epoch, self.learning_rate, self.place)
 
 
-class Samples(NamedTuple):
-    """Samples as the engine reads them."""
-
-    X: np.ndarray
-    dense: np.ndarray | None
-    labels: np.ndarray | None
-    weight: np.ndarray | None
-    missing: bool = False  # NaN in `dense` stands for no target
-
-    @property
-    def Y(self) -> np.ndarray:
-        Y = self.dense if self.labels is None else self.labels
-        assert Y is not None
-        return Y
-
-    def take(self, rows: np.ndarray) -> Samples:
-        dense, labels, weight = (None if part is None else part[rows] for part in self[1:4])
-        return Samples(self.X[rows], dense, labels, weight, self.missing)
-
-
-class State(NamedTuple):
-    """Where a run stands: with `History` it is all that resuming needs.
-
-    `parameters` where the network was left with others than those of the last step; `average`, the
-    moving average of parameters; `best`, those of early stopping; `stopped`, whether the run ended
-    before its last epoch because something asked for it.
-    """
-
-    position: Position
-    slots: np.ndarray | None
-    seed: int
-    optimizer: Optimizer
-    n: int
-    batch_size: int
-    shuffle: str
-    parameters: np.ndarray | None = None
-    average: np.ndarray | None = None
-    best: np.ndarray | None = None
-    stopped: bool = False
-
-    def taken_up(self, old: State) -> State:
-        """This run, standing where `old` ended."""
-        names = ("position", "slots", "parameters", "average", "best", "stopped")
-        return self._replace(**{name: getattr(old, name) for name in names})
-
-
 def flops(net: Network, batch_size: int) -> float:
     return 6.0 * batch_size * sum(W.size for W in net.weights)
-
-
-def value_and_slope(
-    loss: UserLoss, outputs: np.ndarray, Y: np.ndarray, weight: np.ndarray
-) -> tuple[float, np.ndarray]:
-    """What a user's own loss gives, checked: a number and its gradient by the outputs."""
-    shape, dtype = outputs.shape, outputs.dtype
-    answer = loss(outputs, Y, weight)
-    expected = f"loss: expected (number, gradient {shape}) from it; got"
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        raise TypeError(f"{expected} {type(answer).__name__}")
-    value, slope = (inputs.as_array(part, "loss") for part in answer)
-    for part, name in ((value, "a number"), (slope, "a gradient")):
-        if part.dtype.kind not in "fiub":
-            raise TypeError(f"{expected} {name} of dtype {part.dtype}")
-    if value.ndim:
-        raise TypeError(f"{expected} a number of shape {value.shape}")
-    if slope.shape != shape:
-        raise ValueError(f"loss: expected a gradient of shape {shape} from it; got {slope.shape}")
-    with np.errstate(over="ignore"):  # infinite it is a step that diverges
-        return float(value), inputs.plain(slope, dtype)
 
 
 def check_fit(numbers: dict[str, float], dtype: np.dtype[Any]) -> None:
@@ -144,69 +79,69 @@ def check_fit(numbers: dict[str, float], dtype: np.dtype[Any]) -> None:
 
 
 class Run:
-    """One call of `fit`: the engine's trainer, its threads, the last state known to be finite."""
+    """The engine's part of one run: its trainer, its threads, the last state known to be finite.
 
-    def __init__(
-        self,
-        net: Network,
-        data: Samples,
-        state: State,
-        numbers: dict[str, float],
-        n_threads: int,
-        shuffle: bool | Callable[[int, int], Any],
-        epochs: int,
-        dropout: list[float] | None = None,
-        ema: float | None = None,
-        deadline: float = 0.0,
-        loss: UserLoss | None = None,
-    ) -> None:
-        check_fit(numbers, net.dtype)
-        self.net, self.data, self.start, self.shuffle = net, data, state, shuffle
+    Attributes
+    ----------
+    net : Network
+        Its parameters are those of `synced`.
+    history : History
+    average : ndarray or None
+        A moving average of the parameters, where a watcher keeps one: what is judged.
+    """
+
+    def __init__(self, request: Request) -> None:
+        net, state = request.net, request.state
+        check_fit(request.numbers, net.dtype)
+        self.net, self.data, self.start = net, request.data, state
+        self.history, self.shuffle, self.loss = request.history, request.shuffle, request.loss
         self.doors = net._doors
-        self.numbers, self.ema, self.loss = numbers, ema, loss
-        self.deadline = deadline  # in seconds of time.monotonic; 0: none
+        self.numbers, self.dropout = request.numbers, request.dropout
+        self.deadline = request.deadline  # in seconds of time.monotonic; 0: none
+        self.average: np.ndarray | None = None
         parameters = net.parameters if state.parameters is None else state.parameters
         self.team: Team | None = None
-        n_threads = 1 if n_threads == 1 else self._gather(n_threads)
-        self.trainer = self._trainer(n_threads, dropout)
-        self.trainer.position = state.position
-        self.end_epoch = state.position[0] + epochs
-        self.losses, self.clock = np.zeros((2, min(epochs, EPOCHS_PER_SLICE)))
-        self.order = np.arange(state.n, dtype=np.intp)
+        self.trainer = self._trainer(
+            1 if request.n_threads == 1 else self._gather(request.n_threads)
+        )
+        self.trainer.position = tuple(state.position)
+        self.end_epoch = state.position.epoch + request.epochs
+        self.losses, self.clock = np.zeros((2, min(request.epochs, EPOCHS_PER_SLICE)))
+        self.order = np.arange(state.identity.n, dtype=np.intp)
         self._redraw()
         self.ordered_epoch = -1
         # parameters (in the network) and slots as they were at `synced`, outside the trainer: a run
         # that diverges is made again from here
-        self.synced: Position = state.position
+        self.synced = state.position
         self.slots = np.zeros((self.trainer.n_slots, net.n_parameters), net.dtype)
         if state.slots is not None:
             self.slots[...] = state.slots
-        elif state.optimizer.initial_slot:
-            self.slots.fill(state.optimizer.initial_slot)
+        elif state.identity.optimizer.initial_slot:
+            self.slots.fill(state.identity.optimizer.initial_slot)
         self.synced_at = time.perf_counter()
-        # (steps made, the average after them): one store, which Ctrl-C cannot come in between
-        self.averaged = (state.position[2], None if ema is None else state.average)
         self.seconds = 0.0
-        self.n_steps = max(1, int(2e7 / flops(net, state.batch_size)))  # about 1 ms to begin with
+        # about 1 ms to begin with
+        self.n_steps = max(1, int(2e7 / flops(net, state.identity.batch_size)))
         self.doors.load_state(self.trainer, parameters, self.slots)
         # last: where memory or threads are wanting, nothing has been changed
         if parameters is not net.parameters:
             net.parameters[...] = parameters
 
-    def _trainer(self, n_threads: int, dropout: list[float] | None) -> Any:
+    def _trainer(self, n_threads: int) -> Any:
         """The engine's, for so many threads; for one where their memory leaves none for it."""
-        state = self.start
+        run = self.start.identity
+        dropout = self.dropout
         try:
             return self.doors.Trainer(
                 self.net._compiled,
-                state.optimizer.policy,
+                run.optimizer.policy,
                 self.numbers,
-                state.n,
-                state.batch_size,
+                run.n,
+                run.batch_size,
                 n_threads,
                 self.shuffle is True,
-                state.seed,
-                None if dropout is None else self.doors.Masks(dropout, state.seed, 0),
+                run.seed,
+                None if dropout is None else self.doors.Masks(dropout, run.seed, 0),
                 self.loss is not None,
             )
         except MemoryError:
@@ -214,11 +149,11 @@ class Run:
                 raise
             self.team.close()
             self.team = None
-            return self._trainer(1, dropout)
+            return self._trainer(1)
 
     def _gather(self, n_threads: int) -> int:
         """Start the run's threads; how many there are, on which the bits do not depend."""
-        from fastbp.team import Team
+        from fastbp.training.team import Team
 
         team = Team(n_threads)
         if team.size > 1:
@@ -233,11 +168,16 @@ class Run:
         return int(self.trainer.position[0])
 
     @property
+    def step(self) -> int:
+        """Steps made."""
+        return int(self.trainer.position[2])
+
+    @property
     def samples(self) -> int:
         """Samples used since the start."""
         epoch, row, *_ = self.trainer.position
-        first_epoch, first_row, *_ = self.start.position
-        return int((epoch - first_epoch) * self.start.n + row - first_row)
+        first = self.start.position
+        return int((epoch - first.epoch) * self.start.identity.n + row - first.row)
 
     @property
     def rate(self) -> float:
@@ -247,19 +187,29 @@ class Run:
     @rate.setter
     def rate(self, rate: float) -> None:
         if rate != self.rate:
-            if self.synced != self.trainer.position:
-                self.sync()  # a replay from an earlier step would need the rate of then
+            self.settle()  # a replay from an earlier step would need the rate of then
             self.numbers = self.numbers | {"learning_rate": rate}
             self.trainer.set_step(self.numbers)
 
     @property
-    def average(self) -> np.ndarray | None:
-        """The moving average of the parameters after each step; None before the first."""
-        return self.averaged[1]
-
-    @property
     def is_late(self) -> bool:
         return self.deadline != 0.0 and time.monotonic() >= self.deadline
+
+    def drive(self, loop: Loop) -> None:
+        """Make the run's epochs, and have the loop look after each slice of steps."""
+        while self.epoch < self.end_epoch and not loop.stop and not self.is_late:
+            epoch = self.epoch
+            self.slice(epoch + 1 if loop.by_epoch else self.end_epoch, bool(loop.by_step))
+            loop.look(epoch)
+        self.close()  # which may find that the last step was one too many
+
+    def record(self, n_epochs: int, began: float) -> dict[str, list[float]]:
+        """What the history is to hold of the last epochs, those of the last slice."""
+        return {
+            "loss": self.losses[:n_epochs].tolist(),
+            "learning_rate": [self.rate] * n_epochs,
+            "seconds": (self.clock[:n_epochs] - began).tolist(),
+        }
 
     def slice(self, end_epoch: int, one_step: bool = False) -> None:
         """Make steps for about SLICE_SECONDS, ending before `end_epoch`, or one step."""
@@ -267,10 +217,9 @@ class Run:
             self._take_order(self.epoch, self.shuffle)
             end_epoch = min(end_epoch, self.epoch + 1)
         began = time.perf_counter()
-        if one_step or self.ema is not None:
-            steps = self._step_by_step(1 if one_step else self.n_steps, self.epoch + 1)
-        else:
-            steps = self._train(self.n_steps, end_epoch)
+        steps = self._train(1 if one_step else self.n_steps, end_epoch)
+        if one_step and steps:
+            self.sync()
         now = time.perf_counter()
         self.seconds += now - began
         if self.trainer.diverged:
@@ -280,30 +229,6 @@ class Run:
             self.n_steps = max(1, int(steps * min(growth, 8.0)))
         if now - self.synced_at > SYNC_SECONDS:
             self.sync()
-
-    def _step_by_step(self, n_steps: int, end_epoch: int) -> int:
-        """As `_train`, with a look at the parameters after each step."""
-        steps = 0
-        while steps < n_steps and self.epoch < end_epoch:
-            made = self._train(1, end_epoch)
-            steps += made
-            if not made:
-                break
-            self.sync()
-            if self.is_late:
-                break
-        return steps
-
-    def _take_average(self) -> None:
-        """Let the parameters after the step at hand, just copied out, enter the average."""
-        t, average = self.averaged
-        if self.ema is None or t == self.trainer.position[2]:
-            return
-        if average is None:
-            average = self.net.parameters.copy()
-        else:
-            average = average + self.net.dtype.type(1 - self.ema) * (self.net.parameters - average)
-        self.averaged = (self.trainer.position[2], average)
 
     def _train(self, n_steps: int, end_epoch: int) -> int:
         """Make steps with every thread; returns how many. Losses of epochs begin at losses[0]."""
@@ -337,7 +262,7 @@ class Run:
             epoch, row, _, total, weights = trainer.position
             if row == 0 and self.shuffle is True:
                 self.doors.draw_order(trainer, self.order)
-            m = min(self.start.batch_size, self.start.n - row)
+            m = min(self.start.identity.batch_size, self.order.size - row)
             rows = self.order[row : row + m]
             outputs = np.empty((m, self.net.sizes[-1]), self.net.dtype)
             self.doors.step_outputs(trainer, data.X, self.order, row, m, outputs)
@@ -409,9 +334,13 @@ class Run:
         if not self.doors.has_finite_state(self.trainer):
             self._recover()
         self.doors.store_state(self.trainer, self.net.parameters, self.slots)
-        self._take_average()
-        self.synced = self.trainer.position
+        self.synced = Position(*self.trainer.position)
         self.synced_at = time.perf_counter()
+
+    def settle(self) -> None:
+        """Have the network hold the parameters after the last step."""
+        if self.synced != self.trainer.position:
+            self.sync()
 
     def reload(self) -> None:
         """Take the network's parameters, which the user or a callback may have written."""
@@ -430,7 +359,7 @@ class Run:
             self.sync()
         else:
             place = self._overflowed()
-            bad = self.trainer.position[2] - self.synced[2]  # steps from `synced`
+            bad = self.trainer.position[2] - self.synced.step  # steps from `synced`
             while bad > 1:
                 half = bad // 2
                 self._remake(half)
@@ -440,8 +369,7 @@ class Run:
                 else:
                     bad = half
             self._remake(0)
-        epoch, _, step, *_ = self.synced
-        raise DivergenceError(step, epoch, self.rate, place)
+        raise DivergenceError(self.synced.step, self.synced.epoch, self.rate, place)
 
     def _overflowed(self) -> str:
         """The first parameter that is finite, as all are, and the optimizer's state of it not."""
@@ -461,7 +389,9 @@ class Run:
     def _remake(self, n_steps: int) -> None:
         """Make n_steps steps from the last copy."""
         self.deadline = 0.0  # steps that had been made in time
-        self.trainer.position = self.synced  # first: from here on `close` has nothing to copy out
+        self.trainer.position = tuple(
+            self.synced
+        )  # first: from here on `close` has nothing to copy out
         self.doors.load_state(self.trainer, self.net.parameters, self.slots)
         self._redraw()
         while n_steps > 0 and not self.trainer.diverged:
@@ -482,30 +412,11 @@ class Run:
             self.team.close()
             self.team = None
         try:
-            if self.synced != self.trainer.position:
-                self.sync()
+            self.settle()
         except DivergenceError:
             if not quiet:
                 raise
 
-    def state(
-        self,
-        parameters: np.ndarray | None = None,
-        best: np.ndarray | None = None,
-        stopped: bool = False,
-    ) -> State:
+    def state(self, parameters: np.ndarray | None, watched: Mapping[str, np.ndarray]) -> State:
         """Where the run stands, for `resume`."""
-        start = self.start
-        return State(
-            self.synced,
-            self.slots,
-            start.seed,
-            start.optimizer,
-            start.n,
-            start.batch_size,
-            start.shuffle,
-            parameters,
-            self.average,
-            best,
-            stopped,
-        )
+        return State(self.start.identity, self.synced, self.slots, parameters, watched)

@@ -1,6 +1,6 @@
 """The threads of one run.
 
-What belongs here: how they start, get work and end. What does not: the work (run.py), how they wait
+What belongs here: how they start, get work and end. What does not: the work (driver.py), how they wait
 for each other within a step (kernels/loop/barrier.pxd).
 
 They are plain daemon threads, not a pool of concurrent.futures: such a pool takes no work once the

@@ -1,7 +1,7 @@
 """`History`: what a run of `fit` recorded.
 
 What belongs here: arrays of one value an epoch, by name. What does not: pictures (plotting.py), the
-run itself (run.py).
+run itself (loop.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from fastbp.run import State
+    from fastbp.training.state import State
 
 
 class History(Mapping[str, np.ndarray]):
@@ -31,6 +31,8 @@ class History(Mapping[str, np.ndarray]):
     seconds : float
         Time spent in training, without validation and callbacks.
     samples_per_second : float
+    state : State or None
+        What ``fit(resume=...)`` goes on from; None where no run has ended, and with LBFGS.
     """
 
     def __init__(self, earlier: History | None = None) -> None:
@@ -42,9 +44,9 @@ class History(Mapping[str, np.ndarray]):
         self._begun: dict[str, int] = {} if earlier is None else dict(earlier._begun)
         self.seconds: float = 0.0 if earlier is None else earlier.seconds
         self.samples: int = 0 if earlier is None else earlier.samples
-        self._state: State | None = None
+        self.state: State | None = None
 
-    def _extend(self, **values: list[float]) -> None:
+    def extend(self, **values: list[float]) -> None:
         """Add epochs, "loss" first, which every epoch has, or to the last epochs what is new."""
         for name, more in values.items():
             column = self._columns.setdefault(name, [])
@@ -70,7 +72,7 @@ class History(Mapping[str, np.ndarray]):
         return len(self._columns)
 
     def __repr__(self) -> str:
-        return f"History({self.epochs} epochs: {self._last()})"
+        return f"History({self.epochs} epochs: {self.in_words()})"
 
     def _repr_html_(self) -> str:
         import html
@@ -88,18 +90,18 @@ class History(Mapping[str, np.ndarray]):
             f"{self.epochs} epochs, {self.seconds:.3g} s{speed}</td></tr></tfoot></table>"
         )
 
-    def _began(self, name: str) -> int:
+    def began(self, name: str) -> int:
         """The first epoch that such a value was recorded in; one to come where none was."""
         return self._begun.get(name, 0) if name in self._columns else self.epochs
 
-    def _latest(self, name: str) -> float:
+    def latest(self, name: str) -> float:
         """Value of the last epoch."""
         column = self._columns.get(name, [])
         return column[-1] if column and len(column) == self.epochs else math.nan
 
-    def _last(self) -> str:
+    def in_words(self) -> str:
         """The values of the last epoch, in words; before the first none."""
-        values = {name: self._latest(name) for name in self._columns} if self.epochs else {}
+        values = {name: self.latest(name) for name in self._columns} if self.epochs else {}
         return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
     @property

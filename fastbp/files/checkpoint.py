@@ -1,0 +1,211 @@
+"""Checkpoint files: all that a run of `fit` needs to go on with the same bits.
+
+What belongs here: what such a file holds, and the refusal of one that contradicts itself. What does
+not: writing that leaves the old file whole (persistence.py), which run it is of and when it is
+written (training/watchers/checkpoint.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp import persistence
+
+FORMAT = "fastbp checkpoint"
+VERSION = 1
+_FINGERPRINT_BYTES = 1 << 26  # of an array are read at most: some 50 ms
+
+
+class Content(NamedTuple):
+    """What a file holds.
+
+    `identity`: what the run was told to do, by name; `position`: epoch, row, steps, sum of losses,
+    sum of weights; `columns`: what it recorded; `arrays`: slots, parameters and what watchers keep.
+    """
+
+    identity: dict[str, Any]
+    position: tuple[int, int, int, float, float]
+    seed: int
+    stopped: bool  # before its last epoch, because something asked for it
+    seconds: float
+    samples: int
+    columns: dict[str, np.ndarray]
+    arrays: dict[str, np.ndarray]
+
+
+def fingerprint(arrays: Iterable[np.ndarray | None]) -> int:
+    """A number that tells data apart: of large arrays, rows at equal distances are read."""
+    found = 0
+    for array in arrays:
+        if array is not None:
+            rows = array[:: max(1, array.nbytes // _FINGERPRINT_BYTES)]
+            head = f"{array.shape} {array.dtype}".encode()
+            found = zlib.crc32(np.ascontiguousarray(rows).data, zlib.crc32(head, found))
+        else:
+            found = zlib.crc32(b"none", found)
+    return found
+
+
+def read(path: Path) -> Content:
+    """What is on file."""
+    import safetensors
+
+    try:
+        description = persistence.read_description(path, FORMAT, VERSION)
+        with safetensors.safe_open(path, framework="numpy") as file:
+            for name in (names := list(file.keys())):
+                kind = file.get_slice(name).get_dtype()
+                _fits(kind in ("F32", "F64"), repr(name), "of dtype F32 or F64", kind)
+            tensors = {name: persistence.tensor(file, name) for name in names}
+        return _content(description, tensors)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"checkpoint: {path}: truncated or damaged: {error}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"checkpoint: {path}: {error}") from None
+    except MemoryError as error:
+        raise MemoryError(f"checkpoint: {path}: does not fit in memory: {error}") from None
+
+
+def check_arrays(
+    path: Path,
+    arrays: dict[str, np.ndarray],
+    expected: dict[str, tuple[int, ...]],
+    dtype: np.dtype[Any],
+    signs: str,
+) -> None:
+    """Refuse arrays other than those `expected`, with their shapes.
+
+    signs: one character a slot, "~" where it may be below 0.
+    """
+    arrays = dict(arrays)
+    try:
+        for name in expected:
+            array = _taken(arrays, name, expected[name], dtype)
+            finite = bool(np.isfinite(array).all())
+            _fits(finite, repr(name), "finite throughout", "NaN or infinity")
+            for slot, sign in zip(array, signs if name == "slots" else "", strict=False):
+                fits = sign == "~" or bool((slot >= 0).all())
+                _fits(fits, repr(name), "squares, none below 0", "one below")
+        _fits(not arrays, "arrays that fit its description", "no further ones", sorted(arrays))
+    except ValueError as error:
+        raise ValueError(f"checkpoint: {path}: {error}") from None
+
+
+def write(path: Path, content: Content) -> None:
+    """Replace the file.
+
+    Raises
+    ------
+    OSError
+        The disk is full, ...: the file is as it was.
+    """
+    import safetensors.numpy
+
+    description: dict[str, Any] = {"format": FORMAT, "version": VERSION} | content._asdict()
+    del description["arrays"]
+    description["columns"] = list(content.columns)
+    columns = {f"history.{name}": values for name, values in content.columns.items()}
+    metadata = {FORMAT: json.dumps(description, allow_nan=False)}
+    try:
+        target = persistence.destination(path, "checkpoint")
+        # what runs that were killed in the middle of a writing have left
+        for name in os.listdir(target.parent):
+            if re.fullmatch(rf"\.{re.escape(target.name)}\.[0-9a-f]{{16}}", name):
+                with contextlib.suppress(OSError):
+                    os.unlink(target.parent / name)
+        file = safetensors.numpy.save(content.arrays | columns, metadata)
+        persistence.replace(path, file, "checkpoint")
+    except OSError as error:
+        told = f"checkpoint: not written, the file is as it was: {error.strerror}"
+        raise OSError(error.errno, told, str(path)) from error
+
+
+def _fits(fits: bool, name: str, expected: str, found: object) -> None:
+    if not fits:
+        raise ValueError(f"expected {name}, {expected}; got {found!r:.100}")
+
+
+def _number(value: Any, name: str, least: float = 0.0) -> float:
+    """A number of JSON that a double holds; 10**400 is one that it does not."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = is_number and least <= value <= sys.float_info.max
+    _fits(fits, name, f"a finite number of at least {least:g}", value)
+    return float(value)
+
+
+def _count(value: Any, name: str, below: int = 1 << 63) -> int:
+    _fits(type(value) is int and 0 <= value < below, name, "a whole number", value)
+    return int(value)
+
+
+def _identity(description: dict[str, Any]) -> dict[str, Any]:
+    identity = description.get("identity")
+    _fits(isinstance(identity, dict), "'identity'", "a dict", identity)
+    assert identity is not None
+    for name in ("n", "batch_size"):
+        _fits(_count(identity.get(name), name) > 0, name, "a number above 0", 0)
+    return identity
+
+
+def _content(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> Content:
+    """What the description and its arrays say, which must agree."""
+    identity, at = _identity(description), description.get("position")
+    _fits(isinstance(at, list) and len(at) == 5, "'position'", "5 numbers", at)
+    assert at is not None
+    position = (
+        _count(at[0], "epoch"),
+        _count(at[1], "row", identity["n"]),
+        _count(at[2], "steps"),
+        _number(at[3], "sum of losses", -sys.float_info.max),
+        _number(at[4], "sum of weights"),
+    )
+    epoch, row, t, *sums = position
+    n, m = identity["n"], identity["batch_size"]
+    fits = row % m == 0 and t == epoch * -(-n // m) + row // m and (row > 0 or sums == [0.0, 0.0])
+    _fits(fits, "'position'", f"one of batches of {m} of {n} samples", at)
+    names = description.get("columns")
+    fits = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    _fits(fits, "'columns'", "names", names)
+    assert names is not None
+    columns = {}
+    for name in sorted(names, key="loss".__ne__):  # which says how many epochs there are
+        column = _taken(tensors, f"history.{name}", (epoch,), np.dtype(np.float64))
+        if name in ("loss", "learning_rate", "seconds"):  # others may be NaN
+            is_finite = bool(np.isfinite(column).all())
+            _fits(is_finite, f"'history.{name}'", "finite throughout", "NaN or infinity")
+        columns[name] = column
+    stopped = description.get("stopped")
+    _fits(isinstance(stopped, bool), "'stopped'", "true or false", stopped)
+    n_recorded = len(columns.get("loss", ()))
+    _fits(n_recorded == epoch, "'columns'", f"'loss' of {epoch} epochs", names)
+    return Content(
+        identity,
+        position,
+        _count(description.get("seed"), "'seed'", 1 << 64),
+        bool(stopped),
+        _number(description.get("seconds"), "'seconds'"),
+        _count(description.get("samples"), "'samples'"),
+        columns,
+        tensors,
+    )
+
+
+def _taken(
+    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> np.ndarray:
+    array = arrays.pop(name, None)
+    found = None if array is None else (array.shape, str(array.dtype))
+    told = "an array that fits its description"
+    _fits(found == (shape, str(dtype)), repr(name), f"{told}: {shape} of {dtype}", found)
+    assert array is not None
+    return array

@@ -1,0 +1,47 @@
+"""`Samples`: data as the engine reads them.
+
+What belongs here: arrays that are checked once, and how they are taken apart. What does not: the
+checks themselves (inputs.py), what is computed from them (network.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastbp import inputs
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+
+class Samples(NamedTuple):
+    """Samples as the engine reads them."""
+
+    X: np.ndarray
+    dense: np.ndarray | None
+    labels: np.ndarray | None
+    weight: np.ndarray | None
+    missing: bool = False  # NaN in `dense` stands for no target
+
+    @property
+    def Y(self) -> np.ndarray:
+        Y = self.dense if self.labels is None else self.labels
+        assert Y is not None
+        return Y
+
+    def take(self, rows: np.ndarray) -> Samples:
+        dense, labels, weight = (None if part is None else part[rows] for part in self[1:4])
+        return Samples(self.X[rows], dense, labels, weight, self.missing)
+
+
+def checked(
+    net: Network, X: Any, Y: Any, sample_weight: Any = None, ignore_missing: bool = False
+) -> Samples:
+    """What a user gave for this network, its parameters checked too."""
+    X = net._ready(X)
+    n = X.shape[0]
+    dense, labels = net._targets(Y, n, ignore_missing)
+    weight = inputs.as_weight(sample_weight, n, net.dtype)
+    return Samples(X, dense, labels, weight, bool(ignore_missing))

@@ -1,0 +1,467 @@
+"""`fit`: what a user can ask of a training run.
+
+What belongs here: arguments, checked, as a request. What does not: checks that other doors share
+(request.py), how the run is made (loop.py), what is looked at (watchers/).
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp import inputs, samples
+from fastbp import metrics as metrics_module
+from fastbp.dropout import as_rates
+from fastbp.functions import shown
+from fastbp.network import Network
+from fastbp.optimizers import LBFGS, Optimizer
+from fastbp.samples import Samples
+from fastbp.training import own_loss, request
+from fastbp.training.history import History
+from fastbp.training.loop import Loop
+from fastbp.training.request import Request
+from fastbp.training.state import RunIdentity, State
+from fastbp.training.watchers import callbacks as callbacks_module
+from fastbp.training.watchers.average import Average
+from fastbp.training.watchers.bar import Bar
+from fastbp.training.watchers.schedule import Schedule as ScheduleWatcher
+from fastbp.training.watchers.stopping import Stopping
+from fastbp.training.watchers.validation import Validation
+from fastbp.training.watchers.watcher import Event, Watcher
+
+if TYPE_CHECKING:
+    from fastbp.schedules import Schedule
+    from fastbp.stopping import EarlyStopping
+    from fastbp.training.own_loss import UserLoss
+    from fastbp.training.watchers.checkpoint import Checkpoint
+
+
+def fit(
+    net: Network,
+    X: Any,
+    Y: Any,
+    *,
+    epochs: int = 30,
+    batch_size: int = 10,
+    optimizer: Optimizer | LBFGS | str | None = None,
+    shuffle: bool | Callable[[int, int], Any] = True,
+    seed: Any = None,
+    validation: Any = None,
+    l2: float = 0.0,
+    l1: float = 0.0,
+    sample_weight: Any = None,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
+    dropout: Any = 0.0,
+    ignore_missing: bool = False,
+    callbacks: Iterable[Callable[[Event], Any]] = (),
+    progress: bool = False,
+    threads: int | None = None,
+    resume: History | None = None,
+    schedule: Schedule | Callable[[int], Any] | None = None,
+    metrics: Any = None,
+    early_stopping: EarlyStopping | None = None,
+    time_limit: float | None = None,
+    ema: float | None = None,
+    class_weight: Any = None,
+    label_smoothing: float = 0.0,
+    loss: UserLoss | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: float = 1.0,
+) -> History:
+    """Train a network in place.
+
+    Parameters
+    ----------
+    net : Network
+    X : array_like (n, n_0)
+    Y : array_like
+        Class indices (n,), or targets (n, n_L); for one output also targets (n,).
+    epochs : int
+        Passes over the data; with `resume`, further ones.
+    batch_size : int
+        Samples a step. The last batch of an epoch may be smaller; more than n counts as n.
+    optimizer : SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion or LBFGS, or str
+        A name, as "adam", stands for it with its defaults; Adam() when None. LBFGS takes all
+        samples at once: epochs, batch_size, shuffle and threads do not matter to it.
+    shuffle : bool or callable
+        A new order each epoch, which depends on the seed and the epoch alone; False: as they lie; a
+        callable (epoch, n) -> permutation of 0..n-1 replays given orders.
+    seed : int, None or numpy.random.SeedSequence
+        Of the order and of the split-off validation data. None draws one.
+    validation : (X, Y), (X, Y, sample_weight) or float
+        Data to evaluate after each epoch, or the share to split off at random. Its loss is without
+        label smoothing and class weights.
+    l2, l1 : float
+        Penalties as in `Network.loss`, n the number of training samples; each step follows the
+        data's mean over the batch plus l2/n W plus l1/n sign W. Biases are not penalised (Nielsen
+        2015: W <- (1 - eta l2/n) W - eta nabla).
+    sample_weight : array_like (n,)
+        A batch's gradient is sum w nabla C / sum w over the batch.
+    clip_value : float, optional
+        No element of a step's gradient, penalties included, is larger in size.
+    clip_norm : float, optional
+        The whole gradient of a step, penalties and biases included, is scaled to this norm where
+        its own is larger (after `clip_value`; Pascanu, Mikolov & Bengio 2013).
+    dropout : float or sequence of float
+        The share of activations that each step sets to 0, the rest being divided by 1 - rate: one
+        rate for all hidden layers, one a hidden layer, or the input's and one a hidden layer. The
+        masks depend on the seed and the step alone (`Dropout` holds one still); predictions and
+        validation drop nothing.
+    ignore_missing : bool
+        NaN in Y stands for a target that is not known, as in `Network.loss`.
+    callbacks : callables
+        Each is called with an `Event` after each epoch (and, with `fastbp.each_step`, after each
+        step); one that returns True ends the run. They may write `net.parameters`.
+    progress : bool
+        A tqdm bar, in a terminal or a notebook.
+    threads : int or None
+        Threads that make each step together, fewer where the system has no more; the bits do not
+        depend on it. None: as many as pay.
+    resume : History
+        Go on where that run of `fit` ended (same data size, batch size, optimizer and shuffle): the
+        two together give the bits of one run. Its History is not changed. Where that run left the
+        network with averaged or earlier parameters, it goes on from those of its last step.
+    schedule : of fastbp.schedules, or callable epoch -> rate
+        Learning rate of each epoch, recorded as "learning_rate". The optimizer's when None.
+    metrics : names, or {name: callable (y_true, y_pred) -> number}
+        Of the validation data, recorded as "validation_<name>": "accuracy", "balanced_accuracy",
+        "r2", "mse", "rmse", "mae". A callable is given class indices (n,) or targets (n, n_L), and
+        predictions (n, n_L). None: accuracy where the targets are classes.
+    early_stopping : EarlyStopping
+        End when a recorded value no longer improves, with the best parameters.
+    time_limit : float
+        Seconds that this call may take; it ends after the step at hand.
+    ema : float in [0, 1)
+        Decay of a moving average of the parameters, which validation sees and the network ends
+        with; callbacks see the parameters that are trained. As in torch.optim.swa_utils: it begins
+        as the parameters after the first step, then average <- ema average + (1 - ema) parameters.
+        Each step then goes through Python, which takes 30 us and more.
+    class_weight : dict of class: weight, or "balanced"
+        Multiplies sample_weight; classes not named weigh 1. "balanced": n / (K n_class), of K
+        classes that occur.
+    label_smoothing : float in [0, 1)
+        Trains on (1 - label_smoothing) y + label_smoothing / K; cross_entropy and kl only.
+    loss : callable (predictions, targets, weights) -> (loss, gradient)
+        A loss of your own in place of the network's: of predictions (m, n_L), targets (m,) or
+        (m, k) and weights (m,) of a batch, the number that the batch is to minimise and its
+        gradient by the predictions (m, n_L), weights and 1/m included. One thread; each step goes
+        through Python.
+    checkpoint : str or path-like
+        File that the run is kept in. Where it is there already, the run goes on from it, up to
+        `epochs` in all, and ends with the same bits as one that was never stopped; a file of a run
+        with other data or options is refused. A new file takes the old one's place whole. Where it
+        has made more than `epochs` already, the network is as it left it, with a warning.
+    every : float
+        Seconds from one writing of the checkpoint to the next, within an epoch too.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    DivergenceError
+        The loss or a parameter became NaN or infinite.
+    OSError
+        The checkpoint could not be written; the file is as it was.
+    KeyboardInterrupt
+        Ctrl-C acts within 0.1 s (or after one step, if that is longer); the parameters are those
+        after a whole step.
+
+    Examples
+    --------
+    >>> import fastbp, numpy as np
+    >>> X = np.array([[0., 0.], [0., 1.], [1., 0.], [1., 1.]])
+    >>> net = fastbp.Network([2, 8, 2], activation="tanh", seed=1)
+    >>> adam = fastbp.Adam(0.05)
+    >>> history = net.fit(X, [0, 1, 1, 0], epochs=200, batch_size=4, optimizer=adam, seed=0)
+    >>> net.predict(X).argmax(axis=1)
+    array([0, 1, 1, 0])
+    """
+    # everything is checked before anything is changed
+    deadline = request.as_deadline(time_limit)
+    ignore_missing = inputs.as_flag(ignore_missing, "ignore_missing")
+    label_smoothing = inputs.as_penalty(label_smoothing, "label_smoothing")
+    epochs = inputs.as_count(epochs, "epochs")
+    batch_size = inputs.as_count(batch_size, "batch_size")
+    optimizer = request.as_optimizer(optimizer)
+    shuffle = _as_shuffle(shuffle)
+    callbacks = callbacks_module.checked(callbacks)
+    progress = inputs.as_flag(progress, "progress")
+    if resume is not None and not isinstance(resume, History):
+        raise TypeError(f"resume: expected the History of a finished fit; got {shown(resume)}")
+    schedule = None if schedule is None else request.as_schedule(schedule)
+    ema = request.as_average(ema)
+    dropped = as_rates(dropout, len(net.sizes) - 2)
+    if loss is None:
+        data = samples.checked(net, X, Y, sample_weight, ignore_missing)
+    else:
+        own_loss.check(loss, ignore_missing=ignore_missing, label_smoothing=label_smoothing)
+        data = own_loss.samples(net, X, Y, sample_weight)
+    every = inputs.as_penalty(every, "every")
+    file = None if checkpoint is None else _opened(checkpoint, every, resume)
+    draws = shuffle is True or dropped is not None or isinstance(validation, (float, np.floating))
+    known = resume.state.identity.seed if resume is not None and resume.state is not None else None
+    seed_bits = as_seed(seed, known if file is None else file.seed, draws)
+    data, held_out = as_validation(net, data, validation, seed_bits, loss)
+    if class_weight is not None:
+        data = _weighted(net, data, class_weight)
+    if label_smoothing:
+        data = request.smoothed(net, data, label_smoothing)
+    recorded = as_metrics(net, held_out, metrics)
+    for name, watcher in (("early_stopping", early_stopping), ("schedule", schedule)):
+        if watcher is not None:
+            _check_monitor(name, watcher, held_out, recorded)
+    n = data.X.shape[0]
+    batch_size = min(batch_size, n)
+    l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
+    clipping = request.as_clipping(clip_value, clip_norm)
+    watchers = _watchers(held_out, recorded, loss, early_stopping, callbacks)
+    if isinstance(optimizer, LBFGS):
+        refused = {"schedule": schedule, "ema": ema, "resume": resume, "checkpoint": checkpoint}
+        _refuse_with_lbfgs(l1=l1, **clipping, **refused, dropout=dropped, loss=loss)
+        return _minimised(net, data, optimizer, l2, deadline, watchers + _bar(progress))
+    n_threads = request.as_threads(threads, net, batch_size) if loss is None else 1
+    order = "a callable" if callable(shuffle) else str(shuffle)
+    run = RunIdentity(n, batch_size, order, seed_bits, optimizer)
+    if ema is not None:
+        watchers.insert(0, Average(ema))
+    history, state = History(resume), State(run)
+    if file is not None:
+        told = {"l2": l2, "l1": l1, "clipping": clipping, "ema": ema}
+        told |= {"schedule": schedule, "early_stopping": early_stopping}
+        told |= {"class_weight": class_weight, "label_smoothing": label_smoothing}
+        told |= {"dropout": dropped, "ignore_missing": ignore_missing, "own loss": loss}
+        file.identify(identity(net, run, told, data, held_out))
+        state, epochs = file.start(run, net, watchers, epochs)
+        history = file.history()
+    elif resume is not None:
+        state = _resumed(resume, run, net)
+    if schedule is not None:
+        end_epoch, start = state.position.epoch + epochs, optimizer.learning_rate
+        watchers.append(ScheduleWatcher(schedule, start, end_epoch, n, history))
+    watchers += _bar(progress)
+    if file is not None:
+        watchers.append(file)
+    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n} | clipping
+    asked = Request(
+        net, data, numbers, epochs, state, watchers, history, shuffle, n_threads, dropped, deadline,
+        loss,
+    )  # fmt: skip
+    return Loop(asked).go()
+
+
+if not TYPE_CHECKING:  # so that `Network.fit` has these types too
+    fit = inputs.keywords(fit)
+
+
+def _as_shuffle(shuffle: Any) -> bool | Callable[[int, int], Any]:
+    if callable(shuffle):
+        return shuffle
+    if not isinstance(shuffle, (bool, np.bool_)):
+        raise TypeError(
+            f"shuffle: expected True, False or (epoch, n) -> order; got {shown(shuffle)}"
+        )
+    return bool(shuffle)
+
+
+def _watchers(
+    held_out: Samples | None,
+    recorded: dict[str, Any],
+    loss: UserLoss | None,
+    early_stopping: EarlyStopping | None,
+    callbacks: list[Callable[[Event], Any]],
+) -> list[Watcher]:
+    """What looks at each epoch, whatever makes it."""
+    watchers: list[Watcher] = []
+    if held_out is not None:
+        watchers.append(Validation(held_out, recorded, loss))
+    if early_stopping is not None:
+        watchers.append(Stopping(early_stopping))
+    if callbacks:
+        watchers.append(callbacks_module.Callbacks(callbacks))
+    return watchers
+
+
+def _bar(progress: bool) -> list[Watcher]:
+    return [Bar()] if progress else []
+
+
+def _refuse_with_lbfgs(**options: Any) -> None:
+    for name, value in options.items():
+        if value:
+            raise ValueError(
+                f"{name}: expected none with LBFGS, which has no steps of a rate; got "
+                f"{shown(value)}"
+            )
+
+
+def _minimised(
+    net: Network,
+    data: Samples,
+    optimizer: LBFGS,
+    l2: float,
+    deadline: float,
+    watchers: list[Watcher],
+) -> History:
+    """What `fit` does, an iteration over all samples for an epoch."""
+    from fastbp.training.lbfgs import request_of
+
+    loop = Loop(request_of(net, data, optimizer, l2, deadline, watchers))
+    history, result = loop.go(), loop.run.result
+    if result is not None and result.status != 0 and result.nit < optimizer.max_iter:
+        warnings.warn(
+            f"LBFGS: ended after {result.nit} iterations, the tolerance not met (SciPy's "
+            f"status {result.status}: {result.message}); standardised data may help, or "
+            "more of max_fun",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return history
+
+
+def as_metrics(net: Network, held_out: Samples | None, value: Any) -> dict[str, Any]:
+    """What is recorded of the validation data beside its loss."""
+    if value is None:
+        is_class = held_out is not None and metrics_module.classes_of(net, held_out) is not None
+        return {"accuracy": None} if is_class else {}
+    if held_out is None:
+        raise ValueError("metrics: expected validation data with them; got none (validation=None)")
+    found = metrics_module.checked(value)
+    metrics_module.check_targets(net, held_out, found)
+    return found
+
+
+def _check_monitor(
+    name: str, watcher: Any, held_out: Samples | None, watched: dict[str, Any]
+) -> None:
+    """Refuse early stopping or a schedule that watches what is not recorded."""
+    if name == "early_stopping":
+        from fastbp.stopping import EarlyStopping
+
+        if not isinstance(watcher, EarlyStopping):
+            raise TypeError(f"early_stopping: expected EarlyStopping or None; got {shown(watcher)}")
+    monitor = watcher.monitor
+    if monitor is None or monitor in ("loss", "learning_rate", "seconds"):
+        return
+    if held_out is None and monitor.startswith("validation_"):
+        raise ValueError(
+            f"{name}: expected validation data, for {monitor!r} is watched; got none "
+            "(validation=None)"
+        )
+    there = ["loss", *(f"validation_{key}" for key in ("loss", *watched) if held_out is not None)]
+    if monitor not in there:
+        raise ValueError(
+            f"{name}: expected a monitor that is recorded, {', '.join(there)}; got {monitor!r}"
+        )
+
+
+def _weighted(net: Network, data: Samples, class_weight: Any) -> Samples:
+    weight = metrics_module.class_weights(class_weight, net, data)
+    if data.weight is not None:
+        weight = inputs.in_range(weight, np.dtype(np.float64)) * data.weight
+    if not weight.any():
+        raise ValueError("class_weight: expected a weight above 0 for a class that occurs")
+    return data._replace(weight=inputs.in_range(weight, net.dtype))
+
+
+def _opened(checkpoint: Any, every: float, resume: History | None) -> Checkpoint:
+    """The checkpoint, with the run that it holds."""
+    from fastbp.training.watchers.checkpoint import Checkpoint
+
+    if resume is not None:
+        raise ValueError(
+            "resume: expected None with a checkpoint, which knows where its run ended; got "
+            f"{resume!r}"
+        )
+    return Checkpoint(checkpoint, every)
+
+
+def identity(
+    net: Network, run: RunIdentity, told: dict[str, Any], data: Samples, held_out: Samples | None
+) -> dict[str, Any]:
+    """What tells one run from another, JSON-able: what it is, is told and sees."""
+    from fastbp.files.checkpoint import fingerprint
+    from fastbp.schedules import Given
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Given) or callable(value):
+            return "a callable"  # nobody can tell whether two do the same
+        return value if value is None or isinstance(value, float) else repr(value)
+
+    return {
+        **net.architecture,
+        "optimizer": repr(run.optimizer),
+        **{name: getattr(run, name) for name in ("n", "batch_size", "shuffle", "seed")},
+        **{name: plain(value) for name, value in told.items()},
+        "data": fingerprint(data[:4]),
+        "validation": None if held_out is None else fingerprint(held_out[:4]),
+    }
+
+
+def as_seed(seed: Any, known: int | None, needed: bool) -> int:
+    """64 bits for the engine's streams; 0 where nothing is drawn, for SeedSequence takes a while.
+
+    `known`: that of the run that is gone on with. A Generator moves on all the same: what is drawn from it later does not depend on `shuffle`.
+    """
+    if seed is None and known is not None:
+        return known
+    if isinstance(seed, np.random.Generator):
+        return int(seed.integers(2**64, dtype=np.uint64))
+    if seed is not None and not isinstance(seed, np.random.SeedSequence):
+        try:
+            seed = inputs.as_count(seed, "seed", 0)
+        except TypeError:
+            raise TypeError(
+                f"seed: expected a whole number >= 0, None or a Generator; got {shown(seed)}"
+            ) from None
+    if not needed:
+        return 0
+    return inputs.as_bits(seed)
+
+
+def as_validation(
+    net: Network, data: Samples, validation: Any, seed: int, loss: UserLoss | None = None
+) -> tuple[Samples, Samples | None]:
+    """Training data and what is held out of it or given beside it."""
+    if validation is None:
+        return data, None
+    if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
+        try:
+            weight = validation[2] if len(validation) == 3 else None
+            X, Y = validation[:2]
+            if loss is not None:
+                return data, own_loss.samples(net, X, Y, weight)
+            return data, samples.checked(net, X, Y, weight, data.missing)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation: {error}") from None
+    n = data.X.shape[0]
+    if isinstance(validation, bool) or not isinstance(validation, (float, np.floating)):
+        raise TypeError(
+            f"validation: expected (X, Y), (X, Y, sample_weight) or a share in (0, 1); got "
+            f"{type(validation).__name__}"
+        )
+    if not 0 < validation < 1 or n < 2:
+        raise ValueError(
+            f"validation: expected a share in (0, 1) of at least 2 rows; got {validation} of {n}"
+        )
+    n_held = min(max(1, round(n * float(validation))), n - 1)
+    order = np.random.default_rng([seed, 1]).permutation(n)
+    parts = data.take(np.sort(order[n_held:])), data.take(np.sort(order[:n_held]))
+    for part, what in zip(parts, ("training", "validation"), strict=True):
+        if part.weight is not None and not part.weight.any():
+            raise ValueError(
+                f"validation: expected weights above 0 in both parts; got only zeros for {what}"
+            )
+    return parts
+
+
+def _resumed(resume: History, run: RunIdentity, net: Network) -> State:
+    if resume.state is None:
+        raise ValueError(f"resume: expected the History of a finished fit; got {resume!r}")
+    return resume.state.resumed(run, net)

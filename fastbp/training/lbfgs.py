@@ -1,0 +1,165 @@
+"""L-BFGS: all samples at once, through SciPy, an iteration for an epoch.
+
+What belongs here: how SciPy's minimiser is given a network. What does not: its numbers
+(optimizers.py), what is looked at after an iteration (loop.py, watchers/).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.network import Network
+from fastbp.optimizers import LBFGS
+from fastbp.samples import Samples
+from fastbp.training.driver import DivergenceError
+from fastbp.training.request import Request
+from fastbp.training.state import RunIdentity, State
+
+if TYPE_CHECKING:
+    from fastbp.training.loop import Loop
+    from fastbp.training.watchers.watcher import Watcher
+
+
+class _Halt(Exception):
+    pass
+
+
+def request_of(
+    net: Network,
+    data: Samples,
+    optimizer: LBFGS,
+    l2: float,
+    deadline: float,
+    watchers: list[Watcher],
+) -> Request:
+    """What the loop is asked for a minimum of the network's loss."""
+    n = data.X.shape[0]
+    state = State(RunIdentity(n, n, "False", 0, optimizer))
+    return Request(
+        net,
+        data,
+        {"l2": l2},
+        optimizer.max_iter,
+        state,
+        watchers,
+        deadline=deadline,
+        driver=Minimisation,
+    )
+
+
+class Minimisation:
+    """Moves the network's parameters to a minimum of its loss, in float64 whatever its dtype.
+
+    Attributes
+    ----------
+    result : object or None
+        What SciPy tells of its own end; None where a watcher or the deadline ended it.
+    """
+
+    average = None
+
+    def __init__(self, request: Request) -> None:
+        net, data = request.net, request.data
+        self.net, self.data, self.history = net, data, request.history
+        self.optimizer: Any = request.state.identity.optimizer
+        self.l2, self.deadline = request.numbers["l2"], request.deadline
+        self.epoch, self.end_epoch = 0, request.epochs
+        self.loss = 0.0  # of the last iteration, penalties left out
+        self.result: Any = None
+        self.began = time.perf_counter()
+
+    @property
+    def step(self) -> int:
+        """Iterations made."""
+        return self.epoch
+
+    @property
+    def samples(self) -> int:
+        """Samples used."""
+        return self.epoch * self.data.X.shape[0]
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self.began
+
+    def record(self, n_epochs: int, began: float) -> dict[str, list[float]]:
+        """What the history is to hold of the last iteration."""
+        return {"loss": [self.loss] * n_epochs, "seconds": [self.seconds] * n_epochs}
+
+    def settle(self) -> None:
+        """The network has the parameters after each iteration."""
+
+    def reload(self) -> None:
+        """What is written into the network is not seen: SciPy has parameters of its own."""
+
+    def close(self, quiet: bool = False) -> None:
+        """There is nothing to leave in order."""
+
+    def state(self, parameters: Any, watched: Any) -> None:
+        """None: SciPy's minimiser cannot be gone on with."""
+
+    def drive(self, loop: Loop) -> None:
+        """Minimise, and have the loop look after each iteration.
+
+        The iterations end where it says so, or after the deadline.
+        """
+        try:
+            from scipy.optimize import minimize
+        except ImportError as error:
+            from fastbp import hints
+
+            raise hints.missing("LBFGS needs", "SciPy", "lbfgs") from error
+        net, data, optimizer, l2 = self.net, self.data, self.optimizer, self.l2
+        twin = Network(**(net.architecture | {"dtype": "float64"}), init="zeros")
+        X = data.X.astype(np.float64)
+        Y = data.Y if data.dense is None else data.dense.astype(np.float64)
+        options: dict[str, Any] = {
+            "sample_weight": data.weight,
+            "ignore_missing": data.missing,
+            "l2": l2,
+        }
+        largest = float(np.finfo(net.dtype).max)
+
+        def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            if self.deadline and time.monotonic() >= self.deadline:
+                raise _Halt
+            twin.parameters[...] = theta
+            with np.errstate(all="ignore"):  # a step too far: SciPy turns back
+                return twin.loss(X, Y, **options), twin.gradient(X, Y, **options)
+
+        def accept(intermediate_result: Any) -> None:
+            theta, loss = intermediate_result.x, float(intermediate_result.fun)
+            if not np.isfinite(loss) or not (np.abs(theta) <= largest).all():
+                raise DivergenceError(self.epoch, self.epoch, 1.0)
+            twin.parameters[...] = theta
+            net.parameters[...] = theta
+            self.epoch += 1
+            self.loss = loss - twin._penalty(X.shape[0], l2, 0.0)
+            loop.look(self.epoch - 1)
+            if loop.stop:
+                raise _Halt
+
+        start = net.parameters.astype(np.float64)
+        try:
+            if not np.isfinite(loss_and_gradient(start)[0]):
+                raise DivergenceError(0, 0, 1.0)
+            self.result = minimize(
+                loss_and_gradient,
+                start,
+                method="L-BFGS-B",
+                jac=True,
+                callback=accept,
+                options={
+                    "maxiter": optimizer.max_iter,
+                    "maxfun": optimizer.max_fun,
+                    "gtol": optimizer.tolerance,
+                    # near a minimum the loss differs by the gradient squared; at most SciPy's own
+                    "ftol": min(2.220446049250313e-9, optimizer.tolerance**2),
+                },
+            )
+        except _Halt:
+            pass

@@ -1,0 +1,101 @@
+"""The loop over the epochs of a run: what is recorded, and which watcher looks when.
+
+A new feature of training is a watcher in the list of a request, and nothing here.
+
+What belongs here: the order of what is done after a slice of steps and when a run ends. What does
+not: how steps are made (driver.py, lbfgs.py), any single thing that is looked at (watchers/).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from fastbp.training.history import History
+from fastbp.training.watchers.watcher import Event
+
+if TYPE_CHECKING:
+    from fastbp.training.request import Request
+
+
+class Loop:
+    """One run: its driver makes the epochs, its watchers look at them.
+
+    Attributes
+    ----------
+    run : driver.Run or lbfgs.Minimisation
+    by_step, by_epoch : list of Watcher
+        Those that are told of each step, of each epoch.
+    stop : bool
+        Whether one of them asked for the end.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.history = history = request.history
+        self.watchers = watchers = request.watchers
+        self.began = time.time() - (history["seconds"][-1] if history.epochs else 0.0)
+        self.run = run = request.driver(request)
+        history.extend(**run.record(0, self.began))
+        self.by_step = [watcher for watcher in watchers if watcher.by_step]
+        self.by_epoch = [watcher for watcher in watchers if watcher.by_epoch]
+        self.by_slice = [watcher for watcher in watchers if watcher.by_slice]
+        self.stop = False
+        self.looked_at = history.epochs  # epochs of which all is recorded
+        for watcher in watchers:
+            watcher.before(run)
+
+    def go(self) -> History:
+        """Train."""
+        finished = interrupted = False
+        try:
+            self.run.drive(self)
+            finished = True
+        except KeyboardInterrupt:
+            interrupted = True
+            raise
+        finally:
+            self._end(finished, interrupted)
+        return self.history
+
+    def look(self, epoch: int) -> None:
+        """What is to be done after a slice that began in `epoch`."""
+        run = self.run
+        ended = run.epoch - epoch
+        if ended:
+            self.history.extend(**run.record(ended, self.began))
+        if self.by_step:
+            self._tell("step", epoch)
+        if ended and self.by_epoch:
+            self._tell("epoch", epoch)
+        self.looked_at = epoch + ended
+        for watcher in self.by_slice:
+            watcher.after_slice(ended, self.stop)
+
+    def _tell(self, kind: str, epoch: int) -> None:
+        """Tell the watchers; each sees every event."""
+        run = self.run
+        event = Event(epoch, run.end_epoch, run.net, self.history, kind, run.step, run.average)
+        for watcher in self.by_step if kind == "step" else self.by_epoch:
+            tell = watcher.after_step if kind == "step" else watcher.after_epoch
+            self.stop |= bool(tell(event))
+
+    def _end(self, finished: bool, interrupted: bool) -> None:
+        """Leave network and history as they are to be, however the run ended."""
+        run, history = self.run, self.history
+        if not finished:
+            run.close(quiet=True)
+        history.seconds += run.seconds
+        history.samples += run.samples
+        left, watched = None, dict[str, Any]()
+        for watcher in self.watchers:
+            instead = watcher.ends_with(finished)
+            left = left if instead is None else instead
+            watched |= watcher.state()
+        trained = None
+        if left is not None:
+            trained = run.net.parameters.copy()
+            run.net.parameters[...] = left
+        history.state = run.state(trained, watched)
+        whole = finished or (interrupted and history.epochs == self.looked_at == run.epoch)
+        for watcher in self.watchers:
+            watcher.after(whole)

@@ -1,0 +1,152 @@
+"""A request: all that the loop needs to make a run, and the checks of what is asked for.
+
+What belongs here: checks of options that several doors share (`fit`, the estimators, L-BFGS). What
+does not: what one door alone is asked (fit.py, estimators/solvers.py), how a run is made (loop.py).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fastbp import functions, inputs
+from fastbp.functions import shown
+from fastbp.kernels import dispatch
+from fastbp.network import Network
+from fastbp.optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
+from fastbp.samples import Samples
+from fastbp.training import own_loss
+from fastbp.training.driver import Run, flops
+from fastbp.training.history import History
+from fastbp.training.state import State
+from fastbp.training.watchers.watcher import Watcher
+
+if TYPE_CHECKING:
+    from fastbp.schedules import Schedule
+
+BY_NAME = {**OPTIMIZERS, "lbfgs": LBFGS}
+FLOPS_PER_THREAD = 8e6  # of one step: below that (some 50 us) a second thread does not pay
+
+
+@dataclass
+class Request:
+    """One run.
+
+    Attributes
+    ----------
+    net, data
+        What is trained on what.
+    numbers : dict
+        Of one step, by the engine's names.
+    epochs : int
+        To be made, from where `state` stands.
+    state : State
+        What the run is, and where it begins.
+    watchers : list of Watcher
+        What looks at it, in this order.
+    shuffle : bool or callable (epoch, n) -> order
+    dropout : rates of a^0, ..., a^{L-1}
+    deadline : float
+        In seconds of time.monotonic; 0: none.
+    loss
+        The user's own.
+    driver
+        What makes the epochs.
+    """
+
+    net: Network
+    data: Samples
+    numbers: dict[str, float]
+    epochs: int
+    state: State
+    watchers: list[Watcher]
+    history: History = field(default_factory=History)
+    shuffle: bool | Callable[[int, int], Any] = True
+    n_threads: int = 1
+    dropout: list[float] | None = None
+    deadline: float = 0.0
+    loss: own_loss.UserLoss | None = None
+    driver: Callable[[Request], Any] = Run
+
+
+def as_deadline(time_limit: Any) -> float:
+    """The time of time.monotonic at which the run is to end; 0 for none."""
+    if time_limit is None:
+        return 0.0
+    if inputs.as_penalty(time_limit, "time_limit") == 0:
+        raise ValueError("time_limit: expected seconds above 0 or None; got 0")
+    return time.monotonic() + float(time_limit)
+
+
+def as_optimizer(value: Any) -> Optimizer | LBFGS:
+    if value is None:
+        return Adam()
+    if isinstance(value, str):
+        kind = BY_NAME.get(value.lower())
+        if kind is None:
+            raise ValueError(functions.unknown("optimizer", value, BY_NAME))
+        return kind()
+    kinds = tuple(BY_NAME.values())
+    if not isinstance(value, kinds):
+        raise TypeError(
+            f"optimizer: expected {', '.join(kind.__name__ for kind in kinds)} with its numbers, "
+            f"or its name; got {shown(value)}"
+        )
+    return value
+
+
+def as_schedule(value: Any) -> Schedule:
+    from fastbp import schedules
+
+    if isinstance(value, schedules.Schedule):
+        return value
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(
+            "schedule: expected one of fastbp.schedules or a callable epoch -> rate; got "
+            f"{shown(value)}"
+        )
+    return schedules.Given(value)
+
+
+def as_average(ema: Any) -> float | None:
+    """The decay of the moving average."""
+    if ema is not None and (ema := inputs.as_penalty(ema, "ema")) >= 1:
+        raise ValueError(f"ema: expected a number in [0, 1) or None; got {ema}")
+    return ema
+
+
+def as_clipping(clip_value: Any, clip_norm: Any) -> dict[str, float]:
+    """Bounds of a step's gradient, by the engine's names."""
+    given = {"clip_value": clip_value, "clip_norm": clip_norm}
+    return {k: inputs.as_positive(v, k) for k, v in given.items() if v is not None}
+
+
+def smoothed(net: Network, data: Samples, share: float) -> Samples:
+    if share >= 1:
+        raise ValueError(f"label_smoothing: expected a share in [0, 1); got {share}")
+    if net._loss.kind not in ("cross_entropy", "kl"):
+        raise ValueError(
+            f"label_smoothing: expected a network with loss 'cross_entropy' or 'kl'; got "
+            f"{net._loss.kind!r}"
+        )
+    y = inputs.as_dense_targets(data.Y, len(data.Y), net._n_targets, net._loss, net.dtype)
+    dense = net.dtype.type(1 - share) * y + net.dtype.type(share / net._n_targets)
+    return data._replace(dense=dense, labels=None)
+
+
+def as_threads(threads: Any, net: Network, batch_size: int, name: str = "threads") -> int:
+    if threads is not None:
+        return min(inputs.as_count(threads, name), dispatch.engine.f32.max_threads)
+    return threads_that_pay(net, batch_size)
+
+
+def threads_that_pay(net: Network, batch_size: int) -> int:
+    """How many threads a fit uses unless told otherwise."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    most = min(cores, dispatch.engine.f32.max_threads)
+    return max(1, min(most, int(flops(net, batch_size) / FLOPS_PER_THREAD)))

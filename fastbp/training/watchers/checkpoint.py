@@ -1,0 +1,132 @@
+"""The checkpoint of a run: which run a file is of, where that goes on, and when it is written.
+
+What belongs here: what the run and its file have to agree in. What does not: what a file holds and
+how it is written (files/checkpoint.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastbp import inputs, persistence
+from fastbp.files import checkpoint as files
+from fastbp.network import Network
+from fastbp.optimizers import SLOTS
+from fastbp.training.driver import Run
+from fastbp.training.history import History
+from fastbp.training.state import Position, RunIdentity, State
+from fastbp.training.watchers.watcher import Watcher
+
+
+class Checkpoint(Watcher):
+    """The file of one run, written at most once in `every` seconds, and at its end."""
+
+    by_slice = True
+
+    def __init__(self, path: str | os.PathLike[str], every: float) -> None:
+        self.path: Path = inputs.as_path(path, "checkpoint")
+        self.every = every
+        self.written_at = time.monotonic()
+        self.stopped = False
+        self.identity: dict[str, Any] = {}
+        persistence.destination(self.path, "checkpoint")
+        self.content = files.read(self.path) if self.path.exists() else None
+
+    @property
+    def seed(self) -> int | None:
+        """Of the run on file."""
+        return None if self.content is None else self.content.seed
+
+    def history(self) -> History | None:
+        """What the run on file recorded."""
+        if self.content is None:
+            return None
+        history = History()
+        history.extend(**{name: v.tolist() for name, v in self.content.columns.items()})
+        history.seconds, history.samples = self.content.seconds, self.content.samples
+        return history
+
+    def identify(self, identity: dict[str, Any]) -> None:
+        """Say which run this is; refused where the file is of another."""
+        self.identity = identity = json.loads(json.dumps(identity))
+        old = identity if self.content is None else self.content.identity
+        for name in [*identity, *old]:
+            if old.get(name) != identity.get(name):
+                raise ValueError(
+                    f"checkpoint: {self.path}: expected the same {name} as in that run, "
+                    f"{old.get(name)}; got {identity.get(name)} (to train anew, remove the file)"
+                )
+
+    def start(
+        self, run: RunIdentity, net: Network, watchers: list[Watcher], epochs: int
+    ) -> tuple[State, int]:
+        """Where the run on file stands, a new one where there is none, and what is left of epochs.
+
+        Its arrays are held against the run, which `identify` found to be that of the file.
+        """
+        self.watchers, state = watchers, State(run)
+        if self.content is not None:
+            position, arrays = Position(*self.content.position), dict(self.content.arrays)
+            shape, signs = (net.n_parameters,), SLOTS[run.optimizer.policy]
+            kept = {name for watcher in watchers for name in watcher.keeps if name in arrays}
+            kept |= {name for watcher in watchers for name in watcher.needs(position)}
+            expected = {"slots": (len(signs), *shape), "parameters": shape}
+            expected |= dict.fromkeys(sorted(kept), shape)
+            files.check_arrays(self.path, arrays, expected, net.dtype, signs)
+            slots, parameters = arrays.pop("slots"), arrays.pop("parameters")
+            state = State(run, position, slots, parameters, arrays)
+            self.stopped = self.content.stopped
+        epoch, row = state.position[:2]
+        if epoch + (row > 0) > epochs:
+            warnings.warn(
+                f"checkpoint: {self.path}: that run has made {epoch} epochs and {row} rows, more "
+                f"than epochs={epochs}: the network is as it left it, and nothing is trained",
+                stacklevel=5,
+            )
+        left = max(0, epochs - epoch)
+        if left and not self.stopped:  # a finished run is only read
+            persistence.check_destination(self.path, "checkpoint")
+        return state, left
+
+    def before(self, run: Run) -> None:
+        self.run = run
+        if self.stopped:
+            run.end_epoch = run.epoch
+
+    def after_slice(self, n_epochs: int, stop: bool) -> None:
+        self.stopped = stop
+        if time.monotonic() - self.written_at >= self.every:
+            self.run.settle()
+            watched = {k: v for watcher in self.watchers for k, v in watcher.state().items()}
+            self.write(self.run.state(None, watched), self.run.net.parameters)
+
+    def after(self, whole: bool) -> None:
+        state = self.run.history.state
+        if whole and self.run.samples and state is not None:
+            last = self.run.net.parameters if state.parameters is None else state.parameters
+            self.write(state, last)
+
+    def write(self, state: State, parameters: np.ndarray) -> None:
+        """Replace the file. `parameters`: those after the last step."""
+        self.written_at = time.monotonic()
+        history = self.run.history
+        arrays = {"slots": state.slots, "parameters": parameters, **state.watched}
+        content = files.Content(
+            self.identity,
+            tuple(state.position),
+            state.identity.seed,
+            self.stopped,
+            history.seconds,
+            history.samples,
+            dict(history),
+            arrays,
+        )
+        files.write(self.path, content)
+        self.written_at = time.monotonic()

@@ -1,0 +1,55 @@
+"""Validation: what is recorded of data that are not trained on.
+
+What belongs here: when values are computed and under which names. What does not: the values
+themselves (metrics.py, `Network.loss`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastbp import metrics
+from fastbp.samples import Samples
+from fastbp.training import own_loss
+from fastbp.training.watchers.average import judged
+from fastbp.training.watchers.watcher import Event, Watcher
+
+
+class Validation(Watcher):
+    """Loss and metrics of the validation data after each epoch."""
+
+    by_epoch = True
+
+    def __init__(
+        self,
+        data: Samples,
+        metrics_by_name: Mapping[str, metrics.Metric | None],
+        loss: own_loss.UserLoss | None = None,
+    ) -> None:
+        self.data, self.metrics, self.loss = data, metrics_by_name, loss
+
+    def before(self, run: Any) -> None:
+        self.run = run
+        # there also where the run ends before its first epoch
+        run.history.extend(**{f"validation_{name}": [] for name in ("loss", *self.metrics)})
+
+    def after_epoch(self, event: Event) -> None:
+        self.run.settle()
+        with judged(event):
+            values = self._values(event)
+        event.history.extend(**{f"validation_{name}": [v] for name, v in values.items()})
+
+    def _values(self, event: Event) -> dict[str, float]:
+        net, data, values = event.network, self.data, {}
+        outputs = net.predict(data.X) if self.metrics or self.loss is not None else None
+        if self.loss is None:
+            values["loss"] = net.loss(
+                data.X, data.Y, sample_weight=data.weight, ignore_missing=data.missing
+            )
+        else:
+            assert outputs is not None
+            values["loss"] = own_loss.value(self.loss, data, outputs)
+        if outputs is not None:
+            values |= metrics.evaluate(net, data, outputs, self.metrics)
+        return values

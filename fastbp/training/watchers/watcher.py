@@ -1,0 +1,103 @@
+"""What a watcher is, and the `Event` that it is given.
+
+What belongs here: the contract between the loop (training/loop.py) and all that looks at a run. What
+does not: any one watcher, which has a file of its own beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.network import Network
+from fastbp.training.history import History
+
+if TYPE_CHECKING:
+    from fastbp.training.state import Position
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a callback is given; a callback that returns True ends the run.
+
+    Attributes
+    ----------
+    epoch, epochs : int
+        The epoch that ended or is at hand (from 0), and where the run is to end.
+    network : Network
+        Its parameters are those after the last step; what is written there is trained on.
+    history : History
+    kind : "epoch" or "step"
+    step : int
+        Steps made since the run began.
+    average : ndarray or None
+        The moving average of the parameters, with `ema`.
+    """
+
+    epoch: int
+    epochs: int
+    network: Network
+    history: History
+    kind: str = "epoch"
+    step: int = 0
+    average: np.ndarray | None = None
+
+
+def attach(event: Event, **values: Any) -> None:
+    """Have an event tell what a watcher has found to those after it."""
+    vars(event).update(values)  # which is frozen for everybody else
+
+
+class Watcher:
+    """One thing that is looked at or done while a run goes on: here, nothing.
+
+    A run is the driver's (`driver.Run`, `lbfgs.Minimisation`): net, history, epoch, end_epoch, rate,
+    and `settle`, after which the network holds the parameters of the last step.
+
+    Attributes
+    ----------
+    by_epoch, by_step, by_slice : bool
+        Of which of `after_epoch`, `after_step` and `after_slice` the loop is to call; one that asks
+        for each step or each epoch has the engine come back to Python there.
+    keeps : tuple of str
+        Names of the arrays in its state, each in the layout of the parameters.
+    """
+
+    by_epoch, by_step, by_slice = False, False, False
+    keeps: tuple[str, ...] = ()
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take up what `state` gave when the run that is gone on with ended; before `before`."""
+
+    def needs(self, position: Position) -> tuple[str, ...]:
+        """What of `keeps` has to be there for a run that stands at `position`."""
+        return ()
+
+    def before(self, run: Any) -> None:
+        """The run is about to begin."""
+
+    def after_step(self, event: Event) -> Any:
+        """A step was made; True ends the run."""
+
+    def after_epoch(self, event: Event) -> Any:
+        """An epoch ended, and is in the history; True ends the run."""
+
+    def after_slice(self, n_epochs: int, stop: bool) -> None:
+        """The engine came back, so many epochs on; `stop`: the run is to end."""
+
+    def ends_with(self, finished: bool) -> np.ndarray | None:
+        """What the network is to be left with instead of the parameters of the last step.
+
+        `finished`: the run was not ended by an exception.
+        """
+        return None
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What it needs to go on, beside the history."""
+        return {}
+
+    def after(self, whole: bool) -> None:
+        """The run has ended, `history.state` is made; `whole`: all of it is on record."""
