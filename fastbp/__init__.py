@@ -19,7 +19,8 @@ from fastbp.network import Network
 from fastbp.run import DivergenceError
 
 if TYPE_CHECKING:
-    from fastbp import check, datasets, schedules, training
+    from fastbp import check, datasets, layers, schedules, training
+    from fastbp.files.model import load
     from fastbp.monitor import each_step
     from fastbp.optimizers import (
         LBFGS,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         Lion,
         RMSprop,
     )
-    from fastbp.persistence import load
     from fastbp.stopping import EarlyStopping
 
 __version__ = "0.1.0"
@@ -55,6 +55,7 @@ __all__ = [
     "check",
     "datasets",
     "each_step",
+    "layers",
     "load",
     "schedules",
     "training",
@@ -69,7 +70,7 @@ _LATER = {  # where the name is found; a module stands for itself
     "check": "fastbp.check",
     "datasets": "fastbp.datasets",
     "each_step": "fastbp.monitor",
-    "load": "fastbp.persistence",
+    "load": "fastbp.files.model",
     "schedules": "fastbp.schedules",
     **{
         name: f"fastbp.{name}"

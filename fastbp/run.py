@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastbp import inputs
+from fastbp.dropout import of_layers
 from fastbp.network import Network
 
 if TYPE_CHECKING:
@@ -206,7 +207,9 @@ class Run:
                 n_threads,
                 self.shuffle is True,
                 state.seed,
-                None if dropout is None else self.doors.Masks(dropout, state.seed, 0),
+                None
+                if dropout is None
+                else self.doors.Masks(of_layers(dropout, self.net.layers), state.seed, 0),
                 self.loss is not None,
             )
         except MemoryError:
