@@ -678,7 +678,7 @@ def test_save_follows_a_link_and_honours_the_umask(tmp_path):
 
 # files of earlier versions (tests/data/, written by fastbp before version 2)
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 EARLIER = json.loads((DATA / "version_1.json").read_text())
 
 
