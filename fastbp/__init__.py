@@ -17,7 +17,8 @@ from fastbp.dropout import Dropout
 from fastbp.network import Network
 
 if TYPE_CHECKING:
-    from fastbp import check, datasets, schedules, training
+    from fastbp import check, datasets, layers, schedules, training
+    from fastbp.files.model import load
     from fastbp.optimizers import (
         LBFGS,
         SGD,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
         Lion,
         RMSprop,
     )
-    from fastbp.persistence import load
     from fastbp.stopping import EarlyStopping
     from fastbp.training import DivergenceError, History, each_step
 
@@ -53,6 +53,7 @@ __all__ = [
     "check",
     "datasets",
     "each_step",
+    "layers",
     "load",
     "schedules",
     "training",
@@ -64,7 +65,7 @@ _LATER = {  # where the name is found; a module stands for itself
     "check": "fastbp.check",
     "datasets": "fastbp.datasets",
     **dict.fromkeys(("DivergenceError", "History", "each_step"), "fastbp.training"),
-    "load": "fastbp.persistence",
+    "load": "fastbp.files.model",
     "schedules": "fastbp.schedules",
     **{
         name: f"fastbp.{name}"

@@ -15,6 +15,7 @@ import numpy as np
 from fastbp import inputs
 from fastbp.functions import shown
 from fastbp.kernels import dispatch
+from fastbp.layers import Dense, Layer
 
 
 @runtime_checkable
@@ -28,7 +29,7 @@ class Layered(Protocol):
     def dtype(self) -> np.dtype[Any]: ...
 
     @property
-    def architecture(self) -> dict[str, Any]: ...
+    def layers(self) -> tuple[Layer, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Dropout:
             raise ValueError(f"Dropout.step: expected a number below 2**64; got {shown(self.step)}")
 
     def masks(self, net: Layered, n: int) -> list[np.ndarray]:
-        """What a^0, ..., a^{L-1} of n rows are multiplied by: 0 or 1 / (1 - rate).
+        """What input and hidden dense layers of n rows are multiplied by: 0 or 1 / (1 - rate).
 
         Returns
         -------
@@ -82,28 +83,42 @@ class Dropout:
         if n > np.iinfo(np.intp).max // max(widths):
             raise ValueError(f"n: expected rows that an array can have; got {shown(n)}")
         doors = dispatch.doors(net.dtype)
-        compiled = masks_of(self, len(widths) - 1, doors)
+        compiled = masks_of(self, net.layers, doors)
         with inputs.fitting_in_memory("n"):
             found = [np.ones((n, width), net.dtype) for width in widths]
-        for l, mask in enumerate(found if compiled is not None else ()):
+        places = places_of(net.layers)
+        for l, mask in zip(places, found if compiled is not None else (), strict=False):
             doors.mask(compiled, l, mask)
         return found
 
 
-def masks_of(dropout: Any, n_hidden: int, doors: Any) -> Any:
+def masks_of(dropout: Any, layers: Sequence[Layer], doors: Any) -> Any:
     """An engine's description of a `Dropout`; None where nothing is dropped."""
     if dropout is None:
         return None
     if not isinstance(dropout, Dropout):
         raise TypeError(f"dropout: expected a fastbp.Dropout; got {shown(dropout)}")
-    rates = as_rates(dropout.rate, n_hidden)
+    rates = as_rates(dropout.rate, len(places_of(layers)) - 1)
     if rates is None:
         return None
-    return doors.Masks(rates, inputs.as_bits(dropout.seed), dropout.step)
+    return doors.Masks(of_layers(rates, layers), inputs.as_bits(dropout.seed), dropout.step)
+
+
+def places_of(layers: Sequence[Layer]) -> list[int]:
+    """The l of those a^l that may be dropped: the input and what hidden dense layers give."""
+    return [0, *(l for l, layer in enumerate(layers[:-1], 1) if isinstance(layer, Dense))]
+
+
+def of_layers(rates: Sequence[float], layers: Sequence[Layer]) -> list[float]:
+    """A rate for each of a^0, ..., a^{L-1} of a network with these layers."""
+    found = [0.0] * len(layers)
+    for l, rate in zip(places_of(layers), rates, strict=True):
+        found[l] = rate
+    return found
 
 
 def as_rates(value: Any, n_hidden: int) -> list[float] | None:
-    """A rate for each of a^0, ..., a^{L-1}; None where all are 0."""
+    """A rate for the input and one for each hidden dense layer; None where all are 0."""
     if _is_number(value):
         rate = _as_rate(value, "dropout")
         if rate and not n_hidden:

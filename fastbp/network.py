@@ -1,7 +1,8 @@
 """The network: layers, parameters, and what can be asked of them.
 
 What belongs here: `Network` with predictions, losses, gradients and Jacobians. What does not: the
-training loop (training.py), files (persistence.py), checks of arguments (inputs.py).
+training loop (training.py), files (files/), checks of arguments (inputs.py), kinds of layers
+(layers.py).
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp import functions, initialization, inputs
+from fastbp import layers as kinds
 from fastbp.dropout import Dropout, masks_of
 from fastbp.kernels import dispatch
 
@@ -38,19 +40,28 @@ class _Fit:
         return training.fit if net is None else MethodType(training.fit, net)
 
 
+class _Default(str):
+    """The default of an argument, told from the same value given."""
+
+    __slots__ = ()
+
+
 @inputs.named
 class Network:
     """A feed-forward network: z^l = a^{l-1} W^l + b^l, a^l = sigma^l(z^l).
 
     Parameters
     ----------
-    sizes : sequence of int
-        Activations a layer, the input's first: [784, 30, 10]. z may be wider (glu, maxout).
+    sizes : sequence of int or of layers
+        Activations a layer, the input's first: [784, 30, 10]. z may be wider (glu, maxout). A
+        number is short for `fastbp.layers.Dense`; other layers stand between such:
+        [8, fastbp.layers.Scale(), 64, 1].
     activation : str or sequence of str
-        Hidden layers: one name, or one a layer. A number in brackets sets an activation's
-        parameter: "leaky_relu(0.02)". `fastbp.functions.ACTIVATIONS` lists the names.
+        Hidden layers: one name, or one a dense layer. A number in brackets sets an activation's
+        parameter: "leaky_relu(0.02)". `fastbp.functions.ACTIVATIONS` lists the names. A layer that
+        names its own, Dense(64, "relu"), has that.
     output : str
-        Activation of the last layer.
+        Activation of the last layer, unless it names its own.
     loss : str
         Cost of one sample, summed over outputs (`fastbp.functions.LOSSES`).
     dtype : "float32" or "float64"
@@ -63,12 +74,15 @@ class Network:
     Attributes
     ----------
     sizes : list of int
+        Activations of the input and of each dense layer.
+    layers : tuple of fastbp.layers.Dense and others
+        All but the input, each with its activation.
     parameters : ndarray (n_parameters,)
         The only store, writable: W1, b1, W2, b2, ... An assignment copies into it.
     tensors : read-only mapping of views of `parameters`
         W1, b1, W2, ... by name, in the order of `parameters`.
     weights, biases : lists of views of `parameters`
-        weights[l] is (n_in, width of z), biases[l] is (width of z,).
+        Of each dense layer: weights[l] is (n_in, width of z), biases[l] is (width of z,).
     metadata : dict
         What a model file holds beside the network; JSON-able, free for the user. "classes" and
         "columns" are read: names of the outputs' classes, and of the columns of X.
@@ -90,10 +104,10 @@ class Network:
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        sizes: Sequence[int | kinds.Layer | str],
         *,
         activation: str | Sequence[str] = "sigmoid",
-        output: str = "softmax",
+        output: str = _Default("softmax"),
         loss: str = "cross_entropy",
         dtype: Any = "float32",
         init: str = "scaled",
@@ -101,28 +115,24 @@ class Network:
     ) -> None:
         self._describe(sizes, activation, output, loss, dtype)
         initialization.fill(self.weights, self.biases, init, seed)
+        for name, tensor in self._described:
+            if tensor.start is not None:
+                self._tensors[name][...] = tensor.start
 
     def _describe(
         self,
-        sizes: Sequence[int],
+        sizes: Any,
         activation: str | Sequence[str],
         output: str,
         loss: str,
         dtype: Any,
     ) -> None:
         """Everything but the parameters' values."""
-        self._sizes = _checked_sizes(sizes)
-        n_hidden = len(self._sizes) - 2
-        names = [activation] * n_hidden if isinstance(activation, str) else activation
-        if not isinstance(names, Sequence) or len(names) != n_hidden:
-            raise ValueError(
-                f"activation: expected one name, or one for each of the {n_hidden} hidden layers; "
-                f"got {functions.shown(activation)}"
-            )
-        if isinstance(activation, str):
-            functions.activation(activation)  # refused even where no hidden layer uses it
-        self._hidden = [functions.activation(name) for name in names]
-        self._output = functions.activation(output, "output")
+        n_inputs, given = kinds.as_sizes(sizes)
+        dense = [layer for layer in given if isinstance(layer, kinds.Dense)]
+        self._sizes = [n_inputs, *(layer.n for layer in dense)]
+        self._hidden = _hidden_activations(activation, dense[:-1])
+        self._output = _output_activation(output, dense[-1])
         self._loss = functions.loss(loss)
         for hidden, n in zip(self._hidden, self._sizes[1:], strict=False):
             functions.check_units(hidden, n, "activation")
@@ -136,17 +146,32 @@ class Network:
         functions.check_parameter(self._loss, "loss", self._dtype)
         self.metadata: dict[str, Any] = {}
 
+        own = iter([*self._hidden, self._output])
+        of_dense = [isinstance(layer, kinds.Dense) for layer in given]
+        self._sigmas = [
+            next(own) if is_dense else functions.activation(layer.activation)
+            for is_dense, layer in zip(of_dense, given, strict=True)
+        ]
+        self._layers = tuple(
+            kinds.Dense(layer.n, f.name) if isinstance(layer, kinds.Dense) else layer
+            for layer, f in zip(given, self._sigmas, strict=True)
+        )
+        self._widths = kinds.widths(n_inputs, self._layers)
         self._n_targets = self._loss.n_targets(n_outputs)
         self._allocate()
+        self._compile()
+
+    def _compile(self) -> None:
+        """Hand the description to the engine."""
         cost_parameter = self._loss.parameter
         if self._loss.kind == "mse":
-            cost_parameter /= n_outputs
+            cost_parameter /= self._sizes[-1]
         self._doors = dispatch.doors(self._dtype)
         self._compiled = self._doors.CompiledNetwork(
             [
-                ("dense", f.kind, f.parameter, n_in, n_out * f.z_per_a, n_out)
-                for f, n_in, n_out in zip(
-                    [*self._hidden, self._output], self._sizes, self._sizes[1:], strict=False
+                (layer.link, f.kind, f.parameter, n_in, n_out * f.z_per_a, n_out)
+                for layer, f, n_in, n_out in zip(
+                    self._layers, self._sigmas, self._widths, self._widths[1:], strict=False
                 )
             ],
             (self._loss.kind, cost_parameter),
@@ -162,12 +187,9 @@ class Network:
         It begins at a multiple of 64 bytes, or one row's prediction takes twice as long; 64 bytes
         behind it may be read by the engine.
         """
-        widths = [
-            n * f.z_per_a
-            for f, n in zip([*self._hidden, self._output], self._sizes[1:], strict=True)
-        ]
-        shapes = list(zip(self._sizes, widths, strict=False))
-        n_parameters = sum((n_in + 1) * n_z for n_in, n_z in shapes)
+        z_per_a = [f.z_per_a for f in self._sigmas]
+        self._described = list(kinds.tensors(self._sizes[0], self._layers, z_per_a))
+        n_parameters = sum(math.prod(tensor.shape) for _, tensor in self._described)
         slack = 64 // self._dtype.itemsize
         if (n_parameters + 2 * slack) * self._dtype.itemsize > sys.maxsize:
             many = f"{n_parameters:,}" if n_parameters < 10**40 else "10**40 and more"
@@ -178,11 +200,10 @@ class Network:
         self._parameters: Array = memory[first : first + n_parameters]
         self._tensors: dict[str, Array] = {}
         at = 0
-        for l, (n_in, n_z) in enumerate(shapes, 1):
-            for name, shape in ((f"W{l}", (n_in, n_z)), (f"b{l}", (n_z,))):
-                size = math.prod(shape)
-                self._tensors[name] = self._parameters[at : at + size].reshape(shape)
-                at += size
+        for name, tensor in self._described:
+            size = math.prod(tensor.shape)
+            self._tensors[name] = self._parameters[at : at + size].reshape(tensor.shape)
+            at += size
         self._weights = [v for name, v in self._tensors.items() if name[0] == "W"]
         self._biases = [v for name, v in self._tensors.items() if name[0] == "b"]
 
@@ -190,8 +211,13 @@ class Network:
 
     @property
     def sizes(self) -> list[int]:
-        """Activations a layer, the input's first."""
+        """Activations of the input and of each dense layer."""
         return list(self._sizes)
+
+    @property
+    def layers(self) -> tuple[kinds.Layer, ...]:
+        """Every layer but the input, each with its activation."""
+        return self._layers
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -200,12 +226,12 @@ class Network:
 
     @property
     def n_parameters(self) -> int:
-        """Number of weights and biases."""
+        """Number of all elements of `tensors`."""
         return self._parameters.size
 
     @property
     def parameters(self) -> Array:
-        """All weights and biases, (n_parameters,): W1, b1, W2, b2, ..."""
+        """All tensors, (n_parameters,): W1, b1, W2, b2, ..."""
         return self._parameters
 
     @parameters.setter
@@ -219,17 +245,19 @@ class Network:
 
     @property
     def weights(self) -> list[Array]:
-        """Views of `parameters`: weights[l] is (n_in, width of z)."""
+        """Of each dense layer a view of `parameters`: weights[l] is (n_in, width of z)."""
         return list(self._weights)
 
     @property
     def biases(self) -> list[Array]:
-        """Views of `parameters`: biases[l] is (width of z,)."""
+        """Of each dense layer a view of `parameters`: biases[l] is (width of z,)."""
         return list(self._biases)
 
     @property
     def tensors(self) -> Mapping[str, Array]:
-        """Views of `parameters` by name, in its order: W1 and b1 are those of layer 1.
+        """Views of `parameters` by name, in its order: W1 and b1 are those of the first layer.
+
+        The number counts all layers: [8, Scale(), 64, 1] has s1, W2, b2, W3 and b3.
 
         >>> import fastbp
         >>> net = fastbp.Network([2, 3, 1], output="identity", loss="mse")
@@ -246,11 +274,13 @@ class Network:
         """The arguments that make such a network, without init and seed; JSON-able.
 
         >>> import fastbp
-        >>> fastbp.Network([4, 3, 2]).architecture["activation"]
-        ['sigmoid']
+        >>> architecture = fastbp.Network([4, fastbp.layers.Scale(), 3, 2]).architecture
+        >>> architecture["sizes"], architecture["activation"]
+        ([4, 'scale', 3, 2], ['sigmoid'])
         """
+        sizes = [self._sizes[0], *map(kinds.as_json, self._layers)]
         return {
-            "sizes": self.sizes,
+            "sizes": sizes,
             "activation": [f.name for f in self._hidden],
             "output": self._output.name,
             "loss": self._loss.name,
@@ -290,26 +320,21 @@ class Network:
     def __repr__(self) -> str:
         hidden = [f.name for f in self._hidden]
         shown = repr(hidden[0]) if len(set(hidden)) == 1 else repr(hidden)
+        sizes = [n.n if isinstance(n, kinds.Dense) else n for n in self._layers]
         return (
-            f"Network({self.sizes}, activation={shown}, output={self._output.name!r}, "
-            f"loss={self._loss.name!r}, dtype={self._dtype.name!r}: "
-            f"{self.n_parameters:,} parameters)"
+            f"Network({[self._sizes[0], *sizes]}, activation={shown}, "
+            f"output={self._output.name!r}, loss={self._loss.name!r}, "
+            f"dtype={self._dtype.name!r}: {self.n_parameters:,} parameters)"
         )
 
     def _repr_html_(self) -> str:
+        sizes = dict.fromkeys(range(1, len(self._layers) + 1), 0)
+        for name, tensor in self._tensors.items():
+            sizes[int(name[1:])] += tensor.size
         rows = "".join(
-            f"<tr><td>{l}</td><td>{W.shape[0]} → {n}</td><td>{f.name}</td>"
-            f"<td>{W.size + b.size:,}</td></tr>"
-            for l, (W, b, n, f) in enumerate(
-                zip(
-                    self._weights,
-                    self._biases,
-                    self._sizes[1:],
-                    [*self._hidden, self._output],
-                    strict=True,
-                ),
-                1,
-            )
+            f"<tr><td>{l}</td><td>{self._widths[l - 1]} → {self._widths[l]}</td><td>{what}</td>"
+            f"<td>{sizes[l]:,}</td></tr>"
+            for l, what in enumerate(map(_in_words, self._layers), 1)
         )
         return (
             "<table><thead><tr><th>layer</th><th>size</th><th>activation</th><th>parameters</th>"
@@ -365,7 +390,7 @@ class Network:
         )
 
     def _masks(self, dropout: Dropout | None) -> Any:
-        return None if dropout is None else masks_of(dropout, len(self._hidden), self._doors)
+        return None if dropout is None else masks_of(dropout, self._layers, self._doors)
 
     def _warn_unless_finite(self, what: str, *results: Array) -> None:
         """As NumPy does of its own functions: not where np.errstate has it ignored."""
@@ -406,7 +431,7 @@ class Network:
         return result
 
     def feedforward(self, X: Any) -> tuple[list[Array], list[Array]]:
-        """Every layer's weighted input and activation.
+        """Every layer's weighted input and activation, one entry for each of `layers`.
 
         Returns
         -------
@@ -414,11 +439,17 @@ class Network:
         activations : list of ndarray (n, n_l), the input first
         """
         X = self._ready(X)
-        zs = [np.empty((X.shape[0], b.size), self._dtype) for b in self._biases]
-        activations = [np.empty((X.shape[0], n), self._dtype) for n in self._sizes[1:]]
+        zs = self._empty_zs(X.shape[0])
+        activations = [np.empty((X.shape[0], n), self._dtype) for n in self._widths[1:]]
         self._doors.feedforward(self._compiled, self._parameters, X, zs, activations)
         self._warn_unless_finite("feedforward", *zs, *activations)
         return zs, [X.copy(), *activations]
+
+    def _empty_zs(self, n: int) -> list[Array]:
+        return [
+            np.empty((n, width * f.z_per_a), self._dtype)
+            for f, width in zip(self._sigmas, self._widths[1:], strict=True)
+        ]
 
     def _penalty(self, n: int, l2: float, l1: float) -> float:
         penalty = self._scaled_penalty(l2 / (2 * n), l1 / n, 1.0)
@@ -456,7 +487,7 @@ class Network:
             Class indices (n,), or targets (n, n_L); for one output also targets (n,).
         sample_weight : array_like (n,), optional
         l2, l1 : float
-            Penalties on weights, not on biases (Nielsen 2015, ch. 3: lambda/n).
+            Penalties on weights, not on biases and scales (Nielsen 2015, ch. 3: lambda/n).
         dropout : Dropout, optional
             Masks held still; without it nothing is dropped.
         ignore_missing : bool
@@ -579,7 +610,7 @@ class Network:
     ) -> list[Array]:
         """delta^l = dC_x/dz^l of every sample and layer but the input (BP1, BP2).
 
-        Takes what `loss` takes of C_x.
+        One entry for each of `layers`. Takes what `loss` takes of C_x.
 
         Returns
         -------
@@ -588,7 +619,7 @@ class Network:
         X = self._ready(X)
         dense, labels = self._targets(Y, X.shape[0], ignore_missing)
         masks = self._masks(dropout)
-        out = [np.empty((X.shape[0], b.size), self._dtype) for b in self._biases]
+        out = self._empty_zs(X.shape[0])
         self._doors.deltas(
             self._compiled, self._parameters, X, dense, labels, out, masks, ignore_missing
         )
@@ -644,14 +675,16 @@ class Network:
             ignore_missing,
         )
         at = 0
-        for W, b in zip(self._weights, self._biases, strict=True):
-            nabla_W = result[at : at + W.size].reshape(W.shape)
-            with np.errstate(over="ignore", invalid="ignore"):  # told below
-                if l2:
-                    nabla_W += self._dtype.type(l2 / n) * W
-                if l1:
-                    nabla_W += self._dtype.type(l1 / n) * np.sign(W)
-            at += W.size + b.size
+        for _, tensor in self._described:
+            size = math.prod(tensor.shape)
+            if tensor.is_weight and (l2 or l1):
+                part, W = result[at : at + size], self._parameters[at : at + size]
+                with np.errstate(over="ignore", invalid="ignore"):  # told below
+                    if l2:
+                        part += self._dtype.type(l2 / n) * W
+                    if l1:
+                        part += self._dtype.type(l1 / n) * np.sign(W)
+            at += size
         self._warn_unless_finite("gradient", result)
         return result
 
@@ -730,15 +763,15 @@ class Network:
 
     def save(self, path: str | os.PathLike[str], *, metadata: dict[str, Any] | None = None) -> None:
         """Write the network to a safetensors file; see `fastbp.persistence.save`."""
-        from fastbp import persistence
+        from fastbp.files import model
 
-        persistence.save(self, path, metadata=metadata)
+        model.save(self, path, metadata=metadata)
 
 
 # What `_describe` sets; all else in a network's __dict__ is the user's or a subclass's.
 _DESCRIBED = frozenset(
-    "_sizes _hidden _output _loss _dtype _n_targets _parameters _tensors _weights _biases "
-    "_compiled _doors _predictor".split()
+    "_sizes _hidden _output _loss _dtype _layers _sigmas _widths _n_targets _described _parameters "
+    "_tensors _weights _biases _compiled _doors _predictor".split()
 )
 
 
@@ -749,19 +782,42 @@ def as_network(value: Any, name: str = "net") -> Network:
     return value
 
 
-def _checked_sizes(sizes: Any) -> list[int]:
-    try:
-        if isinstance(sizes, (str, bytes, bytearray, Set, Mapping)):  # Set: in which order?
-            raise TypeError
-        given = list(sizes)
-    except Exception:
-        raise TypeError(
-            f"sizes: expected whole numbers such as [784, 30, 10]; got {functions.shown(sizes)}"
-        ) from None
-    checked = [inputs.as_count(n, f"sizes[{i}]") for i, n in enumerate(given)]
-    if len(checked) < 2:
-        raise ValueError(f"sizes: expected at least an input and an output; got {checked}")
-    return checked
+def _hidden_activations(
+    activation: Any, dense: Sequence[kinds.Dense]
+) -> list[functions.Activation]:
+    """Of the hidden dense layers: their own, or what `activation` says."""
+    n_hidden = len(dense)
+    names = [activation] * n_hidden if isinstance(activation, str) else activation
+    if not isinstance(names, Sequence) or len(names) != n_hidden:
+        raise ValueError(
+            f"activation: expected one name, or one for each of the {n_hidden} hidden layers; "
+            f"got {functions.shown(activation)}"
+        )
+    if isinstance(activation, str):
+        functions.activation(activation)  # refused even where no hidden layer uses it
+    given = [functions.activation(name) for name in names]
+    return [
+        f if layer.activation is None else functions.activation(layer.activation)
+        for f, layer in zip(given, dense, strict=True)
+    ]
+
+
+def _output_activation(output: Any, last: kinds.Dense) -> functions.Activation:
+    """The last layer's own, or what `output` says; not two that differ."""
+    given = functions.activation(output, "output")
+    if last.activation is None:
+        return given
+    own = functions.activation(last.activation)
+    if not isinstance(output, _Default) and own != given:
+        raise ValueError(
+            f"output: expected {own.name!r}, which the last layer names, or none; got "
+            f"{given.name!r}"
+        )
+    return own
+
+
+def _in_words(layer: kinds.Layer) -> str:
+    return str(layer.activation) if isinstance(layer, kinds.Dense) else layer.link
 
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:

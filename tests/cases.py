@@ -80,9 +80,10 @@ def fits(output, loss):
 def admitted(sizes, activation, output, loss):
     """The sizes, a unit more where so many alone are refused."""
     sizes, names = list(sizes), activation
+    dense = [l for l, n in enumerate(sizes) if n != "scale"][1:]
     if isinstance(activation, str):
-        names = [activation] * (len(sizes) - 2)
-    for l, name in enumerate([*names, output], 1):
+        names = [activation] * (len(dense) - 1)
+    for l, name in zip(dense, [*names, output], strict=True):
         try:
             functions.check_units(functions.activation(name), sizes[l], "activation")
         except ValueError:
@@ -119,10 +120,14 @@ def network(sizes, activation, output, loss, dtype, seed=0):
     net = fastbp.Network(
         sizes, activation=activation, output=output, loss=loss, dtype=dtype, init="zeros"
     )
-    rng = np.random.default_rng([seed, *sizes])
-    for W, b in zip(net.weights, net.biases, strict=True):
-        W[...] = short(rng.standard_normal(W.shape) / np.sqrt(W.shape[0]))
-        b[...] = short(rng.standard_normal(b.shape) * 0.5)
+    rng = np.random.default_rng([seed, *net.sizes])
+    for name, tensor in net.tensors.items():
+        values = rng.standard_normal(tensor.shape)
+        if name[0] == "W":
+            values /= np.sqrt(len(tensor))
+        elif name[0] == "b":
+            values *= 0.5
+        tensor[...] = short(values)
     return net
 
 

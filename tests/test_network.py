@@ -60,7 +60,9 @@ class Scales:
     """For each quantity the sums of moduli of its terms, of one network and its data."""
 
     def __init__(self, ref, X, Y, U, V):
-        weights = [np.abs(W) for W in ref.weights]
+        # a scale s is W = diag(s) and b = 0
+        layers = [of if len(of) == 2 else [np.diag(*of), np.zeros(1)] for of in ref.tensors]
+        weights = [np.abs(W) for W, _ in layers]
         n_layers = len(weights)
         self.zs = [[] for _ in weights]
         self.activations = [[] for _ in weights]
@@ -70,7 +72,7 @@ class Scales:
         for s, (x, y) in enumerate(zip(X, Y, strict=True)):
             moduli, terms, slopes = np.abs(x), [], []
             for l, W in enumerate(weights):
-                z = moduli @ W + np.abs(ref.biases[l])
+                z = moduli @ W + np.abs(layers[l][1])
                 self.zs[l].append(z)
                 terms.append(jacobian_terms(ref.activation_names[l], zs[l][s]))
                 slopes.append(slope_terms(ref.activation_names[l], zs[l][s], z))
@@ -102,9 +104,12 @@ class Scales:
             self.jacobian.append(across)
         before = [np.abs(X), *map(np.array, self.activations[:-1])]
         self.gradient = []
-        for a, delta in zip(before, self.deltas, strict=True):
+        for a, delta, tensors in zip(before, self.deltas, ref.tensors, strict=True):
             largest, mean = np.max(delta, axis=0), np.mean(delta, axis=0)
-            self.gradient += [np.mean(a, axis=0)[:, None] * largest, mean]
+            if len(tensors) == 2:
+                self.gradient += [np.mean(a, axis=0)[:, None] * largest, mean]
+            else:
+                self.gradient += [np.mean(a, axis=0) * largest]
 
 
 class Case:
@@ -123,7 +128,8 @@ class Case:
         self.weight[0] = 1.5
         self.Y = targets(rng, loss, n, sizes[-1])
         self.ref = oracle(network(*self.arguments, "float64", seed))
-        self.longest = sum(sizes[:-1]) + len(sizes) + sum(b.size for b in self.ref.biases)
+        widths = self.ref.widths
+        self.longest = sum(widths[:-1]) + len(widths) + sum(b.size for b in self.ref.biases)
 
     def __str__(self):
         return f"{self.arguments}, {len(self.X)} rows"
@@ -232,6 +238,21 @@ def hidden_cases(name):
 
 
 @functools.cache
+def scaled():
+    """The scale link first, between and doubled, before and behind each kind of activation."""
+    found = []
+    for i, n in enumerate(SIZES):
+        m, k, name = SIZES[(i + 1) % 6], SIZES[(i + 3) % 6], ACTIVATIONS[(5 * i) % len(ACTIVATIONS)]
+        found += [
+            Case([n, "scale", m, k], "tanh", "identity", "quadratic", BATCHES[i % 4]),
+            Case([n, "scale", "scale", m, "scale", k], name, "softmax", "cross_entropy", 3),
+            Case([m, n, "scale", k], "softmax", "sigmoid", "quadratic", 10),
+            Case([n, "scale", k], "tanh", "log_softmax", "mse", 64),
+        ]
+    return found
+
+
+@functools.cache
 def output_cases(name):
     """The activation at the end, every size of it, with the losses that go with it by turns."""
     losses = [loss for loss in LOSSES if fits(name, loss) and loss != "gaussian_nll"]
@@ -280,6 +301,12 @@ def test_hidden_activation(level, dtype, name):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_output_activation(level, dtype, name):
     for case in output_cases(name):
+        case.check_all(case.network(dtype), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scale_links(level, dtype):
+    for case in scaled():
         case.check_all(case.network(dtype), dtype)
 
 

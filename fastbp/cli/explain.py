@@ -13,7 +13,7 @@ from fastbp.cli.samples import for_network
 from fastbp.datasets import load_digits
 from fastbp.explain import Explanation, explain
 from fastbp.explain.formula import ASCII
-from fastbp.persistence import replace
+from fastbp.files.replace import replace
 
 HELD_OUT = 360  # of the digits the first ones: shown, not trained on
 LARGEST_IMAGE = 32  # pixels on a side that are drawn

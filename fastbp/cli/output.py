@@ -86,8 +86,8 @@ def check_writable(option: str, path: str | None) -> None:
     """Refuse, before the work, a file that could not be written after it."""
     if path is None:
         return
+    from fastbp.files.replace import check_destination
     from fastbp.inputs import as_path
-    from fastbp.persistence import check_destination
 
     if not os.path.basename(path):
         raise ValueError(f"{option}: {path} is a folder")

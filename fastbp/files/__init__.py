@@ -1,1 +1,1 @@
-"""Files of networks and of runs: arrays and JSON, written whole or not at all."""
+"""Files of networks (model.py) and of runs (checkpoint.py), each written whole (replace.py)."""

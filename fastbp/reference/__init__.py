@@ -13,6 +13,9 @@ Notation: ``W, b`` weights and biases, ``z`` weighted inputs, ``a`` activations,
     BP3  nabla_b = delta
     BP4  nabla_W = outer(a_prev, delta)
 
+A layer that scales, ``"scale"`` among the sizes, has ``z = s * a_prev`` (elementwise) in its place:
+links.py.
+
 Names may hold a parameter: ``"leaky_relu(0.02)"``; without it the default is taken.
 """
 

@@ -3,10 +3,13 @@
 What belongs here: sums over layers and samples. What does not: formulas of one layer, training.
 """
 
+import math
+
 import numpy as np
 
 from fastbp.reference.activations import activation, activation_jacobian, activation_width
 from fastbp.reference.costs import COSTS
+from fastbp.reference.links import DENSE, LINKS
 from fastbp.reference.numbers import parse, power_above, vector
 from fastbp.reference.output import cost_on_z, output_error
 
@@ -25,15 +28,16 @@ class Network:
 
     Parameters
     ----------
-    sizes : sequence of int
-        Numbers of activations n_0 ... n_L.
+    sizes : sequence of int or str
+        Numbers of activations n_0 ... n_L; "scale" between them is a layer that scales each column.
     activation : str or sequence of str
-        Of the hidden layers: one name, or one a layer.
+        Of the hidden dense layers: one name, or one a layer.
     output : str
         Activation of the last layer.
     loss : str
     parameters : array_like, (n_parameters,)
-        W1, b1, W2, b2, ..., each W row-major (n_in, width of z). Copied to float64.
+        W1, b1, W2, b2, ..., each W row-major (n_in, width of z); of a scaling layer s, (n_l,).
+        Copied to float64.
 
     Examples
     --------
@@ -45,52 +49,69 @@ class Network:
     """
 
     def __init__(self, sizes, activation, output, loss, parameters):
-        self.sizes = [int(n) for n in sizes]
+        self.sizes = [int(n) for n in sizes if n not in LINKS]
         hidden = len(self.sizes) - 2
         if hidden < 0:
             raise ValueError("sizes needs at least an input and an output")
         names = [activation] * hidden if isinstance(activation, str) else list(activation)
         if len(names) != hidden:
             raise ValueError(f"{len(names)} activations for {hidden} hidden layers")
-        self.activation_names = [*names, output]
         self.loss_name = loss
         parse(loss, COSTS)
-        self._shapes = [
-            (n_in, activation_width(name, n))
-            for n_in, n, name in zip(
-                self.sizes[:-1], self.sizes[1:], self.activation_names, strict=True
-            )
-        ]
-        self.n_parameters = sum(n_in * width + width for n_in, width in self._shapes)
+        of_dense = iter([*names, output])
+        self.links, self.activation_names, self.widths = [], [], [self.sizes[0]]
+        self._shapes = []
+        self._n_z = []
+        for n in list(sizes)[1:]:
+            n_in = self.widths[-1]
+            self.links.append(LINKS.get(n, DENSE))
+            self.activation_names.append("identity" if n in LINKS else next(of_dense))
+            self.widths.append(n_in if n in LINKS else int(n))
+            self._n_z.append(activation_width(self.activation_names[-1], self.widths[-1]))
+            self._shapes.append(self.links[-1].shapes(n_in, self._n_z[-1]))
+        self.n_parameters = sum(math.prod(shape) for layer in self._shapes for shape in layer)
         self.parameters = vector(parameters, "parameters").copy()
         if len(self.parameters) != self.n_parameters:
             raise ValueError(f"{self.n_parameters} parameters needed, got {len(self.parameters)}")
 
     def _split(self, flat):
-        """Views of a flat array: list of W (n_in, width of z), list of b (width of z,)."""
-        weights, biases, start = [], [], 0
-        for n_in, width in self._shapes:
-            weights.append(flat[start : start + n_in * width].reshape(n_in, width))
-            start += n_in * width
-            biases.append(flat[start : start + width])
-            start += width
-        return weights, biases
+        """Views of a flat array: for each layer the list of its tensors."""
+        found, start = [], 0
+        for shapes in self._shapes:
+            tensors = []
+            for shape in shapes:
+                tensors.append(flat[start : start + math.prod(shape)].reshape(shape))
+                start += math.prod(shape)
+            found.append(tensors)
+        return found
+
+    @property
+    def tensors(self):
+        """For each layer the list of its tensors, views of parameters."""
+        return self._split(self.parameters)
+
+    def _of_weights(self, flat):
+        """Views of those parts of a flat array that belong to a W."""
+        for link, tensors in zip(self.links, self._split(flat), strict=True):
+            for is_weight, tensor in zip(link.is_weight(), tensors, strict=True):
+                if is_weight:
+                    yield tensor
 
     @property
     def weights(self):
-        """List of views W, (n_in, width of z)."""
-        return self._split(self.parameters)[0]
+        """List of views W, (n_in, width of z), of the dense layers."""
+        return [tensors[0] for tensors in self.tensors if len(tensors) == 2]
 
     @property
     def biases(self):
-        """List of views b, (width of z,)."""
-        return self._split(self.parameters)[1]
+        """List of views b, (width of z,), of the dense layers."""
+        return [tensors[1] for tensors in self.tensors if len(tensors) == 2]
 
     @property
     def is_weight(self):
-        """(n_parameters,) bool: True for an element of a W, False for one of a b."""
+        """(n_parameters,) bool: True for an element of a W, False for one of a b or an s."""
         mask = np.zeros(self.n_parameters, dtype=bool)
-        for W in self._split(mask)[0]:
+        for W in self._of_weights(mask):
             W[...] = True
         return mask
 
@@ -112,20 +133,28 @@ class Network:
     # ---- one sample
 
     def _masks_of_samples(self, masks, n):
-        """For each sample what its a^0, ..., a^{L-1} are multiplied by: ones where no mask is."""
+        """For each sample what its a^0, ..., a^{L-1} are multiplied by: ones where no mask is.
+
+        `masks` has one for the input and for each hidden dense layer.
+        """
         if masks is None:
-            return [[1.0] * (len(self.sizes) - 1)] * n
-        return [[mask[s] for mask in masks] for s in range(n)]
+            return [[1.0] * len(self.links)] * n
+        places = [0, *(l for l, link in enumerate(self.links[:-1], 1) if link is DENSE)]
+        found = [[1.0] * len(self.links) for _ in range(n)]
+        for l, mask in zip(places, masks, strict=True):
+            for s in range(n):
+                found[s][l] = mask[s]
+        return found
 
     def _feedforward_sample(self, x, mask=None):
         """zs and activations; with `mask` (one factor array for each of a^0 ... a^{L-1})."""
         mask = self._masks_of_samples(None, 1)[0] if mask is None else mask
         zs, activations = [], [x * mask[0]]
         factors = [*mask[1:], 1.0]
-        for W, b, name, factor in zip(
-            self.weights, self.biases, self.activation_names, factors, strict=True
+        for link, tensors, name, factor in zip(
+            self.links, self.tensors, self.activation_names, factors, strict=True
         ):
-            zs.append(activations[-1] @ W + b)
+            zs.append(link.forward(activations[-1], *tensors))
             activations.append(activation(name, zs[-1]) * factor)
         return zs, activations
 
@@ -134,6 +163,14 @@ class Network:
         return [
             activation_jacobian(name, z) for name, z in zip(self.activation_names, zs, strict=True)
         ]
+
+    def _jvp_sample(self, x, v):
+        """J v of the whole network at x; v (n_0,), or (n_0, k) for k of them at once."""
+        for link, tensors, J in zip(
+            self.links, self.tensors, self._jacobians_sample(x), strict=True
+        ):
+            v = J @ link.tangent(v, *tensors)
+        return v
 
     def _cost_sample(self, x, y, mask=None):
         z = self._feedforward_sample(x, mask)[0][-1]
@@ -164,20 +201,19 @@ class Network:
     def _deltas_sample(self, x, y, mask=None):
         mask = self._masks_of_samples(None, 1)[0] if mask is None else mask
         zs, _ = self._feedforward_sample(x, mask)
-        deltas = [self._output_error_sample(zs[-1], y)]  # BP1
+        deltas, tensors = [self._output_error_sample(zs[-1], y)], self.tensors  # BP1
         for layer in range(len(zs) - 2, -1, -1):
             J = activation_jacobian(self.activation_names[layer], zs[layer])
-            g = self.weights[layer + 1] @ deltas[0]
+            g = self.links[layer + 1].back(deltas[0], *tensors[layer + 1])
             deltas.insert(0, J.T @ (g * mask[layer + 1]))  # BP2
         return deltas
 
     def _gradient_sample(self, x, y, mask=None):
         _, activations = self._feedforward_sample(x, mask)
+        deltas = self._deltas_sample(x, y, mask)
         parts = []
-        for a_prev, delta in zip(activations[:-1], self._deltas_sample(x, y, mask), strict=True):
-            nabla_W = np.outer(a_prev, delta)  # BP4
-            nabla_b = delta  # BP3
-            parts += [nabla_W.ravel(), nabla_b]
+        for link, a_prev, delta in zip(self.links, activations[:-1], deltas, strict=True):
+            parts += [nabla.ravel() for nabla in link.gradient(a_prev, delta)]
         return np.concatenate(parts)
 
     # ---- forward
@@ -192,12 +228,13 @@ class Network:
         Returns
         -------
         zs : list of ndarray, (n, width of z_l), l = 1 ... L
+            One entry a layer, the scaling ones among them.
         activations : list of ndarray, (n, n_l), l = 0 ... L
             activations[0] is X: one entry more than zs.
         """
         X = self._rows(X, self.sizes[0], "X")
-        zs = [np.zeros((len(X), width)) for _, width in self._shapes]
-        activations = [np.zeros((len(X), n)) for n in self.sizes]
+        zs = [np.zeros((len(X), width)) for width in self._n_z]
+        activations = [np.zeros((len(X), n)) for n in self.widths]
         for s, x in enumerate(X):
             z_s, a_s = self._feedforward_sample(x)
             for layer, z in enumerate(z_s):
@@ -221,7 +258,7 @@ class Network:
         sample_weight : array_like, (n,), optional
             If it sums to 0 the first term is 0.
         l2, l1 : float
-            Biases are not regularised; n is the number of rows of X.
+            Biases and scales are not regularised; n is the number of rows of X.
         masks : list of array_like, (n, n_l) for l = 0 ... L - 1, optional
             Dropout: what a^l of each sample is multiplied by, 0 or 1 / (1 - rate).
 
@@ -235,8 +272,9 @@ class Network:
         for x, y, w_s, mask in zip(X, Y, w, self._masks_of_samples(masks, len(X)), strict=True):
             total += w_s * self._cost_sample(x, y, mask)
         mean = total / w.sum() if w.sum() != 0 else 0.0
-        sum_of_squares = sum(np.sum(W**2) for W in self.weights)
-        sum_of_moduli = sum(np.sum(np.abs(W)) for W in self.weights)
+        weights = list(self._of_weights(self.parameters))
+        sum_of_squares = sum(np.sum(W**2) for W in weights)
+        sum_of_moduli = sum(np.sum(np.abs(W)) for W in weights)
         return float(mean + l2 / (2 * len(X)) * sum_of_squares + l1 / len(X) * sum_of_moduli)
 
     # ---- derivatives
@@ -244,7 +282,7 @@ class Network:
     def deltas(self, X, Y, masks=None):
         """Per-sample errors delta^l = dC_s/dz^l: list of (n, width of z_l), l = 1 ... L."""
         X, Y = self._data(X, Y)
-        deltas = [np.zeros((len(X), width)) for _, width in self._shapes]
+        deltas = [np.zeros((len(X), width)) for width in self._n_z]
         masks = self._masks_of_samples(masks, len(X))
         for s, (x, y, mask) in enumerate(zip(X, Y, masks, strict=True)):
             for layer, delta in enumerate(self._deltas_sample(x, y, mask)):
@@ -261,9 +299,10 @@ class Network:
         return total / w.sum()
 
     def _regularization_gradient(self, l2, l1, n):
-        """(l2/n) W + (l1/n) sign(W) for weights, 0 for biases; flat."""
+        """(l2/n) W + (l1/n) sign(W) for weights, 0 for biases and scales; flat."""
         nabla = np.zeros(self.n_parameters)
-        for nabla_W, W in zip(self._split(nabla)[0], self.weights, strict=True):
+        weights = self._of_weights(self.parameters)
+        for nabla_W, W in zip(self._of_weights(nabla), weights, strict=True):
             nabla_W[...] = l2 / n * W + l1 / n * np.sign(W)
         return nabla
 
@@ -279,7 +318,8 @@ class Network:
         X, Y = self._data(X, Y)
         result = np.zeros_like(X)
         for s, (x, y) in enumerate(zip(X, Y, strict=True)):
-            result[s] = self.weights[0] @ self._deltas_sample(x, y)[0]
+            delta = self._deltas_sample(x, y)[0]
+            result[s] = self.links[0].back(delta, *self.tensors[0])
         return result
 
     def jacobian(self, X):
@@ -287,10 +327,7 @@ class Network:
         X = self._rows(X, self.sizes[0], "X")
         result = np.zeros((len(X), self.sizes[-1], self.sizes[0]))
         for s, x in enumerate(X):
-            product = np.eye(self.sizes[0])
-            for W, J in zip(self.weights, self._jacobians_sample(x), strict=True):
-                product = J @ W.T @ product
-            result[s] = product
+            result[s] = self._jvp_sample(x, np.eye(self.sizes[0]))
         return result
 
     def vjp(self, X, V):
@@ -300,8 +337,9 @@ class Network:
             raise ValueError(f"{len(X)} rows of X, {len(V)} of V")
         result = np.zeros_like(X)
         for s, (x, v) in enumerate(zip(X, V, strict=True)):
-            for W, J in zip(self.weights[::-1], self._jacobians_sample(x)[::-1], strict=True):
-                v = W @ (J.T @ v)
+            layers = [*zip(self.links, self.tensors, self._jacobians_sample(x), strict=True)]
+            for link, tensors, J in layers[::-1]:
+                v = link.back(J.T @ v, *tensors)
             result[s] = v
         return result
 
@@ -312,7 +350,5 @@ class Network:
             raise ValueError(f"{len(X)} rows of X, {len(V)} of V")
         result = np.zeros((len(X), self.sizes[-1]))
         for s, (x, v) in enumerate(zip(X, V, strict=True)):
-            for W, J in zip(self.weights, self._jacobians_sample(x), strict=True):
-                v = J @ (W.T @ v)
-            result[s] = v
+            result[s] = self._jvp_sample(x, v)
         return result

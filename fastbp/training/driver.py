@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp import inputs
+from fastbp.dropout import of_layers
 from fastbp.network import Network
 from fastbp.training.own_loss import UserLoss, value_and_slope
 from fastbp.training.state import Position, State
@@ -141,7 +142,9 @@ class Run:
                 n_threads,
                 self.shuffle is True,
                 run.seed,
-                None if dropout is None else self.doors.Masks(dropout, run.seed, 0),
+                None
+                if dropout is None
+                else self.doors.Masks(of_layers(dropout, self.net.layers), run.seed, 0),
                 self.loss is not None,
             )
         except MemoryError:

@@ -305,9 +305,9 @@ def test_a_full_disk_loses_nothing(what, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         if what == "write":
             real = os.fdopen
-            patch.setattr(persistence.os, "fdopen", lambda fd, mode: FullDisk(real(fd, mode), 100))
+            patch.setattr(os, "fdopen", lambda fd, mode: FullDisk(real(fd, mode), 100))
         else:
-            patch.setattr(persistence.os, "fsync", full)
+            patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="checkpoint: not written, the file is as it was") as told:
             fit(net, path, epochs=8)
     assert told.value.errno == errno.ENOSPC and told.value.filename == str(path)

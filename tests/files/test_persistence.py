@@ -26,6 +26,8 @@ from safetensors import safe_open
 
 import fastbp
 from fastbp import datasets, functions
+from fastbp.files import model
+from fastbp.layers import Dense, Scale
 
 pytestmark = pytest.mark.sanitizers
 
@@ -42,6 +44,7 @@ KINDS = [
     {"output": "glu", "loss": "pinball(0.9)"},
     {"output": "maxout", "loss": "gaussian_nll"},
     {"sizes": [4, 1], "output": "exp", "loss": "poisson"},
+    {"sizes": [4, Scale(), 3, Scale(), Dense(5, "glu"), 2]},
 ]
 
 
@@ -62,7 +65,7 @@ def assert_independent(one, other):
     assert not np.shares_memory(one.parameters, other.parameters)
     before = one.predict(X)
     other.parameters += 1
-    other.weights[0][0, 0] -= 3
+    other.tensors[next(iter(other.tensors))].flat[0] -= 3
     assert one.predict(X).tobytes() == before.tobytes()
     assert other.predict(X).tobytes() != before.tobytes()
 
@@ -227,7 +230,7 @@ def test_the_forger_can_forge(tmp_path):
 
 F4 = np.float32
 FORGED = {
-    "future": (forged(version=2), ["version 1", "got 2", "later fastbp"]),
+    "future": (forged(version=3), ["version 1 or 2", "got 3", "later fastbp"]),
     "far future": (forged(version=10**9), ["version 1", "later fastbp"]),
     "version text": (forged(version="1"), ["version 1", "'1'"]),
     "version missing": (forged(without=["version"]), ["version 1", "None"]),
@@ -254,7 +257,10 @@ FORGED = {
     "sizes floats": (forged(architecture={"sizes": [4.0, 3, 2]}), ["'sizes'", "4.0"]),
     "sizes flags": (forged(architecture={"sizes": [True, 3, 2]}), ["'sizes'", "True"]),
     "sizes shorter": (forged(architecture={"sizes": [4, 2]}), ["'activation'"]),
-    "sizes empty": (forged(architecture={"sizes": []}), ["'activation'"]),
+    "sizes empty": (forged(architecture={"sizes": []}), ["sizes", "an output"]),
+    "sizes of strangers": (forged(architecture={"sizes": [4, "conv", 3, 2]}), ["sizes[1]", "conv"]),
+    "sizes with a scale": (forged(architecture={"sizes": [4, "scale", 3, 2]}), ["'s1'", "[4]"]),
+    "sizes with a scale last": (forged(architecture={"sizes": [4, 3, 2, "scale"]}), ["Scale()"]),
     "sizes other": (forged(architecture={"sizes": [4, 5, 2]}), ["'W1'", "[4, 5]", "[4, 3]"]),
     "sizes 0": (forged({"W1": np.zeros((4, 0), F4), "b1": np.zeros(0, F4),
                         "W2": np.zeros((0, 2), F4)}, architecture={"sizes": [4, 0, 2]}),
@@ -440,7 +446,7 @@ def test_a_folder_that_cannot_be_read_holds_the_file_all_the_same(tmp_path, monk
 
 
 def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(fastbp.persistence, "_HEADER_LIMIT", 1000)
+    monkeypatch.setattr(model, "_HEADER_LIMIT", 1000)
     network().save(tmp_path / "net", metadata={"a": "x" * 100})
     fastbp.load(tmp_path / "net")
     with pytest.raises(ValueError, match="metadata: expected less than 1,000 bytes"):
@@ -607,14 +613,14 @@ def test_repr():
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_the_layout_of_parameters(kind):
     net = network(**kind)
-    flat = np.concatenate(
-        [part.ravel() for W, b in zip(net.weights, net.biases, strict=True) for part in (W, b)]
-    )
+    flat = np.concatenate([tensor.ravel() for tensor in net.tensors.values()])
     assert flat.tobytes() == net.parameters.tobytes()
     assert net.n_parameters == net.parameters.size
     assert net.parameters.flags.c_contiguous and net.parameters.flags.writeable
     for W, n_in in zip(net.weights, net.sizes, strict=False):
         assert W.shape[0] == n_in
+    assert [*net.tensors] == [f"{k}{l}" for l, layer in enumerate(net.layers, 1)
+                              for k in ("s" if isinstance(layer, Scale) else "Wb")]  # fmt: skip
 
 
 def test_views_write_through():
@@ -668,3 +674,25 @@ def test_save_follows_a_link_and_honours_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "private").stat().st_mode & 0o777 == 0o640
+
+
+# files of earlier versions (tests/data/, written by fastbp before version 2)
+
+DATA = Path(__file__).parents[1] / "data"
+EARLIER = json.loads((DATA / "version_1.json").read_text())
+
+
+def description(path):
+    with safe_open(path, framework="numpy") as file:
+        return json.loads(file.metadata()["fastbp"])
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_version_1_loads_to_the_same_bits(name, tmp_path):
+    path, told = DATA / f"{name}.safetensors", EARLIER[name]
+    net = fastbp.load(path)
+    assert net.parameters.tolist() == told["parameters"]
+    assert net.predict(told["X"]).tolist() == told["predictions"]
+    net.save(tmp_path / "again")  # dense layers alone: for older fastbp, too
+    assert description(tmp_path / "again") == description(path)
+    assert description(path)["version"] == 1

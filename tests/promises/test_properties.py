@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from cases import ACTIVATIONS, DTYPES, LOSSES, OPTIMIZERS, admitted, fits, network, targets
+from cases import ACTIVATIONS, DTYPES, LOSSES, OPTIMIZERS, admitted, fits, network, oracle, targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -30,6 +30,9 @@ PAIRS = [(a, c) for a in ACTIVATIONS for c in LOSSES if fits(a, c)]
 HIDDEN = [name for name in ACTIVATIONS if name != "exp"]
 # layer_norm of two nearly cancels its slopes: what is left is rounding, other on every way
 UNNORMED = [name for name in HIDDEN if not name.startswith("layer_norm")]
+SMOOTH = ["tanh", "gelu", "relu", "glu", "softmax", "maxout(3)"]
+ENDS = [("softmax", "cross_entropy"), ("identity", "huber(0.4)"), ("log_softmax", "log_cosh"),
+        ("sigmoid", "binary_cross_entropy")]  # fmt: skip
 EPS = {dtype: float(np.finfo(dtype).eps) for dtype in DTYPES}
 
 settings.register_profile("fastbp", derandomize=True, deadline=None, max_examples=250)
@@ -73,11 +76,13 @@ widths = st.integers(1, 36)
 
 
 @st.composite
-def problems(draw, n=(1, 40), hidden=(0, 3), names=HIDDEN, pairs=PAIRS):
+def problems(draw, n=(1, 40), hidden=(0, 3), names=HIDDEN, pairs=PAIRS, scales=(0, 2)):
     depth = draw(st.integers(*hidden))
     output, loss = draw(st.sampled_from(pairs))
     sizes = [draw(widths) for _ in range(depth + 2)]
     activation = [draw(st.sampled_from(names)) for _ in range(depth)]
+    for _ in range(draw(st.integers(*scales))):
+        sizes.insert(draw(st.integers(1, len(sizes) - 1)), "scale")
     return Problem(
         admitted(sizes, activation, output, loss),
         activation,
@@ -192,7 +197,7 @@ def columns_of_z(name, order):
     return (order[:, None] * f.z_per_a + np.arange(f.z_per_a)).ravel()
 
 
-@given(problems(hidden=(1, 3)), levels, st.data())
+@given(problems(hidden=(1, 3), scales=(0, 0)), levels, st.data())
 def test_permuting_hidden_units_leaves_the_output(problem, level, data):
     with running_on(level):
         net, twin = problem.network(), problem.network()
@@ -241,7 +246,9 @@ def test_rows_of_the_jacobian_are_vjps_of_unit_vectors(problem, level):
         assert_array_equal(net.vjp(X, unit), J[:, k])
 
 
-@given(problems(names=UNNORMED, pairs=[p for p in PAIRS if p[0] in UNNORMED]), levels)
+@given(
+    problems(names=UNNORMED, pairs=[p for p in PAIRS if p[0] in UNNORMED], scales=(0, 0)), levels
+)
 def test_input_gradient_is_what_the_gradient_is_made_of(problem, level):
     """The first bias's gradient is the mean of delta^1, and dC/dx = delta^1 W^1^T."""
     with running_on(level):
@@ -257,12 +264,27 @@ def test_input_gradient_is_what_the_gradient_is_made_of(problem, level):
     assert error <= 100 * EPS[problem.dtype] * np.abs(first).max()
 
 
+@given(problems(names=SMOOTH, pairs=ENDS, scales=(1, 4)), levels)
+def test_any_mix_of_layers_is_what_the_oracle_says(problem, level):
+    with running_on(level):
+        net = problem.network()
+    X, Y, rng = problem.data()
+    ref = oracle(net)
+    V, U = rng.standard_normal(X.shape), rng.standard_normal((len(X), problem.sizes[-1]))
+    V, U = V.astype(problem.dtype), U.astype(problem.dtype)
+    close(net.predict(X), ref.predict(X), problem.dtype)
+    close(net.jvp(X, V), ref.jvp(X, V), problem.dtype)
+    close(net.vjp(X, U), ref.vjp(X, U), problem.dtype)
+    for got, expected in zip(net.deltas(X, Y), ref.deltas(X, Y), strict=True):
+        close(got, expected, problem.dtype)
+    options = {"l2": 0.3, "l1": 0.2}
+    close(net.gradient(X, Y, **options), ref.gradient(X, Y, **options), problem.dtype)
+    close(net.loss(X, Y, **options), ref.loss(X, Y, **options), problem.dtype)
+
+
 # ---- the same run
 
 
-SMOOTH = ["tanh", "gelu", "relu", "glu", "softmax", "maxout(3)"]
-ENDS = [("softmax", "cross_entropy"), ("identity", "huber(0.4)"), ("log_softmax", "log_cosh"),
-        ("sigmoid", "binary_cross_entropy")]  # fmt: skip
 fits_of = problems(n=(1, 45), names=SMOOTH, pairs=ENDS)
 
 

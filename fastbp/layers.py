@@ -1,0 +1,139 @@
+"""Layers: what a `Network` is made of, z = link(a) and a = sigma(z).
+
+What belongs here: a dataclass for each kind of link, with the tensors it learns, and how a list of
+layers is written. What does not: formulas (kernels/links/; the oracle is reference/links.py),
+activations (functions.py), what becomes of the tensors (network.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from fastbp import functions, inputs
+
+
+class Tensor(NamedTuple):
+    """A parameter tensor of a layer; its name is the letter with the layer's number: W1."""
+
+    letter: str
+    shape: tuple[int, ...]
+    is_weight: bool  # penalties and weight decay reach it
+    start: float | None = None  # what it begins with; None: it is drawn
+
+
+@dataclass(frozen=True)
+class Dense:
+    """z = a W + b, a = sigma(z): every unit is connected with all of the layer before.
+
+    In `Network` a whole number is short for it.
+
+    Parameters
+    ----------
+    n : int
+        Activations; z may be wider (glu, maxout).
+    activation : str, optional
+        Of this layer; without it that of `Network(activation=..., output=...)`.
+
+    Examples
+    --------
+    >>> from fastbp import Network
+    >>> from fastbp.layers import Dense
+    >>> net = Network([2, Dense(3, "tanh"), 5, Dense(1, "identity")], loss="mse")
+    >>> net.layers[0] == Dense(3, "tanh"), net.layers[1]
+    (True, Dense(n=5, activation='sigmoid'))
+    """
+
+    n: int
+    activation: str | None = None
+
+    link: ClassVar[str] = "dense"
+
+    def __post_init__(self) -> None:
+        inputs.as_count(self.n, "Dense.n")
+        if self.activation is not None:
+            functions.activation(self.activation, "Dense.activation")
+
+    def tensors(self, n_in: int, n_z: int) -> tuple[Tensor, ...]:
+        """W and b of a layer whose input has n_in columns and z n_z."""
+        return Tensor("W", (n_in, n_z), True), Tensor("b", (n_z,), False)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """a_j = s_j a_j of the layer before: a learned factor for each column, 1 at first.
+
+    Before the first dense layer it learns how much each column of X counts. Neither penalties nor
+    weight decay reach s. In what is to be JSON it is written "scale".
+
+    Examples
+    --------
+    >>> from fastbp import Network
+    >>> from fastbp.layers import Scale
+    >>> net = Network([8, Scale(), 64, 1], output="identity", loss="mse")
+    >>> list(net.tensors), net.tensors["s1"].tolist()
+    (['s1', 'W2', 'b2', 'W3', 'b3'], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    """
+
+    link: ClassVar[str] = "scale"
+    activation: ClassVar[str] = "identity"
+
+    def tensors(self, n_in: int, n_z: int) -> tuple[Tensor, ...]:
+        """The vector s; n_z = n_in."""
+        return (Tensor("s", (n_z,), False, 1.0),)
+
+
+Layer = Dense | Scale
+
+NAMED: dict[str, type[Scale]] = {"scale": Scale}  # what JSON names
+
+
+def as_sizes(value: Any) -> tuple[int, list[Layer]]:
+    """What `Network` takes for its sizes: the input's width, and the layers."""
+    try:
+        if isinstance(value, (str, bytes, bytearray, Set, Mapping)):  # Set: in which order?
+            raise TypeError
+        given = list(value)
+    except Exception:
+        raise TypeError(
+            f"sizes: expected whole numbers such as [784, 30, 10]; got {functions.shown(value)}"
+        ) from None
+    checked = [_as_layer(item, f"sizes[{i}]", i == 0) for i, item in enumerate(given)]
+    if len(checked) < 2:
+        raise ValueError(f"sizes: expected at least an input and an output; got {given}")
+    if not isinstance(checked[-1], Dense):
+        raise ValueError(f"sizes: expected a dense layer last; got {checked[-1]}")
+    return checked[0].n, checked[1:]
+
+
+def _as_layer(item: Any, name: str, is_input: bool) -> Any:
+    if not is_input:
+        if isinstance(item, Layer):
+            return item
+        if isinstance(item, str) and item in NAMED:
+            return NAMED[item]()
+    return Dense(inputs.as_count(item, name))
+
+
+def as_json(layer: Layer) -> int | str:
+    """A layer in `Network.architecture`, which names its activations apart."""
+    return layer.n if isinstance(layer, Dense) else layer.link
+
+
+def widths(n_inputs: int, layers: Sequence[Layer]) -> list[int]:
+    """Of a^0, ..., a^L."""
+    found = [n_inputs]
+    for layer in layers:
+        found.append(layer.n if isinstance(layer, Dense) else found[-1])
+    return found
+
+
+def tensors(
+    n_inputs: int, layers: Sequence[Layer], z_per_a: Sequence[int]
+) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor with its name, in the order of `Network.parameters`."""
+    n = widths(n_inputs, layers)
+    for l, (layer, times) in enumerate(zip(layers, z_per_a, strict=True), 1):
+        for tensor in layer.tensors(n[l - 1], n[l] * times):
+            yield f"{tensor.letter}{l}", tensor
