@@ -7,7 +7,7 @@ activations (functions.py), what becomes of the tensors (network.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -49,6 +49,7 @@ class Dense:
     activation: str | None = None
 
     link: ClassVar[str] = "dense"
+    letters: ClassVar[str] = "Wb"
 
     def __post_init__(self) -> None:
         inputs.as_count(self.n, "Dense.n")
@@ -77,6 +78,7 @@ class Scale:
     """
 
     link: ClassVar[str] = "scale"
+    letters: ClassVar[str] = "s"
     activation: ClassVar[str] = "identity"
 
     def tensors(self, n_in: int, n_z: int) -> tuple[Tensor, ...]:
@@ -119,6 +121,24 @@ def _as_layer(item: Any, name: str, is_input: bool) -> Any:
 def as_json(layer: Layer) -> int | str:
     """A layer in `Network.architecture`, which names its activations apart."""
     return layer.n if isinstance(layer, Dense) else layer.link
+
+
+def with_activations(layers: Sequence[Layer], names: Iterable[str]) -> tuple[Layer, ...]:
+    """The same, each dense layer with the next of the names for its activation."""
+    rest = iter(names)
+    return tuple(
+        Dense(layer.n, next(rest)) if isinstance(layer, Dense) else layer for layer in layers
+    )
+
+
+def of(architecture: Mapping[str, Any]) -> tuple[Layer, ...]:
+    """The layers that `Network.architecture` tells of, each with its activation.
+
+    >>> of({"sizes": [2, "scale", 3, 1], "activation": ["tanh"], "output": "identity"})
+    (Scale(), Dense(n=3, activation='tanh'), Dense(n=1, activation='identity'))
+    """
+    names = [*architecture["activation"], architecture["output"]]
+    return with_activations(as_sizes(architecture["sizes"])[1], names)
 
 
 def widths(n_inputs: int, layers: Sequence[Layer]) -> list[int]:

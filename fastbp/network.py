@@ -146,16 +146,9 @@ class Network:
         functions.check_parameter(self._loss, "loss", self._dtype)
         self.metadata: dict[str, Any] = {}
 
-        own = iter([*self._hidden, self._output])
-        of_dense = [isinstance(layer, kinds.Dense) for layer in given]
-        self._sigmas = [
-            next(own) if is_dense else functions.activation(layer.activation)
-            for is_dense, layer in zip(of_dense, given, strict=True)
-        ]
-        self._layers = tuple(
-            kinds.Dense(layer.n, f.name) if isinstance(layer, kinds.Dense) else layer
-            for layer, f in zip(given, self._sigmas, strict=True)
-        )
+        names = [f.name for f in (*self._hidden, self._output)]
+        self._layers = kinds.with_activations(given, names)
+        self._sigmas = [functions.activation(layer.activation) for layer in self._layers]
         self._widths = kinds.widths(n_inputs, self._layers)
         self._n_targets = self._loss.n_targets(n_outputs)
         self._allocate()

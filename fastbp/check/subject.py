@@ -7,6 +7,7 @@ one parameter changed. What does not: derivatives (differences.py), what a right
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from fastbp import functions, inputs
 from fastbp.check.numeric.budget import Budget
 from fastbp.check.numeric.differences import EPSILON, NOISE_STEPS, noise_of
+from fastbp.check.paper.links import links_of
 from fastbp.datasets.columns import by_name
 from fastbp.network import Network
 
@@ -41,6 +43,11 @@ class Tensor:
     shape: tuple[int, ...]
 
     @property
+    def layer(self) -> int:
+        """The number in its name."""
+        return int(self.name[1:])
+
+    @property
     def size(self) -> int:
         return int(np.prod(self.shape))
 
@@ -51,17 +58,24 @@ class Tensor:
 
 def tensors_of(net: Any, n_parameters: int) -> list[Tensor]:
     """W1, b1, W2, ... where the object has weights and biases that make up its parameters."""
-    weights, biases = getattr(net, "weights", None), getattr(net, "biases", None)
     found: list[Tensor] = []
-    if isinstance(weights, Sequence) and isinstance(biases, Sequence):
-        at = 0
-        for layer, pair in enumerate(zip(weights, biases, strict=False), 1):
-            for letter, array in zip("Wb", pair, strict=True):
-                found.append(Tensor(f"{letter}{layer}", at, np.shape(array)))
-                at += np.size(array)
-        if at == n_parameters:
-            return found
+    at = 0
+    for name, array in _named(net):
+        found.append(Tensor(name, at, np.shape(array)))
+        at += np.size(array)
+    if found and at == n_parameters:
+        return found
     return [Tensor("parameters", 0, (n_parameters,))]
+
+
+def _named(net: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(net, Network):
+        yield from net.tensors.items()
+        return
+    weights, biases = getattr(net, "weights", None), getattr(net, "biases", None)
+    if isinstance(weights, Sequence) and isinstance(biases, Sequence):
+        for layer, pair in enumerate(zip(weights, biases, strict=False), 1):
+            yield from zip((f"W{layer}", f"b{layer}"), pair, strict=True)
 
 
 def twin_of(net: Network) -> Network:
@@ -146,9 +160,10 @@ class NetworkSubject(Subject):
         self.twin = twin_of(net)
         self.parameters = self.twin.parameters.copy()
         self.tensors = tensors_of(self.twin, self.parameters.size)
+        self.links = links_of(self.twin.layers, self.twin.tensors.values())
         self.is_weight = np.zeros(self.parameters.size, bool)
-        for tensor in self.tensors[::2]:
-            self.is_weight[tensor.part] = True
+        for tensor in self.tensors:
+            self.is_weight[tensor.part] = tensor.name[0] == "W"
         self.base = self.costs(self.X, self.Y)
         self.has_kinks = self.sides(self.X).shape[1] > 0
         if not np.isfinite(self.base).all():
@@ -204,17 +219,17 @@ class NetworkSubject(Subject):
     def sides(self, X: Array) -> Array:
         """On which side of its kinks each unit is, and each output of the loss: (n, units)."""
         zs, activations = self.twin.feedforward(X)
-        architecture = self.twin.architecture
         found = []
-        for z, name in zip(zs, [*architecture["activation"], architecture["output"]], strict=True):
-            kind, p = functions.activation(name).kind, functions.activation(name).parameter
+        for z, layer in zip(zs, self.twin.layers, strict=True):
+            f = functions.activation(layer.activation)
+            kind, p = f.kind, f.parameter
             if kind in ("relu", "leaky_relu", "selu", "elu"):
                 found.append((z > 0).astype(int))
             elif kind == "hardtanh":
                 found.append((z > -1).astype(int) + (z >= 1))
             elif kind == "maxout":
                 found.append(z.reshape(len(z), -1, int(p)).argmax(axis=2))
-        loss, a = functions.loss(architecture["loss"]), activations[-1]
+        loss, a = functions.loss(self.twin.architecture["loss"]), activations[-1]
         if loss.of_residual and loss.scale_power == 1:  # |a - y|, whatever its sides weigh
             found.append((a > self.Y).astype(int))
         elif loss.kind == "hinge":
@@ -256,13 +271,27 @@ class NetworkSubject(Subject):
 
     @np.errstate(over="ignore")
     def natural_scale(self) -> Array:
-        activations = self.twin.feedforward(self.X)[1]
-        scale = np.ones_like(self.parameters)
-        for tensor, a in zip(self.tensors[::2], activations, strict=False):
+        scales = []
+        for link, a in zip(self.links, self.activations, strict=False):
             largest = np.abs(a).max(axis=0)
-            rows = np.where(largest > 0, largest, 1.0)[:, None]
-            scale[tensor.part] = np.broadcast_to(1 / rows, tensor.shape).ravel()
-        return np.clip(scale, *SCALES)
+            scales += link.lengths(np.where(largest > 0, largest, 1.0))
+        return np.clip(np.concatenate([scale.ravel() for scale in scales]), *SCALES)
+
+    @functools.cached_property
+    def activations(self) -> list[Array]:
+        """a^0, ..., a^L of the twin."""
+        return self.twin.feedforward(self.X)[1]
+
+    def probe(self, layer: int) -> tuple[Tensor, Array]:
+        """The tensor whose gradient, of one sample, is delta of that layer times what is given too.
+
+        Both (n, width of z): the factor is 1 for biases, a for scales.
+        """
+        link = self.links[layer - 1]
+        name = f"{link.probe}{layer}"
+        tensor = next(t for t in self.tensors if t.name == name)
+        factor = link.probed(self.activations[layer - 1])
+        return tensor, np.broadcast_to(factor, (len(self.X), tensor.size))
 
 
 class ObjectSubject(Subject):

@@ -171,11 +171,9 @@ def explain(
     cases = tuple(_case(net, x, y) for net in all_nets)
     n_z = len(cases[0].output_error.z)
     for case in cases[1:]:
-        if case.net.sizes != cases[0].net.sizes or len(case.output_error.z) != n_z:
-            raise ValueError(
-                f"nets: expected networks of the same sizes; got {cases[0].net.sizes} and "
-                f"{case.net.sizes}"
-            )
+        first, other = (net.architecture["sizes"] for net in (cases[0].net, case.net))
+        if first != other or len(case.output_error.z) != n_z:
+            raise ValueError(f"nets: expected networks of the same sizes; got {first} and {other}")
     delta = np.abs(cases[0].output_error.total)
     if neuron is None:
         size = np.where(np.isfinite(delta), delta, -1.0)

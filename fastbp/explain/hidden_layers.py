@@ -98,7 +98,7 @@ class HiddenLayers(Facts):
         net = self.first.net
         header: tuple[str, ...]
         if simple:
-            W = np.asarray(net.weights[l][j], np.float64)
+            W = np.asarray(net.weights[-1][j], np.float64)  # the layer before the last
             z = np.asarray(net.feedforward(self.x.reshape(1, -1))[0][l - 1][0], np.float64)
             slope = self.slope(hidden.activation, z, j)
             header = ("k", f"W_{{k{n}}}", "δ_k", f"σ′(z_{n})", "term")
@@ -151,7 +151,7 @@ class HiddenLayers(Facts):
 
     def weights(self) -> list[Block]:
         net, error = self.first.net, self.first.output_error
-        L, j = len(net.weights), self.j
+        L, j = len(net.layers), self.j
         a = np.asarray(net.feedforward(self.x.reshape(1, -1))[1][-2][0], np.float64)
         k = int(np.argmax(np.abs(a)))
         if self.first.recurrence.layers:

@@ -103,7 +103,7 @@ class Teller(LastLayer, HiddenLayers):
     # 2
 
     def numbers(self) -> list[Block]:
-        sizes = ", ".join(map(str, self.first.net.sizes))
+        sizes = ", ".join(map(str, self.first.net.architecture["sizes"]))
         several = len(self.cases) > 1
         hidden = ", ".join(dict.fromkeys(self.first.net.architecture["activation"]))
         blocks: list[Block] = [

@@ -188,8 +188,8 @@ def _check_tensors(architecture: dict[str, Any], file: Any) -> None:
             f"{str(sizes)[:200]}"
         )
     n_inputs, given = layers.as_sizes(sizes)
-    dense = [isinstance(layer, layers.Dense) for layer in given]
-    if not isinstance(hidden, list) or len(hidden) != sum(dense) - 1:
+    n_hidden = sum(isinstance(layer, layers.Dense) for layer in given) - 1
+    if not isinstance(hidden, list) or len(hidden) != n_hidden:
         raise ValueError(
             f"expected 'activation' as a list, one a hidden layer; got {str(hidden)[:200]}"
         )
@@ -198,8 +198,8 @@ def _check_tensors(architecture: dict[str, Any], file: Any) -> None:
     if dtype not in codes:
         raise ValueError(functions.unknown("dtype", dtype, codes))
     names = set(file.keys())
-    own = iter([*hidden, architecture.get("output")])
-    z_per_a = [functions.activation(next(own)).z_per_a if is_dense else 1 for is_dense in dense]
+    own = layers.of({"output": None, **architecture})
+    z_per_a = [functions.activation(layer.activation).z_per_a for layer in own]
     for name, tensor in layers.tensors(n_inputs, given, z_per_a):
         shape = list(tensor.shape)
         if name not in names:

@@ -34,7 +34,7 @@ def identity(claim: Claim, seed: int) -> tuple[float | None, list[str]]:
     # rounding of Jv, where J has become small by cancellation or not
     floor = 64 * epsilon * np.sum(_reach(checked, np.abs(v)) * np.abs(u), axis=1)
     terms = np.abs(left).sum(axis=1) + np.abs(right).sum(axis=1)
-    allowed = 16 * epsilon * (sum(net.sizes) + 16) * terms + floor
+    allowed = 16 * epsilon * (sum(a.shape[1] for a in checked.activations) + 16) * terms + floor
     difference = np.abs(left.sum(axis=1) - right.sum(axis=1))
     told = np.isfinite(allowed) & (allowed < terms / 8)
     if not told.any():
@@ -50,14 +50,13 @@ def identity(claim: Claim, seed: int) -> tuple[float | None, list[str]]:
 
 def _reach(checked: NetworkSubject, change: Array) -> Array:
     """How far a^L might move, for |dx| of `change`, if no slope were less than about 1."""
-    architecture = checked.twin.architecture
-    names = [*architecture["activation"], architecture["output"]]
-    for W, n, name in zip(checked.twin.weights, checked.twin.sizes[1:], names, strict=True):
-        f = functions.activation(name)
-        change = change @ np.abs(W)
+    for link, layer in zip(checked.links, checked.twin.layers, strict=True):
+        f = functions.activation(layer.activation)
+        change = link.size().tangent(change)
         steepest = 2 * max(1.0, abs(f.parameter) if f.kind != "maxout" else 1.0)
         if f.coupled and f.z_per_a == 1:
             change = steepest * (change + change.max(axis=1, keepdims=True))
         else:
+            n = change.shape[1] // f.z_per_a
             change = steepest * change.reshape(len(change), -1, n).sum(axis=1)
     return change

@@ -53,10 +53,10 @@ class Claim:
     def model(self) -> Model | None:
         """The network on paper, where its architecture is told."""
         subject = self.subject
+        tensors = [subject.parameters[t.part].reshape(t.shape) for t in subject.tensors]
         if isinstance(subject, NetworkSubject):
-            twin = subject.twin
             return Model(
-                twin.architecture, twin.weights, twin.biases, subject.X, subject.Y,
+                subject.twin.architecture, tensors, subject.X, subject.Y,
                 subject.sample_weight, subject.l2, subject.l1,
             )  # fmt: skip
         assert isinstance(subject, ObjectSubject)
@@ -66,7 +66,7 @@ class Claim:
             return None
         options = subject.options
         return Model(
-            architecture, self.net.weights, self.net.biases, subject.X, subject.Y,
+            architecture, tensors, subject.X, subject.Y,
             options.get("sample_weight"), options.get("l2", 0.0), options.get("l1", 0.0),
         )  # fmt: skip
 

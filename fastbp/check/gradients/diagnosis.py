@@ -19,6 +19,7 @@ from fastbp.check.subject import NetworkSubject
 
 Array = np.ndarray
 
+WORDS = {"W": "weights", "b": "biases", "s": "scales"}
 CLOSE = 1e-5  # relative, of two gradients that are taken for the same
 
 
@@ -83,8 +84,9 @@ class _Patient:
 
     def _with_penalties(self, data: list[Array]) -> list[Array]:
         """The whole gradient, of a data part: weights alone are penalised."""
-        parts = zip(data, self.l2, self.l1, strict=True)
-        return [d + (a + b if i % 2 == 0 else 0) for i, (d, a, b) in enumerate(parts)]
+        assert self.model is not None
+        parts = zip(data, self.l2, self.l1, self.model.letters, strict=True)
+        return [d + (a + b if letter == "W" else 0) for d, a, b, letter in parts]
 
     def _same(self, one: Sequence[Array], other: Sequence[Array]) -> bool:
         """Whether two gradients agree, tensor by tensor."""
@@ -171,19 +173,15 @@ class _Patient:
             if self._same(self.parts, self._with_penalties(unweighted)):
                 yield "sample_weight is left out of the gradient: every sample counts the same."
                 return
-        parts = {"data": self.data}
-        if self.model.l2:
-            parts["l2"] = [a * (i % 2 == 0) for i, a in enumerate(self.l2)]
-            parts["l2 of biases"] = [a * (i % 2 == 1) for i, a in enumerate(self.l2)]
-        if self.model.l1:
-            parts["l1"] = [a * (i % 2 == 0) for i, a in enumerate(self.l1)]
-            parts["l1 of biases"] = [a * (i % 2 == 1) for i, a in enumerate(self.l1)]
-        if len(parts) == 1:
+        parts, letters = {"data": self.data}, self.model.letters
+        for penalty, of in (("l2", self.l2), ("l1", self.l1)):
+            for letter, name in WORDS.items():
+                key = penalty if letter == "W" else f"{penalty} of {name}"
+                parts[key] = [a * (own == letter) for a, own in zip(of, letters, strict=True)]
+        parts = {key: of for key, of in parts.items() if any(p.any() for p in of)}
+        if len(parts) < 2:
             return
         columns = {k: np.concatenate([p.ravel() for p in v]) for k, v in parts.items()}
-        columns = {k: v for k, v in columns.items() if v.any()}
-        if len(columns) < 2:
-            return
         sizes = np.array([np.abs(v).max() for v in columns.values()])
         matrix = np.stack(list(columns.values()), axis=1) / sizes
         if not np.isfinite(self.analytic).all() or np.linalg.matrix_rank(matrix) < len(columns):
@@ -193,7 +191,7 @@ class _Patient:
         fitted = [sum(c[k] * parts[k][i] for k in c) for i in range(len(self.parts))]
         if not self._same(self.parts, [np.asarray(f) for f in fitted]):
             return
-        expected = {k: 0.0 if "biases" in k else 1.0 for k in c}
+        expected = {k: 0.0 if " of " in k else 1.0 for k in c}
         noise = 100 * self.close
         for key, factor in c.items():
             if abs(factor - expected[key]) > noise:
@@ -204,10 +202,11 @@ class _Patient:
         if key == "data":
             words = self._factor_in_words(factor, "The data part of the gradient", "its slope")
             return words + " The penalty is right." if words.endswith(".") else words
-        letter, _, biases = key.partition(" of ")
-        name = {"l2": "L2", "l1": "L1"}[letter]
-        if biases:
-            return f"Biases are regularised: {name} stands in their gradient ({factor:.6g} times)."
+        penalty, _, others = key.partition(" of ")
+        name = penalty.upper()
+        if others:
+            what = others.capitalize()
+            return f"{what} are regularised: {name} stands in their gradient ({factor:.6g} times)."
         if abs(factor) <= near:
             return f"The {name} term is left out of the gradient."
         if abs(factor / m - 1) <= near and m > 1:
@@ -263,15 +262,18 @@ class _Patient:
         if self._is_scaled_layer(wrong):
             yield from self._scaled(wrong)
             return
-        if any(wrong.values()) and not any(wrong[n] for n in wrong if n[0] == "W"):
+        bad = {n[0] for n in wrong if wrong[n]}
+        if len(bad) == 1:
+            (letter,) = bad
             ratios = {n: self._ratio([n]) for n in wrong if wrong[n]}
             factor = self._one_factor(ratios)
-            yield f"Only biases are wrong ({', '.join(ratios)}){factor}: weights agree everywhere."
-            return
-        if any(wrong.values()) and not any(wrong[n] for n in wrong if n[0] == "b"):
-            ratios = {n: self._ratio([n]) for n in wrong if wrong[n]}
-            factor = self._one_factor(ratios)
-            yield f"Only weights are wrong ({', '.join(ratios)}){factor}: biases agree everywhere."
+            others = [WORDS[other] for other in WORDS if other in {n[0] for n in names} - bad]
+            yield (
+                f"Only {WORDS[letter]} are wrong ({', '.join(ratios)}){factor}: "
+                f"{' and '.join(others)} agree everywhere."
+            )
+            if letter != "W":
+                return
         yield from self._masked(wrong)
 
     def _one_factor(self, ratios: dict[str, float | None]) -> str:
@@ -294,19 +296,23 @@ class _Patient:
             if (np.abs(turned - numeric) <= self.close * size).all():
                 yield f"The gradient of {tensor.name} is transposed."
 
-    def _layers(self) -> int:
-        return len(self._names()) // 2
+    def _layers(self) -> dict[int, list[str]]:
+        """Names of each layer's tensors, where they have such."""
+        tensors = self.checked.tensors
+        found: dict[int, list[str]] = {}
+        for tensor in tensors if len(tensors) > 1 else ():
+            found.setdefault(tensor.layer, []).append(tensor.name)
+        return found
 
     def _is_scaled_layer(self, wrong: dict[str, bool]) -> bool:
-        pairs = [(f"W{i}", f"b{i}") for i in range(1, self._layers() + 1)]
-        known = [p for p in pairs if all(n in wrong for n in p)]
-        return any(wrong[W] and wrong[b] for W, b in known)
+        several = [names for names in self._layers().values() if len(names) > 1]
+        return any(all(wrong.get(n) for n in names) for names in several)
 
     def _scaled(self, wrong: dict[str, bool]) -> Iterator[str]:
         """delta of one layer too large: the layers below inherit it, or not."""
-        last = self._layers()
-        ratios = {i: self._ratio([f"W{i}", f"b{i}"]) for i in range(1, last + 1)}
-        bad = [i for i in ratios if wrong.get(f"W{i}") or wrong.get(f"b{i}")]
+        layers = self._layers()
+        ratios = {i: self._ratio(names) for i, names in layers.items()}
+        bad = [i for i, names in layers.items() if any(wrong.get(n) for n in names)]
         top = max(bad)
         ratio = ratios[top]
         if ratio is None:
@@ -338,18 +344,19 @@ class _Patient:
 
     def _masked(self, wrong: dict[str, bool]) -> Iterator[str]:
         """In the highest wrong layer: neurons that are wrong as a whole, the others right."""
-        layers = [
-            i for i in range(1, self._layers() + 1) if wrong.get(f"W{i}") or wrong.get(f"b{i}")
-        ]
+        layers = [i for i, n in self._layers().items() if any(wrong.get(name) for name in n)]
         if not layers:
             return
         top = max(layers)
-        W, b = self.points.get(f"W{top}"), self.points.get(f"b{top}")
-        tensor = self.checked.tensors[2 * top - 2]
-        if W is None or b is None or len(W["index"]) < tensor.size:
-            return
-        analytic = np.vstack([W["analytic"].reshape(tensor.shape), b["analytic"]])
-        numeric = np.vstack([W["numeric"].reshape(tensor.shape), b["numeric"]])
+        tensors = [t for t in self.checked.tensors if t.layer == top]
+        points = [self.points.get(t.name) for t in tensors]
+        analytic_rows, numeric_rows = [], []
+        for t, p in zip(tensors, points, strict=True):
+            if p is None or len(p["index"]) < t.size:
+                return
+            analytic_rows.append(p["analytic"].reshape(-1, t.shape[-1]))
+            numeric_rows.append(p["numeric"].reshape(-1, t.shape[-1]))
+        analytic, numeric = np.vstack(analytic_rows), np.vstack(numeric_rows)
         size = np.abs(numeric).max()
         off = np.abs(analytic - numeric).max(axis=0) > self.close * size
         lost = off & ~analytic.any(axis=0)
@@ -367,20 +374,22 @@ class _Patient:
 
     def everywhere(self) -> list[str]:
         """Where every layer is wrong."""
-        if self._layers() < 2:
+        last = len(self._layers())
+        if last < 2:
             return []
         return [
-            f"Wrong from the output layer down: look at delta^{self._layers()} (BP1) first, and at "
+            f"Wrong from the output layer down: look at delta^{last} (BP1) first, and at "
             "what all layers share."
         ]
 
     def where(self) -> list[str]:
         """From which layer on it is wrong."""
-        last = self._layers() if len(self._names()) > 1 else 0
+        layers = self._layers()
+        last = len(layers)
         bad = [
             i
-            for i in range(1, last + 1)
-            if any(n in self.tensors and self.tensors[n].failed for n in (f"W{i}", f"b{i}"))
+            for i, names in layers.items()
+            if any(n in self.tensors and self.tensors[n].failed for n in names)
         ]
         out = []
         if bad and bad == list(range(1, max(bad) + 1)) and max(bad) < last:

@@ -7,7 +7,7 @@ let pass. What does not: difference quotients (differences.py), the rule that pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -64,6 +64,8 @@ class Elements:
         Parameters.
     unseen : list of str
         Tensors of which time allowed no element.
+    untold : list of str
+        Deltas of scales of nothing but 0, of which values of the loss tell nothing.
     ambiguous, unrepeated : int
         Elements where several kinks meet; that would fail had time allowed a second look.
     """
@@ -83,6 +85,7 @@ class Elements:
         self.rounding, self.of_deltas, self.of_inputs = claim.rounding
         self.tensors: list[TensorCheck] = []
         self.by_name: dict[str, dict[str, Array]] = {}
+        self.untold: list[str] = []
         self.ambiguous = self.unrepeated = 0
         self.random = None if budget.limit is None else np.random.default_rng(seed)
         n = len(self.checked.shares)
@@ -98,9 +101,9 @@ class Elements:
         wanted = [t.name for t in self.checked.tensors]
         self.n_checked = sum(t.n_checked for t in self.tensors if t.name in wanted)
         if whole:
-            wanted += [*(f"delta{i}" for i in range(1, len(wanted) // 2 + 1)), "x"]
+            wanted += [*dict.fromkeys(f"delta{t.layer}" for t in self.checked.tensors), "x"]
         self.tensors.sort(key=lambda t: wanted.index(t.name))
-        self.unseen = [name for name in wanted if name not in self.by_name]
+        self.unseen = [n for n in wanted if n not in self.by_name and n not in self.untold]
 
     def points(self) -> Points:
         """All of them, in the order of the tensors."""
@@ -154,12 +157,12 @@ class Elements:
             self._judge(of)
 
     def _of_tensor(self, tensor: Tensor, index: Array, budget: Budget) -> list[_Measured]:
-        """Some elements of a tensor; with biases their deltas, BP1 and BP2."""
+        """Some elements of a tensor; with biases or scales the deltas, BP1 and BP2."""
         checked = self.checked
-        per_sample = isinstance(checked, NetworkSubject) and tensor.name[0] == "b"
+        per_sample = isinstance(checked, NetworkSubject) and tensor.name[0] in "bs"
         rounding = self.rounding[index]
 
-        # of one sample dC_x/db is its delta: one measurement serves both
+        # of one sample dC_x/db is its delta, dC_x/ds its delta times a: one measurement serves both
         rows = self.rows if per_sample else NONE
         noise = np.append(checked.noise_of_sum, checked.noise[rows])
 
@@ -199,18 +202,31 @@ class Elements:
         measure: Callable[..., Slopes],
         budget: Budget,
     ) -> _Measured:
-        layer = int(tensor.name[1:]) - 1
+        assert isinstance(self.checked, NetworkSubject)
+        layer = tensor.layer - 1
         deltas = self._deltas[layer]
+        factors = self.checked.probe(tensor.layer)[1]
         k = len(index)
         flat = (self.rows[:, None] * deltas.shape[1] + (index - tensor.start)).ravel()
+        told = np.flatnonzero(factors.ravel()[flat])  # a scale of what is 0 tells nothing of delta
+        flat = flat[told]
+        factor = factors.ravel()[flat]
+
+        def of_delta(arrays: Iterable[Array], factor: Array) -> Slopes:
+            """Of what is measured, delta times the factor; every other array is a bound."""
+            return Slopes(
+                *(a / (np.abs(factor) if i % 2 else factor) for i, a in enumerate(arrays))
+            )
 
         def by_sample(s: Slopes) -> Slopes:
-            return Slopes(*(np.ascontiguousarray(a[:, 1:].T).ravel() for a in s.arrays))
+            arrays = (np.ascontiguousarray(a[:, 1:].T).ravel()[told] for a in s.arrays)
+            return of_delta(arrays, factor)
 
         def again(at: Array, largest: Array) -> Slopes:
-            sample, place = np.divmod(at, k)
-            found = measure(place, never, largest)
-            return Slopes(*(a[np.arange(len(at)), 1 + sample] for a in found.arrays))
+            sample, place = np.divmod(told[at], k)
+            found = measure(place, never, largest / np.abs(factor[at]))
+            arrays = (a[np.arange(len(at)), 1 + sample] for a in found.arrays)
+            return of_delta(arrays, factor[at])
 
         rounding = self.of_deltas[layer].ravel()[flat] if self.of_deltas else np.zeros(len(flat))
         name = f"delta{layer + 1}"
@@ -220,7 +236,7 @@ class Elements:
     def _check_inputs(self, checked: NetworkSubject, budget: Budget) -> None:
         X = checked.X
         analytic = np.asarray(self.net.input_gradient(X, checked.Y), np.float64).ravel()
-        W = np.abs(checked.twin.weights[0]).max(axis=1)
+        W = checked.links[0].steepest()
         scale = np.tile(np.clip(1 / np.where(W > 0, W, 1.0), *SCALES), len(X))
 
         def of_inputs(index: Array) -> _Measured:
@@ -280,6 +296,9 @@ class Elements:
     def _judge(self, parts: Sequence[_Measured]) -> None:
         """Keep one tensor's elements, which were measured in parts."""
         first = parts[0][0]
+        if not any(len(of.index) for of, _ in parts):  # nothing told of its deltas
+            self.untold.append(first.name)
+            return
         if len(parts) > 1:
             index, analytic, rounding = (
                 np.concatenate([getattr(of, name) for of, _ in parts])
@@ -355,7 +374,7 @@ class Elements:
         checked = self.checked
         assert isinstance(checked, NetworkSubject)
         if of.name == "x":
-            W = np.abs(checked.twin.weights[0][of.index[i] % checked.X.shape[1]]).max()
+            W = checked.links[0].steepest()[of.index[i] % checked.X.shape[1]]
             return float(np.clip(1 / W, *SCALES)) if W else 1.0
         return float(self.scale[of.parameters[i]]) if of.parameters is not None else 1.0
 
@@ -374,10 +393,10 @@ class Elements:
             return np.asarray(np.sum(sides[0] != sides[1], axis=1))
         if of.parameters is not None:
             at = int(of.parameters[i])
-        else:  # a delta: move the bias, look at its sample
-            biases = checked.tensors[2 * int(of.name[5:]) - 1]
-            own, column = divmod(int(of.index[i]), biases.size)
-            at = biases.start + column
+        else:  # a delta: move the bias (the scale), look at its sample
+            probe, factors = checked.probe(int(of.name.removeprefix("delta")))
+            own, column = divmod(int(of.index[i]), probe.size)
+            at, step = probe.start + column, step / abs(factors[own, column])
         for sign in (1.0, -1.0):
             parameters = checked.parameters.copy()
             parameters[at] += sign * step

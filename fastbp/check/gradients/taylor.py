@@ -135,7 +135,7 @@ def _input_direction(
     gradient = np.asarray(net.input_gradient(checked.X, checked.Y), np.float64)
     random = np.random.default_rng(seed + 1)
     X = checked.X
-    W = np.abs(checked.twin.weights[0]).max(axis=1)
+    W = checked.links[0].steepest()
     V = random.standard_normal(X.shape) / np.where(W > 0, W, 1.0) / np.sqrt(X.shape[1])
     changes = np.empty(len(STEPS))
     usable = np.ones(len(STEPS), bool)

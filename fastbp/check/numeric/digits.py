@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp import functions, inputs
 from fastbp.check.numeric.differences import EPSILON, Slopes
+from fastbp.layers import of as layers_of
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -171,7 +172,7 @@ def network_derivatives(
     Parameters
     ----------
     net : Network
-        Only its architecture, weights and biases are used.
+        Only its architecture and tensors are used.
     X, Y, sample_weight, l2, l1 : as in `Network.loss`
     index : array_like of int (k,)
         Positions in `net.parameters`.
@@ -194,7 +195,7 @@ def network_derivatives(
     ([-15.0, -5.0], True)
     """
     mp = _mpmath()
-    n_parameters = sum(W.size + b.size for W, b in zip(net.weights, net.biases, strict=True))
+    n_parameters = sum(tensor.size for tensor in net.tensors.values())
     index = inputs.as_indices(index, "index", n_parameters)
     value, bound = np.empty((2, len(index)))
     with mp.workdps(digits):
@@ -216,6 +217,18 @@ def network_derivatives(
     return value, bound
 
 
+def _dense(a: Numbers, *rows: Numbers) -> Numbers:
+    *W, b = rows
+    return [sum((a_k * row[j] for a_k, row in zip(a, W, strict=True)), b[j]) for j in range(len(b))]
+
+
+def _scale(a: Numbers, s: Numbers) -> Numbers:
+    return [a_j * s_j for a_j, s_j in zip(a, s, strict=True)]
+
+
+LINKS: dict[str, Callable[..., Numbers]] = {"dense": _dense, "scale": _scale}  # z of a and rows
+
+
 class _Twin:
     """A network's loss in mpmath's numbers, sample by sample."""
 
@@ -226,9 +239,8 @@ class _Twin:
         about = net.architecture
         dtype = np.dtype(about["dtype"])
         sizes = about["sizes"]
-        self.activations = [
-            functions.activation(name) for name in [*about["activation"], about["output"]]
-        ]
+        layers = layers_of(about)
+        self.activations = [functions.activation(layer.activation) for layer in layers]
         self.cost = functions.loss(about["loss"])
         X = inputs.as_matrix(X, "X", sizes[0], dtype)
         n_targets = self.cost.n_targets(sizes[-1])
@@ -238,10 +250,15 @@ class _Twin:
         self.Y = [self._exact(row) for row in dense]
         self.w = self._exact(np.ones(len(X)) if weight is None else weight)
         self.l2, self.l1 = mp.mpf(float(l2)), mp.mpf(float(l1))
-        self.layers = [  # rows: the weights from each unit, then the biases
-            [*(self._exact(row) for row in W), self._exact(b)]
-            for W, b in zip(net.weights, net.biases, strict=True)
-        ]
+        self.links = [LINKS[layer.link] for layer in layers]
+        # rows of each layer's tensors: the weights from each unit, then the biases
+        self.layers: list[list[Numbers]] = [[] for _ in layers]
+        self.n_weights = [0] * len(layers)  # rows of weights, which stand first
+        for name, tensor in net.tensors.items():
+            l = int(name[1:]) - 1
+            self.layers[l] += [self._exact(row) for row in np.atleast_2d(tensor)]
+            if name[0] == "W":
+                self.n_weights[l] = len(tensor)
         self._kept: list[list[Numbers]] = []
 
     def _exact(self, row: Array) -> Numbers:
@@ -274,7 +291,12 @@ class _Twin:
         for kept, y, w in zip(self._kept, self.Y, self.w, strict=True):
             a = kept[-1] if changed is None else self._forward(kept[start], start)[1][-1]
             total += w * cost(mp, self.cost.kind, self.cost.parameter, a, y)
-        weights = [v for rows in self.layers for row in rows[:-1] for v in row]
+        weights = [
+            v
+            for rows, n in zip(self.layers, self.n_weights, strict=True)
+            for row in rows[:n]
+            for v in row
+        ]
         n = len(self.X)
         value = total / sum(self.w)
         if self.l2:
@@ -286,13 +308,9 @@ class _Twin:
     def _forward(self, a: Numbers, start: int) -> tuple[list[Numbers], list[Numbers]]:
         """z and a from layer `start` on, whose input is a."""
         zs, activations = [], [a]
-        for rows, f in zip(self.layers[start:], self.activations[start:], strict=True):
-            *W, b = rows
-            a = activations[-1]
-            z = [
-                sum((a_k * row[j] for a_k, row in zip(a, W, strict=True)), b[j])
-                for j in range(len(b))
-            ]
+        for l in range(start, len(self.layers)):
+            f = self.activations[l]
+            z = self.links[l](activations[-1], *self.layers[l])
             zs.append(z)
             activations.append(activation(self.mp, f.kind, f.parameter, z))
         return zs, activations

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import functions, inputs, reference
+from fastbp import functions, inputs, layers, reference
 from fastbp.check.paper.jacobian import Jacobian, jacobian, moved, uncancelled
+from fastbp.check.paper.links import Link, links_of
 
 Array = np.ndarray
 
@@ -52,7 +53,8 @@ class Model:
     ----------
     architecture : dict
         As `Network.architecture`.
-    weights, biases : sequences of ndarray
+    tensors : sequence of ndarray
+        In the order of `Network.tensors`.
     X : ndarray (n, n_0)
     Y : as in `Network.loss`
     sample_weight : ndarray (n,), optional
@@ -62,19 +64,20 @@ class Model:
     def __init__(
         self,
         architecture: dict[str, Any],
-        weights: Sequence[Array],
-        biases: Sequence[Array],
+        tensors: Sequence[Array],
         X: Array,
         Y: Array,
         sample_weight: Array | None = None,
         l2: float = 0.0,
         l1: float = 0.0,
     ) -> None:
-        self.names = [*architecture["activation"], architecture["output"]]
+        of = layers.of(architecture)
+        self.names = [str(layer.activation) for layer in of]
         self.loss = architecture["loss"]
         self.n_outputs = int(architecture["sizes"][-1])
-        self.weights = [np.asarray(W, np.float64) for W in weights]
-        self.biases = [np.asarray(b, np.float64) for b in biases]
+        self.tensors = [np.asarray(tensor, np.float64) for tensor in tensors]
+        self.letters = "".join(layer.letters for layer in of)
+        self.links = links_of(of, self.tensors)
         self.X = np.asarray(X, np.float64)
         loss = functions.loss(self.loss)
         width = loss.n_targets(self.n_outputs)
@@ -85,8 +88,8 @@ class Model:
     def feedforward(self) -> tuple[list[Array], list[Array]]:
         """zs and activations (the input first) of each layer, all samples."""
         zs, activations = [], [self.X]
-        for W, b, name in zip(self.weights, self.biases, self.names, strict=True):
-            zs.append(activations[-1] @ W + b)
+        for link, name in zip(self.links, self.names, strict=True):
+            zs.append(link.forward(activations[-1]))
             a = by_row(partial(reference.activation, name), *units(name, zs[-1]))
             activations.append(a.reshape(len(self.X), -1))
         return zs, activations
@@ -108,9 +111,8 @@ class Model:
                     continue
                 back = self._cost_gradient(activations[-1])
             else:
-                W = self.weights[layer + 1]
-                square = kind == "W for W^T" and W.shape[0] == W.shape[1]
-                back = out[0] @ (W if square else W.T)
+                link = self.links[layer + 1]
+                back = (link.turned() if kind == "W for W^T" else link).back(out[0])
 
             def delta(z: Array, a: Array, g: Array, name: str = name, kind: str = kind) -> Array:
                 J = jacobian(name, z)
@@ -136,20 +138,15 @@ class Model:
         w = self.w if weighted else np.ones_like(self.w)
         shares = (w / w.sum())[:, None]
         out = []
-        for a, delta in zip(activations, self.deltas(zs, activations, mistake), strict=False):
-            out += [a.T @ (shares * delta), (shares * delta).sum(axis=0)]
+        deltas = self.deltas(zs, activations, mistake)
+        for link, a, delta in zip(self.links, activations, deltas, strict=False):
+            out += link.gradient(a, shares * delta)
         return out
 
     def penalties(self) -> tuple[list[Array], list[Array]]:
-        """Gradients (l2/n) W and (l1/n) sign W, with what they would be for biases."""
-        n = len(self.X)
-        parts = list(self._tensors())
+        """Gradients (l2/n) W and (l1/n) sign W, with what they would be for the other tensors."""
+        n, parts = len(self.X), self.tensors
         return [self.l2 / n * p for p in parts], [self.l1 / n * np.sign(p) for p in parts]
-
-    def _tensors(self) -> Iterator[Array]:
-        for W, b in zip(self.weights, self.biases, strict=True):
-            yield W
-            yield b
 
     def possible_mistakes(self) -> Iterator[Mistake]:
         """Mistakes that would change this network's gradient, those at every layer last."""
@@ -187,33 +184,43 @@ class Model:
         return [known(b) for b in nablas], [known(b) for b in deltas], known(of_inputs)
 
     def _rounding(self, unit: float) -> tuple[list[Array], list[Array], Array]:
-        n, Ws = len(self.X), [np.abs(W) for W in self.weights]
+        n, sizes = len(self.X), [link.size() for link in self.links]
         zs, activations = self.feedforward()
-        errors_a, slopes = self._forward_errors(Ws, zs, activations, unit)
+        errors_a, slopes = self._forward_errors(sizes, zs, activations, unit)
         deltas = self.deltas(zs, activations)
-        errors = self._backward_errors(Ws, zs, activations, deltas, errors_a, slopes, unit)
+        errors = self._backward_errors(sizes, zs, activations, deltas, errors_a, slopes, unit)
         shares = (self.w / self.w.sum())[:, None]
         nablas = []
         for layer, (delta, error) in enumerate(zip(deltas, errors, strict=True)):
             # n additions a term; 4 for the products with w and 1/m
             own = shares * (unit * (n + 4) * np.abs(delta) + error)
-            through_a = errors_a[layer].T @ (shares * (np.abs(delta) + error))
-            nablas += [np.abs(activations[layer]).T @ own + through_a, own.sum(axis=0)]
+            through_a = shares * (np.abs(delta) + error)
+            link = sizes[layer]
+            nablas += [
+                one + other
+                for one, other in zip(
+                    link.gradient(np.abs(activations[layer]), own),
+                    link.gradient_by_input(errors_a[layer], through_a),
+                    strict=True,
+                )
+            ]
         for nabla, l2_part, l1_part in zip(nablas, *self.penalties(), strict=True):
             nabla += 4 * unit * (np.abs(l2_part) + np.abs(l1_part))
-        n_z = deltas[0].shape[1]
-        of_inputs = (errors[0] + unit * (n_z + 2) * np.abs(deltas[0])) @ Ws[0].T
+        of_inputs = self._error_back(sizes[0], deltas[0], errors[0], unit)
         return nablas, errors, of_inputs
 
+    def _error_back(self, size: Link, delta: Array, error: Array, unit: float) -> Array:
+        return size.back(error + unit * (size.terms_back + 2) * np.abs(delta))
+
     def _forward_errors(
-        self, Ws: list[Array], zs: list[Array], activations: list[Array], unit: float
+        self, sizes: list[Link], zs: list[Array], activations: list[Array], unit: float
     ) -> tuple[list[Array], list[list[tuple[Jacobian, Jacobian]]]]:
-        """Errors of a^0 ... a^L; of each layer and row J and how far it may move; Ws: |W|."""
+        """Errors of a^0 ... a^L; of each layer and row J and how far it may move."""
         slopes, errors_a = [], [np.zeros_like(self.X)]
-        for layer, (W, b) in enumerate(zip(Ws, self.biases, strict=True)):
+        for layer, link in enumerate(sizes):
             name, Z = self.names[layer], zs[layer]
-            errors = unit * (W.shape[0] + 2) * (np.abs(activations[layer]) @ W + np.abs(b))
-            errors = errors + errors_a[-1] @ W
+            errors = unit * (link.terms + 2) * link.forward(np.abs(activations[layer]))
+            errors = errors + link.tangent(errors_a[-1])
             if functions.activation(name).kind == "softmax":
                 largest = Z.max(axis=1, keepdims=True)
                 errors = errors + 4 * unit * (largest - Z)  # of c, and of c (z - max z)
@@ -233,7 +240,7 @@ class Model:
 
     def _backward_errors(
         self,
-        Ws: list[Array],
+        sizes: list[Link],
         zs: list[Array],
         activations: list[Array],
         deltas: list[Array],
@@ -260,9 +267,8 @@ class Model:
                 error = np.maximum(np.abs(near[0] - G), np.abs(near[1] - G)) + 8 * unit * np.abs(G)
                 error = error + unit * (np.abs(A) + 1)  # r = a - y
             else:
-                W = Ws[layer + 1]
-                error = (out[0] + unit * (W.shape[1] + 2) * np.abs(deltas[layer + 1])) @ W.T
-                G = deltas[layer + 1] @ self.weights[layer + 1].T
+                error = self._error_back(sizes[layer + 1], deltas[layer + 1], out[0], unit)
+                G = self.links[layer + 1].back(deltas[layer + 1])
 
             name, of_rows = self.names[layer], []
             rows = zip(*units(name, zs[layer], A, G, error), slopes[layer], strict=True)

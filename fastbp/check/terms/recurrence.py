@@ -202,7 +202,7 @@ def recurrence(net: Network, x: Any, y: Any) -> Recurrence:
 
 
 def _examined(sample: Sample) -> Recurrence:
-    L, weights = len(sample.zs), sample.twin.weights
+    L = len(sample.zs)
     deltas, jacobians = sample.by_formula()
     top_is_wrong = _is_wrong_at_the_top(sample, deltas[-1])
     findings: list[str] = []
@@ -227,7 +227,7 @@ def _examined(sample: Sample) -> Recurrence:
         hidden.insert(0, error)
 
     norms = tuple(math.hypot(*d) for d in deltas)
-    growth = tuple(_growth(l, norms, weights[l], jacobians[l - 1]) for l in range(1, L))
+    growth = tuple(_growth(l, norms, sample.links[l].matrix, jacobians[l - 1]) for l in range(1, L))
     trend = _trend(growth, sample.names)
     for error in hidden:
         if where := kinks(*error.interval):
@@ -264,7 +264,7 @@ def _hidden(
     sample: Sample, l: int, J: Array, above: Array, above_wrong: bool
 ) -> tuple[HiddenError, bool]:
     """Layer l judged from the right delta^{l+1}, and whether rounding hides all of it."""
-    name, W, claimed = sample.names[l - 1], sample.twin.weights[l], sample.deltas[l - 1]
+    name, W, claimed = sample.names[l - 1], sample.links[l].matrix, sample.deltas[l - 1]
     relative = RELATIVE[sample.dtype.name]
     slopes = sample.slopes(l - 1)
     M = W.T @ J  # M[k, j] = dz_k^{l+1}/dz_j^l
@@ -298,7 +298,7 @@ def _hidden(
 
 def _mistake(sample: Sample, l: int, J: Array, above: Array) -> str:
     """Which known mistake gives the claimed numbers."""
-    name, W, claimed = sample.names[l - 1], sample.twin.weights[l], sample.deltas[l - 1]
+    name, W, claimed = sample.names[l - 1], sample.links[l].matrix, sample.deltas[l - 1]
     with np.errstate(all="ignore"):
         for delta in (above, sample.deltas[l]):  # a mistake may stand on another one
             back = W @ delta

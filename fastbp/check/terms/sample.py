@@ -17,10 +17,12 @@ from fastbp import functions, inputs, reference
 from fastbp.check.numeric.callables import Function, Vector, called_twice, copied, lenient, numbers
 from fastbp.check.numeric.derivative import Derivative, derivatives, numeric_jacobian
 from fastbp.check.numeric.differences import EPSILON
+from fastbp.check.paper.links import links_of
 from fastbp.check.paper.model import Model
-from fastbp.check.subject import twin_of
+from fastbp.check.subject import tensors_of, twin_of
 from fastbp.check.terms.mistakes import FLOAT64, is_canonical
 from fastbp.functions import shown
+from fastbp.layers import Dense
 from fastbp.network import Network, as_network
 
 Array = np.ndarray
@@ -46,8 +48,8 @@ class Sample:
 
     def __init__(self, net: Any, x: Any, y: Any) -> None:
         net = as_network(net)
-        about = net.architecture
-        self.names, self.cost = [*about["activation"], about["output"]], about["loss"]
+        self.names = [str(layer.activation) for layer in net.layers]
+        self.cost = net.architecture["loss"]
         self.dtype = net.dtype
         self.twin = twin_of(net)
         self.X = _as_sample(x, net.sizes[0], net.dtype)
@@ -59,10 +61,11 @@ class Sample:
                 [rows[0] for rows in layers] for layers in self.twin.feedforward(self.X)
             )
         given = [np.array(delta, np.float64) for delta in net.deltas(self.X, self.Y)]
-        shapes, wanted = [d.shape for d in given], [(1, b.size) for b in net.biases]
+        shapes, wanted = [d.shape for d in given], [(1, len(z)) for z in self.zs]
         if shapes != wanted:
             raise ValueError(f"net: expected deltas of shapes {wanted}; got {shapes}")
         self.deltas = [delta[0] for delta in given]
+        self.links = links_of(self.twin.layers, self.twin.tensors.values())
         self.n_outputs = net.sizes[-1]
 
     def by_formula(self) -> tuple[list[Array], list[Array]]:
@@ -79,7 +82,7 @@ class Sample:
     def rounding(self, layer: int, dtype: np.dtype[Any]) -> Array:
         """What rounding may make of delta of that layer where it is computed in `dtype`."""
         twin = self.twin
-        model = Model(twin.architecture, twin.weights, twin.biases, self.X, self.y[None])
+        model = Model(twin.architecture, list(twin.tensors.values()), self.X, self.y[None])
         return model.rounding(dtype)[1][layer][0]
 
     def cost_of_a(self, a: Array) -> Array:
@@ -91,20 +94,21 @@ class Sample:
 
         They are dC/db^l: b_j enters z_j and nothing else.
         """
-        Ws, bs = self.twin.weights, self.twin.biases
-        start = sum(W.size for W in Ws[: layer + 1]) + sum(b.size for b in bs[:layer])
-        b = bs[layer]
+        net = _with_bias(self.twin, layer)
+        name = f"b{layer + 1}"
+        start = next(t.start for t in tensors_of(net, net.n_parameters) if t.name == name)
+        b = net.tensors[name]
         here = b.copy()
-        middle = self.twin.costs(self.X, self.Y)
+        middle = net.costs(self.X, self.Y)
 
         @np.errstate(over="ignore")  # far away much is infinite
         def change(index: Array, values: Array) -> Array:
-            return self.twin.perturbed_costs(self.X, self.Y, start + index, values)[:, 0] - middle
+            return net.perturbed_costs(self.X, self.Y, start + index, values)[:, 0] - middle
 
         @np.errstate(over="ignore")
         def evaluate(point: Array) -> Array:
             b[...] = point
-            C = self.twin.costs(self.X, self.Y)
+            C = net.costs(self.X, self.Y)
             b[...] = here
             return C
 
@@ -112,6 +116,23 @@ class Sample:
         if not is_canonical(self.names[-1], self.cost):
             noise = _noise_by_rounding(self.cost_of_a, self.activations[-1])
         return derivatives(change, evaluate, here, noise).of_one
+
+
+def _with_bias(net: Network, layer: int) -> Network:
+    """A network that computes the same and has a bias in that layer, counted from 0."""
+    if isinstance(net.layers[layer], Dense):
+        return net
+    link = links_of(net.layers, net.tensors.values())[layer]
+    layers = list(net.layers)
+    layers[layer] = Dense(len(link.matrix), layers[layer].activation)
+    sizes = [net.sizes[0], *layers]
+    other = Network(sizes, loss=net.architecture["loss"], dtype=net.dtype, init="zeros")
+    for name, tensor in other.tensors.items():
+        if int(name[1:]) != layer + 1:
+            tensor[...] = net.tensors[name]
+        elif name[0] == "W":
+            tensor[...] = link.matrix
+    return other
 
 
 # one sample and its functions, whoever brought them
