@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the rate of each epoch, from the optimizer's own.
+"""Schedules: the learning rate of each epoch or step, from the optimizer's own.
 
 What belongs here: small frozen dataclasses, each with one formula. What does not: optimizers
 (optimizers.py), what a step does with the rate (kernels/update.pxd).
@@ -6,14 +6,20 @@ What belongs here: small frozen dataclasses, each with one formula. What does no
 A schedule is a generator: `rates` gives the rate of epoch 0, 1, ... and is sent, after each epoch,
 the value that the schedule watches; it gives None where the run is to end (and, asked on, the rate
 that holds then). A resumed run sends it the values on record, so there is no state to keep.
+
+One with ``each="step"`` gives, by `of_steps`, the rates of any steps of a run: its formula at epoch
+plus the share of the epoch that is over. A rate depends on the step alone, so that steps made again
+or in a resumed run have the same. Weight decay and dropout rates follow schedules in the same way.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
+
+import numpy as np
 
 from fastbp import inputs
 from fastbp.functions import shown
@@ -54,28 +60,74 @@ def _epochs_or_none(schedule: object) -> None:
         _take(schedule, "epochs", inputs.as_count, 1, MOST_EPOCHS)
 
 
+def _check_each(schedule: Schedule) -> None:
+    if schedule.each not in ("epoch", "step"):
+        argument = f"{type(schedule).__name__}.each"
+        raise ValueError(f"{argument}: expected 'epoch' or 'step'; got {shown(schedule.each)}")
+
+
+# One element after the other, by the C library: vectors of another CPU would round otherwise.
+
+
+def _cos(x: np.ndarray) -> np.ndarray:
+    return np.fromiter(map(math.cos, x.tolist()), float, x.size)
+
+
+def _power(base: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    base, exponent = np.broadcast_arrays(base, exponent)
+    pairs = base.tolist(), exponent.tolist()
+    try:
+        return np.fromiter(map(pow, *pairs), float, base.size)
+    except OverflowError:
+        return np.fromiter(map(_power_or_infinity, *pairs), float, base.size)
+
+
+def _power_or_infinity(base: float, exponent: float) -> float:
+    try:
+        return float(base**exponent)
+    except OverflowError:
+        return math.inf
+
+
 class Schedule:
-    """What `fit` asks of a schedule: `rates`, and `monitor`, the name of the value it watches."""
+    """What `fit` asks of a schedule: `rates`, and `monitor`, the name of the value it watches.
+
+    `each` says whether there is a rate for each "epoch" or "step".
+    """
 
     monitor: ClassVar[str | None] = None
+    each: str = "epoch"
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:
         """Rates of a run of so many epochs over n samples, from the optimizer's rate `start`."""
         epoch = 0
         while True:
-            try:
-                rate = start * self._factor(epoch, min(epochs, MOST_EPOCHS), n)
-            except OverflowError:  # of a power of floats; a product is infinite then
-                rate = math.inf
-            if not math.isfinite(rate):
-                raise ValueError(
-                    f"schedule: expected finite rates; got infinity for epoch {epoch} of {self}"
-                )
-            yield rate
+            yield float(self.of_steps(start, epochs, n, 1, epoch, 1)[0])
             epoch += 1
 
-    def _factor(self, epoch: int, epochs: int, n: int) -> float:
+    def of_steps(
+        self, start: float, epochs: int, n: int, per_epoch: int, first: int, count: int
+    ) -> np.ndarray:
+        """Rates of steps first, first + 1, ... of a run with so many steps an epoch   (count,)."""
+        t = np.arange(first, first + count) / per_epoch
+        with np.errstate(over="ignore"):
+            found = start * self._factors(t, 1 / per_epoch, min(epochs, MOST_EPOCHS), n)
+        if not np.isfinite(found).all():
+            epoch = (first + int(np.argmin(np.isfinite(found)))) // per_epoch
+            raise ValueError(
+                f"schedule: expected finite rates; got infinity for epoch {epoch} of {self}"
+            )
+        return found
+
+    def _factors(self, t: np.ndarray, unit: float, epochs: int, n: int) -> np.ndarray:
+        """What the rate is multiplied by, `t` epochs after the start; one a `unit` of epochs."""
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        told = [(field.name, getattr(self, field.name)) for field in fields(self)]  # type: ignore[arg-type]
+        if told[-1:] == [("each", "epoch")]:
+            told.pop()
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in told)})"
 
 
 @inputs.named
@@ -83,8 +135,8 @@ class Schedule:
 class Constant(Schedule):
     """The optimizer's rate throughout: the same as no schedule."""
 
-    def _factor(self, epoch: int, epochs: int, n: int) -> float:
-        return 1.0
+    def _factors(self, t: np.ndarray, unit: float, epochs: int, n: int) -> np.ndarray:
+        return np.ones(t.size)
 
 
 @inputs.named
@@ -106,30 +158,39 @@ class Step(Schedule):
         _take(self, "every", inputs.as_count)
         _positive(self, "factor")
 
-    def _factor(self, epoch: int, epochs: int, n: int) -> float:
-        return float(self.factor) ** (epoch // self.every)
+    def _factors(self, t: np.ndarray, unit: float, epochs: int, n: int) -> np.ndarray:
+        return _power(np.array(float(self.factor)), t // self.every)
 
 
 @inputs.named
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exponential(Schedule):
-    """The rate times `factor` after each epoch (torch's ExponentialLR)."""
+    """The rate times `factor` after each epoch (torch's ExponentialLR).
+
+    Parameters
+    ----------
+    factor : float
+    each : "epoch" or "step"
+        Whether the rate falls after each epoch, or a little after each step.
+    """
 
     factor: float
+    each: str = "epoch"
 
     def __post_init__(self) -> None:
         _positive(self, "factor")
+        _check_each(self)
 
-    def _factor(self, epoch: int, epochs: int, n: int) -> float:
-        return float(self.factor) ** epoch
+    def _factors(self, t: np.ndarray, unit: float, epochs: int, n: int) -> np.ndarray:
+        return _power(np.array(float(self.factor)), t)
 
 
 @inputs.named
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cosine(Schedule):
     """Half a cosine from the rate down to `final` times it (Loshchilov & Hutter 2017).
 
-    Without warm-up torch's CosineAnnealingLR with T_max = epochs.
+    Without warm-up torch's CosineAnnealingLR with T_max = epochs, or the steps in them.
 
     Parameters
     ----------
@@ -139,13 +200,24 @@ class Cosine(Schedule):
         What it falls to, reached after the last epoch.
     epochs : int, optional
         Length; those of the fit when None, and `final` from then on.
+    each : "epoch" or "step"
+        What has a rate of its own.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> schedule = fastbp.schedules.Cosine(each="step")
+    >>> schedule.of_steps(1.0, epochs=2, n=100, per_epoch=2, first=0, count=4).round(2).tolist()
+    [1.0, 0.85, 0.5, 0.15]
     """
 
     warmup: int = 0
     final: float = 0.0
     epochs: int | None = None
+    each: str = "epoch"
 
     def __post_init__(self) -> None:
+        _check_each(self)
         _take(self, "warmup", inputs.as_count, 0)
         _take(self, "final", inputs.as_penalty)
         if self.final > 1:
@@ -157,21 +229,21 @@ class Cosine(Schedule):
                 f"{shown(self.warmup)}"
             )
 
-    def _factor(self, epoch: int, epochs: int, n: int) -> float:
-        if epoch < self.warmup:
-            return (epoch + 1) / (self.warmup + 1)
+    def _factors(self, t: np.ndarray, unit: float, epochs: int, n: int) -> np.ndarray:
         length = max(1, (self.epochs or epochs) - self.warmup)
-        share = min(1.0, (epoch - self.warmup) / length)
-        return self.final + (1 - self.final) * (1 + math.cos(math.pi * share)) / 2
+        share = np.minimum(1.0, (t - self.warmup) / length)
+        down = self.final + (1 - self.final) * (1 + _cos(math.pi * share)) / 2
+        return np.where(t < self.warmup, (t + unit) / (self.warmup + unit), down)
 
 
 @inputs.named
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OneCycle(Schedule):
     """Up to `max_factor` times the rate, then down to `final_factor` times it (Smith 2018).
 
     Both ways are halves of a cosine, as in torch's OneCycleLR with max_lr = max_factor rate,
-    div_factor = max_factor, final_div_factor = 1 / final_factor, and a step an epoch.
+    div_factor = max_factor, final_div_factor = 1 / final_factor, and a step an epoch, or with
+    ``each="step"`` a step a step.
 
     Parameters
     ----------
@@ -181,43 +253,54 @@ class OneCycle(Schedule):
     final_factor : float
     epochs : int, optional
         Length; those of the fit when None.
+    each : "epoch" or "step"
+        What has a rate of its own.
     """
 
     max_factor: float = 10.0
     warmup: float = 0.3
     final_factor: float = 1e-4
     epochs: int | None = None
+    each: str = "epoch"
 
     def __post_init__(self) -> None:
+        _check_each(self)
         _positive(self, "max_factor", "warmup", "final_factor")
         if self.warmup >= 1:
             raise ValueError(f"OneCycle.warmup: expected a share in (0, 1); got {self.warmup}")
         _epochs_or_none(self)
 
-    def _factor(self, epoch: int, epochs: int, n: int) -> float:
+    def _factors(self, t: np.ndarray, unit: float, epochs: int, n: int) -> np.ndarray:
         length = self.epochs or epochs
-        top, last = self.warmup * length - 1, length - 1
-        if epoch <= top:
-            first, end, share = 1.0, self.max_factor, epoch / top if top else 1.0
-        else:
-            first, end = self.max_factor, self.final_factor
-            share = min(1.0, (epoch - top) / (last - top))
-        w = (1 + math.cos(math.pi * share)) / 2
-        return first * w + end * (1 - w)
+        top, last = self.warmup * length - unit, length - unit
+        rises = t <= top
+        share = np.where(rises, t / top if top else 1.0, np.minimum(1.0, (t - top) / (last - top)))
+        w = (1 + _cos(math.pi * share)) / 2
+        first = np.where(rises, 1.0, self.max_factor)
+        return first * w + np.where(rises, self.max_factor, self.final_factor) * (1 - w)
 
 
 @inputs.named
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InverseScaling(Schedule):
-    """eta / (t + 1)^power, t the samples of the epochs before (scikit-learn's "invscaling")."""
+    """eta / (t + 1)^power, t the samples of the epochs before (scikit-learn's "invscaling").
+
+    Parameters
+    ----------
+    power : float
+    each : "epoch" or "step"
+        Whether t grows by epochs, or with each step.
+    """
 
     power: float = 0.5
+    each: str = "epoch"
 
     def __post_init__(self) -> None:
         _take(self, "power", inputs.as_penalty)
+        _check_each(self)
 
-    def _factor(self, epoch: int, epochs: int, n: int) -> float:
-        return float((epoch * n + 1.0) ** -float(self.power))
+    def _factors(self, t: np.ndarray, unit: float, epochs: int, n: int) -> np.ndarray:
+        return _power(t * n + 1.0, np.array(-float(self.power)))
 
 
 @inputs.named

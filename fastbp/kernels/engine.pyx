@@ -35,9 +35,10 @@ from fastbp.kernels.functions.dropout cimport Dropout, drop
 from fastbp.kernels.links.dense cimport dense_link, weighted_input
 from fastbp.kernels.links.scale cimport scale_link
 from fastbp.kernels.loop.barrier cimport Barrier, MAX_THREADS, give_up, is_raised, raise_flag, wait
-from fastbp.kernels.tables cimport Ahead, Cost, Layer, Link, Policy, Sigma, Step, Tensor, Terms
+from fastbp.kernels.tables cimport (
+    Ahead, Cost, Layer, Link, Own, Policy, Sigma, Step, Tensor, Terms)
 from fastbp.kernels.update cimport (
-    N_POLICIES, begin_step, fill_policies, is_shaped, set_scale, update_rows)
+    N_POLICIES, begin_step, fill_policies, numbers_of, set_scale, update_rows)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:

@@ -21,7 +21,8 @@ cdef struct Tensor:
     # One parameter tensor of a layer: `rows` rows of n. In the public layout they begin at `at` and
     # lie n apart; in the trainer's padded copy at `padded_at`, `row` apart.
     Py_ssize_t at, padded_at, rows, n, row
-    bint is_weight              # penalties and weight decay reach it
+    double rate                 # times the learning rate; 0: no step changes it or its slots
+    double decay                # times penalties and weight decay: 1 of a weight, else 0, or told
 
 
 cdef struct Layer:
@@ -47,17 +48,23 @@ cdef struct Ahead:
 
 
 cdef struct Step:
-    # The numbers of one step, alike for every parameter.
+    # The numbers of one step, alike for every tensor but for its own rate and decay.
     const Policy *policy
-    double learning_rate, momentum, beta1, beta2, epsilon, weight_decay, rho, lr_decay
-    double l2, l1  # lambda/n of the penalties; weights only, never biases
+    double learning_rate, weight_decay
+    double l2, l1  # lambda/n of the penalties
+    double momentum, beta1, beta2, epsilon, rho, lr_decay
     double clip_value  # no element of the gradient with its penalties is larger; or infinity
     double scale  # by which all of it is multiplied then: clipping by norm
     double bias1, bias2  # Adam: 1 - beta^t
     double epsilon_hat   # Adam: where above 0, epsilon is that beside sqrt(v), v not corrected
     double slow  # Adagrad: by which the learning rate is divided
-    bint shaped  # clipping or scaling changes the gradient before a policy sees it,
-    bint shapes_weights  # these or penalties that of a weight
+    bint shaped  # clipping or scaling changes the gradient before a policy sees it
+
+
+cdef struct Own:
+    # What of these numbers is one tensor's own.
+    double learning_rate, weight_decay, l2, l1
+    bint shaped  # clipping, scaling or its penalties change its gradient
 
 
 # What a link is called with: `parameters` is the whole store, padded or in the public layout.
@@ -69,7 +76,8 @@ ctypedef void (*Forward)(const Layer *f, const real *parameters, bint padded, co
 ctypedef void (*Back)(const Layer *f, const real *parameters, bint padded, const real *delta,
                       Py_ssize_t m, bint times, real *g, Py_ssize_t g_row,
                       real *panel) noexcept nogil
-# nabla of the thread's share of every tensor's rows, padded; added, or `anew`        nabla  # OUT
+# nabla of the thread's share of every tensor's rows, padded; added, or `anew`; that of a tensor
+# of rate 0 is nobody's                                                              nabla  # OUT
 ctypedef void (*Gradient)(const Layer *f, const real *a, Py_ssize_t a_row, const real *delta,
                           Py_ssize_t m, int thread, int n_threads, bint anew,
                           real *nabla) noexcept nogil
@@ -82,7 +90,7 @@ ctypedef void (*Update)(const Layer *f, const Step *step, const real *a, Py_ssiz
 ctypedef void (*Tangent)(const Layer *f, const real *parameters, const real *da, Py_ssize_t da_row,
                          Py_ssize_t m, real *dz, real *panel) noexcept nogil
 # Describe the layer's tensors from its widths, in the order of the public layout:
-# rows, n and is_weight of each; returns how many                                   tensors  # OUT
+# rows, n, rate and decay of each; returns how many                                 tensors  # OUT
 ctypedef int (*Tensors)(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil
 
 cdef struct Link:
@@ -128,7 +136,7 @@ cdef struct Cost:
 
 # One step for R rows of V vectors; rows of W lie `row` vectors apart, slots `slot`
 #                                                                                W, slots  # OUT
-ctypedef void (*UpdateTile)(const Step *step, bint is_weight, int R, int V, const vec *nabla,
+ctypedef void (*UpdateTile)(const Step *step, const Own *own, int R, int V, const vec *nabla,
                             vec *W, Py_ssize_t row, Py_ssize_t slot) noexcept nogil
 # Set what depends on the number t = 1, 2, ... of the step                             step  # OUT
 ctypedef void (*Begin)(Step *step, int64_t t) noexcept nogil

@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 
 from fastbp.kernels.arithmetic.real cimport (
     VECTOR_LANES, fmadd, larger, real, root, sign, smaller, splat, vec)
-from fastbp.kernels.tables cimport Begin, Policy, Step, UpdateTile
+from fastbp.kernels.tables cimport Begin, Own, Policy, Step, Tensor, UpdateTile
 
 cdef struct Sgd:
     char tag
@@ -78,26 +78,30 @@ cdef inline void set_scale(Step *step, double scale) noexcept nogil:
     """Set what the gradient of this step is multiplied by: clipping by norm."""
     step.scale = scale
     step.shaped = step.clip_value != INFINITY or scale != 1.0
-    step.shapes_weights = step.shaped or step.l2 != 0.0 or step.l1 != 0.0
 
 
-cdef inline bint is_shaped(const Step *step, bint is_weight) noexcept nogil:
-    """Whether penalties or clipping change the gradient before a policy sees it."""
-    return step.shapes_weights if is_weight else step.shaped
+cdef inline Own numbers_of(const Step *step, const Tensor *t) noexcept nogil:
+    """The step's numbers for one tensor: its learning rate, and what it decays by."""
+    cdef Own own
+    own.learning_rate = t.rate * step.learning_rate
+    own.weight_decay = t.decay * step.weight_decay
+    own.l2 = t.decay * step.l2
+    own.l1 = t.decay * step.l1
+    own.shaped = step.shaped or own.l2 + own.l1 != 0.0
+    return own
 
 
-cdef inline void update_tile(policy *tag, const Step *step, bint is_weight, int R, int V,
+cdef inline void update_tile(policy *tag, const Step *step, const Own *own, int R, int V,
                              const vec *nabla, vec *W, Py_ssize_t row,
                              Py_ssize_t slot) noexcept nogil:
     """Apply one step to R rows of V vectors; rows of W lie `row` vectors apart.  W, slots  # OUT"""
-    cdef vec minus_rate = splat(<real>(-step.learning_rate))
-    cdef vec l2 = splat(<real>(step.l2 if is_weight else 0.0))
-    cdef vec l1 = splat(<real>(step.l1 if is_weight else 0.0))
+    cdef vec minus_rate = splat(<real>(-own.learning_rate))
+    cdef vec l2 = splat(<real>own.l2), l1 = splat(<real>own.l1)
     cdef vec least = splat(<real>(-step.clip_value)), most = splat(<real>step.clip_value)
     cdef vec scale = splat(<real>step.scale), zero = splat(<real>0.0)
     cdef vec mu, beta1, beta2, rest1, rest2, rho, rest, epsilon, keep, root_bias2, adam_rate
     cdef vec g, w, m, v, d
-    cdef bint shaped = is_shaped(step, is_weight)
+    cdef bint shaped = own.shaped
     cdef vec *first = W + slot
     cdef vec *second = first + slot
     cdef vec *third = second + slot
@@ -110,12 +114,12 @@ cdef inline void update_tile(policy *tag, const Step *step, bint is_weight, int 
     rho = splat(<real>step.rho)
     rest = splat(<real>(1.0 - step.rho))
     epsilon = splat(<real>step.epsilon)
-    keep = splat(<real>(1.0 - step.learning_rate * step.weight_decay if is_weight else 1.0))
+    keep = splat(<real>(1.0 - own.learning_rate * own.weight_decay))
     if policy is Adam or policy is AdamW or policy is AmsGrad:
         root_bias2 = splat(<real>(1.0 / c_sqrt(step.bias2)))
-        adam_rate = splat(<real>(step.learning_rate / step.bias1))
+        adam_rate = splat(<real>(own.learning_rate / step.bias1))
     if policy is AdaGrad:
-        minus_rate = splat(<real>(-step.learning_rate / step.slow))
+        minus_rate = splat(<real>(-own.learning_rate / step.slow))
     for _i in range(R):
         for j in range(V):
             g = nabla[j]
@@ -190,22 +194,22 @@ cdef inline void update_tile(policy *tag, const Step *step, bint is_weight, int 
         third += row
 
 
-cdef inline void update_kind(const policy *numbers, bint is_weight, int R, int V, const vec *nabla,
+cdef inline void update_kind(const policy *numbers, const Own *own, int R, int V, const vec *nabla,
                              vec *W, Py_ssize_t row, Py_ssize_t slot) noexcept nogil:
     # `numbers` is a const Step *: the type that it is given under names the kind, as a tag does
     cdef const Step *step = <const Step *>numbers
     # constant, V unrolls: 6 % of a step of case A in bench/compare.py
     if V == 2:
-        update_tile(<policy *>NULL, step, is_weight, R, 2, nabla, W, row, slot)
+        update_tile(<policy *>NULL, step, own, R, 2, nabla, W, row, slot)
     else:
-        update_tile(<policy *>NULL, step, is_weight, R, V, nabla, W, row, slot)
+        update_tile(<policy *>NULL, step, own, R, V, nabla, W, row, slot)
 
 
-cdef inline void update_rows(const Step *step, bint is_weight, Py_ssize_t R, Py_ssize_t V,
+cdef inline void update_rows(const Step *step, const Own *own, Py_ssize_t R, Py_ssize_t V,
                              const real *nabla, real *W, Py_ssize_t W_row,
                              Py_ssize_t slot) noexcept nogil:
     """Apply one step of whichever policy; W_row and slot count elements.        W, slots  # OUT"""
-    step.policy.update(step, is_weight, <int>R, <int>V, <const vec *>nabla, <vec *>W,
+    step.policy.update(step, own, <int>R, <int>V, <const vec *>nabla, <vec *>W,
                        W_row / VECTOR_LANES, slot / VECTOR_LANES)
 
 

@@ -82,9 +82,9 @@ class AdamW(Adam):
         self.weight_decay = weight_decay
 
     def step(self, parameters, gradient, is_weight):
-        """Parameters after one step; is_weight is bool, (n_parameters,): False for biases."""
-        decayed = parameters * (1 - self.learning_rate * self.weight_decay)
-        return super().step(np.where(is_weight, decayed, parameters), gradient)
+        """Parameters after one step; is_weight (n_parameters,): False for biases, or a factor."""
+        decay = self.learning_rate * self.weight_decay * is_weight
+        return super().step(parameters * (1 - decay), gradient)
 
 
 class AMSGrad(Adam):
@@ -211,8 +211,8 @@ class Lion:
         self.m = 0.0
 
     def step(self, parameters, gradient, is_weight):
-        """Parameters after one step; is_weight is bool, (n_parameters,): False for biases."""
+        """Parameters after one step; is_weight (n_parameters,): False for biases, or a factor."""
         c = self.beta1 * self.m + (1 - self.beta1) * gradient
-        decay = self.weight_decay * np.where(is_weight, parameters, 0.0)
+        decay = self.weight_decay * (is_weight * parameters)
         self.m = self.beta2 * self.m + (1 - self.beta2) * gradient
         return parameters - self.learning_rate * (np.sign(c) + decay)

@@ -37,6 +37,8 @@ def train(
     clip_value=np.inf,
     clip_norm=np.inf,
     masks=None,
+    rates=None,
+    decays=None,
 ):
     """Train by mini-batches taken in given orders; changes network.parameters.
 
@@ -59,6 +61,11 @@ def train(
         As `clipped` has it, after the penalties.
     masks : callable (step, rows) -> masks as in `Network.gradient`, optional
         Dropout of step 0, 1, ... of that many rows.
+    rates : array_like, (n_parameters,), optional
+        What each parameter's learning rate is multiplied by. One of rate 0 is not trained, and not
+        part of the norm that clip_norm bounds.
+    decays : array_like, (n_parameters,), optional
+        What its penalties and weight decay are multiplied by: 1 for weights, else 0, when None.
 
     Returns
     -------
@@ -69,6 +76,8 @@ def train(
     X, Y = network._data(X, Y)
     n = len(X)
     w = weights_of_samples(sample_weight, n)
+    rates = np.ones(network.n_parameters) if rates is None else np.asarray(rates, np.float64)
+    decays = network.is_weight if decays is None else np.asarray(decays, np.float64)
     losses, step = [], 0
     for order in orders:
         order = np.asarray(order)
@@ -82,8 +91,11 @@ def train(
             for s, mask in zip(batch, of_batch, strict=True):
                 total += w[s] * network._cost_sample(X[s], Y[s], mask)
             gradient = network._data_gradient(X[batch], Y[batch], w[batch], of_batch)
-            gradient += network._regularization_gradient(l2, l1, n)
-            gradient = clipped(gradient, clip_value, clip_norm)
-            network.parameters = optimizer.step(network.parameters, gradient, network.is_weight)
+            old = network.parameters
+            gradient = gradient + decays * (l2 / n * old + l1 / n * np.sign(old))
+            gradient = clipped(np.where(rates > 0, gradient, 0.0), clip_value, clip_norm)
+            new = optimizer.step(old, gradient, decays)
+            # every optimizer's step is its learning rate times what does not depend on it
+            network.parameters = np.where(rates == 1, new, old + rates * (new - old))
         losses.append(float(total / w.sum()) if w.sum() != 0 else 0.0)
     return losses

@@ -57,6 +57,7 @@ cdef class CompiledNetwork:
         p.width = p.g_row = p.a0_row
         p.widest = 0
         p.n_parameters = p.n_padded = 0
+        p.lowest = 0
         for l in range(p.n_layers):
             f = &p.layers[l]
             link, sigma, f.p, f.n_in, f.n_z, f.n_a = layers[l]
@@ -121,6 +122,7 @@ cdef class Masks:
         for l, rate in enumerate(rates):
             own[l] = rate
         self.dropout.rates = own
+        self.dropout.factor = 1.0
         self.dropout.seed = seed
         self.dropout.step = step
 

@@ -35,11 +35,11 @@ cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, i
     cdef Memory need
     need.parameters = p.n_padded * size
     need.slots = POLICIES[<int>POLICY_ROWS[optimizer]].n_slots * need.parameters
-    # costs, the matrices of the rows, a stored gradient, and each thread's scratch
+    # costs, the matrices of the rows, a stored gradient, each thread's scratch, and the layers
     need.work_area = ((batch_size + 15) / 16 * 16 + rows * <double>p.width) * size
     if rows < batch_size or stores_gradient:
         need.work_area += need.parameters
-    need.work_area += n_threads * <double>thread_bytes(p, batch_size)
+    need.work_area += n_threads * <double>thread_bytes(p, batch_size) + p.n_layers * sizeof(Layer)
     return need
 
 
@@ -47,8 +47,11 @@ cdef class Trainer:
     """Padded parameters, optimizer slots and work area of one `fit`, and where it stands.
 
     `whole_batch`: for `step_outputs` and `step_update`, which need all rows of a batch at once.
+    `rates`, `decays`: of each tensor in the order of the public layout, what its learning rate, and
+    its penalties and weight decay, are multiplied by (rate 0: it is not trained).
     """
     cdef CompiledNetwork net
+    cdef Plan plan             # the network's, with the rates and decays of this run
     cdef Block block
     cdef Masks masks
     cdef Loop loop
@@ -56,10 +59,11 @@ cdef class Trainer:
     cdef void *parameters      # padded, the slots, a stored gradient: each n_padded reals
     cdef readonly int n_slots
     cdef int most_threads      # that there is scratch for
+    cdef const double[:, ::1] course
 
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
                  Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed,
-                 Masks masks=None, bint whole_batch=False):
+                 Masks masks=None, bint whole_batch=False, list rates=None, list decays=None):
         cdef const Plan *p = &net.plan
         cdef Step *step = &self.loop.step
         cdef bint clips = "clip_norm" in numbers
@@ -96,9 +100,44 @@ cdef class Trainer:
         self.rows.first = self.rows.m = self.rows.batch_row = 0
         self.rows.dropout = NULL
         self.rows.scratch = <char *>self.rows.work + rows * p.width * size
+        self.plan = net.plan
+        self.plan.layers = <Layer *>(<char *>self.rows.scratch
+                                     + n_threads * thread_bytes(p, batch_size))
+        memcpy(self.plan.layers, net.plan.layers, p.n_layers * sizeof(Layer))
+        self.take_factors(rates, decays)
+
+    cdef int take_factors(self, list rates, list decays) except -1:
+        cdef Plan *p = &self.plan
+        cdef Layer *f
+        cdef int l, i, at = 0
+        cdef bint trained = False
+        for l in range(p.n_layers):
+            f = &p.layers[l]
+            for i in range(f.n_tensors):
+                if rates is not None:
+                    f.tensors[i].rate = rates[at]
+                if decays is not None:
+                    f.tensors[i].decay = decays[at]
+                trained = trained or f.tensors[i].rate != 0.0
+                at += 1
+            if not trained:
+                p.lowest = l + 1
+        return 0
+
+    def set_course(self, const double[:, ::1] course not None):
+        """Learning rate, weight decay and dropout's factor, in rows of the steps from here on.
+
+        `train` makes no more steps than there are rows.
+        """
+        self.course = course
+        self.loop.course = &course[0, 0]
+        self.loop.n_course = course.shape[0]
+        self.loop.first_t = self.loop.at.t
 
     def set_step(self, dict numbers):
         """Learning rate, penalties (lambda/n), clip_value and the optimizer's own numbers.
+
+        "dropout": what the masks' rates are multiplied by.
 
         "batch_l2" in l2's place makes each batch a problem of its own, as scikit-learn does: its
         L2 term is divided by the batch's weight and part of the loss, and an epoch's loss is the
@@ -119,6 +158,7 @@ cdef class Trainer:
         self.loop.batch_means = "batch_l2" in numbers
         self.loop.batch_l2 = numbers.get("batch_l2", 0.0)
         step.clip_value = numbers.get("clip_value", INFINITY)
+        self.loop.dropout.factor = numbers.get("dropout", 1.0)
 
     @property
     def position(self):
@@ -149,7 +189,7 @@ cdef class Trainer:
 
 def load_state(Trainer t, const real[::1] parameters, const real[:, ::1] slots):
     """Copy parameters (n_parameters,) and slots (n_slots, n_parameters) into the trainer."""
-    cdef const Plan *p = &t.net.plan
+    cdef const Plan *p = &t.plan
     cdef int i
     pad(p, &parameters[0], <real *>t.parameters)
     for i in range(t.n_slots):
@@ -158,7 +198,7 @@ def load_state(Trainer t, const real[::1] parameters, const real[:, ::1] slots):
 
 def store_state(Trainer t, real[::1] parameters, real[:, ::1] slots):
     """Copy the trainer's parameters and slots out."""
-    cdef const Plan *p = &t.net.plan
+    cdef const Plan *p = &t.plan
     cdef int i
     unpad(p, <const real *>t.parameters, &parameters[0])
     for i in range(t.n_slots):
@@ -172,7 +212,7 @@ def draw_order(Trainer t, Py_ssize_t[::1] order):
 
 def has_finite_state(Trainer t):
     """Whether parameters and slots in the trainer are finite."""
-    return all_finite(<const real *>t.parameters, (1 + t.n_slots) * t.net.plan.n_padded)
+    return all_finite(<const real *>t.parameters, (1 + t.n_slots) * t.plan.n_padded)
 
 
 def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
@@ -193,10 +233,10 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
     if deadline != 0.0:  # by the engine's clock
         deadline += seconds() - monotonic()
     targets.order = &order[0]
-    r.scratch = <char *>r.scratch + thread * thread_bytes(&t.net.plan, t.loop.batch_size)
+    r.scratch = <char *>r.scratch + thread * thread_bytes(&t.plan, t.loop.batch_size)
     with nogil:
         mode = flush_subnormals()
-        steps = run(&t.net.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
+        steps = run(&t.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
                     &order[0], <real *>t.parameters, r, first_epoch, &losses[0], &clock[0],
                     deadline)
         keep_subnormals(mode)
@@ -212,11 +252,13 @@ def step_outputs(Trainer t, const real[:, ::1] X, const Py_ssize_t[::1] order, P
 
     What `step_update` needs is left in the trainer.
     """
-    cdef const Plan *p = &t.net.plan
+    cdef const Plan *p = &t.plan
     cdef const Layer *f = &p.layers[p.n_layers - 1]
     cdef Rows *r = &t.rows
     cdef real *a0 = rows_of(r, 0, p.a0_row)
+    cdef Step step
     t.loop.dropout.step = t.loop.at.t
+    take_course(&t.loop, t.loop.at.t, &step, &t.loop.dropout)
     r.dropout = &t.loop.dropout if t.loop.dropout.rates != NULL else NULL
     r.m = m
     with nogil:
@@ -234,7 +276,7 @@ def step_update(Trainer t, const real[:, ::1] V):
     included. The position moves on by one step; sums of losses are the caller's. Returns False,
     nothing done but `diverged` set, where V is not finite.
     """
-    cdef const Plan *p = &t.net.plan
+    cdef const Plan *p = &t.plan
     cdef Position *at = &t.loop.at
     cdef Step step = t.loop.step
     cdef Rows *r = &t.rows
@@ -247,6 +289,7 @@ def step_update(Trainer t, const real[:, ::1] V):
         if finite:
             pull_output(p, &V[0, 0], V.shape[1], r)
             backward(p, parameters, True, r, False)
+            take_course(&t.loop, at.t, &step, &t.loop.dropout)
             at.t += 1
             begin_step(&step, at.t)
             make_step(p, &t.loop, &step, 0, r.m, r, parameters,

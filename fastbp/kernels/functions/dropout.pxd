@@ -12,7 +12,8 @@ from fastbp.kernels.arithmetic.random cimport next_random, stream
 from fastbp.kernels.arithmetic.real cimport real
 
 cdef struct Dropout:
-    const double *rates         # of a^0, ..., a^{L-1}
+    const double *rates         # of a^0, ..., a^{L-1},
+    double factor               # each times this
     uint64_t seed, step
 
 
@@ -35,7 +36,7 @@ cdef inline void drop(const Dropout *dropout, int l, Py_ssize_t first, Py_ssize_
                       Py_ssize_t row, real *a, real *slope) noexcept nogil:
     # a <- a * mask of layer l for rows first, ..., first + m - 1 of the batch   (m, n)    a  # OUT
     # and where it is not NULL slope <- slope * mask, with rows as long              slope  # OUT
-    cdef double rate = dropout.rates[l]
+    cdef double rate = dropout.factor * dropout.rates[l]
     cdef uint32_t first_kept = <uint32_t>(rate * 4294967296.0)
     cdef real scale = <real>(1.0 / (1.0 - rate)), mask
     cdef uint64_t of_layer, state, key

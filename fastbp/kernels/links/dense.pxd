@@ -10,8 +10,8 @@ from fastbp.kernels.arithmetic.blocking cimport (
     PACKED_COLUMNS, PANEL, TILE_SIZE, TILE_VECTORS, balanced, fetch, is_large, rows_times,
     tile_columns, transpose)
 from fastbp.kernels.arithmetic.real cimport TILE_ROWS, VECTOR_LANES, prefetch, real
-from fastbp.kernels.tables cimport Ahead, Layer, Link, Step, Tensor
-from fastbp.kernels.update cimport is_shaped, update_rows
+from fastbp.kernels.tables cimport Ahead, Layer, Link, Own, Step, Tensor
+from fastbp.kernels.update cimport numbers_of, update_rows
 
 
 cdef inline void weighted_input(const real *a, Py_ssize_t a_row, const real *W, Py_ssize_t W_row,
@@ -107,24 +107,25 @@ cdef inline void bias_gradient(const real *delta, Py_ssize_t delta_row, Py_ssize
 
 cdef inline void update_from_tile(const real *a, Py_ssize_t a_row, const real *delta,
                                   Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t R, Py_ssize_t V,
-                                  const Step *step, real *W, Py_ssize_t W_row,
+                                  const Step *step, const Own *own, real *W, Py_ssize_t W_row,
                                   Py_ssize_t slot) noexcept nogil:
     # W <- W - step(a^T delta) of one tile; nabla_W is never stored                   W  # OUT
     cdef real nabla[TILE_SIZE]
-    cdef real rate = <real>step.learning_rate
-    if step.policy.in_registers and not is_shaped(step, True):
+    cdef real rate = <real>own.learning_rate
+    if step.policy.in_registers and not own.shaped:
         # W - rate nabla from registers: 7 % of a step of case A
         gradient_tile(a, a_row, delta, delta_row, m, R, V, NULL, 0, &rate, W, W_row)
     else:
         gradient_tile(a, a_row, delta, delta_row, m, R, V, NULL, 0,
                       NULL, &nabla[0], V * VECTOR_LANES)
-        update_rows(step, True, R, V, &nabla[0], W, W_row, slot)
+        update_rows(step, own, R, V, &nabla[0], W, W_row, slot)
 
 
 cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delta,
                                Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t n_in,
-                               Py_ssize_t vectors, const Step *step, real *W, Py_ssize_t W_row,
-                               Py_ssize_t slot, real *packed, Ahead *ahead) noexcept nogil:
+                               Py_ssize_t vectors, const Step *step, const Own *own, real *W,
+                               Py_ssize_t W_row, Py_ssize_t slot, real *packed,
+                               Ahead *ahead) noexcept nogil:
     # BP4 fused with the step, for n_in rows of W; `packed` holds (m, PACKED_COLUMNS)      W  # OUT
     cdef Py_ssize_t j = 0, k = 0, s, i, R, V, width = VECTOR_LANES, first = 0, last, block
     i = ((n_in + TILE_ROWS - 1) / TILE_ROWS) * ((vectors + TILE_VECTORS - 1) / TILE_VECTORS)
@@ -138,7 +139,7 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
                 R = balanced(n_in - k)
                 fetch(ahead)
                 update_from_tile(a + k, a_row, delta + j * width, delta_row, m, R, V, step,
-                                 W + k * W_row + j * width, W_row, slot)
+                                 own, W + k * W_row + j * width, W_row, slot)
                 k += R
             j += V
         return
@@ -161,7 +162,7 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
                     prefetch(W + (k + i) * W_row + (j + 1) * width)
                 fetch(ahead)
                 update_from_tile(packed, PACKED_COLUMNS, delta + j * width, delta_row, m, R, V,
-                                 step, W + k * W_row + j * width, W_row, slot)
+                                 step, own, W + k * W_row + j * width, W_row, slot)
                 j += V
             k += R
         first = last
@@ -203,10 +204,12 @@ cdef inline void dense_gradient(const Layer *f, const real *a, Py_ssize_t a_row,
     cdef Py_ssize_t first = f.n_in * thread / n_threads, last = f.n_in * (thread + 1) / n_threads
     cdef real *nabla_W = nabla + f.tensors[0].padded_at + first * f.z_row
     cdef real *nabla_b = nabla + f.tensors[1].padded_at
-    if anew:
-        memset(nabla_W, 0, (last - first) * f.z_row * sizeof(real))
-    weight_gradient(a + first, a_row, delta, f.z_row, m, last - first, vectors, nabla_W, f.z_row)
-    if thread == n_threads - 1:
+    if f.tensors[0].rate != 0.0:
+        if anew:
+            memset(nabla_W, 0, (last - first) * f.z_row * sizeof(real))
+        weight_gradient(a + first, a_row, delta, f.z_row, m, last - first, vectors, nabla_W,
+                        f.z_row)
+    if thread == n_threads - 1 and f.tensors[1].rate != 0.0:
         if anew:
             memset(nabla_b, 0, f.z_row * sizeof(real))
         bias_gradient(delta, f.z_row, m, vectors, nabla_b)
@@ -219,20 +222,24 @@ cdef inline void dense_update(const Layer *f, const Step *step, const real *a, P
     # BP3, BP4 and the step; scratch: nabla_b, or columns of a              parameters, slots  # OUT
     cdef Py_ssize_t vectors = (f.n_z + VECTOR_LANES - 1) / VECTOR_LANES, j
     cdef Py_ssize_t first = f.n_in * thread / n_threads, last = f.n_in * (thread + 1) / n_threads
-    weight_update(a + first, a_row, delta, f.z_row, m, last - first, vectors, step,
-                  parameters + f.tensors[0].padded_at + first * f.z_row, f.z_row, slot, scratch,
-                  ahead)
-    if thread == n_threads - 1:
+    cdef Own own
+    if f.tensors[0].rate != 0.0:
+        own = numbers_of(step, &f.tensors[0])
+        weight_update(a + first, a_row, delta, f.z_row, m, last - first, vectors, step, &own,
+                      parameters + f.tensors[0].padded_at + first * f.z_row, f.z_row, slot, scratch,
+                      ahead)
+    if thread == n_threads - 1 and f.tensors[1].rate != 0.0:
+        own = numbers_of(step, &f.tensors[1])
         for j in range(f.z_row):
             scratch[j] = <real>0
         bias_gradient(delta, f.z_row, m, vectors, scratch)
-        update_rows(step, False, 1, vectors, scratch, parameters + f.tensors[1].padded_at, f.z_row,
+        update_rows(step, &own, 1, vectors, scratch, parameters + f.tensors[1].padded_at, f.z_row,
                     slot)
 
 
 cdef inline int dense_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
-    tensors[0] = Tensor(0, 0, n_in, n_z, 0, True)   # W
-    tensors[1] = Tensor(0, 0, 1, n_z, 0, False)     # b
+    tensors[0] = Tensor(0, 0, n_in, n_z, 0, 1.0, 1.0)  # W
+    tensors[1] = Tensor(0, 0, 1, n_z, 0, 1.0, 0.0)     # b
     return 2
 
 

@@ -6,8 +6,8 @@ and the link's row. What does not: matrices (dense.pxd), formulas of optimizers.
 from libc.string cimport memset
 
 from fastbp.kernels.arithmetic.real cimport VECTOR_LANES, fma, real
-from fastbp.kernels.tables cimport Ahead, Layer, Link, Step, Tensor
-from fastbp.kernels.update cimport update_rows
+from fastbp.kernels.tables cimport Ahead, Layer, Link, Own, Step, Tensor
+from fastbp.kernels.update cimport numbers_of, update_rows
 
 
 cdef inline void scale_forward(const Layer *f, const real *parameters, bint padded, const real *a,
@@ -60,7 +60,7 @@ cdef inline void add_products(const Layer *f, const real *a, Py_ssize_t a_row, c
 cdef inline void scale_gradient(const Layer *f, const real *a, Py_ssize_t a_row, const real *delta,
                                 Py_ssize_t m, int thread, int n_threads, bint anew,
                                 real *nabla) noexcept nogil:
-    if thread == n_threads - 1:  # s is one row
+    if thread == n_threads - 1 and f.tensors[0].rate != 0.0:  # s is one row
         add_products(f, a, a_row, delta, m, anew, nabla + f.tensors[0].padded_at)
 
 
@@ -69,14 +69,16 @@ cdef inline void scale_update(const Layer *f, const Step *step, const real *a, P
                               real *parameters, Py_ssize_t slot, real *scratch,
                               Ahead *ahead) noexcept nogil:
     # the gradient in scratch, then the step                                parameters, slots  # OUT
-    if thread == n_threads - 1:
+    cdef Own own
+    if thread == n_threads - 1 and f.tensors[0].rate != 0.0:
+        own = numbers_of(step, &f.tensors[0])
         add_products(f, a, a_row, delta, m, True, scratch)
-        update_rows(step, False, 1, f.z_row / VECTOR_LANES, scratch,
+        update_rows(step, &own, 1, f.z_row / VECTOR_LANES, scratch,
                     parameters + f.tensors[0].padded_at, f.z_row, slot)
 
 
 cdef inline int scale_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
-    tensors[0] = Tensor(0, 0, 1, n_z, 0, False)     # s
+    tensors[0] = Tensor(0, 0, 1, n_z, 0, 1.0, 0.0)  # s
     return 1
 
 

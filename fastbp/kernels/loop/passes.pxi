@@ -45,6 +45,7 @@ cdef struct Plan:
     Py_ssize_t n_0, n_y               # columns of X and of Y (gaussian_nll: half the outputs)
     Py_ssize_t a0_row, width, g_at, g_row, widest
     Py_ssize_t n_parameters, n_padded
+    int lowest                        # layer that an error is needed of: those below are frozen
     Layer *layers
 
 cdef enum:
@@ -256,7 +257,7 @@ cdef void output_error(const Plan *plan, const Targets *targets, Py_ssize_t firs
 
 cdef void backward(const Plan *plan, const real *parameters, bint padded, const Rows *r,
                    bint to_input) noexcept nogil:
-    # BP2: delta^l = J_l^T (delta^{l+1} W^{l+1}^T) for l = L-1..1      delta^l  # OUT
+    # BP2: delta^l = J_l^T (delta^{l+1} W^{l+1}^T) for l = L-1..lowest delta^l  # OUT
     # with to_input also g = delta^1 W^1^T = dC/dx                     g        # OUT
     cdef const Layer *f
     cdef const Layer *before
@@ -265,7 +266,7 @@ cdef void backward(const Plan *plan, const real *parameters, bint padded, const 
     cdef bint fused, drops
     cdef real *z
     cdef real *a
-    while l > 0 or (l == 0 and to_input):
+    while l > plan.lowest or (l == 0 and to_input):
         f = &plan.layers[l]
         before = &plan.layers[l - 1] if l > 0 else NULL
         fused = before != NULL and before.delta_at == before.z_at  # delta^{l-1} = z's place * g

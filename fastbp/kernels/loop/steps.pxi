@@ -8,6 +8,10 @@
 # recurrence, and a range of the rows of every W in the update; two barriers a step keep the two
 # apart. No sum is split between threads, so the bits do not depend on their number.
 
+cdef enum:
+    COURSE_COLUMNS = 3
+
+
 cdef struct Position:
     Py_ssize_t epoch, row       # the next batch begins at `row` of the order of `epoch`
     long long t                 # steps made
@@ -26,6 +30,11 @@ cdef struct Loop:
     Dropout dropout             # without rates: nothing is dropped
     Position at
     Step step
+    # learning rate, weight decay and dropout's factor of the n_course steps that come after t =
+    # first_t, first_t + 1, ...; NULL: those of `step` and `dropout`
+    const double *course
+    long long first_t
+    Py_ssize_t n_course
     Barrier barrier
     int diverged                # raised by a thread whose samples' cost is not finite
     int late                    # raised by thread 0 when the deadline has passed
@@ -94,7 +103,7 @@ cdef void add_squares(const real *x, Py_ssize_t n, double c, double *lane) noexc
 
 
 cdef double squares_of_weights(const Plan *plan, const real *parameters, double c) noexcept nogil:
-    """sum (c W)^2, padding included, for it is 0."""
+    """sum decay (c W)^2, padding included, for it is 0."""
     cdef double lane[LANES]
     cdef const Tensor *t
     cdef int l, i
@@ -102,13 +111,14 @@ cdef double squares_of_weights(const Plan *plan, const real *parameters, double 
     for l in range(plan.n_layers):
         for i in range(plan.layers[l].n_tensors):
             t = &plan.layers[l].tensors[i]
-            if t.is_weight:
-                add_squares(parameters + t.padded_at, t.rows * t.row, c, &lane[0])
+            if t.decay != 0.0:
+                add_squares(parameters + t.padded_at, t.rows * t.row, c * sqrt_of_double(t.decay),
+                            &lane[0])
     return sum_of_doubles(&lane[0])
 
 
 cdef double penalty_of(const Plan *plan, const real *parameters, double l2) noexcept nogil:
-    """l2/2 sum W^2, also where the sum alone is too large."""
+    """l2/2 sum decay W^2, also where the sum alone is too large."""
     cdef double squares = squares_of_weights(plan, parameters, 1.0)
     if squares != INFINITY:
         return 0.5 * l2 * squares
@@ -148,13 +158,12 @@ cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int
         a_row = f.a_row
 
 
-cdef void add_shaped_squares(const real *nabla, const real *W, Py_ssize_t n, const Step *step,
-                             bint is_weight, double c, double *lane) noexcept nogil:
+cdef void add_shaped_squares(const real *nabla, const real *W, Py_ssize_t n, const Own *own,
+                             double most, double c, double *lane) noexcept nogil:
     # the squares of c times what `update` makes of the gradient before it is scaled    lane  # OUT
-    cdef double l2 = step.l2 if is_weight else 0.0, l1 = step.l1 if is_weight else 0.0
-    cdef double least = -step.clip_value, most = step.clip_value, g, w
+    cdef double l2 = own.l2, l1 = own.l1, least = -most, g, w
     cdef Py_ssize_t i, j, whole = n - n % LANES
-    if not is_shaped(step, is_weight):
+    if not own.shaped:
         add_squares(nabla, n, c, lane)
         return
     for j in range(n / LANES):
@@ -176,22 +185,25 @@ cdef void add_shaped_squares(const real *nabla, const real *W, Py_ssize_t n, con
 
 cdef double squares_of_gradient(const Plan *plan, const Step *step, const real *nabla,
                                 const real *parameters, double c) noexcept nogil:
-    """sum (c g)^2 of the whole gradient with its penalties, always in the same order."""
+    """sum (c g)^2 of all that is trained, with its penalties, always in the same order."""
     cdef const Tensor *t
+    cdef Own own
     cdef double lane[LANES]
     cdef int l, i
     memset(lane, 0, sizeof(lane))
     for l in range(plan.n_layers):
         for i in range(plan.layers[l].n_tensors):
             t = &plan.layers[l].tensors[i]
-            add_shaped_squares(nabla + t.padded_at, parameters + t.padded_at, t.rows * t.row, step,
-                               t.is_weight, c, &lane[0])
+            if t.rate != 0.0:
+                own = numbers_of(step, t)
+                add_shaped_squares(nabla + t.padded_at, parameters + t.padded_at, t.rows * t.row,
+                                   &own, step.clip_value, c, &lane[0])
     return sum_of_doubles(&lane[0])
 
 
 cdef double gradient_norm(const Plan *plan, const Step *step, const real *nabla,
                           const real *parameters) noexcept nogil:
-    """Of the whole stored gradient with its penalties, in double."""
+    """Of the stored gradient of all that is trained, with its penalties, in double."""
     cdef double squares = squares_of_gradient(plan, step, nabla, parameters, 1.0)
     if squares != INFINITY:
         return sqrt_of_double(squares)
@@ -199,11 +211,21 @@ cdef double gradient_norm(const Plan *plan, const Step *step, const real *nabla,
     return ldexp(sqrt_of_double(squares), BINADES)
 
 
+cdef inline void take_course(const Loop *loop, long long t, Step *step,
+                             Dropout *dropout) noexcept nogil:
+    # the numbers of the step after t, where each has its own                   step, dropout  # OUT
+    cdef const double *now
+    if loop.course != NULL:
+        now = loop.course + (t - loop.first_t) * COURSE_COLUMNS
+        step.learning_rate, step.weight_decay, dropout.factor = now[0], now[1], now[2]
+
+
 cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, int thread,
                         const real *nabla, real *parameters) noexcept nogil:
     # the step from a stored gradient, for this thread's rows of every tensor
     #                                                                 parameters, slots  # OUT
     cdef const Tensor *t
+    cdef Own own
     cdef Py_ssize_t first, last, at
     cdef int l, i
     for l in range(plan.n_layers):
@@ -212,8 +234,9 @@ cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, in
             first = t.rows * thread / loop.n_threads
             last = t.rows * (thread + 1) / loop.n_threads
             at = t.padded_at + first * t.row
-            if last > first:
-                update_rows(step, t.is_weight, last - first, t.row / VECTOR_LANES, nabla + at,
+            if last > first and t.rate != 0.0:
+                own = numbers_of(step, t)
+                update_rows(step, &own, last - first, t.row / VECTOR_LANES, nabla + at,
                             parameters + at, t.row, plan.n_padded)
 
 
@@ -267,6 +290,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     wait(&loop.barrier, loop.n_threads)  # all are here: from now on none can fail to come
     if is_raised(&loop.barrier.given_up):
         return 0
+    if loop.course != NULL:
+        max_steps = min(max_steps, loop.first_t + loop.n_course - at.t)
     while steps < max_steps and at.epoch < end_epoch:
         if at.row == 0 and loop.shuffled:
             if thread == 0:
@@ -283,6 +308,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         if loop.adds_slices:
             memset(nabla, 0, plan.n_padded * sizeof(real))
         dropout.step = at.t
+        take_course(loop, at.t, &step, &dropout)
         s = first
         while s < last:
             r.batch_row = s
