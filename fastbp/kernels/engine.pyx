@@ -21,6 +21,9 @@ from libc.time cimport time_t
 
 from fastbp.kernels.arithmetic.blocking cimport (
     PACKED_COLUMNS, PANEL, TILE_SIZE, TILE_VECTORS, is_large)
+from fastbp.kernels.arithmetic.caches cimport (
+    BRIEF, CHUNK_REALS, CHUNK_ROWS, FEW, FEW_BYTES, HALF_OF_IT_BYTES, KEPT_BYTES, PAGE_BYTES,
+    SECOND_LEVEL_BYTES, SLICE_BYTES)
 from fastbp.kernels.arithmetic.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, tanh)
 from fastbp.kernels.arithmetic.random cimport shuffle

@@ -6,6 +6,7 @@ ahead. What does not: formulas, which product a kind of link needs (links/).
 Samples are rows. Rows are padded to 64 bytes at every level, so tiles have no tails: `vectors`
 below counts whole vectors, and what lies in the padding is dropped or zero.
 """
+from fastbp.kernels.arithmetic.caches cimport SECOND_LEVEL_BYTES
 from fastbp.kernels.arithmetic.real cimport TILE_ROWS, VECTOR_LANES, prefetch_L2, real
 from fastbp.kernels.tables cimport Ahead
 
@@ -50,7 +51,7 @@ cdef inline void rows_times(const real *A, Py_ssize_t A_row, const real *B, Py_s
 
 cdef inline bint is_large(Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t row_bytes) noexcept nogil:
     """Whether W overflows the second-level cache and copies are made for enough tiles to pay."""
-    return m >= 3 * TILE_ROWS and n_in * row_bytes >= (1 << 20)
+    return m >= 3 * TILE_ROWS and n_in * row_bytes >= SECOND_LEVEL_BYTES
 
 
 cdef inline void fetch(Ahead *ahead) noexcept nogil:

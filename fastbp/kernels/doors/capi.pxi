@@ -4,9 +4,9 @@
 # module exports them as capsules, and fastbp/__init__.py hands on those of the level in use.
 
 cdef Py_ssize_t chunk(const Plan *plan, Py_ssize_t n) noexcept nogil:
-    """Rows of a pass: about 2^17 reals stay in the second-level cache; whole tiles, at least 2."""
-    cdef Py_ssize_t rows = (1 << 17) / plan.width / 28 * 28
-    return min(n, max(28, min(1008, rows)))
+    """Rows of a pass that stay in the second-level cache; whole tiles, at least 2."""
+    cdef Py_ssize_t rows = CHUNK_REALS / plan.width / 28 * 28
+    return min(n, max(28, min(CHUNK_ROWS, rows)))
 
 
 cdef size_t work_bytes(const Plan *plan, Py_ssize_t cap) noexcept nogil:

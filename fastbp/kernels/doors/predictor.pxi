@@ -2,15 +2,6 @@
 #
 # What belongs here: one door that checks, computes and writes. What does not: refusals (inputs.py).
 
-cdef enum:
-    FEW_BYTES = 1 << 15   # of the stack; some systems give a thread 128 KB
-    # Multiply-adds. More than FEW do not feel Python's checks, and products of many rows with a
-    # large W may want scratch, which is not here. For fewer than BRIEF, a few us, the GIL is kept,
-    # which saves 50 ns.
-    FEW = 1 << 20
-    BRIEF = 100_000
-
-
 cdef bint forward_few(const Plan *plan, const real *parameters, const real *X, Py_ssize_t n,
                       real *out) noexcept nogil:
     # out = a^L   (n, n_L); False, and nothing written, where X, a parameter, a z or a^L is NaN or

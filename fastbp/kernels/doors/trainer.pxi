@@ -10,20 +10,20 @@ cdef struct Memory:
 cdef Py_ssize_t rows_at_once(const Plan *plan, Py_ssize_t batch_size, int n_threads) noexcept:
     """Rows that go through all layers before the next: the batch, or a slice of it.
 
-    A batch of more than 512 KB goes through in slices of 128 KB, at least 56 rows; its gradient is
-    stored and must not be larger than the work area that it replaces (784-100-10, batch 200,
-    float64: a sixth of a step; 784-30-10, batch 1,024, float32: a third).
+    A batch that overflows the cache goes through in slices, at least 56 rows; its gradient is
+    stored and must not be larger than the work area that it replaces.
     """
     cdef Py_ssize_t row_bytes = plan.width * <Py_ssize_t>sizeof(real)
-    if n_threads > 1 or batch_size * row_bytes < 1 << 19 or batch_size * plan.width < plan.n_padded:
+    cdef bint stays = batch_size * row_bytes < HALF_OF_IT_BYTES
+    if n_threads > 1 or stays or batch_size * plan.width < plan.n_padded:
         return batch_size
-    return min(batch_size, max(56, (1 << 17) / row_bytes / 28 * 28))
+    return min(batch_size, max(56, SLICE_BYTES / row_bytes / 28 * 28))
 
 
 cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size) noexcept:
     """Scratch of a thread: whole pages, so that no two threads write one cache line."""
     cdef Py_ssize_t reals = max(scratch_size(plan), PACKED_COLUMNS * batch_size)
-    return (reals * <Py_ssize_t>sizeof(real) + 4095) / 4096 * 4096
+    return (reals * <Py_ssize_t>sizeof(real) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES
 
 
 cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, int n_threads,
@@ -86,7 +86,7 @@ cdef class Trainer:
         self.set_step(numbers)
         # also where the batch is kept whole: rows of 1 MB, so that those of a wide layer stay in
         # the second-level cache for all its columns (a quarter of a step of case F in float64)
-        self.loop.slice = (1 << 20) // (max(p.g_row, p.widest) * size) // 28 * 28
+        self.loop.slice = SECOND_LEVEL_BYTES // (max(p.g_row, p.widest) * size) // 28 * 28
         self.loop.slice = min(rows, max(112, self.loop.slice))
         self.loop.clip_norm = numbers["clip_norm"] if clips else INFINITY
         self.loop.adds_slices = rows < batch_size

@@ -9,6 +9,7 @@ from libc.string cimport memset
 from fastbp.kernels.arithmetic.blocking cimport (
     PACKED_COLUMNS, PANEL, TILE_SIZE, TILE_VECTORS, balanced, fetch, is_large, rows_times,
     tile_columns, transpose)
+from fastbp.kernels.arithmetic.caches cimport HALF_OF_IT_BYTES
 from fastbp.kernels.arithmetic.real cimport TILE_ROWS, VECTOR_LANES, prefetch, real
 from fastbp.kernels.tables cimport Ahead, Layer, Link, Own, Step, Tensor
 from fastbp.kernels.update cimport numbers_of, update_rows
@@ -145,7 +146,7 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
         return
     # columns of delta that stay in the cache; in them rows of a tile at a time, their columns of a
     # side by side: 9 % of a step of case F
-    block = max((1 << 19) / (m * <Py_ssize_t>sizeof(real) * width), 2 * TILE_VECTORS)
+    block = max(HALF_OF_IT_BYTES / (m * <Py_ssize_t>sizeof(real) * width), 2 * TILE_VECTORS)
     while first < vectors:
         last = min(first + block, vectors)
         k = 0

@@ -68,7 +68,7 @@ cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py
     ahead.row_bytes = plan.n_0 * <Py_ssize_t>sizeof(real)
     ahead.order = order + next_row + first
     ahead.rows = next_m * (thread + 1) / loop.n_threads - first
-    if loop.n * ahead.row_bytes < 1 << 21:
+    if loop.n * ahead.row_bytes < KEPT_BYTES:
         ahead.rows = 0
     ahead.at = 0
     ahead.lines = 0
