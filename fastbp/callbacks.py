@@ -1,8 +1,8 @@
 """Callbacks that record: what is measured on a network after each epoch of `fit`.
 
 What belongs here: objects to hand to ``fit(callbacks=...)`` that keep what they see. What does not:
-when callbacks are called (training.py), values that every run records (history.py), pictures
-(plotting.py).
+when callbacks are called (training/watchers/callbacks.py), values that every run records
+(training/history.py), pictures (plotting.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The network: layers, parameters, and what can be asked of them.
 
 What belongs here: `Network` with predictions, losses, gradients and Jacobians. What does not: the
-training loop (training.py), files (files/), checks of arguments (inputs.py), kinds of layers
+training loop (training/), files (files/), checks of arguments (inputs.py), kinds of layers
 (layers.py).
 """
 
@@ -24,7 +24,7 @@ from fastbp.kernels import dispatch
 if TYPE_CHECKING:
     import os
 
-    from fastbp import training
+    from fastbp.training.fit import fit as fit_network
 
 Array = np.ndarray
 
@@ -750,7 +750,7 @@ class Network:
     # what changes it, and files
 
     if TYPE_CHECKING:
-        fit = training.fit
+        fit = fit_network
     else:
         fit = _Fit()
 

@@ -1,7 +1,8 @@
 """Early stopping: when a watched value no longer improves.
 
 What belongs here: the rule of improvement, which early stopping and schedules share. What does not:
-rates (schedules.py), how values come about (metrics.py), keeping the best parameters (training.py).
+rates (schedules.py), how values come about (metrics.py), keeping the best parameters
+(training/watchers/stopping.py).
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ def test_every_hint_leads_to_a_name_that_is_known():
     from fastbp import initialization, metrics, training
 
     known = {*functions.ACTIVATIONS, *functions.LOSSES, *initialization.SCHEMES, *metrics.METRICS}
-    known |= set(training._BY_NAME)
+    known |= set(training.request.BY_NAME)
     for alias, names in hints._ALIASES.items():
         assert alias == hints._squeezed(alias), alias
         for name in names:

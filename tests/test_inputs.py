@@ -26,7 +26,7 @@ from fastbp.callbacks import DeltaNorms
 from fastbp.datasets.scaling import Scaling
 from fastbp.datasets.splitting import held_out
 from fastbp.explain import explain
-from fastbp.run import value_and_slope
+from fastbp.training.own_loss import value_and_slope
 
 pytestmark = pytest.mark.sanitizers
 

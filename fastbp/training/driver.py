@@ -392,9 +392,8 @@ class Run:
     def _remake(self, n_steps: int) -> None:
         """Make n_steps steps from the last copy."""
         self.deadline = 0.0  # steps that had been made in time
-        self.trainer.position = tuple(
-            self.synced
-        )  # first: from here on `close` has nothing to copy out
+        # first: from here on `close` has nothing to copy out
+        self.trainer.position = tuple(self.synced)
         self.doors.load_state(self.trainer, self.net.parameters, self.slots)
         self._redraw()
         while n_steps > 0 and not self.trainer.diverged:

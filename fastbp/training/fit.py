@@ -407,7 +407,8 @@ def identity(
 def as_seed(seed: Any, known: int | None, needed: bool) -> int:
     """64 bits for the engine's streams; 0 where nothing is drawn, for SeedSequence takes a while.
 
-    `known`: that of the run that is gone on with. A Generator moves on all the same: what is drawn from it later does not depend on `shuffle`.
+    `known`: that of the run that is gone on with. A Generator moves on all the same: what is drawn
+    from it later does not depend on `shuffle`.
     """
     if seed is None and known is not None:
         return known

@@ -7,6 +7,7 @@ What belongs here: how SciPy's minimiser is given a network. What does not: its 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def request_of(
     optimizer: LBFGS,
     l2: float,
     deadline: float,
-    watchers: list[Watcher],
+    watchers: Sequence[Watcher],
 ) -> Request:
     """What the loop is asked for a minimum of the network's loss."""
     n = data.X.shape[0]

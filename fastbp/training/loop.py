@@ -42,6 +42,7 @@ class Loop:
         self.stop = False
         self.looked_at = history.epochs  # epochs of which all is recorded
         for watcher in watchers:
+            watcher.restore(request.state.watched)
             watcher.before(run)
 
     def go(self) -> History:

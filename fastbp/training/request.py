@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ class Request:
         To be made, from where `state` stands.
     state : State
         What the run is, and where it begins.
-    watchers : list of Watcher
+    watchers : sequence of Watcher
         What looks at it, in this order.
     shuffle : bool or callable (epoch, n) -> order
     dropout : rates of a^0, ..., a^{L-1}
@@ -62,7 +62,7 @@ class Request:
     numbers: dict[str, float]
     epochs: int
     state: State
-    watchers: list[Watcher]
+    watchers: Sequence[Watcher]
     history: History = field(default_factory=History)
     shuffle: bool | Callable[[int, int], Any] = True
     n_threads: int = 1

@@ -6,13 +6,14 @@ What belongs here: facts, and whether two runs are the same. What does not: what
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from fastbp.network import Network
-    from fastbp.optimizers import Optimizer
 
 
 class Position(NamedTuple):
@@ -32,7 +33,7 @@ class RunIdentity(NamedTuple):
     batch_size: int
     shuffle: str  # "True", "False", "a callable"
     seed: int
-    optimizer: Optimizer  # its numbers may change, its kind may not
+    optimizer: Any  # an Optimizer or LBFGS: its numbers may change, its kind may not
 
 
 class State(NamedTuple):
@@ -46,7 +47,7 @@ class State(NamedTuple):
     position: Position = Position()
     slots: np.ndarray | None = None
     parameters: np.ndarray | None = None
-    watched: dict[str, np.ndarray] = {}
+    watched: Mapping[str, np.ndarray] = MappingProxyType({})
 
     def resumed(self, identity: RunIdentity, net: Network) -> State:
         """This state for a run that goes on from it, unless that is another run."""

@@ -1,7 +1,7 @@
 """The threads of one run.
 
-What belongs here: how they start, get work and end. What does not: the work (driver.py), how they wait
-for each other within a step (kernels/loop/barrier.pxd).
+What belongs here: how they start, get work and end. What does not: the work (driver.py), how they
+wait for each other within a step (kernels/loop/barrier.pxd).
 
 They are plain daemon threads, not a pool of concurrent.futures: such a pool takes no work once the
 main thread has ended, though a run may go on in another, and keeps a process from its end.

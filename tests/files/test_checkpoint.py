@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ from cases import OPTIMIZERS
 from safetensors import safe_open
 
 import fastbp
-from fastbp import checkpoint as checkpoint_module
 from fastbp import persistence, schedules
+from fastbp.files import checkpoint as checkpoint_files
 from fastbp.optimizers import SLOTS
+from fastbp.training import driver
+from fastbp.training.watchers.checkpoint import Checkpoint
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
 rng = np.random.default_rng(0)
@@ -60,7 +63,7 @@ KILLED = """
         validation=0.2, checkpoint=path, every=0.01, OPTIONS
     )
     record = {k: v for k, v in history.items() if k != "seconds"}
-    np.savez(out, parameters=net.parameters, slots=history._state.slots, **record)
+    np.savez(out, parameters=net.parameters, slots=history.state.slots, **record)
 """
 KINDS = {
     "plain": (150, "seed=5"),
@@ -131,7 +134,7 @@ def test_killed_runs_end_with_the_same_bits(kind, threads, tmp_path):
 
 def stopped_after(n_writes, monkeypatch, **options):
     """A fit whose process ends with its n-th checkpoint, as its file leaves it."""
-    real, count = checkpoint_module.Checkpoint.write, []
+    real, count = Checkpoint.write, []
 
     def write(self, *args):
         real(self, *args)
@@ -140,7 +143,7 @@ def stopped_after(n_writes, monkeypatch, **options):
             raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_module.Checkpoint, "write", write)
+        patch.setattr(Checkpoint, "write", write)
         with pytest.raises(SystemExit):
             fit(network(), **options)
 
@@ -165,8 +168,8 @@ OPTIONS = {
 @pytest.mark.parametrize("n_writes", [1, 2, 4])
 def test_a_new_process_goes_on(name, n_writes, tmp_path, monkeypatch):
     """Within an epoch too; and the file of the end says the same as one that was never stopped."""
-    monkeypatch.setattr(fastbp.run, "SLICE_SECONDS", 1e-9)  # a step a slice, from the first
-    monkeypatch.setattr(fastbp.run, "flops", lambda *args: 1e9)
+    monkeypatch.setattr(driver, "SLICE_SECONDS", 1e-9)  # a step a slice, from the first
+    monkeypatch.setattr(driver, "flops", lambda *args: 1e9)
     options, path = OPTIONS[name], tmp_path / "run.ckpt"
     stopped_after(n_writes, monkeypatch, path=path, **options)
     description = persistence.read_description(path, "fastbp checkpoint", 1)
@@ -175,13 +178,14 @@ def test_a_new_process_goes_on(name, n_writes, tmp_path, monkeypatch):
     resumed = network(seed=9)  # its parameters come from the file
     history = fit(resumed, path, **options)
     if name == "drawn":  # nobody knows the seed of another run: the file does
-        monkeypatch.setattr(fastbp.training, "_as_seed", lambda *a, **k: description["seed"])
+        fit_module = import_module("fastbp.training.fit")
+        monkeypatch.setattr(fit_module, "as_seed", lambda *a, **k: description["seed"])
     twin, other = network(), tmp_path / "other.ckpt"
     whole = fit(twin, other, **options)
     plain = network()
     fit(plain, **options)
     assert resumed.parameters.tobytes() == twin.parameters.tobytes() == plain.parameters.tobytes()
-    assert history._state.slots.tobytes() == whole._state.slots.tobytes()
+    assert history.state.slots.tobytes() == whole.state.slots.tobytes()
     for key in whole:
         if key != "seconds":
             assert history[key].tobytes() == whole[key].tobytes(), key
@@ -252,7 +256,7 @@ def test_every_says_how_often(tmp_path, monkeypatch):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ctrl_c_leaves_a_file_to_go_on_from(threads, tmp_path, monkeypatch):
     net, twin, path, calls = network(), network(), tmp_path / "run.ckpt", []
-    real = fastbp.run.Run._train
+    real = driver.Run._train
 
     def stop(self, n_steps, end_epoch):
         made = real(self, min(n_steps, 3), end_epoch)
@@ -262,7 +266,7 @@ def test_ctrl_c_leaves_a_file_to_go_on_from(threads, tmp_path, monkeypatch):
         return made
 
     with monkeypatch.context() as patch:
-        patch.setattr(fastbp.run.Run, "_train", stop)
+        patch.setattr(driver.Run, "_train", stop)
         with pytest.raises(KeyboardInterrupt):
             fit(net, path, every=1e9, threads=threads)
     position = persistence.read_description(path, "fastbp checkpoint", 1)["position"]
@@ -517,7 +521,7 @@ def test_every_optimizer_says_what_its_slots_hold():
     policies = {optimizer.policy: optimizer for optimizer, _ in OPTIMIZERS.values()}
     assert set(policies) == set(SLOTS)
     for policy, optimizer in policies.items():
-        slots = fit(network(), optimizer=optimizer)._state.slots
+        slots = fit(network(), optimizer=optimizer).state.slots
         assert len(slots) == len(SLOTS[policy])
         for slot, sign in zip(slots, SLOTS[policy], strict=True):
             assert (slot < 0).any() == (sign == "~"), policy
@@ -626,11 +630,11 @@ def test_bad_arguments(tmp_path):
 
 
 def test_large_data_are_told_apart_by_some_rows(monkeypatch):
-    monkeypatch.setattr(checkpoint_module, "_FINGERPRINT_BYTES", 1000)
+    monkeypatch.setattr(checkpoint_files, "_FINGERPRINT_BYTES", 1000)
     data = rng.standard_normal((5000, 4))
-    found = checkpoint_module.fingerprint([data, None])
-    assert found == checkpoint_module.fingerprint([data.copy(), None])
-    assert found != checkpoint_module.fingerprint([data + 1, None])
-    assert found != checkpoint_module.fingerprint([data[:4999], None])
-    assert found != checkpoint_module.fingerprint([data.astype("f4"), None])
-    assert found != checkpoint_module.fingerprint([None, data])
+    found = checkpoint_files.fingerprint([data, None])
+    assert found == checkpoint_files.fingerprint([data.copy(), None])
+    assert found != checkpoint_files.fingerprint([data + 1, None])
+    assert found != checkpoint_files.fingerprint([data[:4999], None])
+    assert found != checkpoint_files.fingerprint([data.astype("f4"), None])
+    assert found != checkpoint_files.fingerprint([None, data])

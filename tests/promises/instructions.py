@@ -28,7 +28,7 @@ def train(case: str) -> None:
     import numpy as np
 
     import fastbp
-    from fastbp import run
+    from fastbp.training import driver as run
 
     # slices as long as they come, or their number would depend on the time they take
     run.SLICE_SECONDS = run.SYNC_SECONDS = float("inf")

@@ -15,14 +15,14 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastbp
-from fastbp import run as run_module
-from fastbp import training
+from fastbp.training import driver as run_module
 
 pytestmark = pytest.mark.threaded
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
@@ -174,7 +174,7 @@ LAST_STEP = """
     import json, sys
     import numpy as np
     import fastbp
-    from fastbp import run
+    from fastbp.training import driver as run
 
     class Stop(Exception):
         pass
@@ -419,7 +419,7 @@ EVERY_LINE = """
     import gc, sys, threading, time
     import numpy as np
     import fastbp
-    from fastbp import run, team
+    from fastbp.training import driver as run, team
 
     X = np.random.default_rng(0).standard_normal((64, 8)).astype("f4")
     Y = np.arange(64) % 3
@@ -492,12 +492,12 @@ def test_an_interrupted_run_can_be_resumed(monkeypatch):
             with monkeypatch.context() as patch:
                 patch.setattr(run_module.Run, "_train", stop)
                 patch.setattr(
-                    training, "History",
+                    import_module("fastbp.training.fit"), "History",
                     lambda *a, kept=kept: kept.append(History(*a)) or kept[-1],
                 )  # fmt: skip
                 with pytest.raises(KeyboardInterrupt):
                     net.fit(data, classes, epochs=6, shuffle=shuffle, **options)
-            epoch, row, *_ = kept[0]._state.position
+            epoch, row, *_ = kept[0].state.position
             assert 0 < row < 100, "not within an epoch"
             history = net.fit(data, classes, epochs=6 - epoch, shuffle=shuffle, resume=kept[0],
                               **options)  # fmt: skip

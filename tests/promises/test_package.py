@@ -169,18 +169,13 @@ RANKS = {
     "schedules": 3,
     "network": 2,
     "check": 3,
-    "history": 1,
-    "files": 3,
+    "samples": 1.5,
     "layers": 1.5,
     "persistence": 3.5,
     "interop": 3,
-    "team": 0,
-    "run": 3,
     "callbacks": 3,
     "metrics": 4,
-    "checkpoint": 4,
-    "lbfgs": 4,
-    "monitor": 5,
+    "files": 3,
     "training": 6,
     "plotting": 2,
     "estimators": 7,
@@ -256,7 +251,7 @@ def test_imports_run_one_way(path):
 def test_the_chain_of_the_design():
     files = {p.stem: p for p in sources() if p.parent == PACKAGE}
     assert "kernels" in set(known_rooms(files["network"]))
-    assert "network" in set(known_rooms(files["training"]))
+    assert "network" in {r for p in (PACKAGE / "training").glob("*.py") for r in known_rooms(p)}
     assert not {"training", "cli", "files", "persistence"} & set(known_rooms(files["network"]))
     for path in sources():
         if room(path) not in {"cli", *FACADES}:
@@ -405,8 +400,10 @@ COUNTED = """
 import ctypes, gc, json
 import numpy as np
 import fastbp
-from fastbp import training
-from fastbp import run as run_module
+from fastbp import samples
+from fastbp.training.driver import Run
+from fastbp.training.request import Request
+from fastbp.training.state import RunIdentity, State
 from fastbp.kernels import dispatch
 
 count = ctypes.CDLL(None).counted_allocations
@@ -423,10 +420,10 @@ answers = []
 for policy in (fastbp.SGD(0.01), fastbp.SGD(0.01, 0.9), fastbp.Adam(1e-4)):
     for shuffle in (True, False):
         net = fastbp.Network([9, 20, 17, 4], activation=["glu", "layer_norm"], seed=0)
-        data = training._as_data(net, X, Y, np.ones(70))
-        state = run_module.State((0, 0, 0, 0.0, 0.0), None, 1, policy, 70, 8, "False")
+        data = samples.checked(net, X, Y, np.ones(70))
+        state = State(RunIdentity(70, 8, "False", 1, policy))
         numbers = policy.numbers | {"l2": 0.1, "l1": 0.1}
-        run = run_module.Run(net, data, state, numbers, 1, shuffle, 10**6)
+        run = Run(Request(net, data, numbers, 10**6, state, [], shuffle=shuffle))
 
         def allocations(steps):
             before = count()

@@ -18,8 +18,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
 from fastbp import functions, training
-from fastbp import run as run_module
 from fastbp.kernels import dispatch
+from fastbp.training import driver as run_module
 
 pytestmark = pytest.mark.sanitizers
 

@@ -11,13 +11,13 @@ import math
 import pickle
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 
 import matplotlib
 import numpy as np
 import pytest
 
 import fastbp
-from fastbp import training
 
 matplotlib.use("Agg")
 
@@ -203,7 +203,7 @@ def is_under(legend, axes):
 def test_the_legend_covers_no_curve_and_nothing_is_cut(figure, given):
     history = fastbp.History()
     values = np.random.default_rng(0).uniform(size=(2, 100))
-    history._extend(loss=values[0].tolist(), validation_accuracy=values[1].tolist())
+    history.extend(loss=values[0].tolist(), validation_accuracy=values[1].tolist())
     axes = history.plot(figure.subplots()[1] if given else None)
     axes.figure.canvas.draw()
     legend, whole = axes.get_legend(), axes.figure.bbox
@@ -296,13 +296,14 @@ def test_given_validation_data(kind):
 def test_a_share_is_held_out(share, n_held, monkeypatch):
     """The rows of both parts are disjoint and all there; those held out never train."""
     seen = {}
-    real = training._as_validation
+    fit_module = import_module("fastbp.training.fit")
+    real = fit_module.as_validation
 
     def spy(*args):
         seen["train"], seen["held"] = real(*args)
         return seen["train"], seen["held"]
 
-    monkeypatch.setattr(training, "_as_validation", spy)
+    monkeypatch.setattr(fit_module, "as_validation", spy)
     net = network()
     history = fit(net, validation=share, sample_weight=WEIGHT)
     train, held = seen["train"], seen["held"]

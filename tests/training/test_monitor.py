@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import metrics, schedules
+from fastbp import metrics, samples, schedules
 
 rng = np.random.default_rng(0)
 N = 60
@@ -157,7 +157,7 @@ def test_metrics_are_scikit_learns():
     targets = rng.standard_normal((40, 2))
     net = network(sizes=[3, 5, 2], output="identity", loss="mse")
     for w in (None, weight):
-        data = fastbp.training._as_data(net, X2, targets, w)
+        data = samples.checked(net, X2, targets, w)
         a = net.predict(X2)
         found = metrics.evaluate(net, data, a, dict.fromkeys(["r2", "mse", "rmse", "mae"]))
         y = data.Y
@@ -169,7 +169,7 @@ def test_metrics_are_scikit_learns():
         assert found["mae"] == pytest.approx(expected, rel=1e-5)
     net = network()
     for w in (None, weight):
-        data = fastbp.training._as_data(net, X2, CLASSES2, w)
+        data = samples.checked(net, X2, CLASSES2, w)
         a, names = net.predict(X2), ["accuracy", "balanced_accuracy"]
         found = metrics.evaluate(net, data, a, dict.fromkeys(names))
         for name, f in zip(names, (peer.accuracy_score, peer.balanced_accuracy_score), strict=True):
@@ -258,7 +258,7 @@ def test_step_events(threads):
 def test_a_step_event_ends_the_run_and_writes_parameters():
     net, twin = network(), network()
     history = fit(net, callbacks=[fastbp.each_step(lambda event: event.step == 12)], shuffle=False)
-    assert history._state.position[:3] == (1, 21, 12) and history.epochs == 1
+    assert history.state.position[:3] == (1, 21, 12) and history.epochs == 1
     fit(net, epochs=3, resume=history, shuffle=False)
     fit(twin, shuffle=False)
     assert same(net, twin)
@@ -363,7 +363,7 @@ def test_a_time_limit_is_kept(options):
         began = time.perf_counter()
         history = net.fit(data, classes, time_limit=0.3, **options)
         late.append(time.perf_counter() - began - 0.3)
-        assert history._state.position[2] > 10
+        assert history.state.position[2] > 10
     assert min(late) > -0.01 and min(late) < 0.05, late
     assert np.isfinite(net.parameters).all()
 
@@ -373,7 +373,7 @@ def test_a_run_out_of_time_can_be_resumed():
     net, twin = (network(sizes=[20, 60, 3]) for _ in range(2))
     options = {"batch_size": 16, "seed": 2, "threads": 1}
     history = net.fit(data, classes, epochs=10**6, time_limit=0.05, **options)
-    done = history._state.position[0]
+    done = history.state.position[0]
     net.fit(data, classes, epochs=2, resume=history, **options)
     twin.fit(data, classes, epochs=done + 2, **options)
     assert same(net, twin)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import team
-from fastbp.team import Team
+from fastbp.training import team
+from fastbp.training.team import Team
 
 pytestmark = pytest.mark.threaded
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}

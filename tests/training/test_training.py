@@ -393,7 +393,7 @@ def test_types_of_the_method(tmp_path):
     )
     told, errors, _ = api.run(["--follow-imports=silent", "--cache-dir", str(tmp_path / "cache"),
                                str(tmp_path / "it.py")])  # fmt: skip
-    assert "fastbp.history.History" in told, told + errors
+    assert "fastbp.training.history.History" in told, told + errors
     assert 'keyword argument "epoch"' in told, told
 
 

@@ -2,7 +2,7 @@
 # GIL.
 #
 # What belongs here: the order of steps and what threads share. What does not: when to go back to
-# Python (run.py), the passes themselves (passes.pxi).
+# Python (training/driver.py), the passes themselves (passes.pxi).
 #
 # Every thread runs the same loop. It owns a range of the batch's rows through forward and
 # recurrence, and a range of the rows of every W in the update; two barriers a step keep the two

@@ -1,7 +1,7 @@
 """The moving average of the parameters: `ema` of fit.
 
-What belongs here: how it is formed, and that the network is judged by it and ends with it. What does
-not: what is judged (validation.py).
+What belongs here: how it is formed, and that the network is judged by it and ends with it. What
+does not: what is judged (validation.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastbp.training.watchers.watcher import Event, Watcher, attach
 
 
 class Average(Watcher):
-    """It begins as the parameters after the first step: average += (1 - decay) (theta - average)."""
+    """average <- average + (1 - decay) (theta - average), from theta after the first step on."""
 
     by_step = True
     keeps = ("average",)

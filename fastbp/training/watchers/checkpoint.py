@@ -44,11 +44,11 @@ class Checkpoint(Watcher):
         """Of the run on file."""
         return None if self.content is None else self.content.seed
 
-    def history(self) -> History | None:
+    def history(self) -> History:
         """What the run on file recorded."""
-        if self.content is None:
-            return None
         history = History()
+        if self.content is None:
+            return history
         history.extend(**{name: v.tolist() for name, v in self.content.columns.items()})
         history.seconds, history.samples = self.content.seconds, self.content.samples
         return history
@@ -117,10 +117,11 @@ class Checkpoint(Watcher):
         """Replace the file. `parameters`: those after the last step."""
         self.written_at = time.monotonic()
         history = self.run.history
+        assert state.slots is not None
         arrays = {"slots": state.slots, "parameters": parameters, **state.watched}
         content = files.Content(
             self.identity,
-            tuple(state.position),
+            state.position,
             state.identity.seed,
             self.stopped,
             history.seconds,

@@ -16,7 +16,7 @@ from fastbp.training.watchers.watcher import Event, Watcher
 
 
 class Stopping(Watcher):
-    """Ends the run when the watched value has not improved, with the parameters of the best epoch."""
+    """Ends the run when the watched value no longer improves, with the best epoch's parameters."""
 
     by_epoch = True
     keeps = ("best",)

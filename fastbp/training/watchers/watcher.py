@@ -1,7 +1,7 @@
 """What a watcher is, and the `Event` that it is given.
 
-What belongs here: the contract between the loop (training/loop.py) and all that looks at a run. What
-does not: any one watcher, which has a file of its own beside this one.
+What belongs here: the contract between the loop (training/loop.py) and all that looks at a run.
+What does not: any one watcher, which has a file of its own beside this one.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def attach(event: Event, **values: Any) -> None:
 class Watcher:
     """One thing that is looked at or done while a run goes on: here, nothing.
 
-    A run is the driver's (`driver.Run`, `lbfgs.Minimisation`): net, history, epoch, end_epoch, rate,
-    and `settle`, after which the network holds the parameters of the last step.
+    A run is the driver's (`driver.Run`, `lbfgs.Minimisation`): net, history, epoch, end_epoch, and
+    `settle`, after which the network holds the parameters of the last step.
 
     Attributes
     ----------
