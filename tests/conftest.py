@@ -1,7 +1,8 @@
-"""Fixtures shared by the tests: the CPU levels of this machine; and an end for tests that hang."""
+"""What holds for all tests: CPU levels, shares of grids, an end for those that hang."""
 
 import faulthandler
 import os
+import zlib
 
 import pytest
 
@@ -11,7 +12,8 @@ from fastbp.kernels import dispatch
 # pytest-xdist the worker, which names the test). FASTBP_PATIENCE is a factor, for sanitizers.
 PATIENCE = float(os.environ.get("FASTBP_PATIENCE", "1"))
 LONGEST = 900.0  # tests that compile
-LONGEST_THREADED = 120.0
+LONGEST_THREADED = 300.0
+PLAIN = str | int | float | None  # values that are the same where they are equal
 STDERR = pytest.StashKey[int]()
 
 
@@ -30,6 +32,26 @@ def pytest_itemcollected(item):
     threads = item.callspec.params.get("threads", 1) if hasattr(item, "callspec") else 1
     if isinstance(threads, int) and threads > 1:
         item.add_marker("threaded")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items):
+    """Of a `grid` every value of each parameter stays at least once; the others are exhaustive."""
+    grids = {}
+    for item in items:
+        if item.get_closest_marker("grid") and hasattr(item, "callspec"):
+            grids.setdefault((item.path, item.originalname), []).append(item)
+    for grid in grids.values():
+        seen = set()
+        # in an order that mixes them: else one parameter's values all come with the others' first
+        for item in sorted(grid, key=lambda item: zlib.crc32(item.name.encode())):
+            params = item.callspec.params.items()
+            values = {
+                (name, value if isinstance(value, PLAIN) else id(value)) for name, value in params
+            }
+            if values <= seen:
+                item.add_marker("exhaustive")
+            seen |= values
 
 
 def seconds_of(item):

@@ -1023,6 +1023,6 @@ WRITTEN = """
 def test_what_is_written_into_targets_while_a_fit_goes_on_has_no_effect(power):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(WRITTEN), str(power)],
-        capture_output=True, text=True, env=ENVIRONMENT, timeout=60,
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=180,
     )  # fmt: skip
     assert done.returncode == 0, (done.returncode, done.stderr[-3000:])

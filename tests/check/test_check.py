@@ -460,9 +460,9 @@ MANY, MANY_LABELS = rng.standard_normal((5000, 20)), rng.integers(0, 5, 5000)
 
 @pytest.mark.parametrize("mode", ["full", "fast"])
 def test_a_time_limit_looks_at_a_share_and_says_so(mode):
-    began = time.perf_counter()
+    began = time.process_time()
     found = check.gradients(WIDE, MANY, MANY_LABELS, mode=mode, time_limit=0.5)
-    assert time.perf_counter() - began < 20  # without: a minute of a quiet core
+    assert time.process_time() - began < 20  # without: a minute
     assert found.ok is not False and found.n_parameters == WIDE.n_parameters
     assert "of 5,000 rows, drawn at random" in found.findings[-1]
     if mode == "full":
@@ -623,6 +623,6 @@ except KeyboardInterrupt:
             assert process.stdout.readline() == "go\n"
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=10)[0] == "stopped True\n"
+            assert process.communicate(timeout=60)[0] == "stopped True\n"
         finally:
             process.kill()

@@ -127,12 +127,12 @@ def test_the_check_comes_last_and_may_be_left_out(run, monkeypatch):
 
 def test_the_check_of_a_large_network_has_a_budget(run, tmp_path):
     write_csv(tmp_path / "a.csv", flowers())
-    begun = time.monotonic()
+    begun = time.process_time()
     options = ("--hidden", "1024,1024", "--epochs", 1, "--test", 0.9, "--validation", 0)
     code, out, err = run("train", "a.csv", "--target", "kind", *options)
     assert code == 0, err
     assert re.search(r"^gradient check: .* of 1,\d+,\d+ parameters", out, re.M | re.S)
-    assert time.monotonic() - begun < 30  # 54 s, and 2 now, of a machine that does nothing else
+    assert time.process_time() - begun < 30  # 54 s without, and 2 now
 
 
 def test_a_time_limit_before_the_first_step(run, tmp_path):
@@ -239,7 +239,7 @@ def test_a_bar_on_a_terminal():
         stdout=subprocess.PIPE,
         stderr=theirs,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert select.select([ours], [], [], 1)[0]
     bar = os.read(ours, 100_000).decode()

@@ -90,7 +90,7 @@ def start(kind, path, out, threads):
 
 def finish(process):
     try:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=180)
     finally:
         process.kill()
     assert process.returncode == 0, errors

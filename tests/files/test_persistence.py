@@ -329,7 +329,7 @@ def test_a_small_file_cannot_claim_much_memory(tmp_path):
         paths[-1].write_bytes(forged(architecture=architecture))
     done = subprocess.run(
         [sys.executable, "-c", CLAIMS, *map(str, paths)],
-        capture_output=True, text=True, env=ENVIRONMENT, timeout=60,
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=180,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -363,7 +363,7 @@ def test_a_want_of_memory_is_told_with_the_name_of_the_file(tmp_path):
     names = [str(tmp_path / name) for name in ("net", "run")]
     done = subprocess.run(
         [sys.executable, "-c", SCARCE, *names],
-        capture_output=True, text=True, env=ENVIRONMENT, timeout=60,
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=180,
     )  # fmt: skip
     assert done.returncode == 0 and not done.stderr, done.stderr
     for name in names:

@@ -31,7 +31,7 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "FASTBP_ISA"} | {
 def python(code, **environment):
     return subprocess.run(
         [sys.executable, "-c", code],
-        capture_output=True, text=True, env=ENVIRONMENT | environment, timeout=60,
+        capture_output=True, text=True, env=ENVIRONMENT | environment, timeout=180,
     )  # fmt: skip
 
 
@@ -45,8 +45,8 @@ def output(code, **environment):
 
 
 def test_import_time():
-    """Within 30 ms of NumPy's own: the processor's time, which other work hardly changes; pairs
-    one after the other and their better quarter."""
+    """Within 0.4 of NumPy's own (30 ms of 75): the processor's time, pairs one after the other and
+    their better quarter. Work beside it slows both."""
 
     def seconds(code):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -55,8 +55,8 @@ def test_import_time():
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     seconds("import numpy, fastbp")  # bytecode written, files in the cache
-    over = [seconds("import numpy, fastbp") - seconds("import numpy") for _ in range(15)]
-    assert statistics.quantiles(over, n=4)[0] < 0.030, sorted(over)
+    ratios = [seconds("import numpy, fastbp") / seconds("import numpy") for _ in range(15)]
+    assert statistics.quantiles(ratios, n=4)[0] < 1.4, sorted(ratios)
 
 
 def test_import_brings_in_nothing_heavy():

@@ -42,4 +42,4 @@ def test_the_lists_of_names_are_complete():
 def test_the_two_commands_are_there():
     """.ci/run takes them from here and runs them in a fresh clone."""
     assert re.search(r"^python3 -m venv \.venv && .*fastbp train$", README, re.MULTILINE)
-    assert re.search(r"^\.venv/bin/pip install .* && .*pytest$", README, re.MULTILINE)
+    assert re.search(r"^\.venv/bin/pip install .* && .*pytest -n auto$", README, re.MULTILINE)

@@ -86,9 +86,9 @@ def test_validation_stopping_and_callbacks():
 def test_time_limit():
     net = network(sizes=[50, 200, 3])
     data, classes = rng.standard_normal((3000, 50)), rng.integers(0, 3, 3000)
-    began = time.perf_counter()
+    began = time.process_time()
     net.fit(data, classes, optimizer=fastbp.LBFGS(10**6, 0.0, 10**7), time_limit=0.5)
-    assert time.perf_counter() - began < 1.5
+    assert time.process_time() - began < 1.5
     assert np.isfinite(net.parameters).all()
 
 

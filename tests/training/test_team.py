@@ -119,7 +119,7 @@ CHILD = """
     import numpy as np
     import fastbp
 
-    faulthandler.dump_traceback_later(60, exit=True)
+    faulthandler.dump_traceback_later(150, exit=True)
     X = np.random.default_rng(0).standard_normal((640, 8)).astype("f4")
     Y = np.arange(640) % 3
 
@@ -196,7 +196,7 @@ def test_no_end_of_others_stops_a_run(ending):
     script = textwrap.dedent(CHILD) + textwrap.dedent(ENDINGS[ending])
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
-        capture_output=True, text=True, env=ENVIRONMENT, timeout=90,
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=180,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
@@ -226,7 +226,7 @@ def test_a_test_that_hangs_is_ended_and_its_stacks_are_told(workers, tmp_path):
     (tmp_path / "test_it.py").write_text(textwrap.dedent(HANGING))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers, tmp_path],
-        capture_output=True, text=True, env=ENVIRONMENT | {"FASTBP_PATIENCE": "1"}, timeout=90,
+        capture_output=True, text=True, env=ENVIRONMENT | {"FASTBP_PATIENCE": "1"}, timeout=180,
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1
