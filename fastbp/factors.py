@@ -13,8 +13,6 @@ from typing import Any
 from fastbp import inputs
 from fastbp.functions import shown
 
-USUAL_DECAYS = {"W": 1.0}  # by what a tensor's name begins with; of others 0
-
 
 def as_factors(value: Any, names: Sequence[str], argument: str) -> dict[str, float]:
     """The factor of each tensor that a pattern matches; of several patterns the last counts.
@@ -52,8 +50,6 @@ def rates_of(value: Any, names: Sequence[str]) -> list[float] | None:
     return None if set(found) == {1.0} else found
 
 
-def decays_of(value: Any, names: Sequence[str]) -> list[float] | None:
-    """What its penalties and weight decay are multiplied by; None where they are the usual ones."""
-    usual = {name: USUAL_DECAYS.get(name[:1], 0.0) for name in names}
-    found = usual | as_factors(value, names, "decays")
-    return None if found == usual else list(found.values())
+def decays_of(value: Any, usual: Mapping[str, float]) -> list[float]:
+    """What its penalties and weight decay are multiplied by: what is usual, unless told."""
+    return list((dict(usual) | as_factors(value, list(usual), "decays")).values())

@@ -19,7 +19,7 @@ class Tensor(NamedTuple):
 
     letter: str
     shape: tuple[int, ...]
-    is_weight: bool  # penalties and weight decay reach it
+    decay: float  # how much penalties and weight decay reach it, unless told otherwise
     start: float | None = None  # what it begins with; None: it is drawn
 
 
@@ -58,7 +58,7 @@ class Dense:
 
     def tensors(self, n_in: int, n_z: int) -> tuple[Tensor, ...]:
         """W and b of a layer whose input has n_in columns and z n_z."""
-        return Tensor("W", (n_in, n_z), True), Tensor("b", (n_z,), False)
+        return Tensor("W", (n_in, n_z), 1.0), Tensor("b", (n_z,), 0.0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Scale:
 
     def tensors(self, n_in: int, n_z: int) -> tuple[Tensor, ...]:
         """The vector s; n_z = n_in."""
-        return (Tensor("s", (n_z,), False, 1.0),)
+        return (Tensor("s", (n_z,), 0.0, start=1.0),)
 
 
 Layer = Dense | Scale

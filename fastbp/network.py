@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import functions, initialization, inputs
+from fastbp import factors, functions, initialization, inputs
 from fastbp import layers as kinds
 from fastbp.dropout import Dropout, masks_of
 from fastbp.kernels import dispatch
@@ -444,21 +444,30 @@ class Network:
             for f, width in zip(self._sigmas, self._widths[1:], strict=True)
         ]
 
-    def _penalty(self, n: int, l2: float, l1: float) -> float:
-        penalty = self._scaled_penalty(l2 / (2 * n), l1 / n, 1.0)
+    def _decays(self, told: Any = None) -> list[float]:
+        """What penalties and weight decay of each tensor are multiplied by."""
+        usual = {name: tensor.decay for name, tensor in self._described}
+        return list(usual.values()) if told is None else factors.decays_of(told, usual)
+
+    def _penalty(self, n: int, l2: float, l1: float, decays: list[float]) -> float:
+        penalty = self._scaled_penalty(l2 / (2 * n), l1 / n, decays, 1.0)
         if math.isfinite(penalty):
             return penalty
-        return self._scaled_penalty(l2 / (2 * n), l1 / n, 2.0**-600)  # of which all have squares
+        # of which all have squares
+        return self._scaled_penalty(l2 / (2 * n), l1 / n, decays, 2.0**-600)
 
-    def _scaled_penalty(self, l2: float, l1: float, c: float) -> float:
-        """l2 sum W^2 + l1 sum |W| by way of c W."""
+    def _scaled_penalty(self, l2: float, l1: float, decays: list[float], c: float) -> float:
+        """l2 sum W^2 + l1 sum |W| by way of c W, each W times its decay."""
+        if not (l2 or l1):
+            return 0.0
+        squares = sizes = 0.0
         with np.errstate(over="ignore"):
-            squares = sum(float(np.vdot(c * W, c * W)) for W in self._weights_64(l2))
-            sizes = sum(float(np.abs(c * W).sum()) for W in self._weights_64(l1))
+            for tensor, decay in zip(self._tensors.values(), decays, strict=True):
+                if decay:
+                    W = c * tensor.astype(np.float64)
+                    squares += decay * float(np.vdot(W, W)) if l2 else 0.0
+                    sizes += decay * float(np.abs(W).sum()) if l1 else 0.0
         return l2 / c * squares / c + l1 / c * sizes
-
-    def _weights_64(self, factor: float) -> list[Array]:
-        return [W.astype(np.float64) for W in self._weights] if factor else []
 
     def loss(
         self,
@@ -470,6 +479,7 @@ class Network:
         l1: float = 0.0,
         dropout: Dropout | None = None,
         ignore_missing: bool = False,
+        decays: Any = None,
     ) -> float:
         """sum_x w_x C_x / sum_x w_x + (l2/2n) sum W^2 + (l1/n) sum |W|, n rows of X.
 
@@ -486,6 +496,8 @@ class Network:
         ignore_missing : bool
             NaN in Y stands for a target that is not known: that output's term of C_x and its error
             are 0. For elementwise outputs, and not for gaussian_nll.
+        decays : dict, optional
+            Of patterns of tensors and what their penalties are multiplied by, as in `fit`.
 
         Returns
         -------
@@ -493,6 +505,7 @@ class Network:
         """
         X = self._ready(X)
         n = X.shape[0]
+        of_tensors = self._decays(decays)
         dense, labels = self._targets(Y, n, ignore_missing)
         masks = self._masks(dropout)
         weight = inputs.as_weight(sample_weight, n, self._dtype)
@@ -505,7 +518,7 @@ class Network:
             mean = float(np.average(C.astype(np.float64), weights=weight))
             if math.isinf(mean):  # of costs, not their sum
                 mean = float(np.average(2.0**-100 * C, weights=weight)) * 2.0**100
-        loss = mean + self._penalty(n, l2, l1)
+        loss = mean + self._penalty(n, l2, l1, of_tensors)
         self._warn_unless_finite("loss", np.array(loss))
         return loss
 
@@ -630,6 +643,7 @@ class Network:
         dropout: Dropout | None = None,
         ignore_missing: bool = False,
         out: Array | None = None,
+        decays: Any = None,
     ) -> Array:
         """Gradient of `loss` with respect to `parameters` (BP3, BP4).
 
@@ -641,6 +655,7 @@ class Network:
         """
         X = self._ready(X)
         n = X.shape[0]
+        of_tensors = self._decays(decays)
         dense, labels = self._targets(Y, n, ignore_missing)
         masks = self._masks(dropout)
         weight = inputs.as_weight(sample_weight, n, self._dtype)
@@ -668,15 +683,15 @@ class Network:
             ignore_missing,
         )
         at = 0
-        for _, tensor in self._described:
+        for (_, tensor), decay in zip(self._described, of_tensors, strict=True):
             size = math.prod(tensor.shape)
-            if tensor.is_weight and (l2 or l1):
+            if decay and (l2 or l1):
                 part, W = result[at : at + size], self._parameters[at : at + size]
                 with np.errstate(over="ignore", invalid="ignore"):  # told below
                     if l2:
-                        part += self._dtype.type(l2 / n) * W
+                        part += self._dtype.type(decay * l2 / n) * W
                     if l1:
-                        part += self._dtype.type(l1 / n) * np.sign(W)
+                        part += self._dtype.type(decay * l1 / n) * np.sign(W)
             at += size
         self._warn_unless_finite("gradient", result)
         return result

@@ -28,12 +28,12 @@ def test_a_later_pattern_counts(patterns, found):
     assert factors.as_factors(patterns, NAMES, "rates") == found
 
 
-def test_what_is_usual_is_none():
+def test_what_is_not_told_is_as_usual():
     assert factors.rates_of(None, NAMES) is factors.rates_of({"*": 1}, NAMES) is None
     assert factors.rates_of({"*": 1, "s2": 6}, NAMES) == [1, 1, 6, 1, 1, 1, 1]
-    assert factors.decays_of(None, NAMES) is None
-    assert factors.decays_of({"W*": 1.0, "[bs]*": 0}, NAMES) is None
-    assert factors.decays_of({"s2": 0.5, "W1": 0}, NAMES) == [0, 0, 0.5, 1, 0, 1, 0]
+    usual = dict(zip(NAMES, [1, 0, 0, 1, 0, 1, 0], strict=True))
+    assert factors.decays_of(None, usual) == list(usual.values())
+    assert factors.decays_of({"s2": 0.5, "W1": 0}, usual) == [0, 0, 0.5, 1, 0, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 SLICE_SECONDS = 0.03  # between looks at signals: Ctrl-C is to act within 0.1 s
 SYNC_SECONDS = 1.0  # between copies of the state that a diverged run is replayed from
 EPOCHS_PER_SLICE = 1 << 16  # at most; room for their losses
+STEPS_AHEAD = 256  # for which numbers are made, where slices are shorter
+
+Course = Callable[[int, int], np.ndarray]  # (first, count) -> a number of each of these steps
+COLUMNS = {"learning_rate": 0.0, "weight_decay": 0.0, "dropout": 1.0}  # of a step, and without
 
 
 class DivergenceError(ArithmeticError):
@@ -98,6 +102,11 @@ class Run:
         self.history, self.shuffle, self.loss = request.history, request.shuffle, request.loss
         self.doors = net._doors
         self.numbers, self.dropout = request.numbers, request.dropout
+        self.factors = request.rates, request.decays
+        self.scheduled = request.scheduled
+        self.course = np.empty((0, len(COLUMNS)))  # numbers of the steps from `course_at` on
+        self.course_at = 0
+        self.recorded = request.recorded
         self.deadline = request.deadline  # in seconds of time.monotonic; 0: none
         self.average: np.ndarray | None = None
         parameters = net.parameters if state.parameters is None else state.parameters
@@ -106,6 +115,7 @@ class Run:
             1 if request.n_threads == 1 else self._gather(request.n_threads)
         )
         self.trainer.position = tuple(state.position)
+        self.per_epoch = -(-state.identity.n // state.identity.batch_size)  # steps
         self.end_epoch = state.position.epoch + request.epochs
         self.losses, self.clock = np.zeros((2, min(request.epochs, EPOCHS_PER_SLICE)))
         self.order = np.arange(state.identity.n, dtype=np.intp)
@@ -146,6 +156,7 @@ class Run:
                 if dropout is None
                 else self.doors.Masks(of_layers(dropout, self.net.layers), run.seed, 0),
                 self.loss is not None,
+                *self.factors,
             )
         except MemoryError:
             if self.team is None:
@@ -184,15 +195,55 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Learning rate."""
+        """Learning rate, of the step at hand."""
+        if "learning_rate" in self.scheduled:
+            return float(self.scheduled["learning_rate"](self._steps_of_epochs(), 1)[0])
         return self.numbers["learning_rate"]
 
     @rate.setter
     def rate(self, rate: float) -> None:
-        if rate != self.rate:
-            self.settle()  # a replay from an earlier step would need the rate of then
-            self.numbers = self.numbers | {"learning_rate": rate}
+        self.set("learning_rate", rate)
+
+    def set(self, name: str, number: float) -> None:
+        """Have a number of the steps to come, by the engine's name."""
+        if number != self.numbers[name]:
+            self.settle()  # a replay from an earlier step would need that of then
+            self.numbers = self.numbers | {name: number}
             self.trainer.set_step(self.numbers)
+            self.course = self.course[:0]
+
+    def _steps_of_epochs(self) -> int:
+        """Steps that the epochs up to the one at hand have had, and that one so far."""
+        epoch, row, *_ = self.trainer.position
+        return int(epoch * self.per_epoch + row // self.start.identity.batch_size)
+
+    def _lay_course(self, n_steps: int, end_epoch: int) -> None:
+        """Hand the engine the numbers of its next steps, where each has its own.
+
+        They go by the step's place in the run: steps that are made again have the same.
+        """
+        if not self.scheduled:
+            return
+        first = self._steps_of_epochs()
+        last = min(first + n_steps, end_epoch * self.per_epoch)
+        at = first - self.course_at
+        if not 0 <= at <= at + last - first <= len(self.course):
+            count = min(max(last - first, STEPS_AHEAD), self.end_epoch * self.per_epoch - first)
+            self.course, self.course_at, at = np.empty((count, len(COLUMNS))), first, 0
+            for column, (name, otherwise) in enumerate(COLUMNS.items()):
+                of_each = self.scheduled.get(name)
+                self.course[:, column] = (
+                    self.numbers.get(name, otherwise) if of_each is None else of_each(first, count)
+                )
+        self.trainer.set_course(self.course[at : at + last - first])
+
+    def _at_ends(self, name: str, n_epochs: int) -> list[float]:
+        """A number as the last step had it of each of the last epochs, those of the last slice."""
+        if name not in self.scheduled:
+            return [self.numbers[name]] * n_epochs
+        lasts = np.arange(self.epoch - n_epochs + 1, self.epoch + 1) * self.per_epoch - 1
+        found: list[float] = self.course[lasts - self.course_at, list(COLUMNS).index(name)].tolist()
+        return found
 
     @property
     def is_late(self) -> bool:
@@ -210,8 +261,9 @@ class Run:
         """What the history is to hold of the last epochs, those of the last slice."""
         return {
             "loss": self.losses[:n_epochs].tolist(),
-            "learning_rate": [self.rate] * n_epochs,
+            "learning_rate": self._at_ends("learning_rate", n_epochs),
             "seconds": (self.clock[:n_epochs] - began).tolist(),
+            **{name: self._at_ends(name, n_epochs) for name in self.recorded},
         }
 
     def slice(self, end_epoch: int, one_step: bool = False) -> None:
@@ -235,6 +287,7 @@ class Run:
 
     def _train(self, n_steps: int, end_epoch: int) -> int:
         """Make steps with every thread; returns how many. Losses of epochs begin at losses[0]."""
+        self._lay_course(n_steps, min(end_epoch, self.epoch + self.losses.size))
         if self.loss is not None:
             return self._train_in_python(self.loss, n_steps, end_epoch)
         data, first = self.data, self.epoch

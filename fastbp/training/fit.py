@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import inputs, samples
+from fastbp import factors, inputs, samples
 from fastbp import metrics as metrics_module
 from fastbp.dropout import as_rates
 from fastbp.functions import shown
@@ -29,6 +29,7 @@ from fastbp.training.watchers import callbacks as callbacks_module
 from fastbp.training.watchers.average import Average
 from fastbp.training.watchers.bar import Bar
 from fastbp.training.watchers.schedule import Schedule as ScheduleWatcher
+from fastbp.training.watchers.schedule import course_of
 from fastbp.training.watchers.stopping import Stopping
 from fastbp.training.watchers.validation import Validation
 from fastbp.training.watchers.watcher import Event, Watcher
@@ -62,7 +63,12 @@ def fit(
     progress: bool = False,
     threads: int | None = None,
     resume: History | None = None,
-    schedule: Schedule | Callable[[int], Any] | None = None,
+    schedule: Schedule
+    | Callable[[int], Any]
+    | Mapping[str, Schedule | Callable[[int], Any]]
+    | None = None,
+    rates: Mapping[str, float] | None = None,
+    decays: Mapping[str, float] | None = None,
     metrics: Any = None,
     early_stopping: EarlyStopping | None = None,
     time_limit: float | None = None,
@@ -127,7 +133,20 @@ def fit(
         two together give the bits of one run. Its History is not changed. Where that run left the
         network with averaged or earlier parameters, it goes on from those of its last step.
     schedule : of fastbp.schedules, or callable epoch -> rate
-        Learning rate of each epoch, recorded as "learning_rate". The optimizer's when None.
+        Learning rate of each epoch, recorded as "learning_rate". The optimizer's when None. Those
+        with ``each="step"`` give each step its own, and the last one's is recorded. A dict of
+        "learning_rate", "weight_decay" (of AdamW and Lion) and "dropout" has a schedule for each,
+        from the optimizer's own and from `dropout` (of which a list keeps its proportions); they
+        are recorded under these names.
+    rates : dict of pattern: factor
+        What the learning rate of the tensors is multiplied by whose names (those of `net.tensors`,
+        W1, b1, s1, ...) match, as ``{"b*": 0.1, "W1": 0}`` (fnmatch); of several patterns the last
+        counts. At 0 a tensor is frozen: it and what the optimizer keeps of it stay, and it is no
+        part of the norm that `clip_norm` bounds. LBFGS takes 0 and 1.
+    decays : dict of pattern: factor
+        What their penalties `l2` and `l1` and AdamW's and Lion's weight decay are multiplied by: 1
+        for W, 0 for b and s unless told. Tensor i of rate r and decay d is stepped with learning
+        rate r eta, penalties d l2 and d l1, and decay (1 - r eta d lambda).
     metrics : names, or {name: callable (y_true, y_pred) -> number}
         Of the validation data, recorded as "validation_<name>": "accuracy", "balanced_accuracy",
         "r2", "mse", "rmse", "mae". A callable is given class indices (n,) or targets (n, n_L), and
@@ -195,7 +214,8 @@ def fit(
     progress = inputs.as_flag(progress, "progress")
     if resume is not None and not isinstance(resume, History):
         raise TypeError(f"resume: expected the History of a finished fit; got {shown(resume)}")
-    schedule = None if schedule is None else request.as_schedule(schedule)
+    schedules = request.as_schedules(schedule)
+    of_rates, of_decays = _as_factors(net, rates, decays, optimizer)
     ema = request.as_average(ema)
     dropped = as_rates(dropout, len(net.sizes) - 2)
     if loss is None:
@@ -205,7 +225,8 @@ def fit(
         data = own_loss.samples(net, X, Y, sample_weight)
     every = inputs.as_penalty(every, "every")
     file = None if checkpoint is None else _opened(checkpoint, every, resume)
-    draws = shuffle is True or dropped is not None or isinstance(validation, (float, np.floating))
+    drops = dropped is not None or "dropout" in schedules
+    draws = shuffle is True or drops or isinstance(validation, (float, np.floating))
     known = resume.state.identity.seed if resume is not None and resume.state is not None else None
     seed_bits = as_seed(seed, known if file is None else file.seed, draws)
     data, held_out = as_validation(net, data, validation, seed_bits, loss)
@@ -214,9 +235,10 @@ def fit(
     if label_smoothing:
         data = request.smoothed(net, data, label_smoothing)
     recorded = as_metrics(net, held_out, metrics)
-    for name, watcher in (("early_stopping", early_stopping), ("schedule", schedule)):
-        if watcher is not None:
-            _check_monitor(name, watcher, held_out, recorded)
+    for watcher in schedules.values():
+        _check_monitor("schedule", watcher, held_out, recorded)
+    if early_stopping is not None:
+        _check_monitor("early_stopping", early_stopping, held_out, recorded)
     n = data.X.shape[0]
     batch_size = min(batch_size, n)
     l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
@@ -225,7 +247,9 @@ def fit(
     if isinstance(optimizer, LBFGS):
         refused = {"schedule": schedule, "ema": ema, "resume": resume, "checkpoint": checkpoint}
         _refuse_with_lbfgs(l1=l1, **clipping, **refused, dropout=dropped, loss=loss)
-        return _minimised(net, data, optimizer, l2, deadline, watchers + _bar(progress))
+        factors = of_rates, of_decays
+        return _minimised(net, data, optimizer, l2, deadline, watchers + _bar(progress), *factors)
+    starts, relative = _starts(schedules, optimizer, dropped, len(net.sizes) - 2)
     n_threads = request.as_threads(threads, net, batch_size) if loss is None else 1
     order = "a callable" if callable(shuffle) else str(shuffle)
     run = RunIdentity(n, batch_size, order, seed_bits, optimizer)
@@ -234,7 +258,9 @@ def fit(
     history, state = History(resume), State(run)
     if file is not None:
         told = {"l2": l2, "l1": l1, "clipping": clipping, "ema": ema}
-        told |= {"schedule": schedule, "early_stopping": early_stopping}
+        told |= {"schedule": schedules.get("learning_rate"), "early_stopping": early_stopping}
+        told |= {f"schedule of {name}": schedules.get(name) for name in ("weight_decay", "dropout")}
+        told |= {"rates": of_rates, "decays": of_decays}
         told |= {"class_weight": class_weight, "label_smoothing": label_smoothing}
         told |= {"dropout": dropped, "ignore_missing": ignore_missing, "own loss": loss}
         file.identify(identity(net, run, told, data, held_out))
@@ -242,16 +268,21 @@ def fit(
         history = file.history()
     elif resume is not None:
         state = _resumed(resume, run, net)
-    if schedule is not None:
-        end_epoch, start = state.position.epoch + epochs, optimizer.learning_rate
-        watchers.append(ScheduleWatcher(schedule, start, end_epoch, n, history))
+    end_epoch, per_epoch, scheduled = state.position.epoch + epochs, -(-n // batch_size), {}
+    for name, of in schedules.items():
+        if of.each == "step":
+            scheduled[name] = course_of(name, of, starts[name], end_epoch, n, per_epoch)
+            scheduled[name](state.position.epoch * per_epoch, 1)  # which may refuse it
+        else:
+            watchers.append(ScheduleWatcher(name, of, starts[name], end_epoch, n, history))
     watchers += _bar(progress)
     if file is not None:
         watchers.append(file)
-    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n} | clipping
+    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n} | clipping | starts
     asked = Request(
-        net, data, numbers, epochs, state, watchers, history, shuffle, n_threads, dropped, deadline,
-        loss,
+        net, data, numbers, epochs, state, watchers, history, shuffle, n_threads, relative,
+        deadline, loss, rates=of_rates, decays=of_decays, scheduled=scheduled,
+        recorded=[name for name in schedules if name != "learning_rate"],
     )  # fmt: skip
     return Loop(asked).go()
 
@@ -268,6 +299,42 @@ def _as_shuffle(shuffle: Any) -> bool | Callable[[int, int], Any]:
             f"shuffle: expected True, False or (epoch, n) -> order; got {shown(shuffle)}"
         )
     return bool(shuffle)
+
+
+def _as_factors(
+    net: Network, rates: Any, decays: Any, optimizer: Optimizer | LBFGS
+) -> tuple[list[float] | None, list[float] | None]:
+    """A rate and a decay for each tensor; None where they are the usual ones."""
+    of_rates = factors.rates_of(rates, list(net.tensors))
+    of_decays = net._decays(decays)
+    if of_rates is not None and isinstance(optimizer, LBFGS) and not set(of_rates) <= {0.0, 1.0}:
+        odd = next(rate for rate in of_rates if rate not in (0.0, 1.0))
+        raise ValueError(
+            f"rates: expected 0 or 1 with LBFGS, which has no steps of a rate; got {odd}"
+        )
+    return of_rates, None if of_decays == net._decays() else of_decays
+
+
+def _starts(
+    schedules: Mapping[str, Schedule],
+    optimizer: Optimizer,
+    dropout: list[float] | None,
+    n_hidden: int,
+) -> tuple[dict[str, float], list[float] | None]:
+    """What each schedule begins from; and dropout's rates, where it has one in units of that."""
+    starts = {}
+    for name in schedules:
+        if name == "dropout":
+            starts[name] = max(dropout) if dropout else 0.0
+            if not dropout and not n_hidden:
+                raise ValueError("schedule['dropout']: expected hidden layers to drop from; got 0")
+            dropout = dropout or [0.0] + [1.0] * n_hidden
+            dropout = [rate / max(dropout) for rate in dropout]
+        elif not hasattr(optimizer, name):
+            raise ValueError(f"schedule[{name!r}]: expected an optimizer with it; got {optimizer}")
+        else:
+            starts[name] = float(getattr(optimizer, name))
+    return starts, dropout
 
 
 def _watchers(
@@ -308,11 +375,13 @@ def _minimised(
     l2: float,
     deadline: float,
     watchers: list[Watcher],
+    rates: list[float] | None,
+    decays: list[float] | None,
 ) -> History:
     """What `fit` does, an iteration over all samples for an epoch."""
     from fastbp.training.lbfgs import request_of
 
-    loop = Loop(request_of(net, data, optimizer, l2, deadline, watchers))
+    loop = Loop(request_of(net, data, optimizer, l2, deadline, watchers, rates, decays))
     history, result = loop.go(), loop.run.result
     if result is not None and result.status != 0 and result.nit < optimizer.max_iter:
         warnings.warn(

@@ -35,6 +35,8 @@ def request_of(
     l2: float,
     deadline: float,
     watchers: Sequence[Watcher],
+    rates: list[float] | None = None,
+    decays: list[float] | None = None,
 ) -> Request:
     """What the loop is asked for a minimum of the network's loss."""
     n = data.X.shape[0]
@@ -48,6 +50,8 @@ def request_of(
         watchers,
         deadline=deadline,
         driver=Minimisation,
+        rates=rates,
+        decays=decays,
     )
 
 
@@ -67,6 +71,14 @@ class Minimisation:
         self.net, self.data, self.history = net, data, request.history
         self.optimizer: Any = request.state.identity.optimizer
         self.l2, self.deadline = request.numbers["l2"], request.deadline
+        names = list(net.tensors)
+        self.decays = (
+            None if request.decays is None else dict(zip(names, request.decays, strict=True))
+        )
+        self.trained = np.repeat(
+            np.array(request.rates or [1.0] * len(names)) != 0,
+            [tensor.size for tensor in net.tensors.values()],
+        )
         self.epoch, self.end_epoch = 0, request.epochs
         self.loss = 0.0  # of the last iteration, penalties left out
         self.result: Any = None
@@ -115,6 +127,7 @@ class Minimisation:
 
             raise hints.missing("LBFGS needs", "SciPy", "lbfgs") from error
         net, data, optimizer, l2 = self.net, self.data, self.optimizer, self.l2
+        trained = self.trained
         twin = Network(**(net.architecture | {"dtype": "float64"}), init="zeros")
         X = data.X.astype(np.float64)
         Y = data.Y if data.dense is None else data.dense.astype(np.float64)
@@ -122,29 +135,31 @@ class Minimisation:
             "sample_weight": data.weight,
             "ignore_missing": data.missing,
             "l2": l2,
+            "decays": self.decays,
         }
         largest = float(np.finfo(net.dtype).max)
 
         def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
             if self.deadline and time.monotonic() >= self.deadline:
                 raise _Halt
-            twin.parameters[...] = theta
+            twin.parameters[trained] = theta
             with np.errstate(all="ignore"):  # a step too far: SciPy turns back
-                return twin.loss(X, Y, **options), twin.gradient(X, Y, **options)
+                return twin.loss(X, Y, **options), twin.gradient(X, Y, **options)[trained]
 
         def accept(intermediate_result: Any) -> None:
             theta, loss = intermediate_result.x, float(intermediate_result.fun)
             if not np.isfinite(loss) or not (np.abs(theta) <= largest).all():
                 raise DivergenceError(self.epoch, self.epoch, 1.0)
-            twin.parameters[...] = theta
-            net.parameters[...] = theta
+            twin.parameters[trained] = theta
+            net.parameters[trained] = theta
             self.epoch += 1
-            self.loss = loss - twin._penalty(X.shape[0], l2, 0.0)
+            self.loss = loss - twin._penalty(X.shape[0], l2, 0.0, twin._decays(self.decays))
             loop.look(self.epoch - 1)
             if loop.stop:
                 raise _Halt
 
-        start = net.parameters.astype(np.float64)
+        twin.parameters[...] = net.parameters
+        start = twin.parameters[trained]
         try:
             if not np.isfinite(loss_and_gradient(start)[0]):
                 raise DivergenceError(0, 0, 1.0)

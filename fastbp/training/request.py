@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from fastbp.network import Network
 from fastbp.optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
 from fastbp.samples import Samples
 from fastbp.training import own_loss
-from fastbp.training.driver import Run, flops
+from fastbp.training.driver import Course, Run, flops
 from fastbp.training.history import History
 from fastbp.training.state import State
 from fastbp.training.watchers.watcher import Watcher
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastbp.schedules import Schedule
 
 BY_NAME = {**OPTIMIZERS, "lbfgs": LBFGS}
+SCHEDULED = ("learning_rate", "weight_decay", "dropout")  # what a schedule may be of
 FLOPS_PER_THREAD = 8e6  # of one step: below that (some 50 us) a second thread does not pay
 
 
@@ -55,6 +56,13 @@ class Request:
         The user's own.
     driver
         What makes the epochs.
+    rates, decays
+        Of each tensor, what its learning rate, and its penalties and weight decay, are multiplied
+        by; the usual ones when None.
+    scheduled : dict of name: (first, count) -> numbers
+        Numbers that each step has its own of, of any steps from the start of the run.
+    recorded : sequence of str
+        Names of the numbers that the history is to hold beside the learning rate.
     """
 
     net: Network
@@ -70,6 +78,10 @@ class Request:
     deadline: float = 0.0
     loss: own_loss.UserLoss | None = None
     driver: Callable[[Request], Any] = Run
+    rates: list[float] | None = None
+    decays: list[float] | None = None
+    scheduled: Mapping[str, Course] = field(default_factory=dict)
+    recorded: Sequence[str] = ()
 
 
 def as_deadline(time_limit: Any) -> float:
@@ -98,17 +110,29 @@ def as_optimizer(value: Any) -> Optimizer | LBFGS:
     return value
 
 
-def as_schedule(value: Any) -> Schedule:
+def as_schedule(value: Any, name: str = "schedule") -> Schedule:
     from fastbp import schedules
 
     if isinstance(value, schedules.Schedule):
         return value
     if isinstance(value, type) or not callable(value):
         raise TypeError(
-            "schedule: expected one of fastbp.schedules or a callable epoch -> rate; got "
+            f"{name}: expected one of fastbp.schedules or a callable epoch -> rate; got "
             f"{shown(value)}"
         )
     return schedules.Given(value)
+
+
+def as_schedules(value: Any) -> dict[str, Schedule]:
+    """The schedule of each number that follows one; one alone is the learning rate's."""
+    if not isinstance(value, Mapping):
+        return {} if value is None else {"learning_rate": as_schedule(value)}
+    for name in value:
+        if name not in SCHEDULED:
+            raise ValueError(
+                f"schedule: expected schedules of {', '.join(SCHEDULED)}; got {shown(name)}"
+            )
+    return {name: as_schedule(of, f"schedule[{name!r}]") for name, of in value.items()}
 
 
 def as_average(ema: Any) -> float | None:

@@ -160,6 +160,7 @@ RANKS = {
     "kernels": 0,
     "hints": -1,
     "functions": 0,
+    "factors": 1.5,
     "optimizers": 1.5,
     "datasets": 1.5,
     "initialization": 1.5,

@@ -1,15 +1,17 @@
-"""The learning rate's schedule.
+"""Schedules of the learning rate, weight decay and dropout.
 
-What belongs here: when the next rate is asked for. What does not: rates (schedules.py), what a step
-does with one (kernels/update.pxd).
+What belongs here: when the next rate is asked for, and what asks for one each step. What does not:
+rates (schedules.py), how they come to the engine (driver.py).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fastbp.stopping import NOT_RECORDED
-from fastbp.training.driver import Run
+from fastbp.training.driver import Course, Run
 from fastbp.training.history import History
 from fastbp.training.watchers.watcher import Event, Watcher
 
@@ -23,9 +25,15 @@ class Schedule(Watcher):
     by_epoch = True
 
     def __init__(
-        self, schedule: schedules.Schedule, start: float, end_epoch: int, n: int, history: History
+        self,
+        name: str,
+        schedule: schedules.Schedule,
+        start: float,
+        end_epoch: int,
+        n: int,
+        history: History,
     ) -> None:
-        self.watched, self.end_epoch = schedule.monitor or "loss", end_epoch
+        self.name, self.watched, self.end_epoch = name, schedule.monitor or "loss", end_epoch
         self.rates = schedule.rates(start, end_epoch, n)
         # of the first epoch that is not on record: what is recorded says how it came to it
         rate = next(self.rates)
@@ -39,12 +47,32 @@ class Schedule(Watcher):
 
     def before(self, run: Run) -> None:
         self.run = run
-        run.rate = self.rate
+        run.set(self.name, check_range(self.name, self.rate))
 
     def after_epoch(self, event: Event) -> bool:
         if event.epoch + 1 >= self.end_epoch:
             return False
         rate = self.rates.send(event.history.latest(self.watched))
         if rate is not None:
-            self.run.rate = rate
+            self.run.set(self.name, check_range(self.name, rate))
         return rate is None
+
+
+def course_of(
+    name: str, schedule: schedules.Schedule, start: float, end_epoch: int, n: int, per_epoch: int
+) -> Course:
+    """The numbers of any steps of a run with so many steps an epoch."""
+
+    def of_steps(first: int, count: int) -> np.ndarray:
+        found = schedule.of_steps(start, end_epoch, n, per_epoch, first, count)
+        check_range(name, float(found.max()))
+        return found
+
+    return of_steps
+
+
+def check_range(name: str, rate: float) -> float:
+    """Refuse a rate of dropout that leaves nothing."""
+    if name == "dropout" and rate >= 1:
+        raise ValueError(f"schedule['dropout']: expected rates in [0, 1); got {rate:g}")
+    return rate
