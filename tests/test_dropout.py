@@ -24,6 +24,9 @@ NETWORKS = {
     "more coupled": ([4, 8, 6, 2], ["log_softmax", "softmax(0.7)"], "identity", "huber", 0.25),
     "input too": ([33, 40, 3], "gelu", "sigmoid", "binary_cross_entropy", (0.5, 0.2)),
     "one layer's": ([3, 70, 20, 2], "silu", "identity", "mse", [0.0, 0.7]),
+    "scaled": ([5, "scale", 17, "scale", 9, 3], ["tanh", "relu"], "softmax", "cross_entropy", 0.4),
+    "scaled, the input too": ([6, "scale", "scale", 9, "scale", 4], "glu", "log_softmax",
+                              "quadratic", (0.3, 0.5)),
 }  # fmt: skip
 
 

@@ -80,6 +80,7 @@ def make_models():
         {"sizes": [3, 4, 2]},
         {"sizes": [3, 1], "output": "exp", "loss": "poisson", "dtype": "float64"},
         {"sizes": [3, 5, 4, 2], "activation": ["maxout(3)", "leaky_relu(0.02)"]},
+        {"sizes": [3, "scale", 5, "scale", 2]},
     )
     metadata = (
         {},

@@ -125,14 +125,27 @@ def loss_options(s, d):
 # the network
 
 
+def with_layers(d, sizes):
+    """The same with scales between, and some numbers written as layers."""
+    kinds = fastbp.layers
+    found = [n if d.chance(0.6) else kinds.Dense(n) for n in sizes]
+    found[0] = sizes[0]
+    for _ in range(d.below(4)):
+        found.insert(1 + d.below(len(found) - 1), d.pick((kinds.Scale(), "scale")))
+    if d.chance(0.2):
+        found[-1] = kinds.Dense(sizes[-1], d.pick(ACTIVATIONS))
+    return found
+
+
 def network(s, d):
     sizes = [1 + d.below(4) for _ in range(2 + d.below(3))]
     loss, output = d.pick(LOSSES), d.pick(ACTIVATIONS)
     if loss == "gaussian_nll":
         sizes[-1] = 2 * d.below(2) + 2
     hidden = [d.pick(ACTIVATIONS) for _ in sizes[1:-1]]
+    sizes = d.pick((list, tuple, np.array))(sizes) if d.chance(0.6) else with_layers(d, sizes)
     arguments = {
-        "sizes": d.pick((list, tuple, np.array))(sizes),
+        "sizes": sizes,
         "activation": hidden if d.chance(0.5) or not hidden else hidden[0],
         "output": output,
         "loss": loss,

@@ -74,6 +74,30 @@ def test_gradient_descends_as_the_reference_does(consumer):
     np.testing.assert_allclose(parameters, oracle.parameters, rtol=1e-12)
 
 
+def test_scales_go_through_the_door(consumer):
+    """The same two functions: a consumer's code knows no kind of layer."""
+    rng = np.random.default_rng(2)
+    sizes = [4, "scale", 6, "scale", 2]
+    X, Y = rng.standard_normal((300, 4)), rng.standard_normal((300, 2))
+    for dtype, forward in (("float64", consumer.forward), ("float32", consumer.forward_f32)):
+        net = fastbp.Network(sizes, output="identity", loss="quadratic", dtype=dtype)
+        net.tensors["s1"][...] = rng.standard_normal(4)
+        net.tensors["s3"][...] = rng.standard_normal(6)
+        out = np.empty((300, 2), dtype)
+        assert forward(net, with_slack(net.parameters), X.astype(dtype), out) == 0
+        assert np.array_equal(out, net.predict(X))
+    net = fastbp.Network(sizes, output="identity", loss="quadratic", dtype="float64")
+    oracle = reference.Network(sizes, "sigmoid", "identity", "quadratic", net.parameters)
+    parameters = with_slack(net.parameters)
+    gradient = np.empty_like(parameters)
+    consumer.descend(net, parameters, X, Y, 0.1, 3, gradient)
+    for _ in range(3):
+        nabla = oracle.gradient(X, Y)
+        oracle.parameters = oracle.parameters - 0.1 * nabla
+    np.testing.assert_allclose(gradient, nabla, rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(parameters, oracle.parameters, rtol=1e-11)
+
+
 def test_wrong_dtype_and_wrong_object_are_refused(consumer):
     net = fastbp.Network([5, 3], dtype="float32")
     out = np.full((1, 3), 7.0)

@@ -9,11 +9,12 @@ additions on the way through the network times the steps.
 """
 
 import inspect
+import itertools
 import pydoc
 
 import numpy as np
 import pytest
-from cases import DTYPES, OPTIMIZERS, network, oracle, short, targets
+from cases import DTYPES, OPTIMIZERS, SIZES, network, oracle, short, targets
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
@@ -30,6 +31,7 @@ NETWORKS = {
     "one layer": ([33, 1], (), "sigmoid", "binary_cross_entropy"),
     "smooth": ([2, 33, 4], "gelu", "softplus", "poisson"),
     "likelihood": ([3, 8, 2], "silu", "identity", "gaussian_nll"),
+    "scaled": ([9, "scale", 17, "scale", 7, 2], ["tanh", "maxout(3)"], "softmax", "cross_entropy"),
 }
 
 
@@ -98,7 +100,13 @@ def test_batches(level, n, batch_size, optimizer, dtype):
 
 
 @pytest.mark.parametrize(
-    "sizes", [[1, 1], [1, 2, 1], [9, 1, 17], [70, 65, 33], [130, 3, 70]], ids=str
+    "sizes",
+    [
+        *([1, 1], [1, 2, 1], [9, 1, 17], [70, 65, 33], [130, 3, 70]),
+        *([n, "scale", m, "scale", n] for n, m in itertools.pairwise(SIZES)),
+        *([70, "scale", 1], [33, "scale", "scale", 130, "scale", 2]),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_widths(level, sizes, dtype):
@@ -110,8 +118,9 @@ def test_widths(level, sizes, dtype):
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_threads(level, threads):
-    fitted, expected = both(NETWORKS["coupled"], "float64", "adam", 23, 7, weighted=True, l2=1.0,
+@pytest.mark.parametrize("name", ["coupled", "scaled"])
+def test_threads(level, name, threads):
+    fitted, expected = both(NETWORKS[name], "float64", "adam", 23, 7, weighted=True, l2=1.0,
                             threads=threads)  # fmt: skip
     close(fitted, expected, "float64", 1)
 
