@@ -3,7 +3,6 @@
 What belongs here: facts about no single module. What does not: wheels, compilers (test_build.py).
 """
 
-import ast
 import ctypes
 import json
 import os
@@ -109,7 +108,7 @@ def test_an_extra_comes_as_fastbp_came(monkeypatch, tmp_path, url, told):
 
 
 def test_nothing_else_tells_how_to_install():
-    for path in sources():
+    for path in sorted(PACKAGE.rglob("*.py")):
         if path.name != "hints.py":
             assert "[plot]" not in (text := path.read_text()) and "fastbp[" not in text, path
 
@@ -151,163 +150,6 @@ def test_subnormal_numbers_survive_the_engine():
         net.weights[0][0, 0] = 1
         got = net.predict([[tiny]])
         assert got[0, 0] == net.dtype.type(tiny) != 0
-
-
-# who imports whom
-
-# Each module imports those of lower rank only; a folder counts as one. A new module needs a place.
-RANKS = {
-    "kernels": 0,
-    "hints": -1,
-    "functions": 0,
-    "factors": 1.5,
-    "optimizers": 1.5,
-    "datasets": 1.5,
-    "initialization": 1.5,
-    "inputs": 1,
-    "dropout": 1.7,
-    "stopping": 2,
-    "schedules": 3,
-    "network": 2,
-    "check": 3,
-    "samples": 1.5,
-    "layers": 1.5,
-    "persistence": 3.5,
-    "interop": 3,
-    "callbacks": 3,
-    "metrics": 4,
-    "files": 3,
-    "training": 6,
-    "plotting": 2,
-    "estimators": 7,
-    "explain": 7,
-    "benchmark": 7,
-    "cli": 8,
-}
-ALONE = {"reference": {"math", "re", "numpy"}}
-FACADES = {"__init__", "__main__"}
-
-
-def room(path):
-    """The module or folder of the package that a file belongs to."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def is_for_types(node):
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-
-
-def imports(tree, path, everywhere):
-    """Names of modules imported when the file is imported, or `everywhere` in it."""
-    todo = list(tree.body)
-    while todo:
-        node = todo.pop()
-        if is_for_types(node):
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = path.relative_to(PACKAGE.parent).with_suffix("").parts
-            parent = base[: len(base) - node.level] if node.level else ()
-            module = ".".join([*parent, *([node.module] if node.module else [])])
-            if module == "fastbp":
-                yield from (f"fastbp.{alias.name}" for alias in node.names)
-            else:
-                yield module
-        elif everywhere or not isinstance(
-            node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-        ):
-            todo.extend(ast.iter_child_nodes(node))
-
-
-def sources():
-    return sorted(p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts)
-
-
-def known_rooms(path, everywhere=False):
-    for name in imports(ast.parse(path.read_text()), path, everywhere):
-        parts = name.split(".")
-        if parts[0] == "fastbp" and len(parts) > 1:
-            yield parts[1]
-
-
-def test_every_module_has_a_place():
-    assert {room(p) for p in sources()} <= {*RANKS, *ALONE, *FACADES}
-
-
-@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_run_one_way(path):
-    here = room(path)
-    if here in FACADES:
-        return
-    for other in known_rooms(path):
-        if other == here:
-            continue
-        if (here, other) == ("check", "reference"):  # a second opinion, by other code
-            continue
-        assert here not in ALONE and other not in ALONE, f"{path} imports {other}"
-        assert RANKS[other] < RANKS[here], f"{path} imports {other}"
-
-
-def test_the_chain_of_the_design():
-    files = {p.stem: p for p in sources() if p.parent == PACKAGE}
-    assert "kernels" in set(known_rooms(files["network"]))
-    assert "network" in {r for p in (PACKAGE / "training").glob("*.py") for r in known_rooms(p)}
-    assert not {"training", "cli", "files", "persistence"} & set(known_rooms(files["network"]))
-    for path in sources():
-        if room(path) not in {"cli", *FACADES}:
-            assert "cli" not in set(known_rooms(path, everywhere=True)), path
-
-
-def test_the_reference_stands_alone():
-    for path in (PACKAGE / "reference").glob("*.py"):
-        for name in imports(ast.parse(path.read_text()), path, everywhere=True):
-            known = name.partition(".")[0] in ALONE["reference"]
-            assert known or name.startswith("fastbp.reference"), (path, name)
-    for other in sources():
-        if room(other) not in ("reference", "check"):  # which holds the engine against it
-            assert "reference" not in set(known_rooms(other, everywhere=True)), other
-
-
-def test_checks_ask_a_network_in_public():
-    for path in (PACKAGE / "check").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and re.match(r"_[a-z](?!ake$)", node.attr):
-                owner = node.value  # `_make` is public: namedtuple's
-                assert isinstance(owner, ast.Name) and owner.id == "self", (path, node.attr)
-
-
-def test_no_drawers_for_odds_and_ends():
-    names = {p.stem for p in PACKAGE.rglob("*") if p.suffix in (".py", ".pyx", ".pxd", ".pxi")}
-    assert "network" in names
-    assert not names & {"utils", "util", "common", "helpers", "helper", "misc", "base", "core"}
-
-
-def test_kernels_include_one_way():
-    """Arithmetic, tables, formulas, links: each room knows those before it, none the engine."""
-    kernels = PACKAGE / "kernels"
-    floors = {  # what a file may know: its own floor's files before it are named
-        "arithmetic/real": (),
-        "tables": ("arithmetic.real",),
-        "arithmetic": ("arithmetic", "tables"),
-        "functions": ("arithmetic", "tables"),
-        "update": ("arithmetic", "tables"),
-        "links": ("arithmetic", "tables", "update"),
-        "loop": (),
-    }
-    seen = 0
-    for path in kernels.rglob("*.pxd"):
-        if path.stem == "__init__":
-            continue
-        place = path.relative_to(kernels).with_suffix("").as_posix()
-        allowed = floors.get(place, floors.get(place.partition("/")[0]))
-        text = path.read_text()
-        used = re.findall(r"from\s+fastbp\.kernels\.([\w.]+)\s+cimport", text)
-        seen += len(used)
-        for name in used:
-            assert name.startswith(allowed), (path, name)
-        assert not re.search(r"\b(import numpy|cimport numpy|from \.)", text), path
-    assert seen > 10
 
 
 # CPU levels
