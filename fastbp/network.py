@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import factors, functions, initialization, inputs
+from fastbp import factors, functions, initialization, inputs, samples
 from fastbp import layers as kinds
 from fastbp.dropout import Dropout, masks_of
 from fastbp.kernels import dispatch
@@ -24,6 +24,7 @@ from fastbp.kernels import dispatch
 if TYPE_CHECKING:
     import os
 
+    from fastbp.samples import Samples
     from fastbp.training.fit import fit as fit_network
 
 Array = np.ndarray
@@ -503,22 +504,13 @@ class Network:
         -------
         float
         """
-        X = self._ready(X)
-        n = X.shape[0]
+        data = samples.checked(self, X, Y, sample_weight, ignore_missing)
         of_tensors = self._decays(decays)
-        dense, labels = self._targets(Y, n, ignore_missing)
-        masks = self._masks(dropout)
-        weight = inputs.as_weight(sample_weight, n, self._dtype)
+        masks, n = self._masks(dropout), len(data.X)
         l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
         C = np.empty(n, self._dtype)
-        self._doors.costs(
-            self._compiled, self._parameters, X, dense, labels, C, masks, ignore_missing
-        )
-        with np.errstate(over="ignore", invalid="ignore"):  # told below
-            mean = float(np.average(C.astype(np.float64), weights=weight))
-            if math.isinf(mean):  # of costs, not their sum
-                mean = float(np.average(2.0**-100 * C, weights=weight)) * 2.0**100
-        loss = mean + self._penalty(n, l2, l1, of_tensors)
+        self._doors.costs(self._compiled, self._parameters, *data[:3], C, masks, data.missing)
+        loss = samples.mean_cost(C, data) + self._penalty(n, l2, l1, of_tensors)
         self._warn_unless_finite("loss", np.array(loss))
         return loss
 
@@ -653,34 +645,38 @@ class Network:
         -------
         ndarray (n_parameters,)
         """
-        X = self._ready(X)
-        n = X.shape[0]
+        data = samples.checked(self, X, Y, sample_weight, ignore_missing)
         of_tensors = self._decays(decays)
-        dense, labels = self._targets(Y, n, ignore_missing)
         masks = self._masks(dropout)
-        weight = inputs.as_weight(sample_weight, n, self._dtype)
         l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
         result = inputs.as_output(out, self._parameters.shape, self._dtype)
         if out is not None and any(
             np.may_share_memory(out, other)
-            for other in (self._parameters, X, dense, labels, weight)
+            for other in (self._parameters, *data[:4])
             if other is not None
         ):
             raise ValueError(
                 "out: expected memory apart from the network's parameters, X, Y and sample_weight"
             )
-        total = n if weight is None else float(weight.sum(dtype=np.float64))
+        self._add_up(data, l2, l1, of_tensors, result, masks)
+        self._warn_unless_finite("gradient", result)
+        return result
+
+    def _add_up(
+        self,
+        data: Samples,
+        l2: float,
+        l1: float,
+        of_tensors: Sequence[float],
+        result: Array,
+        masks: Any = None,
+        C: Array | None = None,
+    ) -> None:
+        """The gradient of checked samples into `result`, their costs into C (n,)."""
+        n = len(data.X)
+        total = n if data.weight is None else float(data.weight.sum(dtype=np.float64))
         self._doors.gradient(
-            self._compiled,
-            self._parameters,
-            X,
-            dense,
-            labels,
-            weight,
-            1 / total,
-            result,
-            masks,
-            ignore_missing,
+            self._compiled, self._parameters, *data[:4], 1 / total, result, masks, data.missing, C
         )
         at = 0
         for (_, tensor), decay in zip(self._described, of_tensors, strict=True):
@@ -693,8 +689,32 @@ class Network:
                     if l1:
                         part += self._dtype.type(decay * l1 / n) * np.sign(W)
             at += size
-        self._warn_unless_finite("gradient", result)
-        return result
+
+    # of samples that are checked, and parameters that are
+
+    def _outputs_of(self, data: Samples) -> Array:
+        """a^L   (n, n_L)."""
+        outputs = np.empty((len(data.X), self._sizes[-1]), self._dtype)
+        self._doors.predict(self._compiled, self._parameters, data.X, outputs)
+        return outputs
+
+    def _outputs_and_loss(self, data: Samples) -> tuple[Array, float]:
+        """a^L and the loss without penalties, from one pass."""
+        n = len(data.X)
+        outputs, C = np.empty((n, self._sizes[-1]), self._dtype), np.empty(n, self._dtype)
+        self._doors.outputs_and_costs(
+            self._compiled, self._parameters, *data[:3], outputs, C, data.missing
+        )
+        return outputs, samples.mean_cost(C, data)
+
+    def _loss_and_gradient(
+        self, data: Samples, l2: float, of_tensors: Sequence[float]
+    ) -> tuple[float, Array]:
+        """`loss` and `gradient`, from one pass."""
+        n, result = len(data.X), np.empty_like(self._parameters)
+        C = np.empty(n, self._dtype)
+        self._add_up(data, l2, 0.0, of_tensors, result, None, C)
+        return samples.mean_cost(C, data) + self._penalty(n, l2, 0.0, of_tensors), result
 
     def input_gradient(self, X: Any, Y: Any) -> Array:
         """dC_x/dx of every sample.

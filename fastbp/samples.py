@@ -1,11 +1,12 @@
 """`Samples`: data as the engine reads them.
 
-What belongs here: arrays that are checked once, and how they are taken apart. What does not: the
-checks themselves (inputs.py), what is computed from them (network.py).
+What belongs here: arrays that are checked once, how they are taken apart, and the mean over them.
+What does not: the checks themselves (inputs.py), what is computed from them (network.py).
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -45,3 +46,12 @@ def checked(
     dense, labels = net._targets(Y, n, ignore_missing)
     weight = inputs.as_weight(sample_weight, n, net.dtype)
     return Samples(X, dense, labels, weight, bool(ignore_missing))
+
+
+def mean_cost(C: np.ndarray, data: Samples) -> float:
+    """sum_x w_x C_x / sum_x w_x."""
+    with np.errstate(over="ignore", invalid="ignore"):  # for the caller to tell
+        mean = float(np.average(C.astype(np.float64), weights=data.weight))
+        if math.isinf(mean):  # of costs, not their sum
+            mean = float(np.average(2.0**-100 * C, weights=data.weight)) * 2.0**100
+    return mean

@@ -308,9 +308,9 @@ class Experiment:
                     "epoch": event.epoch + 1,
                     "loss": factor * float(event.history["loss"][-1]),
                 }
-                if watched is not None and prepared is not None:
+                if watched is not None:
                     validation_loss = factor * float(event.history["validation_loss"][-1])
-                    outputs = self.net.predict(prepared[0])
+                    outputs = event.outputs
                     if self.target_scaling is not None:
                         outputs = self.target_scaling.undo(outputs)
                     found = scores(outputs, watched[1], self.data.classes, self.net)

@@ -6,6 +6,7 @@ What belongs here: classes, their weights and their network outputs. What does n
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import sparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
@@ -21,6 +22,7 @@ from sklearn.utils.validation import validate_data
 
 from fastbp import functions, inputs
 from fastbp.estimators.mlp import SPARSE, BaseMLP
+from fastbp.training import request
 
 
 @inputs.named
@@ -44,6 +46,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Multiplies sample_weight.
     dropout : float or sequence of float
         As in `Network.fit`: one rate, or one a hidden layer, the input's before them.
+    ema, clip_value, clip_norm, label_smoothing
+        As in `Network.fit`: of the average that `ema` forms early stopping judges, and it is what
+        the network ends with.
+    checkpoint : str or path-like, optional
+        File that the fit is kept in, as in `Network.fit`: where it is there already, the fit goes
+        on from it, up to `max_iter` in all, and ends with the same bits as one that was never
+        stopped. Needs a whole number as random_state.
+    every : float
+        Seconds from one writing of the checkpoint to the next.
     scoring : str, callable or None
         What early stopping watches; None is accuracy.
     callbacks : list of callables
@@ -74,6 +85,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
     _metric = staticmethod(accuracy_score)
@@ -107,6 +119,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         loss="log_loss",
         class_weight=None,
         dropout=0.0,
+        ema=None,
+        clip_value=None,
+        clip_norm=None,
+        label_smoothing=0.0,
+        checkpoint=None,
+        every=1.0,
         scoring=None,
         callbacks=None,
         time_limit=None,
@@ -243,6 +261,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if sample_weight is None:
             return weight
         return inputs.in_range(weight, weight.dtype) * inputs.in_range(sample_weight, weight.dtype)
+
+    def _smoothed(self, net, data):
+        share = inputs.as_penalty(self.label_smoothing, "label_smoothing")
+        return request.smoothed(net, data, share) if share else data
 
     def _strata(self, targets):
         # of two classes only, as scikit-learn does

@@ -7,6 +7,8 @@ not: targets and predictions (classifier.py, regressor.py), the training loops (
 from __future__ import annotations
 
 import operator
+import os
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -66,6 +68,11 @@ class BaseMLP(BaseEstimator):
             Options(Real, {np.inf}),
         ],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "ema": [Interval(Real, 0, 1, closed="left"), None],
+        "clip_value": [Interval(Real, 0, None, closed="neither"), None],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "checkpoint": [str, os.PathLike, None],
+        "every": [Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "scoring": [str, callable, None],
         "callbacks": [HasMethods("__iter__"), None],
@@ -186,25 +193,16 @@ class BaseMLP(BaseEstimator):
     def _fit(self, X, y, sample_weight, incremental=False, validation=(None, None, None)):
         before = dict(self.__dict__)
         try:
-            data, held_out, random_state = self._prepared(
-                X, y, sample_weight, incremental, validation
-            )
+            solver = self._prepared(X, y, sample_weight, incremental, validation)
         except BaseException:  # refused: an earlier fit stays what it was
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        net, constants = self._network, self._constants(data)
-        if self.solver == "lbfgs":
-            solvers.minimise(self, net, data, constants=constants)
-        else:
-            solvers.descend(
-                self, net, data, held_out, random_state, incremental=incremental,
-                constants=constants,
-            )  # fmt: skip
+        solver.run()
         return self
 
     def _prepared(self, X, y, sample_weight, incremental, validation):
-        """Everything checked, and the network to train: its samples, scores, random numbers."""
+        """The solver that is to run, everything checked."""
         self._check_functions()
         solvers.check(self, len(self._hidden_sizes()))
         if incremental and self.early_stopping:
@@ -235,8 +233,12 @@ class BaseMLP(BaseEstimator):
         data, held_out = Samples(net._ready(X), dense, labels, weight), None
         if self.early_stopping and self.solver != "lbfgs":
             data, held_out = self._held_out(data, y, targets, validation, random_state)
-        solvers.check_numbers(self, data)
-        return data, held_out, random_state
+        data, constants = self._smoothed(net, data), self._constants(data)
+        if self.solver == "lbfgs":
+            return solvers.Minimum(self, net, data, constants=constants)
+        return solvers.Descent(
+            self, net, data, held_out, random_state, incremental=incremental, constants=constants
+        )
 
     def _targets(self, net, targets):
         try:
@@ -290,7 +292,7 @@ class BaseMLP(BaseEstimator):
                 raise ValueError(f"{missing}: expected validation data beside {given}; got None")
             with np.errstate(invalid="ignore"):  # scikit-learn's look at infinities of both signs
                 X_val, y_val, weight_val = self._validation_data(X_val, y_val, weight_val, data)
-        return data, lambda: self._validation_score(X_val, y_val, weight_val)
+        return data, partial(self._validation_score, X_val, y_val, weight_val)
 
     def _validation_data(self, X_val, y_val, weight_val, data):
         try:
@@ -343,6 +345,9 @@ class BaseMLP(BaseEstimator):
     def _constants(self, data):
         """What each sample's loss has in scikit-learn beside ours, or None."""
         return None
+
+    def _smoothed(self, net, data):
+        return data
 
     def _strata(self, targets):
         return None

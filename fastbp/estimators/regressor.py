@@ -37,6 +37,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         `learning_rate` one of `fastbp.schedules` or a callable epoch -> rate.
     dropout : float or sequence of float
         As in `Network.fit`: one rate, or one a hidden layer, the input's before them.
+    ema, clip_value, clip_norm
+        As in `Network.fit`: of the average that `ema` forms early stopping judges, and it is what
+        the network ends with.
+    checkpoint : str or path-like, optional
+        File that the fit is kept in, as in `Network.fit`: where it is there already, the fit goes
+        on from it, up to `max_iter` in all, and ends with the same bits as one that was never
+        stopped. Needs a whole number as random_state.
+    every : float
+        Seconds from one writing of the checkpoint to the next.
     scoring : str, callable or None
         What early stopping watches; None is R^2.
     callbacks : list of callables
@@ -101,6 +110,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_iter_no_change=10,
         max_fun=15000,
         dropout=0.0,
+        ema=None,
+        clip_value=None,
+        clip_norm=None,
+        checkpoint=None,
+        every=1.0,
         scoring=None,
         callbacks=None,
         time_limit=None,

@@ -1,8 +1,8 @@
 """How an estimator's network is trained: epochs of mini-batches, or L-BFGS.
 
-What belongs here: what scikit-learn's solvers do between epochs (rates, stopping, the best weights)
-around the engine's. What does not: data and labels (mlp.py, classifier.py, regressor.py), a step
-(the engine; training/driver.py drives it).
+What belongs here: what scikit-learn's solvers do between epochs (rates, stopping, best weights), as
+watchers of a run. What does not: data and labels (mlp.py, classifier.py, regressor.py), the loop
+over the epochs (training/loop.py), a step (the engine).
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ from fastbp.dropout import as_rates
 from fastbp.functions import shown
 from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer
 from fastbp.training import lbfgs, request
-from fastbp.training.driver import DivergenceError, Run, check_fit
+from fastbp.training.driver import DivergenceError, check_fit
 from fastbp.training.history import History
 from fastbp.training.loop import Loop
 from fastbp.training.request import Request
 from fastbp.training.state import Position, RunIdentity, State
 from fastbp.training.watchers import callbacks as of_user
-from fastbp.training.watchers.watcher import Event, Watcher
+from fastbp.training.watchers.average import Average, judged
+from fastbp.training.watchers.bar import Bar
+from fastbp.training.watchers.checkpoint import Checkpoint
+from fastbp.training.watchers.schedule import Schedule
+from fastbp.training.watchers.watcher import Watcher
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -33,12 +37,26 @@ SCORE = "validation_score"  # the name by which a schedule may watch it
 SMALLEST_RATE = 1e-6  # of learning_rate="adaptive", as in scikit-learn
 
 
+OF_STEPS = ("ema", "clip_value", "clip_norm", "checkpoint")  # which L-BFGS has none of
+# What a run may be gone on with after a change of: how long, how fast, and what is told of it.
+FREE = {
+    "max_iter", "time_limit", "n_threads", "verbose", "progress", "callbacks", "warm_start",
+    "checkpoint", "every",
+}  # fmt: skip
+
+
 def check(model, n_hidden):
     """Refuse callbacks, dropout and schedules that cannot work."""
     if as_rates(model.dropout, n_hidden) is not None and model.solver == "lbfgs":
         raise ValueError(
             f"dropout: expected none with lbfgs, which sees all samples; got {shown(model.dropout)}"
         )
+    for name in OF_STEPS if model.solver == "lbfgs" else ():
+        if getattr(model, name) is not None:
+            raise ValueError(
+                f"{name}: expected none with lbfgs, which has no steps of a rate; got "
+                f"{shown(getattr(model, name))}"
+            )
     of_user.checked(() if model.callbacks is None else model.callbacks)
     if isinstance(model.learning_rate, str):
         return
@@ -50,22 +68,14 @@ def check(model, n_hidden):
         )
 
 
-def check_numbers(model, data):
+def check_numbers(model, dtype):
     """Refuse numbers that are too large to compute with."""
     for name in ("alpha", "epsilon", "learning_rate_init", "momentum", "power_t", "tol"):
         inputs.as_penalty(getattr(model, name), name)
-    request.as_deadline(model.time_limit)
-    if model.n_threads is not None:
-        inputs.as_count(model.n_threads, "n_threads")
-    dtype = np.dtype(np.float64) if model.solver == "lbfgs" else data.X.dtype
     if float(model.alpha) > float(np.finfo(dtype).max) ** 0.5:
         raise ValueError(
             f"alpha: expected a number whose square {dtype} holds; got {float(model.alpha):g}"
         )
-    if model.solver == "lbfgs":
-        check_fit({"batch_l2": _l2_of_all(model, data)}, dtype)
-    else:
-        check_fit(Progress(model).numbers(model), dtype)
 
 
 class Progress:
@@ -76,24 +86,32 @@ class Progress:
     learning_rate : float
         Of the next epoch.
     optimizer : Optimizer
-    slots : ndarray or None
-        Velocities or moments.
-    steps : int
+    state : State or None
+        Where the last call ended.
     """
 
     def __init__(self, model):
         self.optimizer = _optimizer(model)
         self.learning_rate = self.optimizer.learning_rate
-        self.slots = None
-        self.steps = 0
+        self.state = None
 
     def numbers(self, model):
         """Of one step, by the engine's names."""
         numbers = self.optimizer.numbers | {"l2": 0.0, "l1": 0.0, "batch_l2": float(model.alpha)}
+        numbers |= request.as_clipping(model.clip_value, model.clip_norm)
         numbers["learning_rate"] = self.learning_rate
         if model.solver == "adam":  # scikit-learn adds epsilon to sqrt(v), not to its correction
             numbers["epsilon_hat"] = numbers["epsilon"]
         return numbers
+
+    def begin(self, identity, with_average):
+        """The state of a run that goes on from the last call's."""
+        if self.state is None:
+            return State(identity)
+        position = Position(step=self.state.position.step)
+        state = self.state._replace(identity=identity, position=position)
+        # the network may have been given other parameters since, which only an average stands for
+        return state if with_average else state._replace(parameters=None, watched={})
 
 
 def _optimizer(model):
@@ -107,117 +125,234 @@ def _optimizer(model):
     return SGD(model.learning_rate_init, momentum, bool(model.nesterovs_momentum and momentum > 0))
 
 
-def descend(model, net, data, held_out, random_state, *, incremental, constants):
-    """Train by mini-batches until convergence, `max_iter` or, incrementally, for one epoch.
+class Orders:
+    """The order of each epoch: scikit-learn's draws, each from the order before."""
 
-    `held_out` is None or a function of nothing that scores the network on validation data.
+    def __init__(self, random_state, n):
+        self.random_state, self.order, self.drawn = random_state, np.arange(n), 0
+
+    def __call__(self, epoch, n):
+        while self.drawn <= epoch:  # of a run that is gone on with, also those before
+            permutation = np.arange(n)
+            self.random_state.shuffle(permutation)
+            self.order = self.order[permutation]
+            self.drawn += 1
+        return self.order
+
+
+class Record(Watcher):
+    """The loss of each epoch as scikit-learn has it."""
+
+    by_epoch = True
+
+    def __init__(self, model, data, batch_size, constants):
+        self.model, self.data = model, data
+        self.batch_size, self.constants = batch_size, constants
+
+    def before(self, run):
+        self.run = run
+        self.model.n_iter_ = 0
+        for loss in run.history["loss"].tolist():  # of the run that is gone on with
+            self._note(loss)
+
+    def after_epoch(self, event):
+        if self.constants is not None:
+            order = self.run.order
+            mean = _mean_of_batches(self.constants, self.data.weight, order, self.batch_size)
+            event.history.amend("loss", event.history.latest("loss") + mean)
+        self._note(event.history.latest("loss"))
+        if self.model.verbose:
+            print(f"Iteration {self.model.n_iter_}, loss = {self.model.loss_:.8f}")
+
+    def _note(self, loss):
+        model = self.model
+        model.n_iter_ += 1
+        model.t_ += len(self.data.X)
+        model.loss_ = loss
+        model.loss_curve_.append(loss)
+
+
+class Convergence(Watcher):
+    """scikit-learn's stopping, by the loss or by a score, its rates, and the best weights.
+
+    `held_out` is None or a partial function that scores the network on validation data.
     """
-    n = data.X.shape[0]
-    batch_size = _batch_size(model, n)
-    if not (incremental and hasattr(model, "_optimizer")):
-        model._optimizer = Progress(model)
-    progress = model._optimizer
-    n_threads = request.as_threads(model.n_threads, net, batch_size, "n_threads")
-    dropout = as_rates(model.dropout, len(net.sizes) - 2)
-    seed = 0 if dropout is None else int(random_state.randint(2**31))  # of the masks
-    identity = RunIdentity(n, batch_size, "False", seed, progress.optimizer)
-    state = State(identity, Position(step=progress.steps), progress.slots)
-    max_iter = 1 if incremental else int(model.max_iter)
-    callbacks = of_user.checked(() if model.callbacks is None else model.callbacks)
-    deadline = request.as_deadline(model.time_limit)
-    schedule, rates = None, None
-    if not isinstance(model.learning_rate, str):
-        schedule = request.as_schedule(model.learning_rate)
-        rates = schedule.rates(progress.optimizer.learning_rate, max_iter, n)
-        progress.learning_rate = next(rates)
-    numbers = progress.numbers(model)
-    history = History()
-    run = Run(
-        Request(
-            net, data, numbers, max_iter, state, [], history, False, n_threads, dropout, deadline
-        )
-    )
-    bar = None
-    if model.progress:
-        from tqdm.auto import tqdm
 
-        bar = tqdm(total=max_iter, unit="epoch")
-    best = None
-    model.n_iter_ = 0
-    try:
-        for epoch in range(max_iter):
-            if model.shuffle:  # the same draws as scikit-learn's
-                if epoch:
-                    run.sync()  # a diverged run is made again from here, in this order
-                permutation = np.arange(n)
-                random_state.shuffle(permutation)
-                run.order[...] = run.order[permutation]
-            while run.epoch == epoch and not run.is_late:
-                run.slice(epoch + 1)
-            if run.epoch == epoch:
-                break  # out of time
-            rate_of_epoch = run.rate
-            model.n_iter_ += 1
-            model.t_ += n
-            model.loss_ = float(run.losses[0])
-            if constants is not None:
-                model.loss_ += _mean_of_batches(constants, data.weight, run.order, batch_size)
-            model.loss_curve_.append(model.loss_)
+    by_epoch = True
+    keeps = ("best",)
+
+    def __init__(self, model, held_out):
+        self.model, self.held_out = model, held_out
+        self.best = None if held_out is None else model._best_parameters
+
+    def restore(self, state):
+        self.best = state.get("best", self.best)
+
+    def before(self, run):
+        model, self.run = self.model, run
+        history, rate = run.history, run.rate
+        if self.held_out is not None:
+            history.extend(**{SCORE: []})
+        t, model.t_ = model.t_, model.t_ - history.epochs * len(run.data.X)
+        for epoch, loss in enumerate(history["loss"].tolist()):  # of the run that is gone on with
+            model.loss_ = loss
+            model.t_ += len(run.data.X)
+            score = None if self.held_out is None else float(history[SCORE][epoch])
+            self._note(score)
+            rate, _ = self._judge(rate)
+        model.t_ = t
+        run.rate = rate
+
+    def after_epoch(self, event):
+        model, run, score = self.model, self.run, None
+        if self.held_out is not None:
+            run.settle()
+            with judged(event):
+                score = self.held_out()
+            event.history.extend(**{SCORE: [score]})
             if model.verbose:
-                print(f"Iteration {model.n_iter_}, loss = {model.loss_:.8f}")
-            if held_out is not None:
-                run.sync()
-                if _note_score(model, held_out()):
-                    best = net.parameters.copy()
-            else:
-                _note_loss(model)
-            if model.learning_rate == "invscaling" and model.solver == "sgd":
-                _set_rate(model, run, _inverse_scaled(model))
-            stop = model._no_improvement_count > model.n_iter_no_change and _has_converged(
-                model, run, held_out is not None
+                print(f"Validation score: {score:f}")
+        if self._note(score):
+            parameters = event.network.parameters if event.average is None else event.average
+            self.best = model._best_parameters = parameters.copy()
+        rate, ending = self._judge(run.rate)
+        if ending and model.verbose:
+            what = "Training loss" if self.held_out is None else "Validation score"
+            print(
+                f"{what} did not improve more than tol={model.tol:f} for "
+                f"{model.n_iter_no_change} consecutive epochs. {ending}"
             )
-            if schedule is not None and rates is not None and epoch + 1 < max_iter:
-                watched = model.validation_scores_ if schedule.monitor == SCORE else None
-                rate = rates.send(model.loss_ if watched is None else watched[-1])
-                stop |= rate is None
-                if rate is not None:
-                    progress.learning_rate = run.rate = rate
-            if callbacks:
-                stop |= _call(callbacks, model, run, history, rate_of_epoch)
-            if bar is not None:
-                bar.set_postfix_str(f"loss {model.loss_:.4g}", refresh=False)
-                bar.update()
-            if stop:
-                break
+        _set_rate(model, run, rate)
+        return ending.endswith("Stopping.")
+
+    def _note(self, score):
+        """Count epochs without improvement; whether the score is the best so far."""
+        model = self.model
+        if self.held_out is None:
+            worse = not model.loss_ <= model.best_loss_ - model.tol
+            model.best_loss_, is_best = min(model.best_loss_, model.loss_), False
         else:
-            if not incremental:
-                warnings.warn(
-                    f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
-                    "optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                    stacklevel=4,
+            worse, is_best = _note_score(model, score)
+        model._no_improvement_count = model._no_improvement_count + 1 if worse else 0
+        return is_best
+
+    def _judge(self, rate):
+        """The next epoch's rate, and what is told where there was no improvement for long."""
+        model = self.model
+        if model.learning_rate == "invscaling" and model.solver == "sgd":
+            rate = _inverse_scaled(model)
+        if model._no_improvement_count <= model.n_iter_no_change:
+            return rate, ""
+        if model.learning_rate != "adaptive" or model.solver != "sgd":
+            return rate, "Stopping."
+        if rate <= SMALLEST_RATE:
+            return rate, "Learning rate too small. Stopping."
+        model._no_improvement_count = 0
+        return rate / 5.0, f"Setting learning rate to {rate / 5.0:f}"
+
+    def ends_with(self, finished):
+        return None if self.held_out is None else self.best
+
+    def state(self):
+        return {} if self.held_out is None or self.best is None else {"best": self.best}
+
+
+class Descent:
+    """One fit by mini-batches, until convergence, `max_iter` or, incrementally, for one epoch.
+
+    All is checked when it is made; `run` trains.
+    """
+
+    def __init__(self, model, net, data, held_out, random_state, *, incremental, constants):
+        check_numbers(model, net.dtype)
+        self.model, self.held_out = model, held_out
+        n = len(data.X)
+        batch_size = _batch_size(model, n)
+        if not (incremental and hasattr(model, "_optimizer")):
+            model._optimizer = Progress(model)
+        progress = self.progress = model._optimizer
+        n_threads = request.as_threads(model.n_threads, net, batch_size, "n_threads")
+        dropout = as_rates(model.dropout, len(net.sizes) - 2)
+        seed = 0 if dropout is None else int(random_state.randint(2**31))  # of the masks
+        deadline = request.as_deadline(model.time_limit)
+        self.epochs = epochs = 1 if incremental else int(model.max_iter)
+        self.warns = not incremental
+        shuffle = Orders(random_state, n) if model.shuffle else False
+        identity = RunIdentity(n, batch_size, str(bool(model.shuffle)), seed, progress.optimizer)
+        average = request.as_average(model.ema)
+        state = progress.begin(identity, average is not None)
+        watchers: list[Watcher] = [] if average is None else [Average(average)]
+        watchers += [Record(model, data, batch_size, constants), Convergence(model, held_out)]
+        history, self.file = History(), None
+        if model.checkpoint is not None:
+            self.file = self._opened(incremental)
+            told = {k: v for k, v in model.get_params(deep=False).items() if k not in FREE}
+            told = {"estimator": type(model).__name__} | {f"model.{k}": v for k, v in told.items()}
+            self.file.identify(net, identity, told, data, held_out and held_out.args)
+            state, epochs = self.file.start(identity, net, watchers, epochs, "max_iter")
+            history = self.file.history()
+        if not isinstance(model.learning_rate, str):
+            schedule = request.as_schedule(model.learning_rate)
+            start = progress.optimizer.learning_rate
+            watchers.append(by_schedule := Schedule(schedule, start, self.epochs, n, history))
+            progress.learning_rate = by_schedule.rate
+        if callbacks := of_user.checked(() if model.callbacks is None else model.callbacks):
+            watchers.append(of_user.Callbacks(callbacks))
+        watchers += [Bar()] if model.progress else []
+        watchers += [] if self.file is None else [self.file]
+        numbers = progress.numbers(model)
+        check_fit(numbers, net.dtype)
+        self.request = Request(
+            net, data, numbers, epochs, state, watchers, history, shuffle, n_threads, dropout,
+            deadline,
+        )  # fmt: skip
+
+    def _opened(self, incremental):
+        model = self.model
+        if incremental:
+            raise ValueError("partial_fit does not support a checkpoint")
+        for name, fits, expected in (
+            ("random_state", isinstance(model.random_state, (int, np.integer)), "a whole number"),
+            ("warm_start", not model.warm_start, "False"),
+        ):
+            if not fits:
+                raise ValueError(
+                    f"{name}: expected {expected} with a checkpoint, from which another process "
+                    f"goes on; got {shown(getattr(model, name))}"
                 )
-        run.close()  # which may find that the last step was one too many
-    except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=4)
-    except DivergenceError as error:
-        if held_out is None:
-            raise ValueError(f"{NON_FINITE} {error}" if error.place else NON_FINITE) from error
-        model.validation_scores_.append(np.nan)
-        warnings.warn(
-            f"{error}. The weights of the best validation score are kept.",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
-    finally:
-        if bar is not None:
-            bar.close()
-        run.close(quiet=True)
-        progress.slots, progress.steps = run.slots, run.synced.step
-        if best is not None:
-            model._best_parameters = best
-        if held_out is not None and model._best_parameters is not None:
-            net.parameters = model._best_parameters
+        return Checkpoint(model.checkpoint, inputs.as_penalty(model.every, "every"))
+
+    def run(self):
+        """Train; the estimator has what scikit-learn's has then."""
+        model, loop = self.model, Loop(self.request)
+        try:
+            loop.go()
+            self._warn_unless_converged(loop)
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        except DivergenceError as error:
+            self._warn_unless_converged(loop)
+            if self.held_out is None:
+                raise ValueError(f"{NON_FINITE} {error}" if error.place else NON_FINITE) from error
+            model.validation_scores_.append(np.nan)
+            warnings.warn(
+                f"{error}. The weights of the best validation score are kept.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        finally:
+            progress = self.progress
+            progress.state, progress.learning_rate = loop.history.state, loop.run.rate
+
+    def _warn_unless_converged(self, loop):
+        stopped = loop.stop or (self.file is not None and self.file.stopped)
+        if self.warns and loop.looked_at == self.epochs and not stopped:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.epochs}) reached and the "
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
 
 
 def _inverse_scaled(model):
@@ -234,7 +369,7 @@ def _batch_size(model, n):
         warnings.warn(
             f"batch_size: expected at most the {n} training samples; got "
             f"{shown(model.batch_size)}. It is going to be clipped",
-            stacklevel=5,
+            stacklevel=6,
         )
     return min(int(model.batch_size), n)
 
@@ -252,79 +387,35 @@ def _mean_of_batches(values, weight, order, batch_size):
     return float(np.average(sums[seen] / total[seen], weights=rows[seen]))
 
 
-def _note_loss(model):
-    worse = not model.loss_ <= model.best_loss_ - model.tol
-    model._no_improvement_count = model._no_improvement_count + 1 if worse else 0
-    model.best_loss_ = min(model.best_loss_, model.loss_)
-
-
 def _note_score(model, score):
-    """Record a validation score; whether it is the best so far."""
+    """Record a validation score; whether it is no improvement, and whether it is the best."""
     model.validation_scores_.append(score)
-    if model.verbose:
-        print(f"Validation score: {score:f}")
     worse = not score >= model.best_validation_score_ + model.tol  # NaN is no improvement
     if len(model.validation_scores_) == 2 and np.isnan(model.validation_scores_).all():
         warnings.warn(
             "validation_score: NaN in every epoch so far, which counts as no improvement",
             RuntimeWarning,
-            stacklevel=5,
+            stacklevel=11,
         )
-    model._no_improvement_count = model._no_improvement_count + 1 if worse else 0
     is_best = score > model.best_validation_score_
     if is_best:
         model.best_validation_score_ = score
-    return is_best
-
-
-def _has_converged(model, run, watches_score):
-    """Whether to stop after epochs without improvement; "adaptive" lowers its rate first."""
-    what = "Validation score" if watches_score else "Training loss"
-    reason = (
-        f"{what} did not improve more than tol={model.tol:f} for {model.n_iter_no_change} "
-        "consecutive epochs."
-    )
-    rate = model._optimizer.learning_rate
-    if model.learning_rate != "adaptive" or model.solver != "sgd":
-        ending, stop = "Stopping.", True
-    elif rate <= SMALLEST_RATE:
-        ending, stop = "Learning rate too small. Stopping.", True
-    else:
-        _set_rate(model, run, rate / 5.0)
-        model._no_improvement_count = 0
-        ending, stop = f"Setting learning rate to {rate / 5.0:f}", False
-    if model.verbose:
-        print(reason, ending)
-    return stop
+    return worse, is_best
 
 
 def _set_rate(model, run, rate):
-    progress = model._optimizer
-    old, progress.learning_rate = progress.learning_rate, rate
+    old = run.rate
     if rate == old:
         return
     run.rate = rate
     if model.solver == "sgd" and run.slots.size:
         # scikit-learn's velocity holds the rate of its time: v <- mu v - eta g. The engine's does
         # not, so that what is in it is scaled for the step to come out the same.
-        run.sync()
+        run.settle()
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             scaled = run.slots * np.divide(old, rate)
         run.slots[...] = np.where(np.isfinite(scaled), scaled, 0)
-        run.doors.load_state(run.trainer, run.net.parameters, run.slots)
-
-
-def _call(callbacks, model, run, history, rate):
-    """Whether a callback asks to stop; every one sees every epoch."""
-    run.sync()
-    row = {"loss": model.loss_, "learning_rate": rate}
-    if model.validation_scores_ is not None:
-        row[SCORE] = model.validation_scores_[-1]
-    history.extend(**{name: [value] for name, value in row.items()})
-    event = Event(run.epoch - 1, run.end_epoch, run.net, history, step=run.synced.step)
-    watcher = of_user.Callbacks(callbacks)
-    watcher.before(run)
-    return watcher.after_epoch(event)
+        run.reload()
 
 
 def _l2_of_all(model, data):
@@ -349,30 +440,46 @@ class Iterations(Watcher):
             print(f"Iteration {self.model.n_iter_}, loss = {loss:.8f}")
 
 
-def minimise(model, net, data, *, constants):
-    """Minimise the loss of all samples with L-BFGS; an exception leaves the last iteration."""
-    l2 = _l2_of_all(model, data)
-    offset = 0.0 if constants is None else float(np.average(constants, weights=data.weight))
-    model.n_iter_ = 0
-    optimizer = LBFGS(int(model.max_iter), float(model.tol), int(model.max_fun))
-    deadline = request.as_deadline(model.time_limit)
-    watchers = [Iterations(model, offset)]
-    loop = Loop(lbfgs.request_of(net, data, optimizer, l2, deadline, watchers))
-    try:
-        loop.go()
-    except DivergenceError as error:
-        raise ValueError(NON_FINITE) from error
-    result = loop.run.result
-    if result is not None and result.status != 0:
-        warnings.warn(
-            f"lbfgs failed to converge after {result.nit} iteration(s) (status={result.status}):\n"
-            f"{result.message}\nYou might also want to scale the data, or raise max_iter or "
-            "max_fun.",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
-    if result is None:
-        loss = net.loss(data.X, data.Y, sample_weight=data.weight, l2=l2)
-    else:
-        loss = float(result.fun)
-    model.loss_ = loss + offset
+class Minimum:
+    """One fit by L-BFGS over all samples; an exception leaves the last iteration.
+
+    All is checked when it is made; `run` trains.
+    """
+
+    def __init__(self, model, net, data, *, constants):
+        check_numbers(model, np.dtype(np.float64))
+        self.model, self.net, self.data = model, net, data
+        self.l2 = _l2_of_all(model, data)
+        check_fit({"batch_l2": self.l2}, np.dtype(np.float64))
+        if model.n_threads is not None:
+            inputs.as_count(model.n_threads, "n_threads")
+        self.offset = 0.0
+        if constants is not None:
+            self.offset = float(np.average(constants, weights=data.weight))
+        optimizer = LBFGS(int(model.max_iter), float(model.tol), int(model.max_fun))
+        deadline = request.as_deadline(model.time_limit)
+        watchers = [Iterations(model, self.offset)]
+        self.request = lbfgs.request_of(net, data, optimizer, self.l2, deadline, watchers)
+
+    def run(self):
+        """Minimise."""
+        model, data, loop = self.model, self.data, Loop(self.request)
+        model.n_iter_ = 0
+        try:
+            loop.go()
+        except DivergenceError as error:
+            raise ValueError(NON_FINITE) from error
+        result = loop.run.result
+        if result is not None and result.status != 0:
+            warnings.warn(
+                f"lbfgs failed to converge after {result.nit} iteration(s) "
+                f"(status={result.status}):\n{result.message}\nYou might also want to scale the "
+                "data, or raise max_iter or max_fun.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        if result is None:
+            loss = self.net.loss(data.X, data.Y, sample_weight=data.weight, l2=self.l2)
+        else:
+            loss = float(result.fun)
+        model.loss_ = loss + self.offset

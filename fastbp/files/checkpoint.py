@@ -1,7 +1,7 @@
 """Checkpoint files: all that a run of `fit` needs to go on with the same bits.
 
 What belongs here: what such a file holds, and the refusal of one that contradicts itself. What does
-not: writing that leaves the old file whole (persistence.py), which run it is of and when it is
+not: writing that leaves the old file whole (replace.py), which run it is of and when it is
 written (training/watchers/checkpoint.py).
 """
 
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp import persistence
+from fastbp.files import model, replace
 
 FORMAT = "fastbp checkpoint"
 VERSION = 1
@@ -61,12 +61,12 @@ def read(path: Path) -> Content:
     import safetensors
 
     try:
-        description = persistence.read_description(path, FORMAT, VERSION)
+        description = model.read_description(path, FORMAT, VERSION)
         with safetensors.safe_open(path, framework="numpy") as file:
             for name in (names := list(file.keys())):
                 kind = file.get_slice(name).get_dtype()
                 _fits(kind in ("F32", "F64"), repr(name), "of dtype F32 or F64", kind)
-            tensors = {name: persistence.tensor(file, name) for name in names}
+            tensors = {name: model.read_tensor(file, name) for name in names}
         return _content(description, tensors)
     except safetensors.SafetensorError as error:
         raise ValueError(f"checkpoint: {path}: truncated or damaged: {error}") from None
@@ -117,14 +117,14 @@ def write(path: Path, content: Content) -> None:
     columns = {f"history.{name}": values for name, values in content.columns.items()}
     metadata = {FORMAT: json.dumps(description, allow_nan=False)}
     try:
-        target = persistence.destination(path, "checkpoint")
+        target = replace.destination(path, "checkpoint")
         # what runs that were killed in the middle of a writing have left
         for name in os.listdir(target.parent):
             if re.fullmatch(rf"\.{re.escape(target.name)}\.[0-9a-f]{{16}}", name):
                 with contextlib.suppress(OSError):
                     os.unlink(target.parent / name)
         file = safetensors.numpy.save(content.arrays | columns, metadata)
-        persistence.replace(path, file, "checkpoint")
+        replace.replace(path, file, "checkpoint")
     except OSError as error:
         told = f"checkpoint: not written, the file is as it was: {error.strerror}"
         raise OSError(error.errno, told, str(path)) from error

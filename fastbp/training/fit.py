@@ -263,7 +263,7 @@ def fit(
         told |= {"rates": of_rates, "decays": of_decays}
         told |= {"class_weight": class_weight, "label_smoothing": label_smoothing}
         told |= {"dropout": dropped, "ignore_missing": ignore_missing, "own loss": loss}
-        file.identify(identity(net, run, told, data, held_out))
+        file.identify(net, run, told, data, held_out and held_out[:4])
         state, epochs = file.start(run, net, watchers, epochs)
         history = file.history()
     elif resume is not None:
@@ -449,28 +449,6 @@ def _opened(checkpoint: Any, every: float, resume: History | None) -> Checkpoint
             f"{resume!r}"
         )
     return Checkpoint(checkpoint, every)
-
-
-def identity(
-    net: Network, run: RunIdentity, told: dict[str, Any], data: Samples, held_out: Samples | None
-) -> dict[str, Any]:
-    """What tells one run from another, JSON-able: what it is, is told and sees."""
-    from fastbp.files.checkpoint import fingerprint
-    from fastbp.schedules import Given
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Given) or callable(value):
-            return "a callable"  # nobody can tell whether two do the same
-        return value if value is None or isinstance(value, float) else repr(value)
-
-    return {
-        **net.architecture,
-        "optimizer": repr(run.optimizer),
-        **{name: getattr(run, name) for name in ("n", "batch_size", "shuffle", "seed")},
-        **{name: plain(value) for name, value in told.items()},
-        "data": fingerprint(data[:4]),
-        "validation": None if held_out is None else fingerprint(held_out[:4]),
-    }
 
 
 def as_seed(seed: Any, known: int | None, needed: bool) -> int:

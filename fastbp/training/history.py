@@ -56,6 +56,10 @@ class History(Mapping[str, np.ndarray]):
                 column += [math.nan] * (self.epochs - len(more) - len(column))
             column += more
 
+    def amend(self, name: str, value: float) -> None:
+        """Give the last epoch another value."""
+        self._columns[name][-1] = value
+
     def __getitem__(self, name: str) -> np.ndarray:
         column = self._columns[name]
         return np.array(column + [math.nan] * (self.epochs - len(column)))

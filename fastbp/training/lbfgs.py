@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp import inputs
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS
 from fastbp.samples import Samples
@@ -129,14 +130,14 @@ class Minimisation:
         net, data, optimizer, l2 = self.net, self.data, self.optimizer, self.l2
         trained = self.trained
         twin = Network(**(net.architecture | {"dtype": "float64"}), init="zeros")
-        X = data.X.astype(np.float64)
-        Y = data.Y if data.dense is None else data.dense.astype(np.float64)
-        options: dict[str, Any] = {
-            "sample_weight": data.weight,
-            "ignore_missing": data.missing,
-            "l2": l2,
-            "decays": self.decays,
-        }
+        n, float64, decays = len(data.X), np.dtype(np.float64), twin._decays(self.decays)
+        data = Samples(
+            data.X.astype(float64),
+            None if data.dense is None else data.dense.astype(float64),
+            data.labels,
+            inputs.as_weight(data.weight, n, float64),
+            data.missing,
+        )
         largest = float(np.finfo(net.dtype).max)
 
         def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -144,7 +145,8 @@ class Minimisation:
                 raise _Halt
             twin.parameters[trained] = theta
             with np.errstate(all="ignore"):  # a step too far: SciPy turns back
-                return twin.loss(X, Y, **options), twin.gradient(X, Y, **options)[trained]
+                loss, gradient = twin._loss_and_gradient(data, l2, decays)
+                return loss, gradient[trained]
 
         def accept(intermediate_result: Any) -> None:
             theta, loss = intermediate_result.x, float(intermediate_result.fun)
@@ -153,7 +155,7 @@ class Minimisation:
             twin.parameters[trained] = theta
             net.parameters[trained] = theta
             self.epoch += 1
-            self.loss = loss - twin._penalty(X.shape[0], l2, 0.0, twin._decays(self.decays))
+            self.loss = loss - twin._penalty(n, l2, 0.0, decays)
             loop.look(self.epoch - 1)
             if loop.stop:
                 raise _Halt

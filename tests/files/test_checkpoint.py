@@ -26,6 +26,7 @@ from safetensors import safe_open
 import fastbp
 from fastbp import persistence, schedules
 from fastbp.files import checkpoint as checkpoint_files
+from fastbp.files import replace as replace_file
 from fastbp.optimizers import SLOTS
 from fastbp.training import driver
 from fastbp.training.watchers.checkpoint import Checkpoint
@@ -236,9 +237,9 @@ def test_the_file_does_not_change_the_run(tmp_path):
 
 def test_every_says_how_often(tmp_path, monkeypatch):
     written = []
-    real = persistence.replace
+    real = replace_file.replace
     monkeypatch.setattr(
-        persistence, "replace", lambda *args: (written.append(time.monotonic()), real(*args))
+        replace_file, "replace", lambda *args: (written.append(time.monotonic()), real(*args))
     )
     wait = [lambda event: time.sleep(0.02)]
     fit(network(), tmp_path / "a", every=1e9, epochs=5, callbacks=wait)

@@ -46,8 +46,9 @@ cdef void forward_rows(const Plan *plan, const real *parameters, const real *X, 
 
 cdef double gradient_rows(const Plan *plan, const real *parameters, const real *X,
                           const Targets *targets, const Dropout *dropout, double scale,
-                          Py_ssize_t n, real *nabla, void *scratch) noexcept nogil:
+                          Py_ssize_t n, real *nabla, real *C, void *scratch) noexcept nogil:
     # nabla = scale sum_s w_s nabla C_s, laid out as parameters; returns sum_s C_s      nabla  # OUT
+    # C_s of each sample, unless C is NULL                                                  C  # OUT
     cdef Rows r
     cdef Py_ssize_t s = 0, i, a_row
     cdef const real *a
@@ -67,6 +68,8 @@ cdef double gradient_rows(const Plan *plan, const real *parameters, const real *
         add_gradient(plan, a, a_row, &r, 0, 1, False, padded)
         for i in range(r.m):
             total += (<real *>r.C)[i]
+        if C != NULL:
+            memcpy(C + s, r.C, r.m * sizeof(real))
         s += r.m
     unpad(plan, padded, nabla)
     return total
@@ -101,7 +104,7 @@ cdef int gradient_of(const void *plan, const void *parameters, const void *X, co
     if (<const Plan *>plan).real_bytes != sizeof(real) or n < 1:
         return -1
     loss[0] = gradient_rows(<const Plan *>plan, <const real *>parameters, <const real *>X, &targets,
-                            NULL, 1.0 / n, n, <real *>gradient, scratch) / n
+                            NULL, 1.0 / n, n, <real *>gradient, NULL, scratch) / n
     return 0
 
 

@@ -207,6 +207,27 @@ def costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
             s += r.m
 
 
+def outputs_and_costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+                      const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[:, ::1] out,
+                      real[::1] C, bint missing=False):
+    """out = a^L   (n, n_L) and C = C_x of every sample   (n,), from one pass."""
+    cdef Work work = Work(net, X.shape[0])
+    cdef Rows *r = &work.rows
+    cdef const Plan *p = &net.plan
+    cdef const Layer *f = &p.layers[p.n_layers - 1]
+    cdef Targets targets = targets_of(Y, labels, None, missing)
+    cdef Py_ssize_t s = 0, n = X.shape[0]
+    with nogil:
+        while s < n:
+            r.m = min(r.cap, n - s)
+            # neither slopes nor an output left to the cost: what that makes of delta nobody reads
+            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, KEEP_Z)
+            copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, &out[s, 0], f.n_a, r.m, f.n_a)
+            output_error(p, &targets, s, r, 1.0)
+            memcpy(&C[s], r.C, r.m * sizeof(real))
+            s += r.m
+
+
 def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1] X,
                     const real[:, ::1] Y, const Py_ssize_t[::1] labels,
                     const Py_ssize_t[::1] index, const real[::1] instead,
@@ -273,14 +294,14 @@ def deltas(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X
 
 def gradient(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
              const real[:, ::1] Y, const Py_ssize_t[::1] labels, const real[::1] weight,
-             double scale, real[::1] out, Masks masks=None, bint missing=False):
-    """out = scale * sum_x w_x nabla C_x, in the layout of parameters."""
+             double scale, real[::1] out, Masks masks=None, bint missing=False, real[::1] C=None):
+    """out = scale * sum_x w_x nabla C_x, in the layout of parameters, and C = C_x   (n,)."""
     cdef Block scratch = Block(fastbp_scratch_bytes(&net.plan, X.shape[0]))
     cdef Targets targets = targets_of(Y, labels, weight, missing)
     cdef const Dropout *dropout = dropout_of(masks)
     with nogil:
         gradient_rows(&net.plan, &parameters[0], &X[0, 0], &targets, dropout, scale, X.shape[0],
-                      &out[0], scratch.data)
+                      &out[0], &C[0] if C is not None else NULL, scratch.data)
 
 
 def mask(Masks masks, int l, real[:, ::1] out):

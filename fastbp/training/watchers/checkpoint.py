@@ -10,15 +10,19 @@ import json
 import os
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastbp import inputs, persistence
+from fastbp import inputs
 from fastbp.files import checkpoint as files
+from fastbp.files import replace
 from fastbp.network import Network
 from fastbp.optimizers import SLOTS
+from fastbp.samples import Samples
+from fastbp.schedules import Given
 from fastbp.training.driver import Run
 from fastbp.training.history import History
 from fastbp.training.state import Position, RunIdentity, State
@@ -36,7 +40,7 @@ class Checkpoint(Watcher):
         self.written_at = time.monotonic()
         self.stopped = False
         self.identity: dict[str, Any] = {}
-        persistence.destination(self.path, "checkpoint")
+        replace.destination(self.path, "checkpoint")
         self.content = files.read(self.path) if self.path.exists() else None
 
     @property
@@ -53,8 +57,26 @@ class Checkpoint(Watcher):
         history.seconds, history.samples = self.content.seconds, self.content.samples
         return history
 
-    def identify(self, identity: dict[str, Any]) -> None:
-        """Say which run this is; refused where the file is of another."""
+    def identify(
+        self,
+        net: Network,
+        run: RunIdentity,
+        told: dict[str, Any],
+        data: Samples,
+        held_out: Iterable[np.ndarray | None] | None,
+    ) -> None:
+        """Say which run this is: what it is, is told and sees; refused where the file is another's.
+
+        `told`: the options by name; `held_out`: the arrays of the validation data.
+        """
+        identity = {
+            **net.architecture,
+            "optimizer": repr(run.optimizer),
+            **{name: getattr(run, name) for name in ("n", "batch_size", "shuffle", "seed")},
+            **{name: _plain(value) for name, value in told.items()},
+            "data": files.fingerprint(data[:4]),
+            "validation": None if held_out is None else files.fingerprint(held_out),
+        }
         self.identity = identity = json.loads(json.dumps(identity))
         old = identity if self.content is None else self.content.identity
         for name in [*identity, *old]:
@@ -65,11 +87,17 @@ class Checkpoint(Watcher):
                 )
 
     def start(
-        self, run: RunIdentity, net: Network, watchers: list[Watcher], epochs: int
+        self,
+        run: RunIdentity,
+        net: Network,
+        watchers: list[Watcher],
+        epochs: int,
+        name: str = "epochs",
     ) -> tuple[State, int]:
         """Where the run on file stands, a new one where there is none, and what is left of epochs.
 
-        Its arrays are held against the run, which `identify` found to be that of the file.
+        Its arrays are held against the run, which `identify` found to be that of the file. `name`:
+        of the argument that says how many epochs.
         """
         self.watchers, state = watchers, State(run)
         if self.content is not None:
@@ -87,12 +115,12 @@ class Checkpoint(Watcher):
         if epoch + (row > 0) > epochs:
             warnings.warn(
                 f"checkpoint: {self.path}: that run has made {epoch} epochs and {row} rows, more "
-                f"than epochs={epochs}: the network is as it left it, and nothing is trained",
-                stacklevel=5,
+                f"than {name}={epochs}: the network is as it left it, and nothing is trained",
+                stacklevel=4,
             )
         left = max(0, epochs - epoch)
         if left and not self.stopped:  # a finished run is only read
-            persistence.check_destination(self.path, "checkpoint")
+            replace.check_destination(self.path, "checkpoint")
         return state, left
 
     def before(self, run: Run) -> None:
@@ -131,3 +159,9 @@ class Checkpoint(Watcher):
         )
         files.write(self.path, content)
         self.written_at = time.monotonic()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Given) or callable(value):
+        return "a callable"  # nobody can tell whether two do the same
+    return value if value is None or isinstance(value, float) else repr(value)

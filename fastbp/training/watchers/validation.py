@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from fastbp import metrics
 from fastbp.samples import Samples
 from fastbp.training import own_loss
 from fastbp.training.watchers.average import judged
-from fastbp.training.watchers.watcher import Event, Watcher
+from fastbp.training.watchers.watcher import Event, Watcher, attach
 
 
 class Validation(Watcher):
@@ -41,15 +43,15 @@ class Validation(Watcher):
         event.history.extend(**{f"validation_{name}": [v] for name, v in values.items()})
 
     def _values(self, event: Event) -> dict[str, float]:
-        net, data, values = event.network, self.data, {}
-        outputs = net.predict(data.X) if self.metrics or self.loss is not None else None
+        net, data = event.network, self.data
         if self.loss is None:
-            values["loss"] = net.loss(
-                data.X, data.Y, sample_weight=data.weight, ignore_missing=data.missing
-            )
+            outputs, loss = net._outputs_and_loss(data)
+            net._warn_unless_finite("loss", np.array(loss))
         else:
-            assert outputs is not None
-            values["loss"] = own_loss.value(self.loss, data, outputs)
-        if outputs is not None:
-            values |= metrics.evaluate(net, data, outputs, self.metrics)
-        return values
+            outputs = net._outputs_of(data)
+            loss = own_loss.value(self.loss, data, outputs)
+        if self.metrics:
+            net._warn_unless_finite("predict", outputs)
+        outputs.flags.writeable = False  # everybody who looks is given the same
+        attach(event, outputs=outputs)
+        return {"loss": loss} | metrics.evaluate(net, data, outputs, self.metrics)

@@ -7,7 +7,7 @@ What does not: any one watcher, which has a file of its own beside this one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +35,9 @@ class Event:
         Steps made since the run began.
     average : ndarray or None
         The moving average of the parameters, with `ema`.
+    outputs : ndarray (n, n_L) or None
+        After an epoch, what the network predicts of the validation data (by its average, with
+        `ema`); not to be written.
     """
 
     epoch: int
@@ -44,6 +47,7 @@ class Event:
     kind: str = "epoch"
     step: int = 0
     average: np.ndarray | None = None
+    outputs: np.ndarray | None = field(default=None, repr=False)
 
 
 def attach(event: Event, **values: Any) -> None:
