@@ -165,6 +165,8 @@ class Minimisation:
         try:
             if not np.isfinite(loss_and_gradient(start)[0]):
                 raise DivergenceError(0, 0, 1.0)
+            if not trained.any():
+                return
             self.result = minimize(
                 loss_and_gradient,
                 start,

@@ -291,3 +291,282 @@ def test_large_batches_that_go_through_in_slices(level, dtype):
         assert not slots[:, still].any() and (net.parameters != before)[~still].all()
         found.append(net.parameters.tobytes())
     assert found[0] == found[1]
+
+
+# ---- in fit
+
+PATTERNS = {"b*": 0.1, "W1": 0, "W2": 1.5, "b3": 0.0}
+DECAYS = {"b1": 0.5, "W2": 0.25}
+
+
+def factors_of(net, patterns, usual):
+    """The factor of each parameter, by a loop of its own over the names."""
+    found = {name: usual(name) for name in net.tensors}
+    for pattern, value in patterns.items():
+        for name in found:
+            if name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])):
+                found[name] = value
+    return np.concatenate([np.full(net.tensors[name].size, float(v)) for name, v in found.items()])
+
+
+def fitted(net, **options):
+    rng = np.random.default_rng(11)
+    X = short(rng.standard_normal((23, net.sizes[0])))
+    Y = targets(rng, net.architecture["loss"], 23, net.sizes[-1])
+    return net.fit(X, Y, **{"epochs": 3, "batch_size": 7, "shuffle": False, **options})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_fit_is_the_oracles_training(level, optimizer, dtype):
+    mine, its = OPTIMIZERS[optimizer]
+    for shaping in ({}, {"l2": 2.0, "l1": 0.3, "clip_norm": 0.2}, {"l2": 1.0, "clip_value": 0.1}):
+        net = network([6, 9, 7, 5], ["glu", "tanh"], "log_softmax", "quadratic", dtype)
+        ref, before = oracle(net), net.parameters.copy()
+        rng = np.random.default_rng(11)
+        X = short(rng.standard_normal((23, 6)))
+        Y = targets(rng, "quadratic", 23, 5)
+        rates = factors_of(net, PATTERNS, lambda name: 1)
+        decays = factors_of(net, DECAYS, lambda name: name[0] == "W")
+        losses = reference.train(ref, X, Y, [range(23)] * 3, 7, its(), **shaping, rates=rates,
+                                 decays=decays)  # fmt: skip
+        history = fitted(net, optimizer=mine, rates=PATTERNS, decays=DECAYS, **shaping)
+        assert_close(net, ref.parameters, dtype)
+        np.testing.assert_allclose(history["loss"], losses, rtol=1e-4)
+        still = rates == 0
+        assert net.parameters[still].tobytes() == before[still].tobytes()
+        assert (net.parameters != before)[~still].any()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_resumed_has_the_same_bits(threads, optimizer, tmp_path):
+    """Resumed, kept in a file, at any number of threads, with a schedule of each step."""
+    mine = OPTIMIZERS[optimizer][0]
+    schedule = {"learning_rate": fastbp.schedules.Cosine(warmup=1, each="step"),
+                "dropout": fastbp.schedules.Exponential(0.9, each="step")}  # fmt: skip
+    options = {"optimizer": mine, "rates": PATTERNS, "decays": DECAYS, "l2": 0.5, "seed": 1,
+               "shuffle": True, "schedule": schedule, "dropout": 0.3, "threads": threads}  # fmt: skip
+    whole, parts, kept, one = (network([6, 9, 7, 5], "tanh", "softmax", "cross_entropy", "float32")
+                               for _ in range(4))  # fmt: skip
+    history = fitted(whole, epochs=4, **options)
+    # the length of a run is its schedule's unless it is told
+    schedule["learning_rate"] = fastbp.schedules.Cosine(warmup=1, epochs=4, each="step")
+    first = fitted(parts, epochs=1, **options)
+    last = fitted(parts, epochs=3, resume=first, **options)
+    file = tmp_path / "run.ckpt"
+    fitted(kept, epochs=2, checkpoint=file, **options)
+    again = fitted(kept, epochs=4, checkpoint=file, **options)
+    fitted(one, epochs=4, **options | {"threads": 1})
+    for net in (parts, kept, one):
+        assert net.parameters.tobytes() == whole.parameters.tobytes()
+    for name in ("learning_rate", "dropout", "loss"):
+        assert history[name].tobytes() == last[name].tobytes() == again[name].tobytes()
+
+
+def test_rates_and_schedules_are_part_of_a_checkpoints_identity(tmp_path):
+    file, options = tmp_path / "run.ckpt", {"optimizer": fastbp.AdamW(0.01), "seed": 0}
+    step = fastbp.schedules.Exponential(0.9, each="step")
+    told = {"rates": {"W1": 0.5}, "decays": {"b1": 1.0}, "schedule": {"weight_decay": step}}
+    fitted(network(*NETWORKS["tanh"], "float32"), checkpoint=file, **options, **told)
+    for name, other in (("rates", {"W1": 0.25}), ("rates", None), ("decays", {"b1": 0.5}),
+                        ("schedule", {"weight_decay": fastbp.schedules.Exponential(0.9)}),
+                        ("schedule", {"weight_decay": step, "learning_rate": step})):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"expected the same {name}"):
+            fitted(network(*NETWORKS["tanh"], "float32"), checkpoint=file, epochs=5, **options,
+                   **told | {name: other})  # fmt: skip
+    # how the factors are written does not matter
+    told |= {"rates": {"*": 1, "W1": 2, "W?": 1.0, "?1": 0.5, "b1": 1}}
+    assert fitted(network(*NETWORKS["tanh"], "float32"), checkpoint=file, epochs=4, **options,
+                  **told).epochs == 4  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scales_have_rates_too(level, dtype):
+    """Frozen, s stays 1 and the network trains as one without it; of rate 6 it moves 6 times."""
+    layers = [3, fastbp.layers.Scale(), 8, 2]
+    plain = fastbp.Network([3, 8, 2], dtype=dtype, seed=3)
+    nets = [fastbp.Network(layers, dtype=dtype, seed=3) for _ in range(3)]
+    for net in nets:
+        net.parameters[3:] = plain.parameters
+    sgd = {"optimizer": fastbp.SGD(0.5), "batch_size": 23, "epochs": 1}
+    fitted(plain, **sgd)
+    fitted(nets[0], rates={"s1": 0}, **sgd)
+    assert (nets[0].tensors["s1"] == 1).all()
+    assert nets[0].parameters[3:].tobytes() == plain.parameters.tobytes()
+    fitted(nets[1], **sgd)
+    fitted(nets[2], rates={"s*": 6}, **sgd)
+    moved = [net.tensors["s1"].astype(float) - 1 for net in nets[1:]]
+    np.testing.assert_allclose(moved[1], 6 * moved[0], rtol=1e-3 if dtype == "float32" else 1e-10)
+    decayed = fastbp.Network(layers, dtype=dtype, seed=3)
+    fitted(decayed, optimizer=fastbp.AdamW(0.5, weight_decay=0.5), decays={"s1": 1, "[Wb]*": 0},
+           batch_size=23, epochs=1)  # fmt: skip
+    assert np.abs(decayed.tensors["s1"].astype(float) - 0.75).max() <= 0.5 + 1e-5
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lbfgs_moves_what_is_not_frozen(dtype):
+    pytest.importorskip("scipy")
+    nets = [network([4, 6, 3], "tanh", "softmax", "cross_entropy", dtype) for _ in range(4)]
+    before = nets[0].parameters.copy()
+    for net, options in zip(nets, ({}, {"rates": {"W1": 0, "b1": 1}}, {"decays": {"W2": 0}},
+                                   {"rates": {"*": 0}}), strict=True):  # fmt: skip
+        fitted(net, optimizer="lbfgs", l2=5.0, **options)
+    assert nets[1].tensors["W1"].tobytes() == before[:24].tobytes()
+    assert (nets[1].parameters[24:] != before[24:]).any()
+    assert np.linalg.norm(nets[2].tensors["W2"]) > np.linalg.norm(nets[0].tensors["W2"])
+    assert nets[3].parameters.tobytes() == before.tobytes()
+    rng = np.random.default_rng(11)  # a minimum: the gradient there is 0
+    X, Y = short(rng.standard_normal((23, 4))), targets(rng, "cross_entropy", 23, 3)
+    assert np.abs(nets[1].gradient(X, Y, l2=5.0)[24:]).max() < 1e-3
+    assert np.abs(nets[2].gradient(X, Y, l2=5.0, decays={"W2": 0})).max() < 1e-3
+    with pytest.raises(ValueError, match="rates: expected 0 or 1 with LBFGS.*; got 0.5"):
+        fitted(nets[0], optimizer="lbfgs", rates={"W1": 0.5})
+
+
+def test_the_penalties_of_loss_and_gradient():
+    """Against the formula, and the gradient against differences of the loss."""
+    net = network([3, 5, 2], "tanh", "identity", "quadratic", "float64")
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((7, 3)), rng.standard_normal((7, 2))
+    told = {"decays": {"b1": 0.5, "W2": 0.25, "W1": 0}, "l2": 3.0, "l1": 0.7}
+    decays = factors_of(net, told["decays"], lambda name: name[0] == "W")
+    W = net.parameters.copy()
+    penalty = (decays * (3.0 / 14 * W**2 + 0.7 / 7 * abs(W))).sum()
+    assert net.loss(X, Y, **told) == pytest.approx(net.loss(X, Y) + penalty, rel=1e-13)
+    found, numeric = net.gradient(X, Y, **told), np.empty_like(W)
+    for i in range(W.size):
+        values = []
+        for h in (1e-6, -1e-6):
+            net.parameters[i] = W[i] + h
+            values.append(net.loss(X, Y, **told))
+        net.parameters[i] = W[i]
+        numeric[i] = (values[0] - values[1]) / 2e-6
+    np.testing.assert_allclose(found, numeric, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("told", "error", "message"),
+    [
+        ({"rates": {"W9": 1}}, ValueError, r"rates: expected patterns of W1, b1, W2, b2; got 'W9'"),
+        ({"decays": {"s*": 1}}, ValueError, r"decays: expected patterns of W1, .*; got 's\*'"),
+        ({"rates": 0.1}, TypeError, "rates: expected a dict"),
+        ({"decays": {"W1": -1}}, ValueError, r"decays\['W1'\]: expected a finite number >= 0"),
+        ({"schedule": {"momentum": fastbp.schedules.Cosine()}}, ValueError,
+         "schedule: expected schedules of learning_rate, weight_decay, dropout; got 'momentum'"),
+        ({"schedule": {"dropout": 0.5}}, TypeError,
+         r"schedule\['dropout'\]: expected one of fastbp.schedules or a callable"),
+        ({"schedule": {"weight_decay": fastbp.schedules.Cosine()}}, ValueError,
+         r"schedule\['weight_decay'\]: expected an optimizer with it; got SGD"),
+        ({"schedule": {"dropout": fastbp.schedules.OneCycle(4.0, each="step")}, "dropout": 0.5},
+         ValueError, r"schedule\['dropout'\]: expected rates in \[0, 1\); got "),
+        ({"schedule": {"dropout": lambda epoch: 1.0}}, ValueError,
+         r"schedule\['dropout'\]: expected rates in \[0, 1\); got 1"),
+        ({"schedule": {"dropout": fastbp.schedules.HalveOnPlateau()}}, ValueError,
+         "schedule: expected validation data"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_fit_refuses(told, error, message):
+    net = network(*NETWORKS["tanh"], "float32")
+    before = net.parameters.copy()
+    with pytest.raises(error, match=message):
+        fitted(net, optimizer=fastbp.SGD(0.1), **told)
+    assert net.parameters.tobytes() == before.tobytes()
+
+
+# ---- schedules of each step
+
+
+def test_fit_follows_a_schedule_of_each_step():
+    """As a run of one epoch a step with callables, each of which gives the rates of the formula."""
+    steps, net, twin = 12, *(network(*NETWORKS["tanh"], "float64") for _ in range(2))
+    decay = fastbp.schedules.Exponential(0.5, each="step")
+    schedule = {"learning_rate": fastbp.schedules.OneCycle(5.0, each="step"), "weight_decay": decay}
+    history = fitted(net, schedule=schedule, optimizer=fastbp.AdamW(0.01, weight_decay=0.5))
+    rng = np.random.default_rng(11)
+    X, Y = short(rng.standard_normal((23, 5))), targets(rng, "cross_entropy", 23, 3)
+    rates = schedule["learning_rate"].of_steps(0.01, 3, 23, 4, 0, steps)
+    decays = 0.5 * 0.5 ** (np.arange(steps) / 4)
+    rows, last = [range(0, 7), range(7, 14), range(14, 21), range(21, 23)], None
+    adam = oracle(twin)
+    its = EachStep(reference.AdamW(0.01, weight_decay=0.5), zip(rates, decays, strict=True))
+    reference.train(adam, X, Y, [range(23)] * 3, 7, its)
+    assert_close(net, adam.parameters, "float64")
+    assert history["learning_rate"].tolist() == rates[3::4].tolist()
+    assert history["weight_decay"] == pytest.approx(decays[3::4], rel=1e-14)
+    assert list(history) == ["loss", "learning_rate", "seconds", "weight_decay"]
+
+
+@pytest.mark.parametrize("extra", [{"ema": 0.9}, {"callbacks": [fastbp.each_step(lambda e: None)]},
+                                   {"validation": 0.3}, {"threads": 2}], ids=str)  # fmt: skip
+def test_slices_of_any_length_have_the_same_rates(extra, monkeypatch):
+    """Single steps, epochs, and slices cut anywhere: the numbers go by the step."""
+    from fastbp.training import driver
+
+    schedule = {"learning_rate": fastbp.schedules.Cosine(each="step"),
+                "dropout": fastbp.schedules.Cosine(final=0.5)}  # fmt: skip
+    options = {"schedule": schedule, "dropout": 0.4, "seed": 5, "epochs": 40, **extra}
+    nets = [network(*NETWORKS["tanh"], "float32") for _ in range(2)]
+    found = [fitted(nets[0], **options)]
+    monkeypatch.setattr(driver, "SLICE_SECONDS", 1e-5)
+    monkeypatch.setattr(driver, "STEPS_AHEAD", 5)
+    found.append(fitted(nets[1], **options))
+    assert nets[0].parameters.tobytes() == nets[1].parameters.tobytes()
+    for name in ("loss", "learning_rate", "dropout"):
+        assert found[0][name].tobytes() == found[1][name].tobytes()
+    assert len(set(found[0]["dropout"])) == 40
+
+
+def quadratic(a, y, w):
+    with np.errstate(all="ignore"):
+        return float(((a - y) ** 2).sum() / 2 / len(a)), (a - y) / len(a)
+
+
+@pytest.mark.parametrize("own_loss", [False, True])
+def test_a_run_that_diverges_is_made_again_with_the_rates_of_then(own_loss):
+    """The last finite parameters are those of so many steps, and the rate is that of the next."""
+    nets = [network([3, 4, 2], "identity", "identity", "quadratic", "float32") for _ in range(2)]
+    schedule = fastbp.schedules.Exponential(1e3, each="step")
+    options = {"optimizer": fastbp.SGD(1e-3), "schedule": schedule, "batch_size": 2}
+    if own_loss:
+        options["loss"] = quadratic
+    with pytest.raises(fastbp.DivergenceError) as caught:
+        fitted(nets[0], epochs=50, **options)
+    step = caught.value.step
+    assert step > 3 and np.isfinite(nets[0].parameters).all()
+    assert caught.value.learning_rate == pytest.approx(1e-3 * 1e3 ** (step / 12), rel=1e-12)
+
+    class Stop(Exception):
+        pass
+
+    @fastbp.each_step
+    def stop(event):
+        return event.step >= step
+
+    fitted(nets[1], epochs=50, callbacks=[stop], **options)
+    assert nets[0].parameters.tobytes() == nets[1].parameters.tobytes()
+
+
+def test_scheduled_dropout():
+    """From fit's rate, or in proportion; a callable gives the rate itself; constant it is none."""
+    nets = [network([5, 7, 6, 3], "tanh", "softmax", "cross_entropy", "float32") for _ in range(8)]
+    half = fastbp.schedules.Step(1, 0.5)
+    constant = fastbp.schedules.Constant()
+    runs = (
+        {"dropout": 0.4, "schedule": {"dropout": constant}}, {"dropout": 0.4},
+        {"dropout": [0.1, 0.2, 0.4], "epochs": 2, "schedule": {"dropout": half}},
+        {"dropout": [0.1, 0.2, 0.4], "epochs": 1},
+        {"schedule": {"dropout": lambda epoch: 0.3}}, {"dropout": 0.3},
+        {"dropout": [0.0, 0.0], "schedule": {"dropout": lambda epoch: 0.3}},
+        {"dropout": 0.5, "schedule": {"dropout": fastbp.schedules.Cosine(each="step")}},
+    )  # fmt: skip
+    found = [fitted(net, **{"seed": 3} | run) for net, run in zip(nets, runs, strict=True)]
+    assert found[0]["dropout"].tolist() == [0.4] * 3
+    assert nets[0].parameters.tobytes() == nets[1].parameters.tobytes()
+    assert found[2]["dropout"].tolist() == [0.4, 0.2]
+    fitted(nets[3], seed=3, epochs=1, dropout=[0.05, 0.1, 0.2], resume=found[3])
+    np.testing.assert_allclose(nets[2].parameters, nets[3].parameters, rtol=1e-4, atol=1e-5)
+    assert nets[4].parameters.tobytes() == nets[5].parameters.tobytes()
+    assert nets[4].parameters.tobytes() == nets[6].parameters.tobytes()
+    assert found[7]["dropout"][-1] == pytest.approx(0.25 * (1 + np.cos(np.pi * 11 / 12)))
