@@ -41,6 +41,7 @@ def compare(*argv, change=""):
     )
 
 
+@pytest.mark.grid(together=1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_training(tmp_path, dtype, optimizer):
