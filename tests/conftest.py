@@ -1,6 +1,7 @@
 """What holds for all tests: CPU levels, shares of grids, an end for those that hang."""
 
 import faulthandler
+import itertools
 import os
 import zlib
 
@@ -36,22 +37,26 @@ def pytest_itemcollected(item):
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items):
-    """Of a `grid` every value of each parameter stays at least once; the others are exhaustive."""
+    """Of a `grid` as many tests stay as let every two values meet; the others are exhaustive."""
     grids = {}
     for item in items:
-        if item.get_closest_marker("grid") and hasattr(item, "callspec"):
-            grids.setdefault((item.path, item.originalname), []).append(item)
-    for grid in grids.values():
-        seen = set()
-        # in an order that mixes them: else one parameter's values all come with the others' first
+        mark = item.get_closest_marker("grid")
+        if mark is not None:
+            grids.setdefault((item.path, item.originalname), (mark, []))[1].append(item)
+    for mark, grid in grids.values():
+        together, seen = mark.kwargs.get("together", 2), set()
+        # in an order that mixes the values: else one's meetings all have the others' first
         for item in sorted(grid, key=lambda item: zlib.crc32(item.name.encode())):
-            params = item.callspec.params.items()
-            values = {
-                (name, value if isinstance(value, PLAIN) else id(value)) for name, value in params
-            }
-            if values <= seen:
+            meetings = set(itertools.combinations(values_of(item), together))
+            if meetings <= seen:
                 item.add_marker("exhaustive")
-            seen |= values
+            seen |= meetings
+
+
+def values_of(item):
+    """Pairs of a parameter's name and what tells its value from others."""
+    for name, value in sorted(item.callspec.params.items()):
+        yield name, value if isinstance(value, PLAIN) else id(value)
 
 
 def seconds_of(item):

@@ -123,6 +123,7 @@ def test_the_mean_of_what_is_passed_on_stays():
 # the gradient through frozen masks
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "n"), [*((name, 7) for name in NETWORKS), ("input too", 1500)])
 def test_gradient_is_the_oracles(level, name, dtype, n):
@@ -142,6 +143,7 @@ def test_gradient_is_the_oracles(level, name, dtype, n):
         assert_allclose(mine, its, rtol=rtol, atol=rtol * np.abs(its).max())
 
 
+@pytest.mark.grid(together=1)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradient_is_the_slope_of_the_frozen_loss(level, name):
     net, X, Y, rate = make(name, "float64", 5)
@@ -192,6 +194,7 @@ def test_perturbed_costs_have_the_mask():
 # training
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fit_is_the_oracles_training(level, name, dtype):

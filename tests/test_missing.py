@@ -33,6 +33,7 @@ def make(output, loss, dtype, n=9):
     return net, X, Y
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("output", "loss"), PAIRS)
 def test_loss_and_gradient_are_the_oracles(level, output, loss, dtype):

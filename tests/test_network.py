@@ -290,6 +290,7 @@ def deep_cases():
     ]  # fmt: skip
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_hidden_activation(level, dtype, name):
@@ -297,6 +298,7 @@ def test_hidden_activation(level, dtype, name):
         case.check_all(case.network(dtype), dtype)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_output_activation(level, dtype, name):
@@ -310,6 +312,7 @@ def test_scale_links(level, dtype):
         case.check_all(case.network(dtype), dtype)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("output", ACTIVATIONS)
 def test_every_pair_of_output_and_loss(level, dtype, output):

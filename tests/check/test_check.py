@@ -48,6 +48,7 @@ def test_every_hidden_activation_passes(activation, dtype):
     assert net.parameters.tobytes() == before.tobytes()
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("output", "loss"), [(a, c) for a in ACTIVATIONS for c in LOSSES if fits(a, c)]

@@ -3,6 +3,7 @@
 What belongs here: the rule in tests/conftest.py. What does not: what the grids test.
 """
 
+import functools
 import itertools
 import re
 import subprocess
@@ -28,24 +29,32 @@ GRID = """
     def test_grid(level, output, loss, optimizer):
         pass
 
+    @pytest.mark.grid(together=1)
+    @pytest.mark.parametrize("optimizer", list("abcdefg"))
+    def test_thin_grid(level, optimizer):
+        pass
+
     @pytest.mark.parametrize("optimizer", list("abcdefg"))
     def test_no_grid(level, optimizer):
         pass
 """
+VALUES = [("baseline", "avx2"), ("softmax", "tanh"), ("mse", "kl"), tuple("abcdefg")]
 
 
-@pytest.fixture
-def collected(tmp_path):
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grids")
     for name in ("pyproject.toml", "tests/conftest.py"):
-        path = tmp_path / name
+        path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text((ROOT / name).read_text())
-    (tmp_path / "tests" / "test_it.py").write_text(textwrap.dedent(GRID))
+    (folder / "tests" / "test_it.py").write_text(textwrap.dedent(GRID))
 
+    @functools.cache
     def collect(*argv):
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         done = subprocess.run(
-            [*command, "--collect-only", *argv], capture_output=True, text=True, cwd=tmp_path
+            [*command, "--collect-only", *argv], capture_output=True, text=True, cwd=folder
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return re.findall(r"::(test_\w+)\[(.*)\]", done.stdout)
@@ -53,22 +62,26 @@ def collected(tmp_path):
     return collect
 
 
-def test_every_value_of_each_parameter_stays(collected):
+def of(name, collected):
+    return [tuple(values.split("-")) for test, values in collected if test == name]
+
+
+def test_every_two_values_meet(collected):
     usual = collected()
-    assert sum(name == "test_no_grid" for name, _ in usual) == 14
-    kept = [values.split("-") for name, values in usual if name == "test_grid"]
-    assert 7 <= len(kept) <= 12 < 56
-    for place, values in enumerate([("baseline", "avx2"), ("softmax", "tanh"), ("mse", "kl")]):
-        assert {found[place] for found in kept} == set(values)
-    assert {found[3] for found in kept} == set("abcdefg")
-    assert collected() == usual  # whatever the day
+    kept = of("test_grid", usual)
+    for places in itertools.combinations(range(4), 2):
+        met = {tuple(values[place] for place in places) for values in kept}
+        assert met == set(itertools.product(*(VALUES[place] for place in places)))
+    assert 14 <= len(kept) <= 28 < 56
+    thin = of("test_thin_grid", usual)
+    assert 7 <= len(thin) <= 9 < 14
+    assert {level for level, _ in thin} == set(VALUES[0])
+    assert {optimizer for _, optimizer in thin} == set(VALUES[3])
+    assert len(of("test_no_grid", usual)) == 14
 
 
 def test_the_rest_is_exhaustive(collected):
     usual, rest, whole = collected(), collected("-m", "exhaustive"), collected("-m", "")
-    assert len(whole) == 56 + 14 and sorted(usual + rest) == sorted(whole)
-    (one,) = collected("tests/test_it.py::test_grid[baseline-tanh-kl-g]")  # asked for by name
-    assert one == ("test_grid", "baseline-tanh-kl-g")
-    order = [values for name, values in whole if name == "test_grid"]
-    expected = itertools.product(("baseline", "avx2"), ("softmax", "tanh"), ("mse", "kl"))
-    assert {values.rpartition("-")[0] for values in order} == {"-".join(e) for e in expected}
+    assert len(whole) == 56 + 14 + 14 and sorted(usual + rest) == sorted(whole)
+    name = rest[0][1]  # asked for, it is run
+    assert collected(f"tests/test_it.py::test_grid[{name}]") == [("test_grid", name)]

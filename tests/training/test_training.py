@@ -68,6 +68,7 @@ def close(fitted, expected, dtype, steps):
     assert_allclose(history["loss"], losses, rtol=tolerance)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", NETWORKS)
@@ -80,12 +81,14 @@ def test_fit_is_the_oracles_training(level, name, optimizer, dtype):
         assert np.abs(fitted[0].parameters - start).max() > 0.01  # it went somewhere
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("options", [{"weighted": True}, {"l2": 3.0}, {"l1": 2.0}], ids=str)
 def test_each_part_of_a_step_alone(level, optimizer, options):
     close(*both(NETWORKS["coupled"], "float64", optimizer, 23, 7, **options), "float64", 1)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize(
@@ -128,6 +131,7 @@ def test_threads(level, name, threads):
 CLIPPING = [{"clip_value": 0.02}, {"clip_norm": 0.3}, {"clip_value": 0.05, "clip_norm": 0.3}]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("clipping", CLIPPING, ids=str)
