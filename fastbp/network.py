@@ -450,14 +450,14 @@ class Network:
         usual = {name: tensor.decay for name, tensor in self._described}
         return list(usual.values()) if told is None else factors.decays_of(told, usual)
 
-    def _penalty(self, n: int, l2: float, l1: float, decays: list[float]) -> float:
+    def _penalty(self, n: int, l2: float, l1: float, decays: Sequence[float]) -> float:
         penalty = self._scaled_penalty(l2 / (2 * n), l1 / n, decays, 1.0)
         if math.isfinite(penalty):
             return penalty
         # of which all have squares
         return self._scaled_penalty(l2 / (2 * n), l1 / n, decays, 2.0**-600)
 
-    def _scaled_penalty(self, l2: float, l1: float, decays: list[float], c: float) -> float:
+    def _scaled_penalty(self, l2: float, l1: float, decays: Sequence[float], c: float) -> float:
         """l2 sum W^2 + l1 sum |W| by way of c W, each W times its decay."""
         if not (l2 or l1):
             return 0.0

@@ -1,4 +1,8 @@
-"""``fastbp explain``."""
+"""``fastbp explain``: the derivation on the numbers of one sample.
+
+What belongs here: which networks and which sample are explained. What does not: what is told of
+them (explain/).
+"""
 
 import argparse
 import sys

@@ -1,4 +1,8 @@
-"""The options of the commands."""
+"""The options of the commands.
+
+What belongs here: what can be written on the command line, and its help. What does not: what a
+command does with it (train.py, predict.py, ...).
+"""
 
 import argparse
 from collections.abc import Callable
@@ -134,6 +138,18 @@ def _add_train(commands: Any) -> None:
         "file, .npz (X, y or x_train, y_train, x_test, y_test), .npy with --labels, or .csv "
         "with --target (default: digits)",
     )
+    _add_data(parser)
+    _add_network(parser)
+    _add_training(parser)
+    parser.add_argument("--save", metavar="FILE", help="write the network there (safetensors)")
+    parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="leave out the check of the gradients at the end, which takes up to about 2 s",
+    )
+
+
+def _add_data(parser: Any) -> None:
     data = parser.add_argument_group("data")
     data.add_argument("--target", metavar="COLUMN", help="the column of a CSV file to predict")
     data.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
@@ -165,6 +181,9 @@ def _add_train(commands: Any) -> None:
         help="do not standardise; by default columns of tables, and other inputs outside of "
         "[0, 1], are, and the scaling is folded into the network",
     )
+
+
+def _add_network(parser: Any) -> None:
     network = parser.add_argument_group("network")
     sizes = network.add_mutually_exclusive_group()
     sizes.add_argument(
@@ -196,6 +215,9 @@ def _add_train(commands: Any) -> None:
     network.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="of weights and order (default: 0)"
     )
+
+
+def _add_training(parser: Any) -> None:
     training = parser.add_argument_group("training")
     training.add_argument("--epochs", type=_count, default=30, metavar="N", help="(default: 30)")
     training.add_argument(
@@ -250,12 +272,6 @@ def _add_train(commands: Any) -> None:
         help="keep the run in FILE; where it is there already, go on from it",
     )
     training.add_argument("--threads", type=_count, metavar="N", help="(default: as many as pay)")
-    parser.add_argument("--save", metavar="FILE", help="write the network there (safetensors)")
-    parser.add_argument(
-        "--no-check",
-        action="store_true",
-        help="leave out the check of the gradients at the end, which takes up to about 2 s",
-    )
 
 
 def _add_predict(commands: Any) -> None:

@@ -1,4 +1,8 @@
-"""``fastbp predict``."""
+"""``fastbp predict``: outputs of a saved network for the rows of a file.
+
+What belongs here: what is written for each row, and where. What does not: how rows are read
+(samples.py).
+"""
 
 import argparse
 import csv

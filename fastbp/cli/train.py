@@ -1,4 +1,8 @@
-"""``fastbp train``."""
+"""``fastbp train``: from a file of data to a network that is tested, saved and checked.
+
+What belongs here: the choices that a user left open, and the report. What does not: options
+(options.py), training (training/).
+"""
 
 import argparse
 import os

@@ -1,4 +1,8 @@
-"""NumPy's .npy and .npz files, never unpickled."""
+"""NumPy's .npy and .npz files, never unpickled.
+
+What belongs here: their headers and members, checked before memory is taken. What does not: which
+member is what (reading.py).
+"""
 
 import ast
 import math

@@ -1,5 +1,8 @@
 """IDX files, the format of MNIST and Fashion-MNIST.
 
+What belongs here: the format, and the names of its files in a folder. What does not: how a
+compressed file is opened (compressed.py).
+
 Two zero bytes, a type code, the rank, the sizes as big-endian uint32, then the numbers, big-endian.
 """
 

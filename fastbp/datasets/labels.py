@@ -1,4 +1,8 @@
-"""Targets: which are classes, and which are numbers to fit."""
+"""Targets: which are classes, and which are numbers to fit.
+
+What belongs here: the choice of the task, and classes in their order. What does not: reading
+(table.py), targets as the engine reads them (inputs.py).
+"""
 
 import math
 import re

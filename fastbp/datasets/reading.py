@@ -1,4 +1,8 @@
-"""Reading data from files: which reader reads what."""
+"""Reading data from files: which reader reads what.
+
+What belongs here: the table of suffixes, and what all readers share. What does not: any one format,
+which has a file of its own.
+"""
 
 import os
 import stat

@@ -1,4 +1,8 @@
-"""CSV files with a header line, plain or gzip-compressed."""
+"""CSV files with a header line, plain or gzip-compressed.
+
+What belongs here: delimiters, headers, cells as numbers, and the place of a cell that is none. What
+does not: what the target is (labels.py).
+"""
 
 import csv
 import math

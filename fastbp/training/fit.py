@@ -91,7 +91,7 @@ def fit(
         Passes over the data; with `resume`, further ones.
     batch_size : int
         Samples a step. The last batch of an epoch may be smaller; more than n counts as n.
-    optimizer : SGD, Adam, AdamW, AMSGrad, RMSprop, Adagrad, Adadelta, Lion or LBFGS, or str
+    optimizer : of fastbp.optimizers, as Adam(1e-3) or LBFGS(), or str
         A name, as "adam", stands for it with its defaults; Adam() when None. LBFGS takes all
         samples at once: epochs, batch_size, shuffle and threads do not matter to it.
     shuffle : bool or callable
@@ -135,17 +135,17 @@ def fit(
     schedule : of fastbp.schedules, or callable epoch -> rate
         Learning rate of each epoch, recorded as "learning_rate". The optimizer's when None. Those
         with ``each="step"`` give each step its own, and the last one's is recorded. A dict of
-        "learning_rate", "weight_decay" (of AdamW and Lion) and "dropout" has a schedule for each,
-        from the optimizer's own and from `dropout` (of which a list keeps its proportions); they
-        are recorded under these names.
+        "learning_rate", "weight_decay" (of an optimizer that has one) and "dropout" has a schedule
+        for each, from the optimizer's own and from `dropout` (of which a list keeps its
+        proportions); they are recorded under these names.
     rates : dict of pattern: factor
         What the learning rate of the tensors is multiplied by whose names (those of `net.tensors`,
         W1, b1, s1, ...) match, as ``{"b*": 0.1, "W1": 0}`` (fnmatch); of several patterns the last
         counts. At 0 a tensor is frozen: it and what the optimizer keeps of it stay, and it is no
         part of the norm that `clip_norm` bounds. LBFGS takes 0 and 1.
     decays : dict of pattern: factor
-        What their penalties `l2` and `l1` and AdamW's and Lion's weight decay are multiplied by: 1
-        for W, 0 for b and s unless told. Tensor i of rate r and decay d is stepped with learning
+        What their penalties `l2` and `l1` and an optimizer's weight decay are multiplied by: 1 for
+        W, 0 for b and s unless told. Tensor i of rate r and decay d is stepped with learning
         rate r eta, penalties d l2 and d l1, and decay (1 - r eta d lambda).
     metrics : names, or {name: callable (y_true, y_pred) -> number}
         Of the validation data, recorded as "validation_<name>": "accuracy", "balanced_accuracy",

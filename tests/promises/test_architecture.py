@@ -15,8 +15,8 @@ import fastbp
 PACKAGE = Path(fastbp.__file__).parent
 ROOT = PACKAGE.parent
 
-# A room (a folder or a module of the package) imports its own files and those of lower floors. A new
-# room needs a place here.
+# A room (a folder or a module of the package) imports its own files and those of lower floors. A
+# new room needs a place here.
 FLOORS = [
     {"hints", "kernels"},
     {"functions"},
@@ -50,7 +50,7 @@ MODULES = {module_of(path): path for path in sources()}
 
 def room(name):
     """The room of a module: of fastbp.check.report check."""
-    return (name.split(".") + ["__init__"])[1]
+    return [*name.split("."), "__init__"][1]
 
 
 def imports(path):

@@ -225,7 +225,7 @@ def output_error(
 
 def _examined(case: Case, activation_prime: Any, cost_prime: Any) -> OutputError:
     z, a, one = case.z, case.a, case.black_box
-    n_z, n_a = len(z), len(a)
+    n_z = len(z)
     depends = _dependence(case)
     collapses = not (depends & is_off_diagonal(depends.shape)).any()
     g, g_error = _cost_gradient(case, cost_prime)
@@ -234,10 +234,7 @@ def _examined(case: Case, activation_prime: Any, cost_prime: Any) -> OutputError
         terms = _fused_where_needed(case, g, g[:, None] * J)
         total = terms.sum(axis=0)
         size = np.abs(terms).sum(axis=0)
-        product, diagonal = np.zeros(n_z), np.zeros(n_z)
-        m = min(n_a, n_z)
-        diagonal[:m] = np.diagonal(terms)
-        product[:m] = diagonal[:m] if sigma_prime is None else g[:m] * sigma_prime[:m]
+        diagonal, product = _single_terms(terms, g, sigma_prime)
 
     # (1) against (2) and against what is claimed
     order = np.maximum(max(1.0, float(np.abs(a).max())), np.where(np.isfinite(size), size, 0.0))
@@ -304,6 +301,16 @@ def _examined(case: Case, activation_prime: Any, cost_prime: Any) -> OutputError
         findings=tuple(case.findings),
         verdict=_verdict(case, blunt, collapses),
     )
+
+
+def _single_terms(terms: Array, g: Array, sigma_prime: Array | None) -> tuple[Array, Array]:
+    """Rungs (3) and (4): the terms k = j, and dC/da_j sigma'(z_j)."""
+    n_a, n_z = terms.shape
+    product, diagonal = np.zeros(n_z), np.zeros(n_z)
+    m = min(n_a, n_z)
+    diagonal[:m] = np.diagonal(terms)
+    product[:m] = diagonal[:m] if sigma_prime is None else g[:m] * sigma_prime[:m]
+    return diagonal, product
 
 
 def _at_neurons(where: Array, value: Array, one: Derivative) -> str:
