@@ -23,6 +23,7 @@ from fastbp.training.loop import Loop
 from fastbp.training.request import Request
 from fastbp.training.state import Position, RunIdentity, State
 from fastbp.training.watchers import callbacks as of_user
+from fastbp.training.watchers.schedule import course_of
 from fastbp.training.watchers.watcher import Event, Watcher
 
 NON_FINITE = (
@@ -125,17 +126,37 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
     max_iter = 1 if incremental else int(model.max_iter)
     callbacks = of_user.checked(() if model.callbacks is None else model.callbacks)
     deadline = request.as_deadline(model.time_limit)
-    schedule, rates = None, None
+    schedule, rates, scheduled = None, None, {}
     if not isinstance(model.learning_rate, str):
-        schedule = request.as_schedule(model.learning_rate)
-        rates = schedule.rates(progress.optimizer.learning_rate, max_iter, n)
-        progress.learning_rate = next(rates)
+        schedule, start = request.as_schedule(model.learning_rate), progress.optimizer.learning_rate
+        if schedule.each == "step":
+            per_epoch = -(-n // batch_size)
+            scheduled["learning_rate"] = course_of(
+                "learning_rate", schedule, start, max_iter, n, per_epoch
+            )
+        else:
+            rates = schedule.rates(start, max_iter, n)
+            progress.learning_rate = next(rates)
+    of_rates, of_decays = request.as_factors(net, model.rates, model.decays, progress.optimizer)
     numbers = progress.numbers(model)
     history = History()
     run = Run(
         Request(
-            net, data, numbers, max_iter, state, [], history, False, n_threads, dropout, deadline
-        )
+            net,
+            data,
+            numbers,
+            max_iter,
+            state,
+            [],
+            history,
+            False,
+            n_threads,
+            dropout,
+            deadline,
+            rates=of_rates,
+            decays=of_decays,
+            scheduled=scheduled,
+        )  # fmt: skip
     )
     bar = None
     if model.progress:
@@ -156,7 +177,7 @@ def descend(model, net, data, held_out, random_state, *, incremental, constants)
                 run.slice(epoch + 1)
             if run.epoch == epoch:
                 break  # out of time
-            rate_of_epoch = run.rate
+            rate_of_epoch = run.at_ends("learning_rate", 1)[0]
             model.n_iter_ += 1
             model.t_ += n
             model.loss_ = float(run.losses[0])
@@ -357,7 +378,8 @@ def minimise(model, net, data, *, constants):
     optimizer = LBFGS(int(model.max_iter), float(model.tol), int(model.max_fun))
     deadline = request.as_deadline(model.time_limit)
     watchers = [Iterations(model, offset)]
-    loop = Loop(lbfgs.request_of(net, data, optimizer, l2, deadline, watchers))
+    factors = request.as_factors(net, model.rates, model.decays, optimizer)
+    loop = Loop(lbfgs.request_of(net, data, optimizer, l2, deadline, watchers, *factors))
     try:
         loop.go()
     except DivergenceError as error:
@@ -372,7 +394,7 @@ def minimise(model, net, data, *, constants):
             stacklevel=4,
         )
     if result is None:
-        loss = net.loss(data.X, data.Y, sample_weight=data.weight, l2=l2)
+        loss = net.loss(data.X, data.Y, sample_weight=data.weight, l2=l2, decays=model.decays)
     else:
         loss = float(result.fun)
     model.loss_ = loss + offset
