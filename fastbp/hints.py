@@ -115,6 +115,8 @@ _ARGUMENTS: dict[str, dict[str, str]] = {
         "progress": "verbose verbosity progressbar bar",
         "threads": "njobs nthreads numthreads numworkers workers",
         "schedule": "scheduler lrscheduler learningrateschedule lrschedule",
+        "rates": "lrmultipliers learningrates paramgroups freeze frozen",
+        "decays": "weightdecays",
         "early_stopping=fastbp.EarlyStopping(patience)": (
             "patience earlystop earlystoppingpatience niternochange tol mindelta"
         ),

@@ -61,7 +61,7 @@ def _epochs_or_none(schedule: object) -> None:
 
 
 def _check_each(schedule: Schedule) -> None:
-    if schedule.each not in ("epoch", "step"):
+    if not isinstance(schedule.each, str) or schedule.each not in ("epoch", "step"):
         argument = f"{type(schedule).__name__}.each"
         raise ValueError(f"{argument}: expected 'epoch' or 'step'; got {shown(schedule.each)}")
 

@@ -1,9 +1,10 @@
-"""The rate of every epoch.
+"""The rate of every epoch and step.
 
 What belongs here: schedules against their formulas and PyTorch's, alone and in `fit`. What does
 not: how a step uses the rate (test_optimizers.py).
 """
 
+import dataclasses
 import math
 import warnings
 
@@ -122,6 +123,104 @@ def test_warm_up_is_torchs_sequence():
     assert rates(schedules.Cosine(warmup=4), 17) == pytest.approx(expected, rel=1e-9)
 
 
+def steps(schedule, epochs, per_epoch, start=0.1, n=50):
+    """Rates of all steps of a run."""
+    return schedule.of_steps(start, epochs, n, per_epoch, 0, epochs * per_epoch).tolist()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "formula"),  # of step i; 12 epochs of 5 steps over 50 samples
+    [
+        (schedules.Exponential(0.9, each="step"), lambda i: 0.1 * 0.9 ** (i / 5)),
+        (schedules.Cosine(each="step"), lambda i: 0.05 * (1 + math.cos(math.pi * i / 60))),
+        (
+            schedules.Cosine(warmup=3, final=0.2, each="step"),
+            lambda i: 0.1 * (i + 1) / 16 if i < 15
+            else 0.02 + 0.04 * (1 + math.cos(math.pi * (i - 15) / 45)),
+        ),
+        (
+            schedules.Cosine(epochs=4, each="step"),
+            lambda i: 0.05 * (1 + math.cos(math.pi * min(1, i / 20))),
+        ),
+        (schedules.InverseScaling(0.7, each="step"), lambda i: 0.1 / (10 * i + 1) ** 0.7),
+        (
+            schedules.OneCycle(8.0, 0.25, 0.01, each="step"),  # up to step 14, down to step 59
+            lambda i: 0.1 + 0.35 * (1 - math.cos(math.pi * i / 14)) if i <= 14
+            else 0.001 + 0.3995 * (1 + math.cos(math.pi * (i - 14) / 45)),
+        ),
+        (schedules.Step(5, 0.5), lambda i: 0.1 * 0.5 ** (i // 25)),
+        (schedules.Constant(), lambda i: 0.1),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_formulas_of_steps(schedule, formula):
+    found = steps(schedule, 12, 5)
+    assert found == pytest.approx([formula(i) for i in range(60)], rel=1e-11)
+    # each by itself, whatever it is asked together with
+    for first, count in ((0, 1), (17, 1), (58, 2), (3, 40)):
+        part = schedule.of_steps(0.1, 12, 50, 5, first, count)
+        assert part.tolist() == found[first : first + count]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [schedules.Exponential(0.9), schedules.Cosine(2, 0.1), schedules.OneCycle(),
+     schedules.InverseScaling()],
+    ids=str,
+)  # fmt: skip
+def test_a_step_an_epoch_is_the_schedule_of_epochs(schedule):
+    by_step = dataclasses.replace(schedule, each="step")
+    assert steps(by_step, 12, 1) == rates(schedule, 12)
+    assert by_step != schedule and repr(by_step) == f"{repr(schedule)[:-1]}, each='step')"
+    assert eval(repr(by_step), vars(schedules)) == by_step
+    with pytest.raises(ValueError, match=r"\.each: expected 'epoch' or 'step'; got 'batch'"):
+        dataclasses.replace(schedule, each="batch")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "schedule"),  # 68 steps: 17 epochs of 4
+    [
+        ("ExponentialLR", {"gamma": 0.93}, schedules.Exponential(0.93**4, each="step")),
+        ("CosineAnnealingLR", {"T_max": 68}, schedules.Cosine(each="step")),
+        (
+            "CosineAnnealingLR",
+            {"T_max": 68, "eta_min": 0.02},
+            schedules.Cosine(final=0.2, each="step"),
+        ),
+        (
+            "OneCycleLR",
+            {"max_lr": 0.8, "total_steps": 68, "div_factor": 8, "final_div_factor": 1e3},
+            schedules.OneCycle(8.0, final_factor=1e-3, each="step"),
+        ),
+        (
+            "OneCycleLR",
+            {"max_lr": 1.0, "total_steps": 68, "pct_start": 0.61, "div_factor": 10},
+            schedules.OneCycle(warmup=0.61, each="step"),
+        ),
+    ],
+)
+def test_torch_has_the_same_rates_of_steps(name, options, schedule):
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer = getattr(torch.optim.lr_scheduler, name)(optimizer, **options)
+        expected = []
+        for _ in range(68):
+            expected.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            if len(expected) < 68:
+                peer.step()
+    assert steps(schedule, 17, 4) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", [schedules.Step, schedules.Constant, schedules.Adaptive,
+                                  schedules.HalveOnPlateau])  # fmt: skip
+def test_what_changes_between_epochs_alone_has_no_each(kind):
+    with pytest.raises(TypeError, match="unexpected argument 'each'"):
+        kind(each="step")
+
+
 def test_adaptive_as_scikit_learn_does_it():
     """Count > n_iter_no_change epochs without a fall by tol, a fifth each time; ends at 1e-6."""
     schedule = schedules.Adaptive(tol=0.1, n_iter_no_change=2)
@@ -228,6 +327,8 @@ def test_what_is_no_schedule_is_refused(what):
         schedules.InverseScaling(),
         schedules.Adaptive(0.5, 1),
         schedules.HalveOnPlateau(1, "validation_accuracy"),
+        schedules.OneCycle(epochs=9, each="step"),
+        {"learning_rate": schedules.InverseScaling(each="step")},
         lambda epoch: 0.3 / (1 + epoch),
     ],
     ids=lambda schedule: str(schedule).partition(" at 0x")[0],

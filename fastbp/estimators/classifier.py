@@ -65,6 +65,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         A tqdm bar on stderr.
     n_threads : int, optional
         The result does not depend on it. None: as many as pay.
+    rates, decays : dict, optional
+        As in `Network.fit`: what the learning rate, and `alpha` and weight decay, are multiplied by
+        of the tensors W1, b1, ... that a pattern matches; lbfgs takes rates 0 and 1.
 
     Attributes
     ----------
@@ -130,6 +133,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         time_limit=None,
         progress=False,
         n_threads=None,
+        rates=None,
+        decays=None,
     ):
         super().__init__(**{k: v for k, v in locals().items() if k not in ("self", "__class__")})
 

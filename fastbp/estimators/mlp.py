@@ -79,6 +79,8 @@ class BaseMLP(BaseEstimator):
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "progress": ["boolean"],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "rates": [dict, None],
+        "decays": [dict, None],
     }
 
     def __init__(self, **parameters):

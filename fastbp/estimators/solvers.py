@@ -26,7 +26,7 @@ from fastbp.training.watchers import callbacks as of_user
 from fastbp.training.watchers.average import Average, judged
 from fastbp.training.watchers.bar import Bar
 from fastbp.training.watchers.checkpoint import Checkpoint
-from fastbp.training.watchers.schedule import Schedule
+from fastbp.training.watchers.schedule import Schedule, course_of
 from fastbp.training.watchers.watcher import Watcher
 
 NON_FINITE = (
@@ -275,6 +275,7 @@ class Descent:
         dropout = as_rates(model.dropout, len(net.sizes) - 2)
         seed = 0 if dropout is None else int(random_state.randint(2**31))  # of the masks
         deadline = request.as_deadline(model.time_limit)
+        rates, decays = request.as_factors(net, model.rates, model.decays, progress.optimizer)
         self.epochs = epochs = 1 if incremental else int(model.max_iter)
         self.warns = not incremental
         shuffle = Orders(random_state, n) if model.shuffle else False
@@ -283,7 +284,7 @@ class Descent:
         state = progress.begin(identity, average is not None)
         watchers: list[Watcher] = [] if average is None else [Average(average)]
         watchers += [Record(model, data, batch_size, constants), Convergence(model, held_out)]
-        history, self.file = History(), None
+        history, self.file, scheduled = History(), None, {}
         if model.checkpoint is not None:
             self.file = self._opened(incremental)
             told = {k: v for k, v in model.get_params(deep=False).items() if k not in FREE}
@@ -294,8 +295,12 @@ class Descent:
         if not isinstance(model.learning_rate, str):
             schedule = request.as_schedule(model.learning_rate)
             start = progress.optimizer.learning_rate
-            watchers.append(by_schedule := Schedule(schedule, start, self.epochs, n, history))
-            progress.learning_rate = by_schedule.rate
+            of_run = ("learning_rate", schedule, start, self.epochs, n)
+            if schedule.each == "step":
+                scheduled["learning_rate"] = course_of(*of_run, -(-n // batch_size))
+            else:
+                watchers.append(by_schedule := Schedule(*of_run, history))
+                progress.learning_rate = by_schedule.rate
         if callbacks := of_user.checked(() if model.callbacks is None else model.callbacks):
             watchers.append(of_user.Callbacks(callbacks))
         watchers += [Bar()] if model.progress else []
@@ -304,7 +309,7 @@ class Descent:
         check_fit(numbers, net.dtype)
         self.request = Request(
             net, data, numbers, epochs, state, watchers, history, shuffle, n_threads, dropout,
-            deadline,
+            deadline, rates=rates, decays=decays, scheduled=scheduled,
         )  # fmt: skip
 
     def _opened(self, incremental):
@@ -459,7 +464,8 @@ class Minimum:
         optimizer = LBFGS(int(model.max_iter), float(model.tol), int(model.max_fun))
         deadline = request.as_deadline(model.time_limit)
         watchers = [Iterations(model, self.offset)]
-        self.request = lbfgs.request_of(net, data, optimizer, self.l2, deadline, watchers)
+        factors = request.as_factors(net, model.rates, model.decays, optimizer)
+        self.request = lbfgs.request_of(net, data, optimizer, self.l2, deadline, watchers, *factors)
 
     def run(self):
         """Minimise."""
@@ -479,7 +485,9 @@ class Minimum:
                 stacklevel=4,
             )
         if result is None:
-            loss = self.net.loss(data.X, data.Y, sample_weight=data.weight, l2=self.l2)
+            loss = self.net.loss(
+                data.X, data.Y, sample_weight=data.weight, l2=self.l2, decays=model.decays
+            )
         else:
             loss = float(result.fun)
         model.loss_ = loss + self.offset

@@ -237,7 +237,7 @@ class Run:
                 )
         self.trainer.set_course(self.course[at : at + last - first])
 
-    def _at_ends(self, name: str, n_epochs: int) -> list[float]:
+    def at_ends(self, name: str, n_epochs: int) -> list[float]:
         """A number as the last step had it of each of the last epochs, those of the last slice."""
         if name not in self.scheduled:
             return [self.numbers[name]] * n_epochs
@@ -261,9 +261,9 @@ class Run:
         """What the history is to hold of the last epochs, those of the last slice."""
         return {
             "loss": self.losses[:n_epochs].tolist(),
-            "learning_rate": self._at_ends("learning_rate", n_epochs),
+            "learning_rate": self.at_ends("learning_rate", n_epochs),
             "seconds": (self.clock[:n_epochs] - began).tolist(),
-            **{name: self._at_ends(name, n_epochs) for name in self.recorded},
+            **{name: self.at_ends(name, n_epochs) for name in self.recorded},
         }
 
     def slice(self, end_epoch: int, one_step: bool = False) -> None:

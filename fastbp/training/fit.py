@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import factors, inputs, samples
+from fastbp import inputs, samples
 from fastbp import metrics as metrics_module
 from fastbp.dropout import as_rates
 from fastbp.functions import shown
@@ -215,7 +215,7 @@ def fit(
     if resume is not None and not isinstance(resume, History):
         raise TypeError(f"resume: expected the History of a finished fit; got {shown(resume)}")
     schedules = request.as_schedules(schedule)
-    of_rates, of_decays = _as_factors(net, rates, decays, optimizer)
+    of_rates, of_decays = request.as_factors(net, rates, decays, optimizer)
     ema = request.as_average(ema)
     dropped = as_rates(dropout, len(net.sizes) - 2)
     if loss is None:
@@ -299,20 +299,6 @@ def _as_shuffle(shuffle: Any) -> bool | Callable[[int, int], Any]:
             f"shuffle: expected True, False or (epoch, n) -> order; got {shown(shuffle)}"
         )
     return bool(shuffle)
-
-
-def _as_factors(
-    net: Network, rates: Any, decays: Any, optimizer: Optimizer | LBFGS
-) -> tuple[list[float] | None, list[float] | None]:
-    """A rate and a decay for each tensor; None where they are the usual ones."""
-    of_rates = factors.rates_of(rates, list(net.tensors))
-    of_decays = net._decays(decays)
-    if of_rates is not None and isinstance(optimizer, LBFGS) and not set(of_rates) <= {0.0, 1.0}:
-        odd = next(rate for rate in of_rates if rate not in (0.0, 1.0))
-        raise ValueError(
-            f"rates: expected 0 or 1 with LBFGS, which has no steps of a rate; got {odd}"
-        )
-    return of_rates, None if of_decays == net._decays() else of_decays
 
 
 def _starts(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fastbp import functions, inputs
+from fastbp import factors, functions, inputs
 from fastbp.functions import shown
 from fastbp.kernels import dispatch
 from fastbp.network import Network
@@ -125,14 +125,30 @@ def as_schedule(value: Any, name: str = "schedule") -> Schedule:
 
 def as_schedules(value: Any) -> dict[str, Schedule]:
     """The schedule of each number that follows one; one alone is the learning rate's."""
-    if not isinstance(value, Mapping):
-        return {} if value is None else {"learning_rate": as_schedule(value)}
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not value:
+        return {"learning_rate": as_schedule(value)}
     for name in value:
         if name not in SCHEDULED:
             raise ValueError(
                 f"schedule: expected schedules of {', '.join(SCHEDULED)}; got {shown(name)}"
             )
     return {name: as_schedule(of, f"schedule[{name!r}]") for name, of in value.items()}
+
+
+def as_factors(
+    net: Network, rates: Any, decays: Any, optimizer: Optimizer | LBFGS | None
+) -> tuple[list[float] | None, list[float] | None]:
+    """A rate and a decay for each tensor; None where they are the usual ones."""
+    of_rates = factors.rates_of(rates, list(net.tensors))
+    of_decays = net._decays(decays)
+    if of_rates is not None and isinstance(optimizer, LBFGS) and not set(of_rates) <= {0.0, 1.0}:
+        odd = next(rate for rate in of_rates if rate not in (0.0, 1.0))
+        raise ValueError(
+            f"rates: expected 0 or 1 with LBFGS, which has no steps of a rate; got {odd}"
+        )
+    return of_rates, None if of_decays == net._decays() else of_decays
 
 
 def as_average(ema: Any) -> float | None:

@@ -29,6 +29,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastbp
 from fastbp import estimators as ours
+from fastbp import schedules
 from fastbp.estimators import LossCurveDisplay, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -484,6 +485,67 @@ def test_schedules():
     assert clone(model).learning_rate == halve
     with pytest.raises(ValueError, match="learning_rate: expected a schedule that watches loss;"):
         quick(learning_rate=halve).fit(X, THREE)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_rates_and_decays(kind, solver):
+    """Frozen tensors stay at their first values; alpha reaches what decays."""
+    y = THREE if kind is MLPClassifier else X[:, 0]
+
+    def fitted(**options):
+        model = kind(
+            hidden_layer_sizes=5,
+            solver=solver,
+            max_iter=5,
+            random_state=0,
+            batch_size=20,
+            **options,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return model.fit(X, y)
+
+    first = fitted(rates={"*": 0}) if solver == "lbfgs" else fitted(learning_rate_init=1e-30)
+    frozen, free = fitted(rates={"W1": 0, "b2": 0}), fitted()
+    for name in ("W1", "b2"):
+        assert (frozen.network_.tensors[name] == first.network_.tensors[name]).all()
+        assert (free.network_.tensors[name] != first.network_.tensors[name]).any()
+    assert (frozen.network_.tensors["b1"] != first.network_.tensors["b1"]).all()
+    usual = fitted(alpha=0.5, decays={"W*": 1, "b*": 0})
+    assert usual.network_.parameters.tobytes() == fitted(alpha=0.5).network_.parameters.tobytes()
+    none = fitted(alpha=0.5, decays={"*": 0})
+    zero = fitted(alpha=0.0)
+    np.testing.assert_allclose(none.network_.parameters, zero.network_.parameters, rtol=1e-12)
+    assert none.loss_ == pytest.approx(zero.loss_, rel=1e-12) != usual.loss_
+    with pytest.raises(ValueError, match=r"^rates: expected patterns of W1, b1, W2, b2; got 'W3'"):
+        fitted(rates={"W3": 1})
+    with pytest.raises(ValueError, match="'decays' parameter"):
+        fitted(decays=0.5)
+
+
+def test_a_schedule_of_each_step():
+    """The rate of an epoch is its last step's; the steps are those of `Network.fit`."""
+    seen, schedule = [], schedules.Cosine(each="step")
+
+    def watch(event):
+        seen.append(event.history["learning_rate"][-1])
+
+    model = MLPClassifier((5,), solver="sgd", learning_rate_init=0.1, learning_rate=schedule,
+                          max_iter=4, batch_size=10, shuffle=False, random_state=0, momentum=0,
+                          alpha=0, callbacks=[watch])  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X, THREE)
+        start = MLPClassifier((5,), learning_rate_init=1e-30, max_iter=1, random_state=0)
+        net = start.fit(X, THREE).network_
+    per_epoch = -(-len(X) // 10)
+    rates = schedule.of_steps(0.1, 4, len(X), per_epoch, 0, 4 * per_epoch)
+    assert seen == rates[per_epoch - 1 :: per_epoch].tolist()
+    labels = np.unique(THREE, return_inverse=True)[1]
+    net.fit(X, labels, epochs=4, batch_size=10, shuffle=False, optimizer=fastbp.SGD(0.1),
+            schedule=schedule)  # fmt: skip
+    np.testing.assert_allclose(net.parameters, model.network_.parameters, rtol=1e-9)
 
 
 def test_time_limit_and_progress(capsys):

@@ -36,10 +36,16 @@ OPTIMIZERS = {
 SCHEDULES = {
     schedules.Constant: {},
     schedules.Step: {"every": 2, "factor": 0.5},
-    schedules.Exponential: {"factor": 0.9},
-    schedules.Cosine: {"warmup": 1, "final": 0.1, "epochs": 5},
-    schedules.OneCycle: {"max_factor": 3.0, "warmup": 0.4, "final_factor": 0.1, "epochs": 5},
-    schedules.InverseScaling: {"power": 0.5},
+    schedules.Exponential: {"factor": 0.9, "each": "step"},
+    schedules.Cosine: {"warmup": 1, "final": 0.1, "epochs": 5, "each": "step"},
+    schedules.OneCycle: {
+        "max_factor": 3.0,
+        "warmup": 0.4,
+        "final_factor": 0.1,
+        "epochs": 5,
+        "each": "step",
+    },
+    schedules.InverseScaling: {"power": 0.5, "each": "step"},
     schedules.Adaptive: {"tol": 1e-3, "n_iter_no_change": 1},
     schedules.HalveOnPlateau: {"patience": 1, "monitor": "loss", "mode": "min"},
 }
@@ -264,7 +270,14 @@ def schedule(d):
     if d.chance(0.3):
         return own(d.pick(ANSWERS), lambda epoch: 0.1 / (epoch + 1))
     kind = d.pick(tuple(SCHEDULES))
-    return kind(**SCHEDULES[kind])
+    found = kind(**{k: v for k, v in SCHEDULES[kind].items() if k != "each" or d.chance(0.5)})
+    return {d.pick(("learning_rate", "weight_decay", "dropout")): found} if d.chance(0.3) else found
+
+
+def factors(d):
+    """Of tensors by patterns, some of which match none."""
+    names = ("W1", "b1", "W2", "b2", "*", "W*", "b?", "s1")
+    return {d.pick(names): d.pick((0, 1, 0.5, 3.0)) for _ in range(d.below(4))}
 
 
 def validation(s, d):
@@ -314,6 +327,8 @@ FIT = {  # each with how it is made
     "threads": lambda s, d: 1 + d.chance(0.3),
     "resume": lambda s, d: s.history,
     "schedule": lambda s, d: schedule(d),
+    "rates": lambda s, d: factors(d),
+    "decays": lambda s, d: factors(d),
     "metrics": lambda s, d: metrics(d),
     "early_stopping": lambda s, d: stopping(d),
     "time_limit": lambda s, d: d.pick((1e-9, 1e-4, 60.0)),
