@@ -22,7 +22,7 @@ FLOORS = [
     {"functions"},
     {"inputs"},
     {"datasets", "factors", "initialization", "layers", "optimizers", "plotting", "stopping"},
-    {"dropout", "samples", "schedules"},
+    {"architecture", "dropout", "samples", "schedules"},
     {"network"},
     {"callbacks", "check", "files", "metrics"},
     {"persistence", "training"},
