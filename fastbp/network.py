@@ -421,7 +421,7 @@ class Network(Architecture):
         data: Samples,
         l2: float,
         l1: float,
-        of_tensors: Sequence[float],
+        of_tensors: list[float],
         result: Array,
         masks: Any = None,
         C: Array | None = None,
@@ -462,7 +462,7 @@ class Network(Architecture):
         return outputs, samples.mean_cost(C, data)
 
     def _loss_and_gradient(
-        self, data: Samples, l2: float, of_tensors: Sequence[float]
+        self, data: Samples, l2: float, of_tensors: list[float]
     ) -> tuple[float, Array]:
         """`loss` and `gradient`, from one pass."""
         n, result = len(data.X), np.empty_like(self._parameters)

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cli_cases
 import numpy as np
@@ -97,6 +98,26 @@ def test_options(run, options):
     assert ("validation" in out) == ("--validation" not in options)
     part = "training" if options[:2] == ["--test", "0"] else "test"
     assert f"\n{part} accuracy " in out
+
+
+@pytest.mark.parametrize("target", ["classes", "numbers"])
+def test_an_epoch_is_one_pass_over_the_validation_data(run, target, monkeypatch):
+    write_csv(Path("data.csv"), flowers() if target == "classes" else houses())
+    doors, rows = fastbp.kernels.dispatch.doors(np.dtype("f4")), []
+    for name in ("predict", "costs", "outputs_and_costs"):
+        real = getattr(doors, name)
+
+        def door(net, parameters, X, *args, real=real, name=name):
+            rows.append((name, len(X)))
+            return real(net, parameters, X, *args)
+
+        monkeypatch.setattr(doors, name, door)
+    goal = ["--target", "kind" if target == "classes" else "price"]
+    code, out, _ = run("train", "data.csv", "--epochs", 5, "--json", "--no-check", *goal)
+    document = strict(out)
+    assert code == 0 and "validation" in document["training"]["epochs"][-1]
+    n = document["data"]["validation_rows"]
+    assert [name for name, m in rows if m == n] == ["outputs_and_costs"] * 5
 
 
 def test_everything_can_be_trained_on(run):

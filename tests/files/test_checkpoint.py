@@ -639,3 +639,38 @@ def test_large_data_are_told_apart_by_some_rows(monkeypatch):
     assert found != checkpoint_files.fingerprint([data[:4999], None])
     assert found != checkpoint_files.fingerprint([data.astype("f4"), None])
     assert found != checkpoint_files.fingerprint([None, data])
+
+
+# files of earlier versions (tests/data/, written before the training room was), each of a run that
+# was stopped within an epoch
+
+OLD_X = ((np.arange(69) * 37) % 19 - 9).reshape(23, 3) / 8.0
+OLD_Y = np.arange(23) * 5 % 3
+OLD = {
+    "momentum_float64": {"optimizer": fastbp.SGD(0.1, momentum=0.9)},
+    "stopping_float64": {"optimizer": fastbp.SGD(1.5), "schedule": schedules.Cosine(warmup=2),
+                         "early_stopping": fastbp.EarlyStopping(2, monitor="loss")},
+    "all_float32": {
+        "optimizer": fastbp.AdamW(0.01), "ema": 0.9, "validation": (OLD_X[:9], OLD_Y[:9]),
+        "metrics": ["accuracy", "mae"], "l2": 0.1, "l1": 0.01, "clip_norm": 1.0, "clip_value": 0.5,
+        "early_stopping": fastbp.EarlyStopping(3, monitor="validation_accuracy"), "dropout": 0.2,
+        "class_weight": {0: 2.0}, "label_smoothing": 0.1,
+        "schedule": schedules.HalveOnPlateau(1, "validation_loss"),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_a_file_of_before_goes_on_to_the_same_bits(name, tmp_path):
+    path, dtype = tmp_path / "run.ckpt", name.rpartition("_")[2]
+    old = Path(__file__).parents[1] / "data" / f"checkpoint_version_1_{name}.safetensors"
+    path.write_bytes(old.read_bytes())
+    epoch, row, *_ = persistence.read_description(path, "fastbp checkpoint", 1)["position"]
+    assert epoch > 0 and row > 0
+    options = {"data": (OLD_X, OLD_Y), "batch_size": 4, **OLD[name]}
+    resumed, whole = (network(sizes=[3, 4, 3], dtype=dtype, seed=seed) for seed in (9, 0))
+    history, expected = fit(resumed, path, **options), fit(whole, **options)
+    assert resumed.parameters.tobytes() == whole.parameters.tobytes()
+    for key in expected.keys() - {"seconds"}:
+        assert history[key].tobytes() == expected[key].tobytes(), key
+    assert history.epochs == expected.epochs > epoch
