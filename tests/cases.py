@@ -137,3 +137,8 @@ def oracle(net):
     return reference.Network(
         about["sizes"], about["activation"], about["output"], about["loss"], net.parameters
     )
+
+
+def shown(value):
+    """A parameter's name without an address, which would differ between processes."""
+    return str(value).partition(" at 0x")[0]

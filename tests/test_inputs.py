@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from cases import shown
 from scipy import sparse
 
 import fastbp
@@ -29,11 +30,6 @@ from fastbp.explain import explain
 from fastbp.training.own_loss import value_and_slope
 
 pytestmark = pytest.mark.sanitizers
-
-
-def shown(value):
-    """A parameter's name without an address, which would differ between processes."""
-    return str(value).partition(" at 0x")[0]
 
 
 N, N_IN, N_OUT = 6, 3, 2

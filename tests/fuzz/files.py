@@ -86,7 +86,7 @@ def make_models():
         {},
         {"columns": ["a", "b", "c"], "target": "d", "task": "regression"},
         {"classes": ["no", "yes"], "columns": ["a", "b", "c"], "target": "d", "x": [1.5, None, {}]},
-        {},
+        {"note": "scales"},
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net"

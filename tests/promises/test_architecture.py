@@ -24,9 +24,9 @@ FLOORS = [
     {"datasets", "factors", "initialization", "layers", "optimizers", "plotting", "stopping"},
     {"architecture", "dropout", "samples", "schedules"},
     {"network"},
-    {"callbacks", "check", "files", "metrics"},
+    {"check", "files", "metrics"},
     {"persistence", "training"},
-    {"benchmark", "estimators", "explain"},
+    {"benchmark", "callbacks", "estimators", "explain"},
     {"cli"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

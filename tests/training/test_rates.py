@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cases import DTYPES, OPTIMIZERS, network, oracle, short, targets
+from cases import DTYPES, OPTIMIZERS, network, oracle, short, shown, targets
 
 import fastbp
 from fastbp import reference
@@ -465,7 +465,7 @@ def test_the_penalties_of_loss_and_gradient():
         ({"schedule": {"dropout": fastbp.schedules.HalveOnPlateau()}}, ValueError,
          "schedule: expected validation data"),
     ],
-    ids=str,
+    ids=shown,
 )  # fmt: skip
 def test_what_fit_refuses(told, error, message):
     net = network(*NETWORKS["tanh"], "float32")
@@ -498,7 +498,7 @@ def test_fit_follows_a_schedule_of_each_step():
 
 
 @pytest.mark.parametrize("extra", [{"ema": 0.9}, {"callbacks": [fastbp.each_step(lambda e: None)]},
-                                   {"validation": 0.3}, {"threads": 2}], ids=str)  # fmt: skip
+                                   {"validation": 0.3}, {"threads": 2}], ids=shown)  # fmt: skip
 def test_slices_of_any_length_have_the_same_rates(extra, monkeypatch):
     """Single steps, epochs, and slices cut anywhere: the numbers go by the step."""
     from fastbp.training import driver
