@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import factors, functions, initialization, inputs, samples
+from fastbp import factors, functions, initialization, inputs
 from fastbp import layers as kinds
 from fastbp.architecture import Architecture, Default
 from fastbp.dropout import Dropout, masks_of
+from fastbp.samples import Samples, mean_cost
 
 if TYPE_CHECKING:
     import os
 
-    from fastbp.samples import Samples
     from fastbp.training.fit import fit as fit_network
 
 Array = np.ndarray
@@ -136,6 +136,16 @@ class Network(Architecture):
         return inputs.as_targets(
             Y, n, self._n_targets, self._loss, self._dtype, bool(ignore_missing)
         )
+
+    def _samples(
+        self, X: Any, Y: Any, sample_weight: Any = None, ignore_missing: bool = False
+    ) -> Samples:
+        """What a user gave, checked, and the parameters too."""
+        X = self._ready(X)
+        n = X.shape[0]
+        dense, labels = self._targets(Y, n, ignore_missing)
+        weight = inputs.as_weight(sample_weight, n, self._dtype)
+        return Samples(X, dense, labels, weight, bool(ignore_missing))
 
     def _masks(self, dropout: Dropout | None) -> Any:
         return None if dropout is None else masks_of(dropout, self._layers, self._doors)
@@ -258,13 +268,13 @@ class Network(Architecture):
         -------
         float
         """
-        data = samples.checked(self, X, Y, sample_weight, ignore_missing)
+        data = self._samples(X, Y, sample_weight, ignore_missing)
         of_tensors = self._decays(decays)
         masks, n = self._masks(dropout), len(data.X)
         l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
         C = np.empty(n, self._dtype)
         self._doors.costs(self._compiled, self._parameters, *data[:3], C, masks, data.missing)
-        loss = samples.mean_cost(C, data) + self._penalty(n, l2, l1, of_tensors)
+        loss = mean_cost(C, data) + self._penalty(n, l2, l1, of_tensors)
         self._warn_unless_finite("loss", np.array(loss))
         return loss
 
@@ -399,7 +409,7 @@ class Network(Architecture):
         -------
         ndarray (n_parameters,)
         """
-        data = samples.checked(self, X, Y, sample_weight, ignore_missing)
+        data = self._samples(X, Y, sample_weight, ignore_missing)
         of_tensors = self._decays(decays)
         masks = self._masks(dropout)
         l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
@@ -459,7 +469,7 @@ class Network(Architecture):
         self._doors.outputs_and_costs(
             self._compiled, self._parameters, *data[:3], outputs, C, data.missing
         )
-        return outputs, samples.mean_cost(C, data)
+        return outputs, mean_cost(C, data)
 
     def _loss_and_gradient(
         self, data: Samples, l2: float, of_tensors: list[float]
@@ -468,7 +478,7 @@ class Network(Architecture):
         n, result = len(data.X), np.empty_like(self._parameters)
         C = np.empty(n, self._dtype)
         self._add_up(data, l2, 0.0, of_tensors, result, None, C)
-        return samples.mean_cost(C, data) + self._penalty(n, l2, 0.0, of_tensors), result
+        return mean_cost(C, data) + self._penalty(n, l2, 0.0, of_tensors), result
 
     def input_gradient(self, X: Any, Y: Any) -> Array:
         """dC_x/dx of every sample.

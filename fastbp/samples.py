@@ -7,14 +7,9 @@ What does not: the checks themselves (inputs.py), what is computed from them (ne
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-from fastbp import inputs
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 
 class Samples(NamedTuple):
@@ -35,17 +30,6 @@ class Samples(NamedTuple):
     def take(self, rows: np.ndarray) -> Samples:
         dense, labels, weight = (None if part is None else part[rows] for part in self[1:4])
         return Samples(self.X[rows], dense, labels, weight, self.missing)
-
-
-def checked(
-    net: Network, X: Any, Y: Any, sample_weight: Any = None, ignore_missing: bool = False
-) -> Samples:
-    """What a user gave for this network, its parameters checked too."""
-    X = net._ready(X)
-    n = X.shape[0]
-    dense, labels = net._targets(Y, n, ignore_missing)
-    weight = inputs.as_weight(sample_weight, n, net.dtype)
-    return Samples(X, dense, labels, weight, bool(ignore_missing))
 
 
 def mean_cost(C: np.ndarray, data: Samples) -> float:

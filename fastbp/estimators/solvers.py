@@ -17,7 +17,7 @@ from fastbp.dropout import as_rates
 from fastbp.functions import shown
 from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer
 from fastbp.training import lbfgs, request
-from fastbp.training.driver import DivergenceError, check_fit
+from fastbp.training.driver import DivergenceError, Run, check_fit
 from fastbp.training.history import History
 from fastbp.training.loop import Loop
 from fastbp.training.request import Request
@@ -309,7 +309,7 @@ class Descent:
         check_fit(numbers, net.dtype)
         self.request = Request(
             net, data, numbers, epochs, state, watchers, history, shuffle, n_threads, dropout,
-            deadline, rates=rates, decays=decays, scheduled=scheduled,
+            deadline, rates=rates, decays=decays, scheduled=scheduled, driver=Run,
         )  # fmt: skip
 
     def _opened(self, incremental):

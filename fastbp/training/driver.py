@@ -15,15 +15,14 @@ import numpy as np
 
 from fastbp import inputs
 from fastbp.dropout import of_layers
-from fastbp.network import Network
 from fastbp.training.own_loss import UserLoss, value_and_slope
+from fastbp.training.request import Request, flops
 from fastbp.training.state import Position, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastbp.training.loop import Loop
-    from fastbp.training.request import Request
     from fastbp.training.team import Team
 
 SLICE_SECONDS = 0.03  # between looks at signals: Ctrl-C is to act within 0.1 s
@@ -31,7 +30,6 @@ SYNC_SECONDS = 1.0  # between copies of the state that a diverged run is replaye
 EPOCHS_PER_SLICE = 1 << 16  # at most; room for their losses
 STEPS_AHEAD = 256  # for which numbers are made, where slices are shorter
 
-Course = Callable[[int, int], np.ndarray]  # (first, count) -> a number of each of these steps
 COLUMNS = {"learning_rate": 0.0, "weight_decay": 0.0, "dropout": 1.0}  # of a step, and without
 
 
@@ -65,10 +63,6 @@ class DivergenceError(ArithmeticError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.step, self.epoch, self.learning_rate, self.place)
-
-
-def flops(net: Network, batch_size: int) -> float:
-    return 6.0 * batch_size * sum(W.size for W in net.weights)
 
 
 def check_fit(numbers: dict[str, float], dtype: np.dtype[Any]) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import inputs, samples
+from fastbp import inputs
 from fastbp import metrics as metrics_module
 from fastbp.dropout import as_rates
 from fastbp.functions import shown
@@ -21,6 +22,7 @@ from fastbp.network import Network
 from fastbp.optimizers import LBFGS, Optimizer
 from fastbp.samples import Samples
 from fastbp.training import own_loss, request
+from fastbp.training.driver import Run
 from fastbp.training.history import History
 from fastbp.training.loop import Loop
 from fastbp.training.request import Request
@@ -202,93 +204,179 @@ def fit(
     >>> net.predict(X).argmax(axis=1)
     array([0, 1, 1, 0])
     """
-    # everything is checked before anything is changed
-    deadline = request.as_deadline(time_limit)
-    ignore_missing = inputs.as_flag(ignore_missing, "ignore_missing")
-    label_smoothing = inputs.as_penalty(label_smoothing, "label_smoothing")
-    epochs = inputs.as_count(epochs, "epochs")
-    batch_size = inputs.as_count(batch_size, "batch_size")
-    optimizer = request.as_optimizer(optimizer)
-    shuffle = _as_shuffle(shuffle)
-    callbacks = callbacks_module.checked(callbacks)
-    progress = inputs.as_flag(progress, "progress")
-    if resume is not None and not isinstance(resume, History):
-        raise TypeError(f"resume: expected the History of a finished fit; got {shown(resume)}")
-    schedules = request.as_schedules(schedule)
-    of_rates, of_decays = request.as_factors(net, rates, decays, optimizer)
-    ema = request.as_average(ema)
-    dropped = as_rates(dropout, len(net.sizes) - 2)
-    if loss is None:
-        data = samples.checked(net, X, Y, sample_weight, ignore_missing)
-    else:
-        own_loss.check(loss, ignore_missing=ignore_missing, label_smoothing=label_smoothing)
-        data = own_loss.samples(net, X, Y, sample_weight)
-    every = inputs.as_penalty(every, "every")
-    file = None if checkpoint is None else _opened(checkpoint, every, resume)
-    drops = dropped is not None or "dropout" in schedules
-    draws = shuffle is True or drops or isinstance(validation, (float, np.floating))
-    known = resume.state.identity.seed if resume is not None and resume.state is not None else None
-    seed_bits = as_seed(seed, known if file is None else file.seed, draws)
-    data, held_out = as_validation(net, data, validation, seed_bits, loss)
-    if class_weight is not None:
-        data = _weighted(net, data, class_weight)
-    if label_smoothing:
-        data = request.smoothed(net, data, label_smoothing)
-    recorded = as_metrics(net, held_out, metrics)
-    for watcher in schedules.values():
-        _check_monitor("schedule", watcher, held_out, recorded)
-    if early_stopping is not None:
-        _check_monitor("early_stopping", early_stopping, held_out, recorded)
-    n = data.X.shape[0]
-    batch_size = min(batch_size, n)
-    l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
-    clipping = request.as_clipping(clip_value, clip_norm)
-    watchers = _watchers(held_out, recorded, loss, early_stopping, callbacks)
-    if isinstance(optimizer, LBFGS):
-        refused = {"schedule": schedule, "ema": ema, "resume": resume, "checkpoint": checkpoint}
-        _refuse_with_lbfgs(l1=l1, **clipping, **refused, dropout=dropped, loss=loss)
-        factors = of_rates, of_decays
-        return _minimised(net, data, optimizer, l2, deadline, watchers + _bar(progress), *factors)
-    starts, relative = _starts(schedules, optimizer, dropped, len(net.sizes) - 2)
-    n_threads = request.as_threads(threads, net, batch_size) if loss is None else 1
-    order = "a callable" if callable(shuffle) else str(shuffle)
-    run = RunIdentity(n, batch_size, order, seed_bits, optimizer)
-    if ema is not None:
-        watchers.insert(0, Average(ema))
-    history, state = History(resume), State(run)
-    if file is not None:
-        told = {"l2": l2, "l1": l1, "clipping": clipping, "ema": ema}
-        told |= {"schedule": schedules.get("learning_rate"), "early_stopping": early_stopping}
-        told |= {f"schedule of {name}": schedules.get(name) for name in ("weight_decay", "dropout")}
-        told |= {"rates": of_rates, "decays": of_decays}
-        told |= {"class_weight": class_weight, "label_smoothing": label_smoothing}
-        told |= {"dropout": dropped, "ignore_missing": ignore_missing, "own loss": loss}
-        file.identify(net, run, told, data, held_out and held_out[:4])
-        state, epochs = file.start(run, net, watchers, epochs)
-        history = file.history()
-    elif resume is not None:
-        state = _resumed(resume, run, net)
-    end_epoch, per_epoch, scheduled = state.position.epoch + epochs, -(-n // batch_size), {}
-    for name, of in schedules.items():
-        if of.each == "step":
-            scheduled[name] = course_of(name, of, starts[name], end_epoch, n, per_epoch)
-            scheduled[name](state.position.epoch * per_epoch, 1)  # which may refuse it
-        else:
-            watchers.append(ScheduleWatcher(name, of, starts[name], end_epoch, n, history))
-    watchers += _bar(progress)
-    if file is not None:
-        watchers.append(file)
-    numbers = optimizer.numbers | {"l2": l2 / n, "l1": l1 / n} | clipping | starts
-    asked = Request(
-        net, data, numbers, epochs, state, watchers, history, shuffle, n_threads, relative,
-        deadline, loss, rates=of_rates, decays=of_decays, scheduled=scheduled,
-        recorded=[name for name in schedules if name != "learning_rate"],
-    )  # fmt: skip
-    return Loop(asked).go()
+    asked = _Asked(**locals())
+    asked.check_options()
+    asked.check_data()
+    if isinstance(asked.optimizer, LBFGS):
+        return asked.minimised()
+    return Loop(asked.request()).go()
 
 
 if not TYPE_CHECKING:  # so that `Network.fit` has these types too
     fit = inputs.keywords(fit)
+
+
+class _Asked(SimpleNamespace):
+    """The arguments of one call, each as it came until it is checked.
+
+    All are checked before anything is changed.
+    """
+
+    net: Network
+    optimizer: Any  # of mini-batches in `request`, LBFGS in `minimised`
+    epochs: Any
+    batch_size: Any
+    shuffle: Any
+    seed: Any
+    l2: Any
+    l1: Any
+    ignore_missing: Any
+    callbacks: Any
+    progress: Any
+    ema: Any
+    label_smoothing: Any
+
+    def check_options(self) -> None:
+        """Those that do not depend on the data."""
+        self.deadline = request.as_deadline(self.time_limit)
+        self.ignore_missing = inputs.as_flag(self.ignore_missing, "ignore_missing")
+        self.label_smoothing = inputs.as_penalty(self.label_smoothing, "label_smoothing")
+        self.epochs = inputs.as_count(self.epochs, "epochs")
+        self.batch_size = inputs.as_count(self.batch_size, "batch_size")
+        self.optimizer = request.as_optimizer(self.optimizer)
+        self.shuffle = _as_shuffle(self.shuffle)
+        self.callbacks = callbacks_module.checked(self.callbacks)
+        self.progress = inputs.as_flag(self.progress, "progress")
+        if self.resume is not None and not isinstance(self.resume, History):
+            told = "resume: expected the History of a finished fit"
+            raise TypeError(f"{told}; got {shown(self.resume)}")
+        self.schedules = request.as_schedules(self.schedule)
+        self.factors = request.as_factors(self.net, self.rates, self.decays, self.optimizer)
+        self.ema = request.as_average(self.ema)
+        self.dropped = as_rates(self.dropout, len(self.net.sizes) - 2)
+
+    def check_data(self) -> None:
+        """Samples, what is held out of them, and what is recorded and watched of that."""
+        net, loss = self.net, self.loss
+        given = self.X, self.Y, self.sample_weight
+        if loss is None:
+            data = net._samples(*given, self.ignore_missing)
+        else:
+            refused = {name: getattr(self, name) for name in ("ignore_missing", "label_smoothing")}
+            own_loss.check(loss, **refused)
+            data = own_loss.samples(net, *given)
+        every = inputs.as_penalty(self.every, "every")
+        self.file = (
+            None if self.checkpoint is None else _opened(self.checkpoint, every, self.resume)
+        )
+        drops = self.dropped is not None or "dropout" in self.schedules
+        shares = isinstance(self.validation, (float, np.floating))
+        old = None if self.resume is None else self.resume.state
+        known = self.file.seed if self.file is not None else old and old.identity.seed
+        self.seed = as_seed(self.seed, known, self.shuffle is True or drops or shares)
+        data, self.held_out = as_validation(net, data, self.validation, self.seed, loss)
+        if self.class_weight is not None:
+            data = _weighted(net, data, self.class_weight)
+        if self.label_smoothing:
+            data = request.smoothed(net, data, self.label_smoothing)
+        self.data = data
+        self.recorded = as_metrics(net, self.held_out, self.metrics)
+        for watcher in self.schedules.values():
+            _check_monitor("schedule", watcher, self.held_out, self.recorded)
+        if self.early_stopping is not None:
+            _check_monitor("early_stopping", self.early_stopping, self.held_out, self.recorded)
+        self.l2, self.l1 = inputs.as_penalty(self.l2, "l2"), inputs.as_penalty(self.l1, "l1")
+        self.clipping = request.as_clipping(self.clip_value, self.clip_norm)
+
+    def watchers(self) -> list[Watcher]:
+        """What looks at each epoch, whatever makes it."""
+        watchers: list[Watcher] = []
+        if self.held_out is not None:
+            watchers.append(Validation(self.held_out, self.recorded, self.loss))
+        if self.early_stopping is not None:
+            watchers.append(Stopping(self.early_stopping))
+        if self.callbacks:
+            watchers.append(callbacks_module.Callbacks(self.callbacks))
+        return watchers
+
+    def request(self) -> Request:
+        """Of a run by mini-batches."""
+        net, data, schedules = self.net, self.data, self.schedules
+        n, n_hidden = len(data.X), len(net.sizes) - 2
+        batch_size = min(self.batch_size, n)
+        starts, relative = _starts(schedules, self.optimizer, self.dropped, n_hidden)
+        n_threads = 1
+        if self.loss is None:
+            n_threads = request.as_threads(self.threads, net, batch_size)
+        order = "a callable" if callable(self.shuffle) else str(self.shuffle)
+        run = RunIdentity(n, batch_size, order, self.seed, self.optimizer)
+        watchers = self.watchers()
+        if self.ema is not None:
+            watchers.insert(0, Average(self.ema))
+        history, state, epochs, file = History(self.resume), State(run), self.epochs, self.file
+        if file is not None:
+            file.identify(net, run, self.told(), data, self.held_out and self.held_out[:4])
+            state, epochs = file.start(run, net, watchers, epochs)
+            history = file.history()
+        elif self.resume is not None:
+            state = _resumed(self.resume, run, net)
+        end_epoch, per_epoch, scheduled = state.position.epoch + epochs, -(-n // batch_size), {}
+        for name, of in schedules.items():
+            if of.each == "step":
+                scheduled[name] = course_of(name, of, starts[name], end_epoch, n, per_epoch)
+                scheduled[name](state.position.epoch * per_epoch, 1)  # which may refuse it
+            else:
+                watchers.append(ScheduleWatcher(name, of, starts[name], end_epoch, n, history))
+        watchers += _bar(self.progress)
+        if file is not None:
+            watchers.append(file)
+        penalties = {"l2": self.l2 / n, "l1": self.l1 / n}
+        numbers = self.optimizer.numbers | penalties | self.clipping | starts
+        rates, decays = self.factors
+        return Request(
+            net, data, numbers, epochs, state, watchers, history, self.shuffle, n_threads, relative,
+            self.deadline, self.loss, rates=rates, decays=decays, scheduled=scheduled,
+            recorded=[name for name in schedules if name != "learning_rate"], driver=Run,
+        )  # fmt: skip
+
+    def told(self) -> dict[str, Any]:
+        """What tells this run from others, beside its data: part of a checkpoint."""
+        names = "l2", "l1", "clipping", "ema", "early_stopping", "class_weight", "label_smoothing"
+        told = {name: getattr(self, name) for name in names}
+        told["schedule"] = self.schedules.get("learning_rate")
+        for name in ("weight_decay", "dropout"):
+            told[f"schedule of {name}"] = self.schedules.get(name)
+        told["rates"], told["decays"] = self.factors
+        more = {"dropout": self.dropped, "ignore_missing": self.ignore_missing}
+        return told | more | {"own loss": self.loss}
+
+    def minimised(self) -> History:
+        """Of L-BFGS, an iteration over all samples for an epoch."""
+        from fastbp.training.lbfgs import request_of
+
+        _refuse_with_lbfgs(
+            l1=self.l1,
+            **self.clipping,
+            schedule=self.schedule,
+            ema=self.ema,
+            resume=self.resume,
+            checkpoint=self.checkpoint,
+            dropout=self.dropped,
+            loss=self.loss,
+        )
+        watchers = self.watchers() + _bar(self.progress)
+        given = self.net, self.data, self.optimizer, self.l2, self.deadline
+        loop = Loop(request_of(*given, watchers, *self.factors))
+        history, result = loop.go(), loop.run.result
+        if result is not None and result.status != 0 and result.nit < self.optimizer.max_iter:
+            warnings.warn(
+                f"LBFGS: ended after {result.nit} iterations, the tolerance not met (SciPy's "
+                f"status {result.status}: {result.message}); standardised data may help, or "
+                "more of max_fun",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        return history
 
 
 def _as_shuffle(shuffle: Any) -> bool | Callable[[int, int], Any]:
@@ -323,24 +411,6 @@ def _starts(
     return starts, dropout
 
 
-def _watchers(
-    held_out: Samples | None,
-    recorded: dict[str, Any],
-    loss: UserLoss | None,
-    early_stopping: EarlyStopping | None,
-    callbacks: list[Callable[[Event], Any]],
-) -> list[Watcher]:
-    """What looks at each epoch, whatever makes it."""
-    watchers: list[Watcher] = []
-    if held_out is not None:
-        watchers.append(Validation(held_out, recorded, loss))
-    if early_stopping is not None:
-        watchers.append(Stopping(early_stopping))
-    if callbacks:
-        watchers.append(callbacks_module.Callbacks(callbacks))
-    return watchers
-
-
 def _bar(progress: bool) -> list[Watcher]:
     return [Bar()] if progress else []
 
@@ -352,32 +422,6 @@ def _refuse_with_lbfgs(**options: Any) -> None:
                 f"{name}: expected none with LBFGS, which has no steps of a rate; got "
                 f"{shown(value)}"
             )
-
-
-def _minimised(
-    net: Network,
-    data: Samples,
-    optimizer: LBFGS,
-    l2: float,
-    deadline: float,
-    watchers: list[Watcher],
-    rates: list[float] | None,
-    decays: list[float] | None,
-) -> History:
-    """What `fit` does, an iteration over all samples for an epoch."""
-    from fastbp.training.lbfgs import request_of
-
-    loop = Loop(request_of(net, data, optimizer, l2, deadline, watchers, rates, decays))
-    history, result = loop.go(), loop.run.result
-    if result is not None and result.status != 0 and result.nit < optimizer.max_iter:
-        warnings.warn(
-            f"LBFGS: ended after {result.nit} iterations, the tolerance not met (SciPy's "
-            f"status {result.status}: {result.message}); standardised data may help, or "
-            "more of max_fun",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-    return history
 
 
 def as_metrics(net: Network, held_out: Samples | None, value: Any) -> dict[str, Any]:
@@ -471,7 +515,7 @@ def as_validation(
             X, Y = validation[:2]
             if loss is not None:
                 return data, own_loss.samples(net, X, Y, weight)
-            return data, samples.checked(net, X, Y, weight, data.missing)
+            return data, net._samples(X, Y, weight, data.missing)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation: {error}") from None
     n = data.X.shape[0]

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastbp import factors, functions, inputs
 from fastbp.functions import shown
 from fastbp.kernels import dispatch
@@ -19,7 +21,6 @@ from fastbp.network import Network
 from fastbp.optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
 from fastbp.samples import Samples
 from fastbp.training import own_loss
-from fastbp.training.driver import Course, Run, flops
 from fastbp.training.history import History
 from fastbp.training.state import State
 from fastbp.training.watchers.watcher import Watcher
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 BY_NAME = {**OPTIMIZERS, "lbfgs": LBFGS}
 SCHEDULED = ("learning_rate", "weight_decay", "dropout")  # what a schedule may be of
+Course = Callable[[int, int], np.ndarray]  # (first, count) -> a number of each of these steps
 FLOPS_PER_THREAD = 8e6  # of one step: below that (some 50 us) a second thread does not pay
 
 
@@ -54,8 +56,6 @@ class Request:
         In seconds of time.monotonic; 0: none.
     loss
         The user's own.
-    driver
-        What makes the epochs.
     rates, decays
         Of each tensor, what its learning rate, and its penalties and weight decay, are multiplied
         by; the usual ones when None.
@@ -63,6 +63,8 @@ class Request:
         Numbers that each step has its own of, of any steps from the start of the run.
     recorded : sequence of str
         Names of the numbers that the history is to hold beside the learning rate.
+    driver
+        What makes the epochs: `driver.Run`, `lbfgs.Minimisation`.
     """
 
     net: Network
@@ -77,11 +79,15 @@ class Request:
     dropout: list[float] | None = None
     deadline: float = 0.0
     loss: own_loss.UserLoss | None = None
-    driver: Callable[[Request], Any] = Run
     rates: list[float] | None = None
     decays: list[float] | None = None
     scheduled: Mapping[str, Course] = field(default_factory=dict)
     recorded: Sequence[str] = ()
+    driver: Callable[[Request], Any] = field(kw_only=True)
+
+
+def flops(net: Network, batch_size: int) -> float:
+    return 6.0 * batch_size * sum(W.size for W in net.weights)
 
 
 def as_deadline(time_limit: Any) -> float:

@@ -157,7 +157,7 @@ def test_metrics_are_scikit_learns():
     targets = rng.standard_normal((40, 2))
     net = network(sizes=[3, 5, 2], output="identity", loss="mse")
     for w in (None, weight):
-        data = samples.checked(net, X2, targets, w)
+        data = net._samples(X2, targets, w)
         a = net.predict(X2)
         found = metrics.evaluate(net, data, a, dict.fromkeys(["r2", "mse", "rmse", "mae"]))
         y = data.Y

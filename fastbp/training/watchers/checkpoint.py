@@ -116,7 +116,7 @@ class Checkpoint(Watcher):
             warnings.warn(
                 f"checkpoint: {self.path}: that run has made {epoch} epochs and {row} rows, more "
                 f"than {name}={epochs}: the network is as it left it, and nothing is trained",
-                stacklevel=4,
+                stacklevel=5,
             )
         left = max(0, epochs - epoch)
         if left and not self.stopped:  # a finished run is only read

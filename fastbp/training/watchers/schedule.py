@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.stopping import NOT_RECORDED
-from fastbp.training.driver import Course, Run
+from fastbp.training.driver import Run
 from fastbp.training.history import History
+from fastbp.training.request import Course
 from fastbp.training.watchers.watcher import Event, Watcher
 
 if TYPE_CHECKING:
