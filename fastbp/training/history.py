@@ -50,10 +50,10 @@ class History(Mapping[str, np.ndarray]):
         """Add epochs, "loss" first, which every epoch has, or to the last epochs what is new."""
         for name, more in values.items():
             column = self._columns.setdefault(name, [])
-            if not column and self.epochs > len(more):
-                self._begun[name] = self.epochs - len(more)
-            if name != "loss":
-                column += [math.nan] * (self.epochs - len(more) - len(column))
+            if name != "loss" and (missing := self.epochs - len(more) - len(column)) > 0:
+                if not column:
+                    self._begun[name] = missing
+                column += [math.nan] * missing
             column += more
 
     def amend(self, name: str, value: float) -> None:
