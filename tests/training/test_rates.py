@@ -420,7 +420,7 @@ def test_lbfgs_moves_what_is_not_frozen(dtype):
     X, Y = short(rng.standard_normal((23, 4))), targets(rng, "cross_entropy", 23, 3)
     assert np.abs(nets[1].gradient(X, Y, l2=5.0)[24:]).max() < 1e-3
     assert np.abs(nets[2].gradient(X, Y, l2=5.0, decays={"W2": 0.5})).max() < 1e-3
-    with pytest.raises(ValueError, match="rates: expected 0 or 1 with LBFGS.*; got 0.5"):
+    with pytest.raises(ValueError, match=r"rates: expected 0 or 1 with LBFGS.*; got 0.5"):
         fitted(nets[0], optimizer="lbfgs", rates={"W1": 0.5})
 
 
