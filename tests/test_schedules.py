@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
+from cases import shown
 
 import fastbp
 from fastbp import schedules
@@ -151,7 +152,7 @@ def steps(schedule, epochs, per_epoch, start=0.1, n=50):
         (schedules.Step(5, 0.5), lambda i: 0.1 * 0.5 ** (i // 25)),
         (schedules.Constant(), lambda i: 0.1),
     ],
-    ids=str,
+    ids=shown,
 )  # fmt: skip
 def test_formulas_of_steps(schedule, formula):
     found = steps(schedule, 12, 5)
@@ -166,7 +167,7 @@ def test_formulas_of_steps(schedule, formula):
     "schedule",
     [schedules.Exponential(0.9), schedules.Cosine(2, 0.1), schedules.OneCycle(),
      schedules.InverseScaling()],
-    ids=str,
+    ids=shown,
 )  # fmt: skip
 def test_a_step_an_epoch_is_the_schedule_of_epochs(schedule):
     by_step = dataclasses.replace(schedule, each="step")
@@ -408,7 +409,7 @@ def test_the_monitor_of_keras_is_told_what_it_is_called_here():
         (schedules.Step(1, 10), 308),
         (schedules.Step(2, 10), 617),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_rates_that_no_number_holds(schedule, epochs):
     found = rates(schedule, epochs, start=1.0)
