@@ -11,7 +11,8 @@ import pytest
 from cases import DTYPES
 
 import fastbp
-from fastbp import functions, samples
+from fastbp import functions
+from fastbp.training.driver import Run
 from fastbp.training.history import History
 from fastbp.training.loop import Loop
 from fastbp.training.request import Request
@@ -131,7 +132,7 @@ def test_one_pass_gives_the_bits_of_two(dtype, hidden):
             Y = np.abs(Y) * rng.uniform(0.01, 0.99, (40, n_targets))
         weight = rng.uniform(0.1, 2.0, 40)
         for w, penalty in ((None, 0.0), (weight, 0.3)):
-            data = samples.checked(net, rows, Y, w)
+            data = net._samples(rows, Y, w)
             outputs, value = net._outputs_and_loss(data)
             assert outputs.tobytes() == net.predict(rows).tobytes(), (output, loss)
             assert value == net.loss(rows, Y, sample_weight=w), (output, loss)
@@ -193,11 +194,11 @@ class Told(Watcher):
 
 def loop(watchers, epochs=3):
     net = network()
-    data = samples.checked(net, X, CLASSES)
+    data = net._samples(X, CLASSES)
     adam = fastbp.Adam()
     numbers = adam.numbers | {"l2": 0.0, "l1": 0.0}
     state = State(RunIdentity(60, 30, "True", 0, adam))
-    return Loop(Request(net, data, numbers, epochs, state, watchers, History()))
+    return Loop(Request(net, data, numbers, epochs, state, watchers, History(), driver=Run))
 
 
 def test_watchers_are_told_in_order_of_what_they_ask_for():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import metrics, samples, schedules
+from fastbp import metrics, schedules
 
 rng = np.random.default_rng(0)
 N = 60
@@ -169,7 +169,7 @@ def test_metrics_are_scikit_learns():
         assert found["mae"] == pytest.approx(expected, rel=1e-5)
     net = network()
     for w in (None, weight):
-        data = samples.checked(net, X2, CLASSES2, w)
+        data = net._samples(X2, CLASSES2, w)
         a, names = net.predict(X2), ["accuracy", "balanced_accuracy"]
         found = metrics.evaluate(net, data, a, dict.fromkeys(names))
         for name, f in zip(names, (peer.accuracy_score, peer.balanced_accuracy_score), strict=True):
