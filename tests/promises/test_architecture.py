@@ -217,3 +217,18 @@ def test_kernels_include_one_way():
             assert name.startswith(allowed), (path, name)
         assert not re.search(r"\b(import numpy|cimport numpy|from \.)", text), path
     assert seen > 10
+
+
+def test_the_map_has_the_floors():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", text, re.MULTILINE)
+    assert [int(floor) for floor, _ in rows] == list(range(len(FLOORS)))
+    assert [set(rooms.split(", ")) for _, rooms in rows] == FLOORS
+
+
+def test_the_map_names_what_there_is():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for place in re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.(?:pyx|pxd|py))`", text):
+        inside = [PACKAGE / place, ROOT / place, *(p / place for p in PACKAGE.iterdir())]
+        found = [p for p in inside if p.exists()] or list(PACKAGE.rglob(place.split("/")[-1]))
+        assert found, place
