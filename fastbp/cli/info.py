@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         document["model"] = {
             "file": options.model,
             "network": repr(net),
-            "sizes": list(net.sizes),
+            "sizes": net.architecture["sizes"],
             "parameters": net.n_parameters,
             "metadata": net.metadata,
         }
