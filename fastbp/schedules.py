@@ -173,7 +173,7 @@ class Step(Schedule):
         _positive(self, "factor")
 
     def _factors(self, t: np.ndarray, unit: float, epochs: int, n: int) -> np.ndarray:
-        return _power(np.array(float(self.factor)), t // self.every)
+        return _power(np.array(float(self.factor)), t // min(self.every, MOST_EPOCHS))
 
 
 @inputs.named

@@ -428,3 +428,9 @@ def test_schedules_of_extreme_numbers():
     found = rates(schedules.OneCycle(1e308), 10)
     assert found[0] == 0.1 and max(found) == pytest.approx(1e307)
     assert rates(schedules.Exponential(1e-300), 4)[2:] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("each", ["epoch", "step"])
+def test_a_step_after_more_epochs_than_a_float_holds_never_comes(each):
+    schedule = schedules.Step(10**400, each=each)
+    assert list(itertools.islice(schedule.rates(0.5, 10**9, 100), 3)) == [0.5, 0.5, 0.5]
