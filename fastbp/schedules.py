@@ -244,12 +244,13 @@ class Cosine(Schedule):
             )
 
     def _factors(self, t: np.ndarray, unit: float, epochs: int, n: int) -> np.ndarray:
-        length = max(1, (self.epochs or epochs) - self.warmup)
-        share = np.minimum(1.0, (t - self.warmup) / length)
+        warmup = min(self.warmup, MOST_EPOCHS)
+        length = max(1, (self.epochs or epochs) - warmup)
+        share = np.minimum(1.0, (t - warmup) / length)
         down = self.final + (1 - self.final) * _fall(share, self.each)
-        if not self.warmup or t[0] >= self.warmup:
+        if t[0] >= warmup:
             return down
-        return np.where(t < self.warmup, (t + unit) / (self.warmup + unit), down)
+        return np.where(t < warmup, (t + unit) / (warmup + unit), down)
 
 
 @inputs.named

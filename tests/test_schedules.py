@@ -433,3 +433,6 @@ def test_schedules_of_extreme_numbers():
 def test_a_step_after_more_epochs_than_a_float_holds_never_comes():
     schedule = schedules.Step(10**400)
     assert rates(schedule, 3, start=0.5) == [0.5, 0.5, 0.5]
+    for each in ("epoch", "step"):
+        schedule = schedules.Cosine(warmup=10**400, each=each)
+        assert steps(schedule, 3, 2) == pytest.approx([0.0] * 6, abs=1e-17)
