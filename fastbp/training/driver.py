@@ -255,6 +255,8 @@ class Run:
 
     def record(self, n_epochs: int, began: float) -> dict[str, list[float]]:
         """What the history is to hold of the last epochs, those of the last slice."""
+        if not n_epochs:
+            return {name: [] for name in ("loss", "learning_rate", "seconds", *self.recorded)}
         return {
             "loss": self.losses[:n_epochs].tolist(),
             "learning_rate": self.at_ends("learning_rate", n_epochs),

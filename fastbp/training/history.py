@@ -48,9 +48,11 @@ class History(Mapping[str, np.ndarray]):
 
     def extend(self, **values: list[float]) -> None:
         """Add epochs, "loss" first, which every epoch has, or to the last epochs what is new."""
+        columns = self._columns
         for name, more in values.items():
-            column = self._columns.setdefault(name, [])
-            if name != "loss" and (missing := self.epochs - len(more) - len(column)) > 0:
+            column = columns.setdefault(name, [])
+            missing = len(columns["loss"]) - len(more) - len(column) if "loss" in columns else 0
+            if name != "loss" and missing > 0:
                 if not column:
                     self._begun[name] = missing
                 column += [math.nan] * missing

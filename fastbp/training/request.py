@@ -147,6 +147,8 @@ def as_factors(
     net: Network, rates: Any, decays: Any, optimizer: Optimizer | LBFGS | None
 ) -> tuple[list[float] | None, list[float] | None]:
     """A rate and a decay for each tensor; None where they are the usual ones."""
+    if rates is None and decays is None:
+        return None, None
     of_rates = factors.rates_of(rates, list(net.tensors))
     of_decays = net._decays(decays)
     if of_rates is not None and isinstance(optimizer, LBFGS) and not set(of_rates) <= {0.0, 1.0}:
