@@ -54,6 +54,7 @@ def images(mnist):
 # against the published curves
 
 
+@pytest.mark.exhaustive
 def test_the_1000_image_replay(book, images):
     """400 of 400 epochs: the same numbers of correct images, costs to 1e-9."""
     [row] = book.run_replay(["overfitting"], images)

@@ -104,6 +104,7 @@ def assert_close(net, parameters, dtype):
     assert error <= tolerance
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", NETWORKS)
