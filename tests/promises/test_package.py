@@ -243,7 +243,6 @@ COUNTED = """
 import ctypes, gc, json
 import numpy as np
 import fastbp
-from fastbp import samples
 from fastbp.training.driver import Run
 from fastbp.training.request import Request
 from fastbp.training.state import RunIdentity, State
@@ -263,10 +262,10 @@ answers = []
 for policy in (fastbp.SGD(0.01), fastbp.SGD(0.01, 0.9), fastbp.Adam(1e-4)):
     for shuffle in (True, False):
         net = fastbp.Network([9, 20, 17, 4], activation=["glu", "layer_norm"], seed=0)
-        data = samples.checked(net, X, Y, np.ones(70))
+        data = net._samples(X, Y, np.ones(70))
         state = State(RunIdentity(70, 8, "False", 1, policy))
         numbers = policy.numbers | {"l2": 0.1, "l1": 0.1}
-        run = Run(Request(net, data, numbers, 10**6, state, [], shuffle=shuffle))
+        run = Run(Request(net, data, numbers, 10**6, state, [], shuffle=shuffle, driver=Run))
 
         def allocations(steps):
             before = count()
