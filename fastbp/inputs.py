@@ -98,6 +98,9 @@ def _converted(value: Any, name: str, dtype: np.dtype[Any], missing: bool) -> np
 
 def plain(array: np.ndarray, dtype: Any) -> np.ndarray:
     """`array` as the engine reads it, C-contiguous and aligned; a copy only where it is not so."""
+    flags = array.flags
+    if array.dtype == dtype and flags.c_contiguous and flags.aligned and type(array) is np.ndarray:
+        return array
     # not ascontiguousarray, which makes a scalar one-dimensional and leaves what is not aligned
     return np.require(array, dtype, ["C", "A"])
 
@@ -305,9 +308,8 @@ def _as_labels(array: np.ndarray, n: int, n_classes: int) -> np.ndarray:
         if wrong.any():
             i = int(np.argmax(wrong))
             raise ValueError(f"Y: expected whole numbers as class indices; got {array[i]} at [{i}]")
-    outside = (array < 0) | (array >= n_classes)
-    if outside.any():
-        i = int(np.argmax(outside))
+    if array.min() < 0 or array.max() >= n_classes:
+        i = int(np.argmax((array < 0) | (array >= n_classes)))
         raise ValueError(
             f"Y: expected class indices 0..{n_classes - 1}, one for each output; got "
             f"{array[i]:g} at [{i}]"

@@ -34,10 +34,14 @@ PERTURBED_WORK = 10**8  # multiply-adds of one call of the engine: tens of milli
 class _Fit:
     """`fastbp.training.fit` as a method, imported when it is asked for."""
 
-    def __get__(self, net: Network | None, owner: type[Network]) -> Any:
-        from fastbp import training
+    function: Any = None
 
-        return training.fit if net is None else MethodType(training.fit, net)
+    def __get__(self, net: Network | None, owner: type[Network]) -> Any:
+        if self.function is None:
+            from fastbp import training
+
+            self.function = training.fit
+        return self.function if net is None else MethodType(self.function, net)
 
 
 @inputs.named

@@ -7,7 +7,7 @@ applied to weights while their gradient is at hand (kernels/update.pxd).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 from fastbp import inputs
@@ -51,7 +51,7 @@ class Optimizer:
     @property
     def numbers(self) -> dict[str, float]:
         """The numbers of one step, by the engine's names."""
-        return {field.name: float(getattr(self, field.name)) for field in fields(self)}
+        return {name: float(value) for name, value in vars(self).items()}
 
     @property
     def initial_slot(self) -> float:

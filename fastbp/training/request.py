@@ -87,7 +87,8 @@ class Request:
 
 
 def flops(net: Network, batch_size: int) -> float:
-    return 6.0 * batch_size * sum(W.size for W in net.weights)
+    """Of one step, about."""
+    return 6.0 * batch_size * net.n_parameters
 
 
 def as_deadline(time_limit: Any) -> float:
@@ -193,8 +194,10 @@ def as_threads(threads: Any, net: Network, batch_size: int, name: str = "threads
 
 def threads_that_pay(net: Network, batch_size: int) -> int:
     """How many threads a fit uses unless told otherwise."""
+    pay = int(flops(net, batch_size) / FLOPS_PER_THREAD)
+    if pay <= 1:
+        return 1
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    most = min(cores, dispatch.engine.f32.max_threads)
-    return max(1, min(most, int(flops(net, batch_size) / FLOPS_PER_THREAD)))
+    return min(pay, cores, dispatch.engine.f32.max_threads)
