@@ -161,7 +161,7 @@ def judge(
         for v in (analytic, numeric, bound, left, left_bound, right, right_bound)
     )
     known = np.isfinite(n) & np.isfinite(bound)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         size = np.maximum(np.abs(a), np.abs(np.where(known, n, 0.0)))
         allowed = tolerance * size + np.where(known, bound, np.inf) + rounding
         difference = np.where(known, np.abs(a - n), np.nan)

@@ -668,3 +668,10 @@ def test_nothing_resolved_is_neither_right_nor_wrong():
 def test_a_gradient_that_float64_does_not_hold():
     found = gradient(lambda x: float(x), np.longdouble("1e4000"), 0.5)  # no bare warning
     assert found.verdict.startswith("FAIL")
+
+
+@pytest.mark.parametrize("method", ["differences", "complex", "auto"])
+@pytest.mark.parametrize("x", [5e-324, 1e-310, 2e-308, 1e-300, 1e-200, 1e-160])
+def test_a_function_whose_values_vanish_is_not_called_constant(x, method):
+    found = gradient(lambda x: x * x, lambda x: 2 * x, x, method=method)
+    assert found.ok is not False

@@ -276,6 +276,7 @@ def by_complex_steps(judged: Judged, found: Slopes, wanted: bool) -> Slopes | No
     largest = np.zeros(len(variables.names))
     np.maximum.at(largest, judged.tensor, np.abs(steps))
     error = 4 * EPSILON * (np.abs(steps) + largest[judged.tensor])
+    error = error + differences.TINY / differences.COMPLEX_STEP
     known = np.isfinite(bound)
     gap = np.where(known, np.abs(steps - np.where(known, value, 0)), 0.0)
     if wanted:

@@ -19,12 +19,14 @@ Array = np.ndarray
 Change = Callable[[Array, Array], Array]
 
 EPSILON = float(np.finfo(np.float64).eps)
+TINY = float(np.finfo(np.float64).tiny)  # what is smaller may have become 0 on its way
 N_LEVELS = 5  # steps h, h/2, ... of one extrapolation
 # Largest step of each extrapolation, in units of `scale`: the first serves functions that vary on
 # that scale; the others those that vary faster, have a kink nearby, or hardly vary at all.
 WINDOWS = tuple(2.0**k for k in (-3, -8, 3, -13, -18, -23, 9, -28, -33))
 FARTHEST = 1.0  # window above which a slope must have converged to be believed
 CONVERGED = 1e-3  # relative
+COMPLEX_STEP = 1e-20
 NOISE_STEPS = (2.0**-30, 2.0**-14, 2.0**-8)
 
 
@@ -153,7 +155,7 @@ def slopes(
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             h_up, h_down = h_up[:, :, None], h_down[:, :, None]
             both = h_up + h_down
-            error = noise[todo] + EPSILON * np.maximum(np.abs(above), np.abs(below))
+            error = noise[todo] + EPSILON * np.maximum(np.abs(above), np.abs(below)) + TINY
             found = [
                 _extrapolate((above - below) / both, 2 * error / both, 4.0),
                 _extrapolate(-below / h_down, 2 * error / h_down, 2.0),
@@ -275,11 +277,11 @@ def complex_step(f: Callable[[Array], object], x: Array, index: Array) -> Array 
     out = np.empty(len(index))
     for i, j in enumerate(index):
         point = x.astype(complex)
-        point[j] += 1e-20j
+        point[j] += COMPLEX_STEP * 1j
         try:
             with np.errstate(all="ignore"):
                 value = complex(np.asarray(f(point)).reshape(()))
         except Exception:  # whatever a function raises that was not made for complex numbers
             return None
-        out[i] = value.imag / 1e-20
+        out[i] = value.imag / COMPLEX_STEP
     return out if np.isfinite(out).all() else None
