@@ -112,6 +112,11 @@ class Schedule:
     monitor: ClassVar[str | None] = None
     each: str = "epoch"
 
+    @property
+    def is_formula(self) -> bool:
+        """Whether all rates are known before the run."""
+        return type(self)._factors is not Schedule._factors
+
     def rates(self, start: float, epochs: int, n: int) -> Rates:
         """Rates of a run of so many epochs over n samples, from the optimizer's rate `start`."""
         epoch = 0

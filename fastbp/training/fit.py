@@ -324,7 +324,6 @@ class _Asked(SimpleNamespace):
         for name, of in schedules.items():
             if of.each == "step":
                 scheduled[name] = course_of(name, of, starts[name], end_epoch, n, per_epoch)
-                scheduled[name](state.position.epoch * per_epoch, 1)  # which may refuse it
             else:
                 watchers.append(ScheduleWatcher(name, of, starts[name], end_epoch, n, history))
         watchers += _bar(self.progress)

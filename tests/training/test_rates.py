@@ -570,3 +570,23 @@ def test_scheduled_dropout():
     assert nets[4].parameters.tobytes() == nets[5].parameters.tobytes()
     assert nets[4].parameters.tobytes() == nets[6].parameters.tobytes()
     assert found[7]["dropout"][-1] == pytest.approx(0.25 * (1 + np.cos(np.pi * 11 / 12)))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"dropout": fastbp.schedules.OneCycle(max_factor=3.0, warmup=0.4, epochs=5)},
+        {"dropout": fastbp.schedules.OneCycle(max_factor=3.0, warmup=0.4, epochs=5, each="step")},
+        {"dropout": fastbp.schedules.Exponential(1.2)},
+        {"learning_rate": fastbp.schedules.Exponential(1e200)},
+        fastbp.schedules.Step(2, 1e200),
+    ],
+    ids=repr,
+)
+def test_what_a_formula_comes_to_is_refused_before_the_run(schedule):
+    net = fastbp.Network([4, 5, 3], seed=0)
+    rng, before = np.random.default_rng(0), net.parameters.copy()
+    X, Y = rng.standard_normal((12, 4)), rng.integers(0, 3, 12)
+    with pytest.raises(ValueError, match=r"^schedule"):
+        net.fit(X, Y, epochs=5, batch_size=4, dropout=0.5, seed=0, schedule=schedule)
+    assert (net.parameters == before).all()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from fastbp import schedules
 
 
+FORESEEN = 1 << 14  # some 0.3 ms
+
+
 class Schedule(Watcher):
     """Sets the rate of each epoch, and ends the run where the schedule has no more."""
 
@@ -35,6 +38,7 @@ class Schedule(Watcher):
         history: History,
     ) -> None:
         self.name, self.watched, self.end_epoch = name, schedule.monitor or "loss", end_epoch
+        foresee(name, schedule, start, end_epoch, n)
         self.rates = schedule.rates(start, end_epoch, n)
         # of the first epoch that is not on record: what is recorded says how it came to it
         rate = next(self.rates)
@@ -63,6 +67,7 @@ def course_of(
     name: str, schedule: schedules.Schedule, start: float, end_epoch: int, n: int, per_epoch: int
 ) -> Course:
     """The numbers of any steps of a run with so many steps an epoch."""
+    foresee(name, schedule, start, end_epoch, n, per_epoch)
 
     def of_steps(first: int, count: int) -> np.ndarray:
         found = schedule.of_steps(start, end_epoch, n, per_epoch, first, count)
@@ -70,6 +75,23 @@ def course_of(
         return found
 
     return of_steps
+
+
+def foresee(
+    name: str,
+    schedule: schedules.Schedule,
+    start: float,
+    end_epoch: int,
+    n: int,
+    per_epoch: int = 1,
+) -> None:
+    """Refuse before the run what a formula comes to in it, within FORESEEN rates or at last."""
+    if not schedule.is_formula:
+        return
+    count = end_epoch * per_epoch
+    for first, several in ((0, min(count, FORESEEN)), (max(0, count - 1), 1)):
+        found = schedule.of_steps(start, end_epoch, n, per_epoch, first, several)
+        check_range(name, float(found.max(initial=0.0)))
 
 
 def check_range(name: str, rate: float) -> float:
