@@ -93,13 +93,14 @@ def a_composition(rng, m):
     return f, x, true
 
 
-def test_bounds_hold_and_are_useful():
+@pytest.mark.parametrize("n", [1500, pytest.param(9000, marks=pytest.mark.exhaustive)])
+def test_bounds_hold_and_are_useful(n):
     mpmath = pytest.importorskip("mpmath")
     rng = np.random.default_rng(1)
     wrong, shares = [], []
     with mpmath.workdps(40):
-        while len(shares) < 9000:
-            case = (a_sum if len(shares) < 6000 else a_composition)(rng, mpmath.mp)
+        while len(shares) < n:
+            case = (a_sum if len(shares) < 2 * n / 3 else a_composition)(rng, mpmath.mp)
             if case is None:
                 continue
             f, x, true = case

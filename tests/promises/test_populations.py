@@ -1,4 +1,4 @@
-"""No false alarm and no false pass, over a thousand random networks each.
+"""No false alarm and no false pass, over a thousand random networks each (a quarter by default).
 
 What belongs here: rates. What does not: single cases (test_check.py, test_diagnosis.py).
 """
@@ -14,6 +14,8 @@ from fastbp import check
 
 N = 1000
 PART = 250  # networks a test, so that a failure is found soon
+EXHAUSTIVE = pytest.mark.exhaustive
+SHARES = [PART, pytest.param(N, marks=EXHAUSTIVE)]
 
 
 def random_network(rng, *, wild, dtype=None):
@@ -52,7 +54,9 @@ def is_finite(net, X, Y):
         return bool(np.isfinite(net.costs(X, Y)).all() and np.isfinite(net.gradient(X, Y)).all())
 
 
-@pytest.mark.parametrize("first", range(0, N, PART))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(first, marks=EXHAUSTIVE) for first in range(PART, N, PART))]
+)
 def test_no_false_alarm(first):
     checked = {"full": 0, "fast": 0}
     for seed in range(first, first + PART):
@@ -67,9 +71,10 @@ def test_no_false_alarm(first):
     assert min(checked.values()) > 0.75 * PART, checked
 
 
-def test_no_false_alarm_term_by_term():
+@pytest.mark.parametrize("n", SHARES)
+def test_no_false_alarm_term_by_term(n):
     passed = dict.fromkeys((check.output_error, check.recurrence), 0)
-    for seed in range(N):
+    for seed in range(n):
         net, X, Y = random_network(np.random.default_rng([3, seed]), wild=True)
         if not is_finite(net, X, Y):
             continue
@@ -77,7 +82,7 @@ def test_no_false_alarm_term_by_term():
             found = look(net, X[0], Y[0])
             assert found.ok is not False, (seed, net, found)
             passed[look] += found.verdict.startswith("pass")
-    assert min(passed.values()) > 0.85 * N, passed
+    assert min(passed.values()) > 0.85 * n, passed
 
 
 def planted(net, X, Y, rng):
@@ -104,9 +109,10 @@ def planted(net, X, Y, rng):
     return nabla
 
 
-def test_no_false_pass():
+@pytest.mark.parametrize("n", SHARES)
+def test_no_false_pass(n):
     caught = passed = unclear = 0
-    for seed in range(N):
+    for seed in range(n):
         rng = np.random.default_rng([2, seed])
         net, X, Y = random_network(rng, wild=False, dtype="float64")
         nabla = planted(net, X, Y, rng) if is_finite(net, X, Y) else None
@@ -117,7 +123,7 @@ def test_no_false_pass():
         passed += found.verdict.startswith("pass")
         unclear += found.verdict.startswith("inconclusive")
     total = caught + passed + unclear
-    assert total > 0.9 * N
+    assert total > 0.9 * n
     assert caught >= 0.99 * total, (caught, passed, unclear)
     # what escapes is said to be inconclusive: gradients smaller than any difference resolves
     assert passed <= 0.001 * total, (caught, passed, unclear)

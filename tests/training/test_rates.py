@@ -143,6 +143,7 @@ def test_one_rate_for_all_is_that_learning_rate(level, optimizer, dtype):
         assert nets[0].parameters.tobytes() == nets[1].parameters.tobytes()
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("frozen", [(0,), (1,), (0, 1, 2), (4, 5), (6,), (0, 1, 2, 3, 4, 5)])
@@ -198,6 +199,7 @@ def test_threads_have_the_same_bits(level, threads, shaping, dtype):
     assert found[0] == found[1]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_numbers_of_each_step(level, optimizer, dtype):
@@ -317,6 +319,7 @@ def fitted(net, **options):
     return net.fit(X, Y, **{"epochs": 3, "batch_size": 7, "shuffle": False, **options})
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_fit_is_the_oracles_training(level, optimizer, dtype):
