@@ -115,6 +115,11 @@ def _as_layer(item: Any, name: str, is_input: bool) -> Any:
             return item
         if isinstance(item, str) and item in NAMED:
             return NAMED[item]()
+        if isinstance(item, (str, type)) or item is None:
+            raise TypeError(
+                f"{name}: expected a whole number, a layer such as Scale() or the name of one, "
+                f"{', '.join(NAMED)}; got {functions.shown(item)}"
+            )
     return Dense(inputs.as_count(item, name))
 
 
