@@ -14,7 +14,7 @@
 # the largest error found against exact values, in units in the last place of the result, at any
 # level, as "float32 / float64". Searched: float32, every 61st of all bit patterns and 10 million
 # ordinary values, and every single one for exp, tanh and sigmoid at avx512; float64, 1.7 million
-# points each against 113 bits. tests/test_elementary.py holds all of them to 2.
+# points each against 113 bits. tests/kernels/test_elementary.py holds all of them to 2.
 #
 cimport cython
 from libc.math cimport INFINITY, NAN

@@ -1,6 +1,6 @@
 # Doors for tests and benchmarks: one function of the arithmetic at a time.
 #
-# What belongs here: what tests/test_elementary.py and fastbp/benchmark.py ask for. What does not:
+# What belongs here: what tests/kernels/test_elementary.py and fastbp/benchmark.py ask for. What does not:
 # anything that a network needs.
 
 def is_finite(const real[::1] x):
