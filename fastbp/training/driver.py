@@ -253,10 +253,13 @@ class Run:
             loop.look(epoch)
         self.close()  # which may find that the last step was one too many
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What `record` gives, by name."""
+        return ("loss", "learning_rate", "seconds", *self.recorded)
+
     def record(self, n_epochs: int, began: float) -> dict[str, list[float]]:
         """What the history is to hold of the last epochs, those of the last slice."""
-        if not n_epochs:
-            return {name: [] for name in ("loss", "learning_rate", "seconds", *self.recorded)}
         return {
             "loss": self.losses[:n_epochs].tolist(),
             "learning_rate": self.at_ends("learning_rate", n_epochs),

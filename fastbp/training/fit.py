@@ -329,13 +329,14 @@ class _Asked(SimpleNamespace):
         watchers += _bar(self.progress)
         if file is not None:
             watchers.append(file)
-        penalties = {"l2": self.l2 / n, "l1": self.l1 / n}
-        numbers = self.optimizer.numbers | penalties | self.clipping | starts
+        numbers = self.optimizer.numbers
+        numbers |= {"l2": self.l2 / n, "l1": self.l1 / n, **self.clipping, **starts}
         rates, decays = self.factors
         return Request(
             net, data, numbers, epochs, state, watchers, history, self.shuffle, n_threads, relative,
             self.deadline, self.loss, rates=rates, decays=decays, scheduled=scheduled,
-            recorded=[name for name in schedules if name != "learning_rate"], driver=Run,
+            recorded=[name for name in schedules if name != "learning_rate"] if schedules else (),
+            driver=Run,
         )  # fmt: skip
 
     def told(self) -> dict[str, Any]:
@@ -488,6 +489,8 @@ def as_seed(seed: Any, known: int | None, needed: bool) -> int:
     """
     if seed is None and known is not None:
         return known
+    if seed is None and not needed:
+        return 0
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**64, dtype=np.uint64))
     if seed is not None and not isinstance(seed, np.random.SeedSequence):

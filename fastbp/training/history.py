@@ -7,7 +7,7 @@ run itself (loop.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,13 @@ class History(Mapping[str, np.ndarray]):
         self.seconds: float = 0.0 if earlier is None else earlier.seconds
         self.samples: int = 0 if earlier is None else earlier.samples
         self.state: State | None = None
+
+    def begin(self, names: Iterable[str]) -> None:
+        """Have columns of these names, "loss" first, also where no epoch comes to an end."""
+        if self._columns:
+            self.extend(**{name: [] for name in names})
+        else:
+            self._columns = {name: [] for name in names}
 
     def extend(self, **values: list[float]) -> None:
         """Add epochs, "loss" first, which every epoch has, or to the last epochs what is new."""

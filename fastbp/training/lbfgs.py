@@ -100,6 +100,11 @@ class Minimisation:
         """Since the start."""
         return time.perf_counter() - self.began
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What `record` gives, by name."""
+        return ("loss", "seconds")
+
     def record(self, n_epochs: int, began: float) -> dict[str, list[float]]:
         """What the history is to hold of the last iteration."""
         return {"loss": [self.loss] * n_epochs, "seconds": [self.seconds] * n_epochs}

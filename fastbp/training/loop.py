@@ -35,7 +35,7 @@ class Loop:
         self.watchers = watchers = request.watchers
         self.began = time.time() - (history["seconds"][-1] if history.epochs else 0.0)
         self.run = run = request.driver(request)
-        history.extend(**run.record(0, self.began))
+        history.begin(run.columns)
         self.by_step = [watcher for watcher in watchers if watcher.by_step]
         self.by_epoch = [watcher for watcher in watchers if watcher.by_epoch]
         self.by_slice = [watcher for watcher in watchers if watcher.by_slice]
