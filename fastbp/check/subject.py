@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import functions, inputs
+from fastbp import factors, functions, inputs
 from fastbp.check.numeric.budget import Budget
 from fastbp.check.numeric.differences import EPSILON, NOISE_STEPS, noise_of
 from fastbp.check.paper.links import links_of
@@ -145,7 +145,14 @@ class NetworkSubject(Subject):
     """A `Network`: its float64 twin answers for many parameters in one call."""
 
     def __init__(
-        self, net: Network, X: Any, Y: Any, sample_weight: Any, l2: float, l1: float
+        self,
+        net: Network,
+        X: Any,
+        Y: Any,
+        sample_weight: Any,
+        l2: float,
+        l1: float,
+        decays: Any = None,
     ) -> None:
         # what the network computes with: numbers of its own dtype
         X = by_name(X, "X", net.columns)
@@ -161,9 +168,10 @@ class NetworkSubject(Subject):
         self.parameters = self.twin.parameters.copy()
         self.tensors = tensors_of(self.twin, self.parameters.size)
         self.links = links_of(self.twin.layers, self.twin.tensors.values())
-        self.is_weight = np.zeros(self.parameters.size, bool)
-        for tensor in self.tensors:
-            self.is_weight[tensor.part] = tensor.name[0] == "W"
+        self.decays = penalised([tensor.name for tensor in self.tensors], decays)
+        self.decay = np.zeros(self.parameters.size)
+        for tensor, decay in zip(self.tensors, self.decays, strict=True):
+            self.decay[tensor.part] = decay
         self.base = self.costs(self.X, self.Y)
         self.has_kinks = self.sides(self.X).shape[1] > 0
         if not np.isfinite(self.base).all():
@@ -256,7 +264,7 @@ class NetworkSubject(Subject):
         n, old = len(self.X), self.parameters[index]
         change = self.l2 / (2 * n) * (values - old) * (values + old)
         change += self.l1 / n * (np.abs(values) - np.abs(old))
-        return np.where(self.is_weight[index], change, 0.0)
+        return np.where(self.decay[index] != 0, self.decay[index] * change, 0.0)
 
     def input_changes(self, index: Array, values: Array) -> Array:
         """Changes (k,) of C_x where X.ravel()[index] takes `values`."""
@@ -388,9 +396,16 @@ def rows_in_time(
     return X[rows], Y[rows], options, n
 
 
+def penalised(names: Sequence[str], decays: Any) -> list[float]:
+    """What penalties of each tensor are multiplied by: 1 of W and 0 of others, unless told."""
+    return factors.decays_of(decays, {name: float(name[0] == "W") for name in names})
+
+
 def subject(net: Any, X: Any, Y: Any, options: dict[str, Any]) -> Subject:
     """The network's own face where its loss is that of `Network`; else through `net.loss`."""
     if has_own_loss(net, options):
         get = options.get
-        return NetworkSubject(net, X, Y, get("sample_weight"), get("l2", 0.0), get("l1", 0.0))
+        return NetworkSubject(
+            net, X, Y, get("sample_weight"), get("l2", 0.0), get("l1", 0.0), get("decays")
+        )
     return ObjectSubject(net, X, Y, options)

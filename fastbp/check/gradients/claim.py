@@ -15,7 +15,14 @@ import numpy as np
 
 from fastbp.check.numeric.callables import called
 from fastbp.check.paper.model import Model
-from fastbp.check.subject import FROZEN, NetworkSubject, ObjectSubject, Subject, Tensor
+from fastbp.check.subject import (
+    FROZEN,
+    NetworkSubject,
+    ObjectSubject,
+    Subject,
+    Tensor,
+    penalised,
+)
 
 Array = np.ndarray
 Given = Array | Sequence[Array] | Callable[[Any, Any], Any] | None
@@ -57,7 +64,7 @@ class Claim:
         if isinstance(subject, NetworkSubject):
             return Model(
                 subject.twin.architecture, tensors, subject.X, subject.Y,
-                subject.sample_weight, subject.l2, subject.l1,
+                subject.sample_weight, subject.l2, subject.l1, subject.decays,
             )  # fmt: skip
         assert isinstance(subject, ObjectSubject)
         architecture = getattr(self.net, "architecture", None)
@@ -65,9 +72,11 @@ class Claim:
         if not isinstance(architecture, dict) or len(subject.tensors) < 2 or unknown:
             return None
         options = subject.options
+        names = [tensor.name for tensor in subject.tensors]
         return Model(
             architecture, tensors, subject.X, subject.Y,
             options.get("sample_weight"), options.get("l2", 0.0), options.get("l1", 0.0),
+            penalised(names, options["decays"]) if "decays" in options else None,
         )  # fmt: skip
 
     @cached_property

@@ -83,10 +83,10 @@ class _Patient:
         return right
 
     def _with_penalties(self, data: list[Array]) -> list[Array]:
-        """The whole gradient, of a data part: weights alone are penalised."""
+        """The whole gradient, of a data part: penalties times the decay of each tensor."""
         assert self.model is not None
-        parts = zip(data, self.l2, self.l1, self.model.letters, strict=True)
-        return [d + (a + b if letter == "W" else 0) for d, a, b, letter in parts]
+        parts = zip(data, self.l2, self.l1, self.model.decays, strict=True)
+        return [d + (decay * (a + b) if decay else 0) for d, a, b, decay in parts]
 
     def _same(self, one: Sequence[Array], other: Sequence[Array]) -> bool:
         """Whether two gradients agree, tensor by tensor."""
@@ -173,11 +173,12 @@ class _Patient:
             if self._same(self.parts, self._with_penalties(unweighted)):
                 yield "sample_weight is left out of the gradient: every sample counts the same."
                 return
-        parts, letters = {"data": self.data}, self.model.letters
+        parts, decays = {"data": self.data}, self.model.decays
         for penalty, of in (("l2", self.l2), ("l1", self.l1)):
-            for letter, name in WORDS.items():
-                key = penalty if letter == "W" else f"{penalty} of {name}"
-                parts[key] = [a * (own == letter) for a, own in zip(of, letters, strict=True)]
+            parts[penalty] = [a * decay for a, decay in zip(of, decays, strict=True)]
+            for letter, name in WORDS.items():  # that are not to be penalised
+                own = zip(of, decays, self.model.letters, strict=True)
+                parts[f"{penalty} of {name}"] = [a * (d == 0 and x == letter) for a, d, x in own]
         parts = {key: of for key, of in parts.items() if any(p.any() for p in of)}
         if len(parts) < 2:
             return

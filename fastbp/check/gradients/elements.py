@@ -144,7 +144,7 @@ class Elements:
             raise ValueError("method: 'mpmath' needs a fastbp.Network with that class's own loss")
         value, bound = digits.network_derivatives(
             checked.twin, checked.X, checked.Y, index, sample_weight=checked.sample_weight,
-            l2=checked.l2, l1=checked.l1,
+            l2=checked.l2, l1=checked.l1, decays=checked.decays,
         )  # fmt: skip
         both = [a[:, None] for a in (value, bound)]
         return Slopes(*both, *both, *both)

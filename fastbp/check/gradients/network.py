@@ -103,6 +103,7 @@ def gradients(
     sample_weight: Any = None,
     l2: float = 0.0,
     l1: float = 0.0,
+    decays: Any = None,
     dropout: Any = None,
     ignore_missing: bool = False,
     tolerance: float = TOLERANCE,
@@ -124,7 +125,7 @@ def gradients(
     mode : "full" or "fast"
         full: each element with the error bound of its numeric value. fast: along random directions
         only; an error in one element of many may pass.
-    sample_weight, l2, l1 : as in `Network.loss`
+    sample_weight, l2, l1, decays : as in `Network.loss`
     dropout, ignore_missing : as in `Network.loss`
         With one of them a float32 network is checked through its float64 twin.
     tolerance : float
@@ -175,6 +176,7 @@ def gradients(
         "sample_weight": sample_weight,
         "l2": inputs.as_penalty(l2, "l2") or None,
         "l1": inputs.as_penalty(l1, "l1") or None,
+        "decays": decays,
         "dropout": dropout,
         "ignore_missing": inputs.as_flag(ignore_missing, "ignore_missing") or None,
     }

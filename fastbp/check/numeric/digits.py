@@ -7,7 +7,7 @@ it is asked for: fastbp's extra `check`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,6 +132,7 @@ def loss_of(
     sample_weight: Any = None,
     l2: float = 0.0,
     l1: float = 0.0,
+    decays: Sequence[float] | None = None,
     digits: int = DIGITS,
 ) -> Any:
     """The loss of `Network.loss`, evaluated from the formulas in mpmath's numbers.
@@ -150,7 +151,7 @@ def loss_of(
     """
     mp = _mpmath()
     with mp.workdps(digits):
-        twin = _Twin(mp, net, X, Y, sample_weight, l2, l1)
+        twin = _Twin(mp, net, X, Y, sample_weight, l2, l1, decays)
         with mp.workdps(digits + twin.lost_digits()):
             value = twin.loss()
         return +value
@@ -165,6 +166,7 @@ def network_derivatives(
     sample_weight: Any = None,
     l2: float = 0.0,
     l1: float = 0.0,
+    decays: Sequence[float] | None = None,
     digits: int = DIGITS,
 ) -> tuple[Array, Array]:
     """Derivatives of a network's loss by some of its parameters, from differences in many digits.
@@ -174,6 +176,8 @@ def network_derivatives(
     net : Network
         Only its architecture and tensors are used.
     X, Y, sample_weight, l2, l1 : as in `Network.loss`
+    decays : sequence of float, optional
+        What penalties are multiplied by, for each of `net.tensors`; 1 for W, 0 for others.
     index : array_like of int (k,)
         Positions in `net.parameters`.
     digits : int
@@ -199,7 +203,7 @@ def network_derivatives(
     index = inputs.as_indices(index, "index", n_parameters)
     value, bound = np.empty((2, len(index)))
     with mp.workdps(digits):
-        twin = _Twin(mp, net, X, Y, sample_weight, l2, l1)
+        twin = _Twin(mp, net, X, Y, sample_weight, l2, l1, decays)
         with mp.workdps(digits + twin.lost_digits()):
             middle = twin.loss()
             for i, j in enumerate(index):
@@ -233,7 +237,15 @@ class _Twin:
     """A network's loss in mpmath's numbers, sample by sample."""
 
     def __init__(
-        self, mp: Any, net: Network, X: Any, Y: Any, sample_weight: Any, l2: float, l1: float
+        self,
+        mp: Any,
+        net: Network,
+        X: Any,
+        Y: Any,
+        sample_weight: Any,
+        l2: float,
+        l1: float,
+        decays: Sequence[float] | None,
     ) -> None:
         self.mp = mp
         about = net.architecture
@@ -251,14 +263,15 @@ class _Twin:
         self.w = self._exact(np.ones(len(X)) if weight is None else weight)
         self.l2, self.l1 = mp.mpf(float(l2)), mp.mpf(float(l1))
         self.links = [LINKS[layer.link] for layer in layers]
-        # rows of each layer's tensors: the weights from each unit, then the biases
+        # rows of each layer's tensors, the weights from each unit, then the biases; and what
+        # penalties of each row are multiplied by
         self.layers: list[list[Numbers]] = [[] for _ in layers]
-        self.n_weights = [0] * len(layers)  # rows of weights, which stand first
-        for name, tensor in net.tensors.items():
-            l = int(name[1:]) - 1
-            self.layers[l] += [self._exact(row) for row in np.atleast_2d(tensor)]
-            if name[0] == "W":
-                self.n_weights[l] = len(tensor)
+        self.decays: list[list[float]] = [[] for _ in layers]
+        usual = [float(name[0] == "W") for name in net.tensors]
+        for (name, tensor), decay in zip(net.tensors.items(), decays or usual, strict=True):
+            rows = [self._exact(row) for row in np.atleast_2d(tensor)]
+            self.layers[int(name[1:]) - 1] += rows
+            self.decays[int(name[1:]) - 1] += [decay] * len(rows)
         self._kept: list[list[Numbers]] = []
 
     def _exact(self, row: Array) -> Numbers:
@@ -291,18 +304,19 @@ class _Twin:
         for kept, y, w in zip(self._kept, self.Y, self.w, strict=True):
             a = kept[-1] if changed is None else self._forward(kept[start], start)[1][-1]
             total += w * cost(mp, self.cost.kind, self.cost.parameter, a, y)
-        weights = [
-            v
-            for rows, n in zip(self.layers, self.n_weights, strict=True)
-            for row in rows[:n]
+        decayed = [
+            (decay, v)
+            for rows, decays in zip(self.layers, self.decays, strict=True)
+            for row, decay in zip(rows, decays, strict=True)
             for v in row
+            if decay
         ]
         n = len(self.X)
         value = total / sum(self.w)
         if self.l2:
-            value += self.l2 / (2 * n) * sum(v * v for v in weights)
+            value += self.l2 / (2 * n) * sum(decay * v * v for decay, v in decayed)
         if self.l1:
-            value += self.l1 / n * sum(abs(v) for v in weights)
+            value += self.l1 / n * sum(decay * abs(v) for decay, v in decayed)
         return value
 
     def _forward(self, a: Numbers, start: int) -> tuple[list[Numbers], list[Numbers]]:

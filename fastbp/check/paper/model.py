@@ -59,6 +59,8 @@ class Model:
     Y : as in `Network.loss`
     sample_weight : ndarray (n,), optional
     l2, l1 : float
+    decays : sequence of float, optional
+        What they are multiplied by, for each tensor; 1 for W, 0 for the others.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Model:
         sample_weight: Array | None = None,
         l2: float = 0.0,
         l1: float = 0.0,
+        decays: Sequence[float] | None = None,
     ) -> None:
         of = layers.of(architecture)
         self.names = [str(layer.activation) for layer in of]
@@ -84,6 +87,8 @@ class Model:
         self.Y = inputs.as_dense_targets(Y, len(self.X), width, loss, np.dtype(np.float64))
         self.w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
         self.l2, self.l1 = l2, l1
+        usual = [float(letter == "W") for letter in self.letters]
+        self.decays = usual if decays is None else list(decays)
 
     def feedforward(self) -> tuple[list[Array], list[Array]]:
         """zs and activations (the input first) of each layer, all samples."""
