@@ -466,6 +466,7 @@ def check_gradients(s, d):
     for name, value in (
         ("sample_weight", s.weight[:2]), ("l2", 0.1), ("l1", 0.1), ("tolerance", 1e-5),
         ("dropout", fastbp.Dropout(0.3)), ("ignore_missing", True), ("method", "differences"),
+        ("decays", {"*": 0.5, "b*": 0.0}),
     ):  # fmt: skip
         if d.chance(0.15):
             arguments[name] = value
