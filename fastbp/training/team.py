@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 Answer = tuple[Any, BaseException | None]
@@ -20,12 +20,26 @@ BEGIN_SECONDS = 5.0  # within which a thread begins, on however busy a machine
 
 
 class _Beginning(threading.Event):
-    """What `Thread.start` waits for: not for ever, for a thread may die at birth (no memory)."""
+    """What `Thread.start` waits for: not for ever, for a thread may die at birth (no memory).
+
+    By a queue, which Ctrl-C leaves in order: in the middle of an event's own `wait` it becomes a
+    RuntimeError, of a lock released twice, and is lost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        super().set()
+        self.begun.put(None)
 
     def wait(self, timeout: float | None = None) -> bool:
-        if super().wait(BEGIN_SECONDS):
-            return True
-        raise RuntimeError("a thread was started and has not begun")
+        try:
+            self.begun.get(timeout=BEGIN_SECONDS)
+        except Empty:
+            raise RuntimeError("a thread was started and has not begun") from None
+        return True
 
 
 def _serve(inbox: SimpleQueue[Any], inboxes: list[SimpleQueue[Any]]) -> None:

@@ -249,3 +249,36 @@ def test_a_thread_that_dies_at_birth_is_not_waited_for(monkeypatch):
     assert few.size == 1 and len(started) == 2
     assert few.ask(0, sum, [1, 2]).get() == (3, None)
     few.close()
+
+
+@pytest.mark.skipif(sys.gettrace() is not None, reason="something else traces")
+def test_ctrl_c_while_threads_are_started_is_not_lost():
+    """At any line of starting them, threading's own included: it is no want of threads."""
+    files = {team.__file__, threading.__file__}
+
+    def starts(last):
+        lines = 0
+
+        def trace(frame, event, _):
+            nonlocal lines
+            if frame.f_code.co_filename not in files:
+                return None
+            lines += event == "line"
+            if lines == last:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            started = Team(2)
+        finally:
+            sys.settrace(None)
+        started.close()
+        return lines
+
+    total = starts(None)
+    assert total > 30
+    for last in range(1, total + 1):
+        with pytest.raises(KeyboardInterrupt):
+            starts(last)
