@@ -1,7 +1,7 @@
 # Doors for tests and benchmarks: one function of the arithmetic at a time.
 #
-# What belongs here: what tests/kernels/test_elementary.py and fastbp/benchmark.py ask for. What does not:
-# anything that a network needs.
+# What belongs here: what tests/kernels/test_elementary.py and fastbp/benchmark.py ask for. What
+# does not: anything that a network needs.
 
 def is_finite(const real[::1] x):
     """Whether no element is NaN or infinite."""
