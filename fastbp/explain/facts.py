@@ -13,8 +13,10 @@ import numpy as np
 
 from fastbp.check.gradients.network import GradientCheck
 from fastbp.check.terms.ladder import OutputError
-from fastbp.check.terms.recurrence import Recurrence
+from fastbp.check.terms.recurrence import HiddenError, Recurrence
 from fastbp.check.terms.structure import Structure
+from fastbp.explain.blocks import Rung
+from fastbp.explain.formula import signed
 from fastbp.network import Network
 
 Array = np.ndarray
@@ -57,6 +59,25 @@ def shows_the_sum(error: OutputError) -> Array:
     if error.collapses or not (apart > SAME * scale).any():
         return np.ones(len(apart), bool)
     return np.asarray(apart > SAME * scale)
+
+
+def measured_rung(found: OutputError | HiddenError, j: int) -> Rung:
+    """dC/dz_j from values of C alone, with its bound, or the slopes of both sides of a kink."""
+    low, high = (float(v) for v in found.interval[:, j])
+    one, bound = float(found.black_box[j]), float(found.bound[j])
+    shown = f"{signed(one)} ± {signed(bound, 1)}"
+    if low != high:
+        shown = f"{signed(low)} … {signed(high)}, a kink"
+    return Rung("(1)", f"∂C/∂z_{j + 1}", shown, one, "measured from values of $C$ alone")
+
+
+def claimed_rung(found: OutputError | HiddenError, claimed: Array, claimant: str, j: int) -> Rung:
+    """delta_j as somebody computes it, and how far it is from what is measured."""
+    low, high = (float(v) for v in found.interval[:, j])
+    value = float(claimed[j])
+    gap = abs(value - float(found.black_box[j])) if low == high else 0.0
+    note = f"what the library computes; {signed(gap, 1)} from (1)"
+    return Rung(claimant, f"δ_{j + 1}", signed(value), value, note)
 
 
 class Facts:

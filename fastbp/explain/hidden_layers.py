@@ -25,7 +25,7 @@ from fastbp.explain.blocks import (
     Sum,
     Text,
 )
-from fastbp.explain.facts import Facts, largest
+from fastbp.explain.facts import Facts, claimed_rung, largest, measured_rung
 from fastbp.explain.formula import signed
 
 Array = np.ndarray
@@ -109,15 +109,9 @@ class HiddenLayers(Facts):
                 M = np.where(above != 0, terms / np.where(above != 0, above, 1.0), np.nan)
             factors = np.column_stack([M[at], above[at]])
         total = float(hidden.total[j])
-        low, high = (float(v) for v in hidden.interval[:, j])
-        one = float(hidden.black_box[j])
-        measured = f"{signed(one)} ± {signed(float(hidden.bound[j]), 1)}"
-        if low != high:
-            measured = f"{signed(low)} … {signed(high)}, a kink"
-        gap = abs(float(hidden.claimed[j]) - one) if low == high else 0.0
         product = f"W_{{k{n}}} δ_k σ′(z_{n})" if simple else f"δ_k ∂z_k/∂z_{n}"
         return [
-            Rung("(1)", f"∂C/∂z_{n}", measured, one, "measured from values of $C$ alone"),
+            measured_rung(hidden, j),
             Rung(
                 "BP2",
                 f"∑_k {product}",
@@ -126,13 +120,7 @@ class HiddenLayers(Facts):
                 f"over every neuron $k$ of layer {l + 1}:",
                 Sum(header, shown, factors, terms[at], float(rest.sum()), len(rest), total),
             ),
-            Rung(
-                "engine",
-                f"δ_{n}",
-                signed(float(hidden.claimed[j])),
-                float(hidden.claimed[j]),
-                f"what the library computes; {signed(gap, 1)} from (1)",
-            ),
+            claimed_rung(hidden, hidden.claimed, "engine", j),
         ]
 
     def above(self, l: int) -> Array:

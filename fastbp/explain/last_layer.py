@@ -27,7 +27,7 @@ from fastbp.explain.blocks import (
     Sum,
     Text,
 )
-from fastbp.explain.facts import SAME, Case, Facts, largest
+from fastbp.explain.facts import SAME, Case, Facts, claimed_rung, largest, measured_rung
 from fastbp.explain.formula import signed, with_formulas
 
 Array = np.ndarray
@@ -64,11 +64,6 @@ class LastLayer(Facts):
 
     def rungs(self, error: OutputError, j: int) -> Ladder:
         n = j + 1
-        low, high = (float(v) for v in error.interval[:, j])
-        one, bound = float(error.black_box[j]), float(error.bound[j])
-        measured = f"{signed(one)} ± {signed(bound, 1)}"
-        if low != high:
-            measured = f"{signed(low)} … {signed(high)}, a kink"
         total, diagonal = float(error.total[j]), float(error.diagonal[j])
         apart = total - diagonal
         scale = float(np.abs(error.total).max())
@@ -81,7 +76,7 @@ class LastLayer(Facts):
         else:
             note = f"the same here: the terms $k ≠ {n}$ add nothing"
         rungs = [
-            Rung("(1)", f"∂C/∂z_{n}", measured, one, "measured from values of $C$ alone"),
+            measured_rung(error, j),
             Rung(
                 "(2)",
                 f"∑_k ∂C/∂a_k ∂a_k/∂z_{n}",
@@ -100,17 +95,7 @@ class LastLayer(Facts):
             ),
         ]
         if error.claimed is not None:
-            claimed = float(error.claimed[j])
-            gap = abs(claimed - one) if low == high else 0.0
-            rungs.append(
-                Rung(
-                    error.claimant,
-                    f"δ_{n}",
-                    signed(claimed),
-                    claimed,
-                    f"what the library computes; {signed(gap, 1)} from (1)",
-                )
-            )
+            rungs.append(claimed_rung(error, error.claimed, error.claimant, j))
         return Ladder(f"Neuron {self.called(j)}", j, tuple(rungs))
 
     def sum_of(self, error: OutputError, j: int) -> Sum:
