@@ -88,6 +88,8 @@ class Scale:
 
 Layer = Dense | Scale
 
+# by the letters of tensors' names: how much penalties and weight decay reach them, unless told
+DECAYS = {t.letter: t.decay for kind in (Dense(1), Scale()) for t in kind.tensors(1, 1)}
 NAMED: dict[str, type[Scale]] = {"scale": Scale}  # what JSON names
 
 

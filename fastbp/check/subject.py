@@ -20,6 +20,7 @@ from fastbp.check.numeric.budget import Budget
 from fastbp.check.numeric.differences import EPSILON, NOISE_STEPS, noise_of
 from fastbp.check.paper.links import links_of
 from fastbp.datasets.columns import by_name
+from fastbp.layers import DECAYS
 from fastbp.network import Network
 
 Array = np.ndarray
@@ -397,8 +398,8 @@ def rows_in_time(
 
 
 def penalised(names: Sequence[str], decays: Any) -> list[float]:
-    """What penalties of each tensor are multiplied by: 1 of W and 0 of others, unless told."""
-    return factors.decays_of(decays, {name: float(name[0] == "W") for name in names})
+    """What penalties of each tensor are multiplied by."""
+    return factors.decays_of(decays, {name: DECAYS.get(name[0], 0.0) for name in names})
 
 
 def subject(net: Any, X: Any, Y: Any, options: dict[str, Any]) -> Subject:

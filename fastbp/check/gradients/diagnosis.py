@@ -1,7 +1,7 @@
 """What is wrong with a gradient, in words.
 
 What belongs here: comparisons of a wrong gradient with what known mistakes would make of it, most
-telling first. What does not: finding out that it is wrong (gradients.py).
+telling first. What does not: finding out that it is wrong (elements.py, taylor.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The gradient of anybody's scalar function, held against the function's own values.
 
-What belongs here: `gradient` and what it tells. What does not: networks (gradients.py), the
+What belongs here: `gradient` and what it tells. What does not: networks (network.py), the
 structure of x (variables.py), where slopes come from (slopes.py), the rule that passes an element
 (judging.py).
 """

@@ -1,6 +1,6 @@
 """Gradients along random directions: does the Taylor remainder fall as h^2?
 
-What belongs here: the fast mode of `gradients`. What does not: single elements (gradients.py).
+What belongs here: the fast mode of `gradients`. What does not: single elements (elements.py).
 
 R(h) = |f(theta + h v) - f(theta) - h <gradient, v>| falls as h^2 where the gradient is right and as
 h where it is not, however large the second derivative is: the slope of log R against log h is 2 or

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp import functions, inputs
 from fastbp.check.numeric.differences import EPSILON, Slopes
+from fastbp.layers import DECAYS
 from fastbp.layers import of as layers_of
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ class _Twin:
         # penalties of each row are multiplied by
         self.layers: list[list[Numbers]] = [[] for _ in layers]
         self.decays: list[list[float]] = [[] for _ in layers]
-        usual = [float(name[0] == "W") for name in net.tensors]
+        usual = [DECAYS[name[0]] for name in net.tensors]
         for (name, tensor), decay in zip(net.tensors.items(), decays or usual, strict=True):
             rows = [self._exact(row) for row in np.atleast_2d(tensor)]
             self.layers[int(name[1:]) - 1] += rows

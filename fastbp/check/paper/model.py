@@ -2,7 +2,7 @@
 
 What belongs here: what the checks need to know of a network beside values of its loss: how far
 rounding alone may carry its gradients, and what its gradient would be with a known mistake in it.
-What does not: the check itself (gradients.py), words about it (diagnosis.py).
+What does not: the check itself and words about it (gradients/).
 
 Shapes: W (n_in, width of z), J[k, j] = da_k/dz_j. No matrix here is as wide as a layer on both
 sides but W (jacobian.py).
@@ -87,7 +87,7 @@ class Model:
         self.Y = inputs.as_dense_targets(Y, len(self.X), width, loss, np.dtype(np.float64))
         self.w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
         self.l2, self.l1 = l2, l1
-        usual = [float(letter == "W") for letter in self.letters]
+        usual = [layers.DECAYS[letter] for letter in self.letters]
         self.decays = usual if decays is None else list(decays)
 
     def feedforward(self) -> tuple[list[Array], list[Array]]:

@@ -2,7 +2,7 @@
 
 What belongs here: BP2 at every hidden layer for one sample, and how delta grows or shrinks on its
 way back. What does not: the output error (ladder.py), names of mistakes (mistakes.py), weights and
-biases (gradients.py), pictures (pictures.py).
+biases (gradients/), pictures (pictures.py).
 """
 
 from __future__ import annotations
