@@ -142,3 +142,32 @@ def oracle(net):
 def shown(value):
     """A parameter's name without an address, which would differ between processes."""
     return str(value).partition(" at 0x")[0]
+
+
+# for scripts of processes of their own
+INTERRUPTING = """
+import sys
+
+def interrupted_after(last, files, work):
+    # work() with Ctrl-C after so many lines run of these files; whether it came, and how many ran
+    lines = 0
+
+    def trace(frame, event, _):
+        nonlocal lines
+        if frame.f_code.co_filename not in files:
+            return None
+        lines += event == "line"
+        if lines == last:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True, lines
+    finally:
+        sys.settrace(None)
+    return False, lines
+"""

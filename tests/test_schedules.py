@@ -88,19 +88,24 @@ torch_cases = [
 ]
 
 
-@pytest.mark.parametrize(("name", "options", "schedule", "start"), torch_cases)
-def test_torch_has_the_same_rates(name, options, schedule, start):
+def rates_of_torch(name, options, count):
     torch = pytest.importorskip("torch")
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         peer = getattr(torch.optim.lr_scheduler, name)(optimizer, **options)
-        expected = []
-        for _ in range(17):
-            expected.append(optimizer.param_groups[0]["lr"])
+        found = []
+        for _ in range(count):
+            found.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
-            if len(expected) < 17:
+            if len(found) < count:
                 peer.step()
+    return found
+
+
+@pytest.mark.parametrize(("name", "options", "schedule", "start"), torch_cases)
+def test_torch_has_the_same_rates(name, options, schedule, start):
+    expected = rates_of_torch(name, options, 17)
     # torch multiplies on from epoch to epoch and rounds each time
     assert rates(schedule, 17) == pytest.approx(expected, rel=1e-9)
 
@@ -201,17 +206,7 @@ def test_a_step_an_epoch_is_the_schedule_of_epochs(schedule):
     ],
 )
 def test_torch_has_the_same_rates_of_steps(name, options, schedule):
-    torch = pytest.importorskip("torch")
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        peer = getattr(torch.optim.lr_scheduler, name)(optimizer, **options)
-        expected = []
-        for _ in range(68):
-            expected.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
-            if len(expected) < 68:
-                peer.step()
+    expected = rates_of_torch(name, options, 68)
     assert steps(schedule, 17, 4) == pytest.approx(expected, rel=1e-9)
 
 

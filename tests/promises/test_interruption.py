@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import INTERRUPTING
 
 import fastbp
 from fastbp.training import driver as run_module
@@ -423,7 +424,7 @@ def test_ctrl_c_at_any_moment_leaves_no_thread_waiting():
 
 
 EVERY_LINE = """
-    import gc, sys, threading, time
+    import gc, threading, time
     import numpy as np
     import fastbp
     from fastbp.training import driver as run, team
@@ -434,32 +435,12 @@ EVERY_LINE = """
     net = fastbp.Network([8, 16, 3], seed=0)
     options = {"batch_size": 64, "threads": 3, "seed": 0}
 
-    def fit(last, net):
-        # Ctrl-C after so many lines of the run's; whether it came
-        lines = 0
+    def fit():
+        net.fit(X, Y, epochs=3, callbacks=[lambda event: None], **options)
 
-        def trace(frame, event, _):
-            nonlocal lines
-            if frame.f_code.co_filename not in files:
-                return None
-            lines += event == "line"
-            if lines == last:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-            return trace
-
-        sys.settrace(trace)
-        try:
-            net.fit(X, Y, epochs=3, callbacks=[lambda event: None], **options)
-        except KeyboardInterrupt:
-            return True
-        finally:
-            sys.settrace(None)
-        return False
-
-    fit(-1, net)
+    interrupted_after(None, files, fit)
     last = 1
-    while fit(last, net):
+    while interrupted_after(last, files, fit)[0]:
         assert np.isfinite(net.parameters).all()
         gc.collect()  # a run that was interrupted before it was closed, or within that
         began = time.monotonic()
@@ -476,7 +457,7 @@ EVERY_LINE = """
 
 def test_ctrl_c_after_any_line_leaves_no_thread_waiting():
     """The moments that signals seldom hit: one thread is on its way, the next is not yet."""
-    finished(child(EVERY_LINE))
+    finished(child(INTERRUPTING + textwrap.dedent(EVERY_LINE)))
 
 
 def test_an_interrupted_run_can_be_resumed(monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import INTERRUPTING
 
 import fastbp
 from fastbp.training import team
@@ -252,40 +253,20 @@ def test_a_thread_that_dies_at_birth_is_not_waited_for(monkeypatch):
 
 
 STARTING = """
-    import os, sys, threading
+    import os, threading
     from fastbp.training import team
 
-    files = {team.__file__, threading.__file__}
+    started = []
 
-    def starts(last):
-        # Ctrl-C after so many lines of starting two threads, threading's own lines included
-        lines = 0
+    def starts(last):  # two threads, interrupted in threading's own lines too
+        files = {team.__file__, threading.__file__}
+        came, lines = interrupted_after(last, files, lambda: started.append(team.Team(2)))
+        while started:
+            started.pop().close()
+        return came, lines
 
-        def trace(frame, event, _):
-            nonlocal lines
-            if frame.f_code.co_filename not in files:
-                return None
-            lines += event == "line"
-            if lines == last:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-            return trace
-
-        sys.settrace(trace)
-        try:
-            started = team.Team(2)
-        finally:
-            sys.settrace(None)
-        started.close()
-        return lines
-
-    total, lost = starts(None), []
-    for last in range(1, total + 1):
-        try:
-            starts(last)
-            lost.append(last)
-        except KeyboardInterrupt:
-            pass
+    _, total = starts(None)
+    lost = [last for last in range(1, total + 1) if not starts(last)[0]]
     print(total, lost, flush=True)
     os._exit(0)  # what threading has of threads that were interrupted is not in order
 """
@@ -293,7 +274,7 @@ STARTING = """
 
 def test_ctrl_c_while_threads_are_started_is_not_lost():
     """It is no want of threads."""
-    command = [sys.executable, "-c", textwrap.dedent(STARTING)]
+    command = [sys.executable, "-c", INTERRUPTING + textwrap.dedent(STARTING)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
     total, _, lost = done.stdout.strip().partition(" ")
     assert int(total) > 30 and lost == "[]", (done.stdout, done.stderr)
