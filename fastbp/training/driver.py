@@ -135,9 +135,11 @@ class Run:
 
     def _trainer(self, n_threads: int) -> Any:
         """The engine's, for so many threads; for one where their memory leaves none for it."""
-        run = self.start.identity
-        dropout = self.dropout
+        run, masks = self.start.identity, None
         try:
+            if self.dropout is not None:
+                rates = of_layers(self.dropout, self.net.layers)
+                masks = self.doors.Masks(rates, run.seed, 0)
             return self.doors.Trainer(
                 self.net._compiled,
                 run.optimizer.policy,
@@ -147,9 +149,7 @@ class Run:
                 n_threads,
                 self.shuffle is True,
                 run.seed,
-                None
-                if dropout is None
-                else self.doors.Masks(of_layers(dropout, self.net.layers), run.seed, 0),
+                masks,
                 self.loss is not None,
                 *self.factors,
             )

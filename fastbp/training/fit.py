@@ -487,10 +487,8 @@ def as_seed(seed: Any, known: int | None, needed: bool) -> int:
     `known`: that of the run that is gone on with. A Generator moves on all the same: what is drawn
     from it later does not depend on `shuffle`.
     """
-    if seed is None and known is not None:
-        return known
-    if seed is None and not needed:
-        return 0
+    if seed is None and (known is not None or not needed):
+        return known or 0
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**64, dtype=np.uint64))
     if seed is not None and not isinstance(seed, np.random.SeedSequence):

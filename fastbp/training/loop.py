@@ -9,10 +9,10 @@ not: how steps are made (driver.py, lbfgs.py), any single thing that is looked a
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastbp.training.history import History
-from fastbp.training.watchers.watcher import Event
+from fastbp.training.watchers.watcher import Event, states
 
 if TYPE_CHECKING:
     from fastbp.training.request import Request
@@ -87,16 +87,15 @@ class Loop:
             run.close(quiet=True)
         history.seconds += run.seconds
         history.samples += run.samples
-        left, watched = None, dict[str, Any]()
+        left = None
         for watcher in self.watchers:
             instead = watcher.ends_with(finished)
             left = left if instead is None else instead
-            watched |= watcher.state()
         trained = None
         if left is not None:
             trained = run.net.parameters.copy()
             run.net.parameters[...] = left
-        history.state = run.state(trained, watched)
+        history.state = run.state(trained, states(self.watchers))
         whole = finished or (interrupted and history.epochs == self.looked_at == run.epoch)
         for watcher in self.watchers:
             watcher.after(whole)

@@ -1,8 +1,7 @@
 # Training: the state of one `fit` and the doors that move it on.
 #
 # What belongs here: memory of a run, what goes in and comes out of it. What does not: the order of
-# work in a step (loop/steps.pxi), when to go back to Python
-# (training/driver.py).
+# work in a step (loop/steps.pxi), when to go back to Python (training/driver.py).
 
 cdef struct Memory:
     double parameters, slots, work_area

@@ -19,12 +19,8 @@ class Bar(Watcher):
         self.bar = tqdm(total=run.end_epoch, initial=run.epoch, unit="epoch")
 
     def after_slice(self, n_epochs: int, stop: bool) -> None:
-        self.bar.set_postfix_str(self.in_words(), refresh=False)
+        self.bar.set_postfix_str(self.history.in_words(), refresh=False)
         self.bar.update(n_epochs)
-
-    def in_words(self) -> str:
-        """What stands beside the bar."""
-        return str(self.history.in_words())
 
     def after(self, whole: bool) -> None:
         self.bar.close()

@@ -61,12 +61,6 @@ def checked(callbacks: Any) -> list[Callable[[Event], Any]]:
     return callbacks
 
 
-def tell(callbacks: Iterable[Callable[[Event], Any]], event: Event) -> bool:
-    """Call each, for every callback sees every event; whether one of them ends the run."""
-    answers = [callback(event) for callback in callbacks]
-    return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
-
-
 class Callbacks(Watcher):
     """Calls each after an epoch, and those that ask for it after a step."""
 

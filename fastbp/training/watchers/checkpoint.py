@@ -26,7 +26,7 @@ from fastbp.schedules import Given
 from fastbp.training.driver import Run
 from fastbp.training.history import History
 from fastbp.training.state import Position, RunIdentity, State
-from fastbp.training.watchers.watcher import Watcher
+from fastbp.training.watchers.watcher import Watcher, states
 
 
 class Checkpoint(Watcher):
@@ -132,8 +132,8 @@ class Checkpoint(Watcher):
         self.stopped = stop
         if time.monotonic() - self.written_at >= self.every:
             self.run.settle()
-            watched = {k: v for watcher in self.watchers for k, v in watcher.state().items()}
-            self.write(self.run.state(None, watched), self.run.net.parameters)
+            state = self.run.state(None, states(self.watchers))
+            self.write(state, self.run.net.parameters)
 
     def after(self, whole: bool) -> None:
         state = self.run.history.state

@@ -6,7 +6,7 @@ What does not: any one watcher, which has a file of its own beside this one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -105,3 +105,8 @@ class Watcher:
 
     def after(self, whole: bool) -> None:
         """The run has ended, `history.state` is made; `whole`: all of it is on record."""
+
+
+def states(watchers: Iterable[Watcher]) -> dict[str, np.ndarray]:
+    """What they need to go on, beside the history."""
+    return {name: array for watcher in watchers for name, array in watcher.state().items()}
