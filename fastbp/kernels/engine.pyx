@@ -39,7 +39,7 @@ from fastbp.kernels.links.dense cimport dense_link, weighted_input
 from fastbp.kernels.links.scale cimport scale_link
 from fastbp.kernels.loop.barrier cimport Barrier, MAX_THREADS, give_up, is_raised, raise_flag, wait
 from fastbp.kernels.tables cimport (
-    Ahead, Cost, Layer, Link, Own, Policy, Sigma, Step, Tensor, Terms)
+    Ahead, Cost, Input, Layer, Link, Own, Policy, Sigma, Step, Tensor, Terms, dense_input)
 from fastbp.kernels.update cimport (
     N_POLICIES, begin_step, fill_policies, numbers_of, set_scale, update_rows)
 

@@ -67,28 +67,38 @@ cdef struct Own:
     bint shaped  # clipping, scaling or its penalties change its gradient
 
 
+cdef struct Input:
+    # What a link reads: rows of the activations before it, `row` reals apart.
+    const real *a
+    Py_ssize_t row
+
+
+cdef inline Input dense_input(const real *a, Py_ssize_t row) noexcept nogil:
+    cdef Input x
+    x.a, x.row = a, row
+    return x
+
+
 # What a link is called with: `parameters` is the whole store, padded or in the public layout.
 
 # z = link(a)   (m, n_z); `panel`: scratch of the thread                                  z  # OUT
-ctypedef void (*Forward)(const Layer *f, const real *parameters, bint padded, const real *a,
-                         Py_ssize_t a_row, Py_ssize_t m, real *z, real *panel) noexcept nogil
+ctypedef void (*Forward)(const Layer *f, const real *parameters, bint padded, const Input *x,
+                         Py_ssize_t m, real *z, real *panel) noexcept nogil
 # g = delta dz/da, or with `times` g = g * (delta dz/da)   (m, n_in)                      g  # OUT
 ctypedef void (*Back)(const Layer *f, const real *parameters, bint padded, const real *delta,
                       Py_ssize_t m, bint times, real *g, Py_ssize_t g_row,
                       real *panel) noexcept nogil
 # nabla of the thread's share of every tensor's rows, padded; added, or `anew`; that of a tensor
 # of rate 0 is nobody's                                                              nabla  # OUT
-ctypedef void (*Gradient)(const Layer *f, const real *a, Py_ssize_t a_row, const real *delta,
-                          Py_ssize_t m, int thread, int n_threads, bint anew,
-                          real *nabla) noexcept nogil
+ctypedef void (*Gradient)(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
+                          int thread, int n_threads, bint anew, real *nabla) noexcept nogil
 # the same gradient fused with the step of whichever policy     padded parameters, slots  # OUT
-ctypedef void (*Update)(const Layer *f, const Step *step, const real *a, Py_ssize_t a_row,
-                        const real *delta, Py_ssize_t m, int thread, int n_threads,
-                        real *parameters, Py_ssize_t slot, real *scratch,
-                        Ahead *ahead) noexcept nogil
-# dz = dz/da da   (m, n_z), in the public layout                                         dz  # OUT
-ctypedef void (*Tangent)(const Layer *f, const real *parameters, const real *da, Py_ssize_t da_row,
-                         Py_ssize_t m, real *dz, real *panel) noexcept nogil
+ctypedef void (*Update)(const Layer *f, const Step *step, const Input *x, const real *delta,
+                        Py_ssize_t m, int thread, int n_threads, real *parameters, Py_ssize_t slot,
+                        real *scratch, Ahead *ahead) noexcept nogil
+# dz = dz/da da   (m, n_z), da in x, in the public layout                                         dz  # OUT
+ctypedef void (*Tangent)(const Layer *f, const real *parameters, const Input *x, Py_ssize_t m,
+                         real *dz, real *panel) noexcept nogil
 # Describe the layer's tensors from its widths, in the order of the public layout:
 # rows, n, rate and decay of each; returns how many                                 tensors  # OUT
 ctypedef int (*Tensors)(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil

@@ -35,11 +35,13 @@ cdef void forward_rows(const Plan *plan, const real *parameters, const real *X, 
     # out = a^L   (n, n_L)                                                               out  # OUT
     cdef const Layer *f = &plan.layers[plan.n_layers - 1]
     cdef Rows r
+    cdef Input x
     cdef Py_ssize_t s = 0
     lay_out(plan, chunk(plan, n), aligned(scratch), &r)
     while s < n:
         r.m = min(r.cap, n - s)
-        forward(plan, parameters, False, X + s * plan.n_0, plan.n_0, &r, KEEP_Z)
+        x = dense_input(X + s * plan.n_0, plan.n_0)
+        forward(plan, parameters, False, &x, &r, KEEP_Z)
         copy_rows(rows_of(&r, f.a_at, f.a_row), f.a_row, out + s * f.n_a, f.n_a, r.m, f.n_a)
         s += r.m
 
@@ -50,8 +52,8 @@ cdef double gradient_rows(const Plan *plan, const real *parameters, const real *
     # nabla = scale sum_s w_s nabla C_s, laid out as parameters; returns sum_s C_s      nabla  # OUT
     # C_s of each sample, unless C is NULL                                                  C  # OUT
     cdef Rows r
-    cdef Py_ssize_t s = 0, i, a_row
-    cdef const real *a
+    cdef Py_ssize_t s = 0, i
+    cdef Input a
     cdef double total = 0.0
     cdef Py_ssize_t cap = chunk(plan, n)
     cdef real *padded = <real *>aligned(scratch)
@@ -61,11 +63,11 @@ cdef double gradient_rows(const Plan *plan, const real *parameters, const real *
     while s < n:
         r.m = min(r.cap, n - s)
         r.batch_row = s
-        a = input_rows(plan, X + s * plan.n_0, &r, &a_row)
-        forward(plan, parameters, False, a, a_row, &r, gradient_mode(plan))
+        a = input_rows(plan, X + s * plan.n_0, &r)
+        forward(plan, parameters, False, &a, &r, gradient_mode(plan))
         output_error(plan, targets, s, &r, scale)
         backward(plan, parameters, False, &r, False)
-        add_gradient(plan, a, a_row, &r, 0, 1, False, padded)
+        add_gradient(plan, &a, &r, 0, 1, False, padded)
         for i in range(r.m):
             total += (<real *>r.C)[i]
         if C != NULL:

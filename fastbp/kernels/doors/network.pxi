@@ -167,6 +167,7 @@ def feedforward(CompiledNetwork net, const real[::1] parameters, const real[:, :
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
+    cdef Input x
     cdef const Layer *f
     cdef Py_ssize_t s = 0, n = X.shape[0]
     cdef real[:, ::1] z, a
@@ -174,7 +175,8 @@ def feedforward(CompiledNetwork net, const real[::1] parameters, const real[:, :
     while s < n:
         r.m = min(r.cap, n - s)
         with nogil:
-            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, KEEP_Z)
+            x = dense_input(&X[s, 0], p.n_0)
+            forward(p, &parameters[0], False, &x, r, KEEP_Z)
         for l in range(p.n_layers):
             f = &p.layers[l]
             z = zs[l]
@@ -191,8 +193,7 @@ def costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
-    cdef const real *a
-    cdef Py_ssize_t a_row
+    cdef Input a
     cdef Targets targets = targets_of(Y, labels, None, missing)
     cdef Py_ssize_t s = 0, n = X.shape[0]
     r.dropout = dropout_of(masks)
@@ -200,8 +201,8 @@ def costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
         while s < n:
             r.m = min(r.cap, n - s)
             r.batch_row = s
-            a = input_rows(p, &X[s, 0], r, &a_row)
-            forward(p, &parameters[0], False, a, a_row, r, gradient_mode(p))
+            a = input_rows(p, &X[s, 0], r)
+            forward(p, &parameters[0], False, &a, r, gradient_mode(p))
             output_error(p, &targets, s, r, 1.0)
             memcpy(&out[s], r.C, r.m * sizeof(real))
             s += r.m
@@ -214,6 +215,7 @@ def outputs_and_costs(CompiledNetwork net, const real[::1] parameters, const rea
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
+    cdef Input x
     cdef const Layer *f = &p.layers[p.n_layers - 1]
     cdef Targets targets = targets_of(Y, labels, None, missing)
     cdef Py_ssize_t s = 0, n = X.shape[0]
@@ -221,7 +223,8 @@ def outputs_and_costs(CompiledNetwork net, const real[::1] parameters, const rea
         while s < n:
             r.m = min(r.cap, n - s)
             # neither slopes nor an output left to the cost: what that makes of delta nobody reads
-            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, KEEP_Z)
+            x = dense_input(&X[s, 0], p.n_0)
+            forward(p, &parameters[0], False, &x, r, KEEP_Z)
             copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, &out[s, 0], f.n_a, r.m, f.n_a)
             output_error(p, &targets, s, r, 1.0)
             memcpy(&C[s], r.C, r.m * sizeof(real))
@@ -239,8 +242,7 @@ def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
-    cdef const real *a
-    cdef Py_ssize_t a_row
+    cdef Input a
     cdef Targets targets = targets_of(Y, labels, None, missing)
     cdef Py_ssize_t i, s, n = X.shape[0]
     cdef real kept
@@ -253,8 +255,8 @@ def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1
             while s < n:
                 r.m = min(r.cap, n - s)
                 r.batch_row = s
-                a = input_rows(p, &X[s, 0], r, &a_row)
-                forward(p, &parameters[0], False, a, a_row, r, gradient_mode(p))
+                a = input_rows(p, &X[s, 0], r)
+                forward(p, &parameters[0], False, &a, r, gradient_mode(p))
                 output_error(p, &targets, s, r, 1.0)
                 memcpy(&out[i, s], r.C, r.m * sizeof(real))
                 s += r.m
@@ -268,8 +270,7 @@ def deltas(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
-    cdef const real *a
-    cdef Py_ssize_t a_row
+    cdef Input a
     cdef const Layer *f
     cdef Targets targets = targets_of(Y, labels, None, missing)
     cdef Py_ssize_t s = 0, n = X.shape[0]
@@ -280,8 +281,8 @@ def deltas(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X
         r.m = min(r.cap, n - s)
         with nogil:
             r.batch_row = s
-            a = input_rows(p, &X[s, 0], r, &a_row)
-            forward(p, &parameters[0], False, a, a_row, r, gradient_mode(p))
+            a = input_rows(p, &X[s, 0], r)
+            forward(p, &parameters[0], False, &a, r, gradient_mode(p))
             output_error(p, &targets, s, r, 1.0)
             backward(p, &parameters[0], False, r, False)
         for l in range(p.n_layers):
@@ -318,12 +319,14 @@ def input_gradient(CompiledNetwork net, const real[::1] parameters, const real[:
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
+    cdef Input x
     cdef Targets targets = targets_of(Y, labels, None)
     cdef Py_ssize_t s = 0, n = X.shape[0]
     with nogil:
         while s < n:
             r.m = min(r.cap, n - s)
-            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, gradient_mode(p))
+            x = dense_input(&X[s, 0], p.n_0)
+            forward(p, &parameters[0], False, &x, r, gradient_mode(p))
             output_error(p, &targets, s, r, 1.0)
             backward(p, &parameters[0], False, r, True)
             copy_rows(rows_of(r, p.g_at, p.g_row), p.g_row, &out[s, 0], p.n_0, r.m,
@@ -358,11 +361,13 @@ def vjp(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
+    cdef Input x
     cdef Py_ssize_t s = 0, n = X.shape[0], n_L = V.shape[1]
     with nogil:
         while s < n:
             r.m = min(r.cap, n - s)
-            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+            x = dense_input(&X[s, 0], p.n_0)
+            forward(p, &parameters[0], False, &x, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
             pull_back(p, &parameters[0], &V[s, 0], n_L, r)
             copy_rows(rows_of(r, p.g_at, p.g_row), p.g_row, &out[s, 0], p.n_0, r.m,
                       p.n_0)
@@ -375,6 +380,7 @@ def jacobian(CompiledNetwork net, const real[::1] parameters, const real[:, ::1]
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
+    cdef Input x
     cdef Py_ssize_t s = 0, k, n = X.shape[0], n_L = out.shape[1]
     cdef Block unit = Block(<double>n_L * sizeof(real))
     cdef Block slopes = Block(<double>r.cap * p.width * sizeof(real))
@@ -382,7 +388,8 @@ def jacobian(CompiledNetwork net, const real[::1] parameters, const real[:, ::1]
     with nogil:
         while s < n:
             r.m = min(r.cap, n - s)
-            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+            x = dense_input(&X[s, 0], p.n_0)
+            forward(p, &parameters[0], False, &x, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
             memcpy(slopes.data, r.work, r.cap * p.width * sizeof(real))
             for k in range(n_L):
                 if k > 0:  # delta took their place
@@ -401,28 +408,27 @@ def jvp(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
     cdef Work work = Work(net, X.shape[0])
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
+    cdef Input x
     cdef const Layer *f
-    cdef const real *da
     cdef real *dz
     cdef real *g
-    cdef Py_ssize_t s = 0, n = X.shape[0], da_row, n_L = out.shape[1]
+    cdef Py_ssize_t s = 0, n = X.shape[0], n_L = out.shape[1]
     cdef int l
     with nogil:
         while s < n:
             r.m = min(r.cap, n - s)
-            forward(p, &parameters[0], False, &X[s, 0], p.n_0, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+            x = dense_input(&X[s, 0], p.n_0)
+            forward(p, &parameters[0], False, &x, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
             g = rows_of(r, p.g_at, p.g_row)
-            da = &V[s, 0]
-            da_row = p.n_0
+            x = dense_input(&V[s, 0], p.n_0)
             for l in range(p.n_layers):
                 # dz^l = dz/da da^{l-1}, da^l = J dz^l
                 f = &p.layers[l]
                 # in the place of a^l, which an elementwise J does not need
                 dz = rows_of(r, f.a_at if f.delta_at == f.z_at else f.delta_at, f.z_row)
-                f.link.tangent(f, &parameters[0], da, da_row, r.m, dz, <real *>r.scratch)
+                f.link.tangent(f, &parameters[0], &x, r.m, dz, <real *>r.scratch)
                 f.sigma.jvp(f, rows_of(r, f.z_at, f.z_row), rows_of(r, f.a_at, f.a_row), dz,
                             f.z_row, r.m, g, p.g_row)
-                da = g
-                da_row = p.g_row
+                x = dense_input(g, p.g_row)
             copy_rows(g, p.g_row, &out[s, 0], n_L, r.m, n_L)
             s += r.m

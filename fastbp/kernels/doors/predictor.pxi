@@ -11,12 +11,14 @@ cdef bint forward_few(const Plan *plan, const real *parameters, const real *X, P
     cdef const Layer *f = plan.layers
     cdef const real *a
     cdef Rows r
+    cdef Input x
     cdef Py_ssize_t s
     cdef int l
     memset(&r, 0, sizeof(Rows))
     r.work = aligned(memory)
     r.cap = r.m = n
-    forward(plan, parameters, False, X, plan.n_0, &r, KEEP_Z)
+    x = dense_input(X, plan.n_0)
+    forward(plan, parameters, False, &x, &r, KEEP_Z)
     for l in range(plan.n_layers):
         f = &plan.layers[l]
         for s in range(n):

@@ -256,6 +256,7 @@ def step_outputs(Trainer t, const real[:, ::1] X, const Py_ssize_t[::1] order, P
     cdef const Layer *f = &p.layers[p.n_layers - 1]
     cdef Rows *r = &t.rows
     cdef real *a0 = rows_of(r, 0, p.a0_row)
+    cdef Input x
     cdef Step step
     t.loop.dropout.step = t.loop.at.t
     take_course(&t.loop, t.loop.at.t, &step, &t.loop.dropout)
@@ -265,7 +266,8 @@ def step_outputs(Trainer t, const real[:, ::1] X, const Py_ssize_t[::1] order, P
         gather(&X[0, 0], p.n_0, &order[first], m, a0, p.a0_row)
         if r.dropout != NULL:
             drop(r.dropout, 0, 0, m, p.n_0, p.a0_row, a0, NULL)
-        forward(p, <const real *>t.parameters, True, a0, p.a0_row, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
+        x = dense_input(a0, p.a0_row)
+        forward(p, <const real *>t.parameters, True, &x, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
         copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, &out[0, 0], f.n_a, m, f.n_a)
 
 

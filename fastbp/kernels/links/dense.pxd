@@ -11,7 +11,7 @@ from fastbp.kernels.arithmetic.blocking cimport (
     tile_columns, transpose)
 from fastbp.kernels.arithmetic.caches cimport HALF_OF_IT_BYTES
 from fastbp.kernels.arithmetic.real cimport TILE_ROWS, VECTOR_LANES, prefetch, real
-from fastbp.kernels.tables cimport Ahead, Layer, Link, Own, Step, Tensor
+from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor
 from fastbp.kernels.update cimport numbers_of, update_rows
 
 
@@ -176,17 +176,16 @@ cdef inline const real *tensor(const Layer *f, int i, const real *parameters,
     return parameters + (f.tensors[i].padded_at if padded else f.tensors[i].at)
 
 
-cdef inline void dense_forward(const Layer *f, const real *parameters, bint padded, const real *a,
-                               Py_ssize_t a_row, Py_ssize_t m, real *z, real *panel) noexcept nogil:
-    weighted_input(a, a_row, tensor(f, 0, parameters, padded), f.z_row if padded else f.n_z,
+cdef inline void dense_forward(const Layer *f, const real *parameters, bint padded, const Input *x,
+                               Py_ssize_t m, real *z, real *panel) noexcept nogil:
+    weighted_input(x.a, x.row, tensor(f, 0, parameters, padded), f.z_row if padded else f.n_z,
                    tensor(f, 1, parameters, padded), z, f.z_row, m, f.n_in, f.n_z, panel)
 
 
-cdef inline void dense_tangent(const Layer *f, const real *parameters, const real *da,
-                               Py_ssize_t da_row, Py_ssize_t m, real *dz,
-                               real *panel) noexcept nogil:
+cdef inline void dense_tangent(const Layer *f, const real *parameters, const Input *x,
+                               Py_ssize_t m, real *dz, real *panel) noexcept nogil:
     # dz = da W   (m, n_z)                                                               dz  # OUT
-    weighted_input(da, da_row, tensor(f, 0, parameters, False), f.n_z, NULL, dz, f.z_row, m, f.n_in,
+    weighted_input(x.a, x.row, tensor(f, 0, parameters, False), f.n_z, NULL, dz, f.z_row, m, f.n_in,
                    f.n_z, panel)
 
 
@@ -197,9 +196,8 @@ cdef inline void dense_back(const Layer *f, const real *parameters, bint padded,
                    times, g, g_row, m, f.n_in, f.n_z, panel)
 
 
-cdef inline void dense_gradient(const Layer *f, const real *a, Py_ssize_t a_row, const real *delta,
-                                Py_ssize_t m, int thread, int n_threads, bint anew,
-                                real *nabla) noexcept nogil:
+cdef inline void dense_gradient(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
+                                int thread, int n_threads, bint anew, real *nabla) noexcept nogil:
     # BP3, BP4                                                                        nabla  # OUT
     cdef Py_ssize_t vectors = (f.n_z + VECTOR_LANES - 1) / VECTOR_LANES
     cdef Py_ssize_t first = f.n_in * thread / n_threads, last = f.n_in * (thread + 1) / n_threads
@@ -208,7 +206,7 @@ cdef inline void dense_gradient(const Layer *f, const real *a, Py_ssize_t a_row,
     if f.tensors[0].rate != 0.0:
         if anew:
             memset(nabla_W, 0, (last - first) * f.z_row * sizeof(real))
-        weight_gradient(a + first, a_row, delta, f.z_row, m, last - first, vectors, nabla_W,
+        weight_gradient(x.a + first, x.row, delta, f.z_row, m, last - first, vectors, nabla_W,
                         f.z_row)
     if thread == n_threads - 1 and f.tensors[1].rate != 0.0:
         if anew:
@@ -216,17 +214,16 @@ cdef inline void dense_gradient(const Layer *f, const real *a, Py_ssize_t a_row,
         bias_gradient(delta, f.z_row, m, vectors, nabla_b)
 
 
-cdef inline void dense_update(const Layer *f, const Step *step, const real *a, Py_ssize_t a_row,
-                              const real *delta, Py_ssize_t m, int thread, int n_threads,
-                              real *parameters, Py_ssize_t slot, real *scratch,
-                              Ahead *ahead) noexcept nogil:
+cdef inline void dense_update(const Layer *f, const Step *step, const Input *x, const real *delta,
+                              Py_ssize_t m, int thread, int n_threads, real *parameters,
+                              Py_ssize_t slot, real *scratch, Ahead *ahead) noexcept nogil:
     # BP3, BP4 and the step; scratch: nabla_b, or columns of a              parameters, slots  # OUT
     cdef Py_ssize_t vectors = (f.n_z + VECTOR_LANES - 1) / VECTOR_LANES, j
     cdef Py_ssize_t first = f.n_in * thread / n_threads, last = f.n_in * (thread + 1) / n_threads
     cdef Own own
     if f.tensors[0].rate != 0.0:
         own = numbers_of(step, &f.tensors[0])
-        weight_update(a + first, a_row, delta, f.z_row, m, last - first, vectors, step, &own,
+        weight_update(x.a + first, x.row, delta, f.z_row, m, last - first, vectors, step, &own,
                       parameters + f.tensors[0].padded_at + first * f.z_row, f.z_row, slot, scratch,
                       ahead)
     if thread == n_threads - 1 and f.tensors[1].rate != 0.0:

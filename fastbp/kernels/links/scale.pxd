@@ -6,27 +6,26 @@ and the link's row. What does not: matrices (dense.pxd), formulas of optimizers.
 from libc.string cimport memset
 
 from fastbp.kernels.arithmetic.real cimport VECTOR_LANES, fma, real
-from fastbp.kernels.tables cimport Ahead, Layer, Link, Own, Step, Tensor
+from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor
 from fastbp.kernels.update cimport numbers_of, update_rows
 
 
-cdef inline void scale_forward(const Layer *f, const real *parameters, bint padded, const real *a,
-                               Py_ssize_t a_row, Py_ssize_t m, real *z, real *panel) noexcept nogil:
+cdef inline void scale_forward(const Layer *f, const real *parameters, bint padded, const Input *x,
+                               Py_ssize_t m, real *z, real *panel) noexcept nogil:
     # z = s * a   (m, n)                                                                  z  # OUT
     cdef const real *s = parameters + (f.tensors[0].padded_at if padded else f.tensors[0].at)
     cdef Py_ssize_t i, k
     for i in range(m):
         for k in range(f.n_in):
-            z[i * f.z_row + k] = a[i * a_row + k] * s[k]
+            z[i * f.z_row + k] = x.a[i * x.row + k] * s[k]
         for k in range(f.n_in, f.z_row):  # an activation goes over whole rows
             z[i * f.z_row + k] = <real>0
 
 
-cdef inline void scale_tangent(const Layer *f, const real *parameters, const real *da,
-                               Py_ssize_t da_row, Py_ssize_t m, real *dz,
-                               real *panel) noexcept nogil:
+cdef inline void scale_tangent(const Layer *f, const real *parameters, const Input *x,
+                               Py_ssize_t m, real *dz, real *panel) noexcept nogil:
     # dz = s * da   (m, n)                                                               dz  # OUT
-    scale_forward(f, parameters, False, da, da_row, m, dz, panel)
+    scale_forward(f, parameters, False, x, m, dz, panel)
 
 
 cdef inline void scale_back(const Layer *f, const real *parameters, bint padded, const real *delta,
@@ -46,33 +45,31 @@ cdef inline void scale_back(const Layer *f, const real *parameters, bint padded,
             g[i * g_row + k] = <real>0
 
 
-cdef inline void add_products(const Layer *f, const real *a, Py_ssize_t a_row, const real *delta,
-                              Py_ssize_t m, bint anew, real *nabla_s) noexcept nogil:
+cdef inline void add_products(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
+                              bint anew, real *nabla_s) noexcept nogil:
     # nabla_s = sum_i delta_i * a_i, samples in order                               nabla_s  # OUT
     cdef Py_ssize_t i, k
     if anew:
         memset(nabla_s, 0, f.z_row * sizeof(real))
     for i in range(m):
         for k in range(f.n_in):
-            nabla_s[k] = fma(delta[i * f.z_row + k], a[i * a_row + k], nabla_s[k])
+            nabla_s[k] = fma(delta[i * f.z_row + k], x.a[i * x.row + k], nabla_s[k])
 
 
-cdef inline void scale_gradient(const Layer *f, const real *a, Py_ssize_t a_row, const real *delta,
-                                Py_ssize_t m, int thread, int n_threads, bint anew,
-                                real *nabla) noexcept nogil:
+cdef inline void scale_gradient(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
+                                int thread, int n_threads, bint anew, real *nabla) noexcept nogil:
     if thread == n_threads - 1 and f.tensors[0].rate != 0.0:  # s is one row
-        add_products(f, a, a_row, delta, m, anew, nabla + f.tensors[0].padded_at)
+        add_products(f, x, delta, m, anew, nabla + f.tensors[0].padded_at)
 
 
-cdef inline void scale_update(const Layer *f, const Step *step, const real *a, Py_ssize_t a_row,
-                              const real *delta, Py_ssize_t m, int thread, int n_threads,
-                              real *parameters, Py_ssize_t slot, real *scratch,
-                              Ahead *ahead) noexcept nogil:
+cdef inline void scale_update(const Layer *f, const Step *step, const Input *x, const real *delta,
+                              Py_ssize_t m, int thread, int n_threads, real *parameters,
+                              Py_ssize_t slot, real *scratch, Ahead *ahead) noexcept nogil:
     # the gradient in scratch, then the step                                parameters, slots  # OUT
     cdef Own own
     if thread == n_threads - 1 and f.tensors[0].rate != 0.0:
         own = numbers_of(step, &f.tensors[0])
-        add_products(f, a, a_row, delta, m, True, scratch)
+        add_products(f, x, delta, m, True, scratch)
         update_rows(step, &own, 1, f.z_row / VECTOR_LANES, scratch,
                     parameters + f.tensors[0].padded_at, f.z_row, slot)
 

@@ -94,11 +94,10 @@ cdef inline const real *target_row(const Plan *plan, const Targets *t, Py_ssize_
     return y
 
 
-cdef void forward(const Plan *plan, const real *parameters, bint padded, const real *X,
-                  Py_ssize_t X_row, const Rows *r, int mode) noexcept nogil:
+cdef void forward(const Plan *plan, const real *parameters, bint padded, const Input *X,
+                  const Rows *r, int mode) noexcept nogil:
     # z^l = link(a^{l-1}), a^l = sigma(z^l) for l = 1..L                                 work  # OUT
-    cdef const real *a = X
-    cdef Py_ssize_t a_row = X_row
+    cdef Input x = X[0]
     cdef const Layer *f
     cdef real *z
     cdef real *a_next
@@ -107,28 +106,24 @@ cdef void forward(const Plan *plan, const real *parameters, bint padded, const r
         f = &plan.layers[l]
         z = rows_of(r, f.z_at, f.z_row)
         a_next = rows_of(r, f.a_at, f.a_row)
-        f.link.forward(f, parameters, padded, a, a_row, r.m, z, <real *>r.scratch)
+        f.link.forward(f, parameters, padded, &x, r.m, z, <real *>r.scratch)
         if l < plan.n_layers - 1 or not mode & LEAVE_OUTPUT:
             activate(f, z, r.m, leaves_slope(plan, l, mode), a_next)
         if r.dropout != NULL and l < plan.n_layers - 1:
             # with the slope, delta needs nothing more: da/dz of what is passed on
             drop(r.dropout, l + 1, r.batch_row, r.m, f.n_a, f.a_row, a_next,
                  z if leaves_slope(plan, l, mode) else NULL)
-        a = a_next
-        a_row = f.a_row
+        x = dense_input(a_next, f.a_row)
 
 
-cdef const real *input_rows(const Plan *plan, const real *X, const Rows *r,
-                            Py_ssize_t *a_row) noexcept nogil:
+cdef Input input_rows(const Plan *plan, const real *X, const Rows *r) noexcept nogil:
     """a^0 of the rows: X itself, or its copy with what is dropped."""
     cdef real *a = rows_of(r, 0, plan.a0_row)
-    a_row[0] = plan.n_0
     if r.dropout == NULL or r.dropout.rates[0] == 0.0:
-        return X
-    a_row[0] = plan.a0_row
+        return dense_input(X, plan.n_0)
     copy_rows(X, plan.n_0, a, plan.a0_row, r.m, plan.n_0)
     drop(r.dropout, 0, r.batch_row, r.m, plan.n_0, plan.a0_row, a, NULL)
-    return a
+    return dense_input(a, plan.a0_row)
 
 
 cdef inline int gradient_mode(const Plan *plan) noexcept nogil:
@@ -287,20 +282,17 @@ cdef void backward(const Plan *plan, const real *parameters, bint padded, const 
         l -= 1
 
 
-cdef void add_gradient(const Plan *plan, const real *X, Py_ssize_t X_row, const Rows *r,
-                       int thread, int n_threads, bint anew, real *nabla) noexcept nogil:
+cdef void add_gradient(const Plan *plan, const Input *X, const Rows *r, int thread, int n_threads,
+                       bint anew, real *nabla) noexcept nogil:
     # BP3, BP4 of every layer, for this thread's rows of every W                       nabla  # OUT
     # added to the padded gradient, or `anew` in its place
     cdef const Layer *f
-    cdef const real *a = X
-    cdef Py_ssize_t a_row = X_row
+    cdef Input x = X[0]
     cdef int l
     for l in range(plan.n_layers):
         f = &plan.layers[l]
-        f.link.gradient(f, a, a_row, rows_of(r, f.delta_at, f.z_row), r.m, thread, n_threads, anew,
-                        nabla)
-        a = rows_of(r, f.a_at, f.a_row)
-        a_row = f.a_row
+        f.link.gradient(f, &x, rows_of(r, f.delta_at, f.z_row), r.m, thread, n_threads, anew, nabla)
+        x = dense_input(rows_of(r, f.a_at, f.a_row), f.a_row)
 
 
 cdef void pad(const Plan *plan, const real *flat, real *padded) noexcept nogil:

@@ -147,15 +147,14 @@ cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int
                        real *scratch) noexcept nogil:
     # BP3, BP4 and the step, for this thread's rows of every tensor   parameters, slots  # OUT
     cdef const Layer *f
-    cdef const real *a = <const real *>work
-    cdef Py_ssize_t a_row = plan.a0_row, cap = loop.batch_size
+    cdef Input x = dense_input(<const real *>work, plan.a0_row)
+    cdef Py_ssize_t cap = loop.batch_size
     cdef int l
     for l in range(plan.n_layers):
         f = &plan.layers[l]
-        f.link.update(f, step, a, a_row, <const real *>work + cap * f.delta_at, m, thread,
+        f.link.update(f, step, &x, <const real *>work + cap * f.delta_at, m, thread,
                       loop.n_threads, parameters, plan.n_padded, scratch, ahead)
-        a = <const real *>work + cap * f.a_at
-        a_row = f.a_row
+        x = dense_input(<const real *>work + cap * f.a_at, f.a_row)
 
 
 cdef void add_shaped_squares(const real *nabla, const real *W, Py_ssize_t n, const Own *own,
@@ -245,6 +244,7 @@ cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssi
     # this thread's share of a step, once every delta of the batch is there
     # nabla holds the gradient where slices were added    parameters, slots, nabla  # OUT
     cdef Rows batch
+    cdef Input a0
     if loop.clip_norm == INFINITY and not loop.adds_slices:
         update_share(plan, loop, step, thread, m, r.work, ahead, parameters, <real *>r.scratch)
         return
@@ -252,7 +252,8 @@ cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssi
         batch = r[0]
         batch.first = 0
         batch.m = m
-        add_gradient(plan, <const real *>r.work, plan.a0_row, &batch, thread, loop.n_threads, True,
+        a0 = dense_input(<const real *>r.work, plan.a0_row)
+        add_gradient(plan, &a0, &batch, thread, loop.n_threads, True,
                      nabla)
         wait(&loop.barrier, loop.n_threads)
     if loop.clip_norm != INFINITY:
@@ -282,6 +283,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef Ahead ahead
     cdef Dropout dropout = loop.dropout
     cdef real *a0
+    cdef Input x
     cdef real *C = <real *>r.C
     cdef real *nabla = parameters + (step.policy.n_slots + 1) * plan.n_padded
     r.dropout = &dropout if dropout.rates != NULL else NULL
@@ -321,12 +323,13 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             gather(X, plan.n_0, order + at.row + s, r.m, a0, plan.a0_row)
             if r.dropout != NULL:
                 drop(r.dropout, 0, s, r.m, plan.n_0, plan.a0_row, a0, NULL)
-            forward(plan, parameters, True, a0, plan.a0_row, &r, gradient_mode(plan))
+            x = dense_input(a0, plan.a0_row)
+            forward(plan, parameters, True, &x, &r, gradient_mode(plan))
             # a batch of weight 0 has no data gradient
             output_error(plan, targets, at.row + s, &r, 1.0 / weight if weight > 0.0 else 0.0)
             backward(plan, parameters, True, &r, False)
             if loop.adds_slices:
-                add_gradient(plan, a0, plan.a0_row, &r, 0, 1, False, nabla)
+                add_gradient(plan, &x, &r, 0, 1, False, nabla)
             s += r.m
         if not all_finite(C + first, last - first):
             raise_flag(&loop.diverged)
