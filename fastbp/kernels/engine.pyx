@@ -20,7 +20,7 @@ from libc.string cimport memcpy, memset
 from libc.time cimport time_t
 
 from fastbp.kernels.arithmetic.blocking cimport (
-    PACKED_COLUMNS, PANEL, TILE_SIZE, TILE_VECTORS, is_large)
+    TILE_SIZE, TILE_VECTORS, is_large, packed_columns, rows_times)
 from fastbp.kernels.arithmetic.caches cimport (
     BRIEF, CHUNK_REALS, CHUNK_ROWS, FEW, FEW_BYTES, HALF_OF_IT_BYTES, KEPT_BYTES, PAGE_BYTES,
     SECOND_LEVEL_BYTES, SLICE_BYTES)
@@ -28,14 +28,14 @@ from fastbp.kernels.arithmetic.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, tanh)
 from fastbp.kernels.arithmetic.random cimport shuffle
 from fastbp.kernels.arithmetic.real cimport (
-    PER_LINE, SINGLE, TILE_ROWS, VECTOR_LANES, real, sqrt)
+    PANEL, PER_LINE, SINGLE, TILE_ROWS, VECTOR_LANES, real, sqrt)
 from fastbp.kernels.arithmetic.reductions cimport LANES, row_sum, sum_of_doubles
 from fastbp.kernels.functions.activation cimport (
     N_SIGMAS, exponentials, fill_sigmas, softmax_scale, softmax_shift)
 from fastbp.kernels.functions.cost cimport (
     Canonical, N_CANONICAL, N_COSTS, cost_of_shifted, fill_canonical, fill_costs, softmax_delta)
 from fastbp.kernels.functions.dropout cimport Dropout, drop
-from fastbp.kernels.links.dense cimport dense_link, weighted_input
+from fastbp.kernels.links.dense cimport dense_link
 from fastbp.kernels.links.scale cimport scale_link
 from fastbp.kernels.loop.barrier cimport Barrier, MAX_THREADS, give_up, is_raised, raise_flag, wait
 from fastbp.kernels.tables cimport (

@@ -19,8 +19,10 @@ cdef struct Policy
 
 cdef struct Tensor:
     # One parameter tensor of a layer: `rows` rows of n. In the public layout they begin at `at` and
-    # lie n apart; in the trainer's padded copy at `padded_at`, `row` apart.
-    Py_ssize_t at, padded_at, rows, n, row
+    # lie n apart. In the trainer's padded copy, from `padded_at` on, a row has `row` reals, of which
+    # `panel` lie together: panels of as many columns follow each other, each with all its rows; of
+    # the last one rows are as short as what is left (panel = row: one panel, whole rows).
+    Py_ssize_t at, padded_at, rows, n, row, panel
     double rate                 # times the learning rate; 0: no step changes it or its slots
     double decay                # times penalties and weight decay: 1 of a weight, else 0, or told
 

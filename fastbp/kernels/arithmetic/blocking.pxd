@@ -7,21 +7,31 @@ Samples are rows. Rows are padded to 64 bytes at every level, so tiles have no t
 below counts whole vectors, and what lies in the padding is dropped or zero.
 """
 from fastbp.kernels.arithmetic.caches cimport SECOND_LEVEL_BYTES
-from fastbp.kernels.arithmetic.real cimport TILE_ROWS, VECTOR_LANES, prefetch_L2, real
+from fastbp.kernels.arithmetic.real cimport PER_LINE, TILE_ROWS, VECTOR_LANES, prefetch_L2, real
 from fastbp.kernels.tables cimport Ahead
 
 cdef extern from "arithmetic/tile.h":
     const int TILE_VECTORS "FASTBP_TILE_VECTORS"
+    const int CHUNK "FASTBP_CHUNK"
     void tile_rows(int, int, Py_ssize_t, const real *, Py_ssize_t, const real *, Py_ssize_t,
-                   const real *, bint, real *, Py_ssize_t) noexcept nogil
+                   const real *, Py_ssize_t, const real *, bint, real *, Py_ssize_t) noexcept nogil
     void tile_columns(int, int, Py_ssize_t, const real *, Py_ssize_t, const real *, Py_ssize_t,
-                      const real *, Py_ssize_t, const real *, real *, Py_ssize_t) noexcept nogil
+                      const real *, const real *, Py_ssize_t, const real *, real *,
+                      Py_ssize_t) noexcept nogil
     void transpose(int, const real *, Py_ssize_t, real *, Py_ssize_t) noexcept nogil
 
 cdef enum:
-    PANEL = 32  # at most TILE_VECTORS vectors of the widest level: columns of a packed W^T panel
-    TILE_SIZE = 14 * PANEL  # elements of the largest tile of any level
-    PACKED_COLUMNS = 16  # at least TILE_ROWS of any level
+    TILE_SIZE = 14 * 32  # at least the elements of the largest tile of any level
+    BLOCK_ROWS = 504  # of W, at most, whose columns of a are packed at once
+
+
+cdef inline Py_ssize_t strip() noexcept nogil:
+    """Columns of a that lie side by side when packed: a tile's rows of W."""
+    return (TILE_ROWS + 7) / 8 * 8
+
+
+cdef inline Py_ssize_t packed_columns() noexcept nogil:
+    return (BLOCK_ROWS + TILE_ROWS - 1) / TILE_ROWS * strip()
 
 
 cdef inline Py_ssize_t balanced(Py_ssize_t left) noexcept nogil:
@@ -33,17 +43,22 @@ cdef inline Py_ssize_t balanced(Py_ssize_t left) noexcept nogil:
 
 cdef inline void rows_times(const real *A, Py_ssize_t A_row, const real *B, Py_ssize_t B_row,
                             const real *b, bint times, real *C, Py_ssize_t C_row, Py_ssize_t m,
-                            Py_ssize_t K, Py_ssize_t vectors) noexcept nogil:
+                            Py_ssize_t K, Py_ssize_t vectors, const real *next,
+                            Py_ssize_t chunks, Py_ssize_t apart) noexcept nogil:
     # C = A B + b, or C = C * (A B)                                                       C  # OUT
     # C (m, vectors), A (m, K), B (K, vectors), b (vectors,) or NULL
-    cdef Py_ssize_t j = 0, s, R, V
+    # meanwhile `chunks` chunks of CHUNK lines from `next` on, `apart` reals apart, are fetched
+    cdef Py_ssize_t j = 0, s, R, V, done = 0, jump = apart - CHUNK * PER_LINE
+    cdef const real *line
     while j < vectors:
         V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
         s = 0
         while s < m:
             R = balanced(m - s)
+            line = next + done * apart if done < chunks else B
+            done += K / CHUNK
             tile_rows(<int>R, <int>V, K, A + s * A_row, A_row, B + j * VECTOR_LANES, B_row,
-                      b + j * VECTOR_LANES if b != NULL else NULL, times,
+                      line, jump, b + j * VECTOR_LANES if b != NULL else NULL, times,
                       C + s * C_row + j * VECTOR_LANES, C_row)
             s += R
         j += V
@@ -65,3 +80,20 @@ cdef inline void fetch(Ahead *ahead) noexcept nogil:
             ahead.at = 0
             ahead.order += 1
             ahead.rows -= 1
+
+
+cdef inline const real *upcoming(Ahead *ahead, Py_ssize_t m, Py_ssize_t R, Py_ssize_t V,
+                                 const real *W) noexcept nogil:
+    """What a tile is to fetch, a line for each of its m terms: X's next rows where it has some to
+    fetch and one is long enough, else W from there on; what is over is fetched at once."""
+    cdef const char *line
+    if ahead.rows > 0 and R * V >= TILE_ROWS and 2 * ahead.row_bytes >= 64 * m >= 32 * ahead.lines:
+        line = ahead.X + ahead.order[0] * ahead.row_bytes + ahead.at
+        ahead.at += 64 * m
+        if ahead.at >= ahead.row_bytes:
+            ahead.at = 0
+            ahead.order += 1
+            ahead.rows -= 1
+        return <const real *>line
+    fetch(ahead)
+    return W

@@ -136,6 +136,8 @@ enum { FASTBP_VECTOR_LANES = 1 };
 #endif
 
 enum { FASTBP_PER_LINE = 64 / sizeof(real) };
+/* columns of a matrix that lie together, row after row: two lines, which are the widest level's tile */
+enum { FASTBP_PANEL = 2 * FASTBP_PER_LINE };
 
 /* ---- one number --------------------------------------------------------------------------------- */
 

@@ -28,6 +28,7 @@ cdef extern from "arithmetic/real.h":
     const int MANTISSA "FASTBP_MANTISSA"
     const int VECTOR_LANES "FASTBP_VECTOR_LANES"
     const int PER_LINE "FASTBP_PER_LINE"  # reals in a cache line: padded rows hold whole ones
+    const int PANEL "FASTBP_PANEL"        # columns that lie together: two lines
     const int TILE_ROWS "FASTBP_TILE_ROWS"
     const real LOWEST "FASTBP_LOWEST"  # the most negative number
     const real TINY "FASTBP_TINY"      # the smallest normal number

@@ -76,7 +76,10 @@ cdef class CompiledNetwork:
             f.n_tensors = f.link.tensors(f.n_in, f.n_z, &f.tensors[0])
             for i in range(f.n_tensors):
                 t = &f.tensors[i]
-                t.row = padded_row(t.n)
+                if t.panel == 0:
+                    t.row = t.panel = padded_row(t.n)
+                else:
+                    t.row = (t.n + PER_LINE - 1) // PER_LINE * PER_LINE
                 t.at, t.padded_at = p.n_parameters, p.n_padded
                 p.n_parameters += t.rows * t.n
                 p.n_padded += t.rows * t.row

@@ -22,7 +22,7 @@ cdef Py_ssize_t rows_at_once(const Plan *plan, Py_ssize_t batch_size, int n_thre
 
 cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size) noexcept:
     """Scratch of a thread: whole pages, so that no two threads write one cache line."""
-    cdef Py_ssize_t reals = max(scratch_size(plan), PACKED_COLUMNS * batch_size)
+    cdef Py_ssize_t reals = max(scratch_size(plan), (packed_columns() + PANEL) * batch_size)
     return (reals * <Py_ssize_t>sizeof(real) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES
 
 

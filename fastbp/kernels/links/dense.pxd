@@ -7,90 +7,123 @@ activations, costs, optimizers.
 from libc.string cimport memset
 
 from fastbp.kernels.arithmetic.blocking cimport (
-    PACKED_COLUMNS, PANEL, TILE_SIZE, TILE_VECTORS, balanced, fetch, is_large, rows_times,
-    tile_columns, transpose)
-from fastbp.kernels.arithmetic.caches cimport HALF_OF_IT_BYTES
-from fastbp.kernels.arithmetic.real cimport TILE_ROWS, VECTOR_LANES, prefetch, real
+    BLOCK_ROWS, TILE_SIZE, TILE_VECTORS, CHUNK, balanced, fetch, is_large, packed_columns,
+    rows_times, strip, tile_columns, transpose, upcoming)
+from fastbp.kernels.arithmetic.real cimport PANEL, PER_LINE, TILE_ROWS, VECTOR_LANES, prefetch, real
 from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor
 from fastbp.kernels.update cimport numbers_of, update_rows
 
 
-cdef inline void weighted_input(const real *a, Py_ssize_t a_row, const real *W, Py_ssize_t W_row,
-                                const real *b, real *z, Py_ssize_t z_row, Py_ssize_t m,
-                                Py_ssize_t n_in, Py_ssize_t n_z, real *panel) noexcept nogil:
-    # z = a W + b   (m, n_z); `panel` holds PANEL columns of W                             z  # OUT
-    cdef Py_ssize_t vectors = (n_z + VECTOR_LANES - 1) / VECTOR_LANES, j = 0, k, i, V
-    cdef Py_ssize_t columns = TILE_VECTORS * VECTOR_LANES
-    if not is_large(m, n_in, W_row * <Py_ssize_t>sizeof(real)):
-        rows_times(a, a_row, W, W_row, b, False, z, z_row, m, n_in, vectors)
-        return
-    # columns side by side, once for all tiles of samples: 5 % of a step of case F
-    while j < vectors:
-        V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
-        for k in range(n_in):
-            prefetch(W + (k + 16) * W_row + j * VECTOR_LANES)
-            prefetch(W + (k + 16) * W_row + (j + 1) * VECTOR_LANES)
-            for i in range(V * VECTOR_LANES):
-                panel[k * columns + i] = W[k * W_row + j * VECTOR_LANES + i]
-        rows_times(a, a_row, panel, columns, b + j * VECTOR_LANES if b != NULL else NULL, False,
-                   z + j * VECTOR_LANES, z_row, m, n_in, V)
-        j += V
+# Of W in its public layout rows lie n_z apart; in the trainer's copy columns lie in panels of PANEL
+# (tables.pxd: Tensor), so that a tile reads and writes one piece of memory, and a panel of W is the
+# right factor of a product as it lies.
+
+cdef inline Py_ssize_t panel_at(const Tensor *t, bint padded, Py_ssize_t j) noexcept nogil:
+    """Where the panel of columns [j, j + PANEL) begins in W; j is a multiple of PANEL."""
+    return j * t.rows if padded else j
 
 
-cdef inline void propagate_back(const real *delta, Py_ssize_t delta_row, const real *W,
-                                Py_ssize_t W_row, bint times, real *g, Py_ssize_t g_row,
-                                Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_z,
-                                real *panel) noexcept nogil:
+cdef inline Py_ssize_t panel_row(const Tensor *t, bint padded, Py_ssize_t j) noexcept nogil:
+    """How far apart its rows lie."""
+    return min(PANEL, t.row - j) if padded else t.n
+
+
+cdef inline Py_ssize_t panel_vectors(const Tensor *t, Py_ssize_t j) noexcept nogil:
+    return (min(PANEL, t.n - j) + VECTOR_LANES - 1) / VECTOR_LANES
+
+
+cdef inline void weighted_input(const real *a, Py_ssize_t a_row, const Tensor *t, const real *W,
+                                bint padded, const real *b, real *z, Py_ssize_t z_row,
+                                Py_ssize_t m, real *panel) noexcept nogil:
+    # z = a W + b   (m, n_z); `panel`: room for one of W                                   z  # OUT
+    cdef Py_ssize_t j = 0, k, i, row, width
+    cdef const real *B
+    cdef bint copies = not padded and is_large(m, t.rows, t.n * <Py_ssize_t>sizeof(real))
+    while j < t.n:
+        B = W + panel_at(t, padded, j)
+        row = panel_row(t, padded, j)
+        if copies:  # columns side by side, once for all tiles of samples: 5 % of a step of case F
+            width = panel_vectors(t, j) * VECTOR_LANES
+            for k in range(t.rows):
+                prefetch(B + (k + 16) * row)
+                prefetch(B + (k + 16) * row + width)
+                for i in range(width):
+                    panel[k * PANEL + i] = B[k * row + i]
+            B = panel
+            row = PANEL
+        rows_times(a, a_row, B, row, b + j if b != NULL else NULL, False, z + j, z_row, m, t.rows,
+                   panel_vectors(t, j), B + t.rows * PANEL,
+                   0 if copies or not padded else t.rows * PANEL / PER_LINE / CHUNK,
+                   CHUNK * PER_LINE)
+        j += PANEL
+
+
+cdef inline void propagate_back(const real *delta, Py_ssize_t delta_row, const Tensor *t,
+                                const real *W, bint padded, bint times, real *g, Py_ssize_t g_row,
+                                Py_ssize_t m, real *panel) noexcept nogil:
     # BP2: g^{l-1} = delta^l W^T, or g^{l-1} = g^{l-1} * (delta^l W^T)   (m, n_in)         g  # OUT
-    # `panel` holds PANEL columns of W^T
-    cdef Py_ssize_t k = 0, i, j, width, step = VECTOR_LANES
+    # `panel` holds TILE_VECTORS vectors of columns of W^T
+    cdef Py_ssize_t k = 0, i, j, p, width, row, step = VECTOR_LANES
     cdef Py_ssize_t rows = TILE_VECTORS * step
-    while k < n_in:
-        width = n_in - k if n_in - k < rows else rows
+    cdef const real *B
+    while k < t.rows:
+        width = t.rows - k if t.rows - k < rows else rows
         i = 0
-        while i < rows and n_z == 1:  # a column: 6 % of a step of case E
-            panel[i] = W[(k + i) * W_row] if i < width else <real>0
+        row = panel_row(t, padded, 0)
+        while i < rows and t.n == 1:  # a column: 6 % of a step of case E
+            panel[i] = W[(k + i) * row] if i < width else <real>0
             i += 1
-        while i < width:
-            j = 0
-            # by blocks in registers: 12 % of a 32-64-64-1 step, batch 32; what lies behind n_z is
-            # turned too and never read
-            while j < n_z:
-                transpose(<int>(width - i), W + (k + i) * W_row + j, W_row, panel + j * rows + i,
-                          rows)
-                j += step
-            i += step
-        rows_times(delta, delta_row, panel, rows, NULL, times, g + k, g_row, m, n_z,
-                   (width + step - 1) / step)
+        j = 0
+        # by blocks in registers: 12 % of a 32-64-64-1 step, batch 32; what lies behind n_z is
+        # turned too and never read
+        while j < t.n and t.n > 1:
+            row = panel_row(t, padded, j)
+            B = W + panel_at(t, padded, j) + k * row
+            p = j
+            while p < t.n and p < j + PANEL:
+                i = 0
+                while i < width:
+                    transpose(<int>(width - i), B + i * row + p - j, row, panel + p * rows + i, rows)
+                    i += step
+                p += step
+            j += PANEL
+        rows_times(delta, delta_row, panel, rows, NULL, times, g + k, g_row, m, t.n,
+                   (width + step - 1) / step, W + (k + rows) * PANEL,
+                   t.n / PANEL if padded and is_large(m, t.rows, t.row * sizeof(real)) else 0,
+                   t.rows * PANEL)
         k += rows
 
 
 cdef inline void gradient_tile(const real *a, Py_ssize_t a_row, const real *delta,
                                Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t R, Py_ssize_t V,
-                               const real *init, Py_ssize_t init_row, const real *rate,
-                               real *nabla, Py_ssize_t nabla_row) noexcept nogil:
+                               const real *next, const real *init, Py_ssize_t init_row,
+                               const real *rate, real *nabla, Py_ssize_t nabla_row) noexcept nogil:
     # nabla = init + a^T delta; with a rate W -= rate a^T delta in its place          nabla  # OUT
-    tile_columns(<int>R, <int>V, m, a, a_row, delta, delta_row, init, init_row, rate, nabla,
+    # a line from `next` on is fetched for each of the m samples
+    tile_columns(<int>R, <int>V, m, a, a_row, delta, delta_row, next, init, init_row, rate, nabla,
                  nabla_row)
 
 
 cdef inline void weight_gradient(const real *a, Py_ssize_t a_row, const real *delta,
-                                 Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t n_in,
-                                 Py_ssize_t vectors, real *nabla_W,
-                                 Py_ssize_t nabla_row) noexcept nogil:
-    # BP4: nabla_W += a^T delta   (n_in, n_z), samples in order                     nabla_W  # OUT
-    cdef Py_ssize_t j = 0, k, R, V, step = VECTOR_LANES
+                                 Py_ssize_t delta_row, Py_ssize_t m, const Tensor *t,
+                                 Py_ssize_t first, Py_ssize_t last, real *nabla_W) noexcept nogil:
+    # BP4: rows [first, last) of nabla_W += a^T delta   (n_in, n_z), samples in order   nabla_W  # OUT
+    cdef Py_ssize_t j = 0, v, k, R, V, row
     cdef real *at
-    while j < vectors:
-        V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
-        k = 0
-        while k < n_in:
-            R = balanced(n_in - k)
-            at = nabla_W + k * nabla_row + j * step
-            gradient_tile(a + k, a_row, delta + j * step, delta_row, m, R, V, at, nabla_row,
-                          NULL, at, nabla_row)
-            k += R
-        j += V
+    while j < t.n:
+        row = panel_row(t, True, j)
+        v = 0
+        while v < panel_vectors(t, j):
+            V = min(TILE_VECTORS, panel_vectors(t, j) - v)
+            k = first
+            while k < last:
+                R = balanced(last - k)
+                at = nabla_W + panel_at(t, True, j) + k * row + v * VECTOR_LANES
+                gradient_tile(a + k, a_row, delta + j + v * VECTOR_LANES, delta_row, m, R, V, at,
+                              at, row, NULL, at, row)
+                k += R
+            v += V
+        j += PANEL
 
 
 cdef inline void bias_gradient(const real *delta, Py_ssize_t delta_row, Py_ssize_t m,
@@ -100,7 +133,7 @@ cdef inline void bias_gradient(const real *delta, Py_ssize_t delta_row, Py_ssize
     cdef Py_ssize_t j = 0, V
     while j < vectors:
         V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
-        gradient_tile(&one, 0, delta + j * VECTOR_LANES, delta_row, m, 1, V,
+        gradient_tile(&one, 0, delta + j * VECTOR_LANES, delta_row, m, 1, V, delta,
                       nabla_b + j * VECTOR_LANES, 0, NULL,
                       nabla_b + j * VECTOR_LANES, 0)
         j += V
@@ -108,65 +141,87 @@ cdef inline void bias_gradient(const real *delta, Py_ssize_t delta_row, Py_ssize
 
 cdef inline void update_from_tile(const real *a, Py_ssize_t a_row, const real *delta,
                                   Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t R, Py_ssize_t V,
-                                  const Step *step, const Own *own, real *W, Py_ssize_t W_row,
-                                  Py_ssize_t slot) noexcept nogil:
+                                  const real *next, const Step *step, const Own *own, real *W,
+                                  Py_ssize_t W_row, Py_ssize_t slot) noexcept nogil:
     # W <- W - step(a^T delta) of one tile; nabla_W is never stored                   W  # OUT
     cdef real nabla[TILE_SIZE]
     cdef real rate = <real>own.learning_rate
     if step.policy.in_registers and not own.shaped:
         # W - rate nabla from registers: 7 % of a step of case A
-        gradient_tile(a, a_row, delta, delta_row, m, R, V, NULL, 0, &rate, W, W_row)
+        gradient_tile(a, a_row, delta, delta_row, m, R, V, next, NULL, 0, &rate, W, W_row)
     else:
-        gradient_tile(a, a_row, delta, delta_row, m, R, V, NULL, 0,
+        gradient_tile(a, a_row, delta, delta_row, m, R, V, next, NULL, 0,
                       NULL, &nabla[0], V * VECTOR_LANES)
         update_rows(step, own, R, V, &nabla[0], W, W_row, slot)
 
 
 cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delta,
-                               Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t n_in,
-                               Py_ssize_t vectors, const Step *step, const Own *own, real *W,
-                               Py_ssize_t W_row, Py_ssize_t slot, real *packed,
-                               Ahead *ahead) noexcept nogil:
-    # BP4 fused with the step, for n_in rows of W; `packed` holds (m, PACKED_COLUMNS)      W  # OUT
-    cdef Py_ssize_t j = 0, k = 0, s, i, R, V, width = VECTOR_LANES, first = 0, last, block
-    i = ((n_in + TILE_ROWS - 1) / TILE_ROWS) * ((vectors + TILE_VECTORS - 1) / TILE_VECTORS)
+                               Py_ssize_t delta_row, Py_ssize_t m, const Tensor *t,
+                               Py_ssize_t first, Py_ssize_t last, const Step *step, const Own *own,
+                               real *W, Py_ssize_t slot, real *packed, Ahead *ahead) noexcept nogil:
+    # BP4 fused with the step, for rows [first, last) of W                                 W  # OUT
+    # `packed` holds m rows of packed_columns() and PANEL reals
+    cdef Py_ssize_t j, v, k, s, i, R, V, row, strips, width = VECTOR_LANES
+    cdef Py_ssize_t blocks, block
+    cdef const real *delta_j
+    cdef real *at
+    cdef real *delta_panel = packed + m * packed_columns()
+    i = ((last - first + TILE_ROWS - 1) / TILE_ROWS) * ((t.n + 2 * width - 1) / (2 * width))
     if ahead.rows > 0 and i > 0:
         ahead.lines = (ahead.rows * ((ahead.row_bytes + 63) / 64) + i - 1) / i
-    if not is_large(m, n_in, W_row * <Py_ssize_t>sizeof(real)):
-        while j < vectors:
-            V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
-            k = 0
-            while k < n_in:
-                R = balanced(n_in - k)
-                fetch(ahead)
-                update_from_tile(a + k, a_row, delta + j * width, delta_row, m, R, V, step,
-                                 own, W + k * W_row + j * width, W_row, slot)
-                k += R
-            j += V
+    if not is_large(m, last - first, t.row * <Py_ssize_t>sizeof(real)):
+        j = 0
+        while j < t.n:
+            row = panel_row(t, True, j)
+            v = 0
+            while v < panel_vectors(t, j):
+                V = min(TILE_VECTORS, panel_vectors(t, j) - v)
+                k = first
+                at = W + panel_at(t, True, j) + v * width
+                while k < last:
+                    R = balanced(last - k)
+                    update_from_tile(a + k, a_row, delta + j + v * width, delta_row, m, R, V,
+                                     upcoming(ahead, m, R, V, at + (k + R) * row), step, own, at + k * row, row, slot)
+                    k += R
+                v += V
+            j += PANEL
         return
-    # columns of delta that stay in the cache; in them rows of a tile at a time, their columns of a
-    # side by side: 9 % of a step of case F
-    block = max(HALF_OF_IT_BYTES / (m * <Py_ssize_t>sizeof(real) * width), 2 * TILE_VECTORS)
-    while first < vectors:
-        last = min(first + block, vectors)
-        k = 0
-        while k < n_in:
-            R = balanced(n_in - k)
+    # strips of a side by side, then a panel of delta, both for all tiles that need them
+    while first < last:
+        blocks = (last - first + BLOCK_ROWS - 1) / BLOCK_ROWS
+        block = first + (last - first + blocks - 1) / blocks
+        k = first
+        strips = 0
+        while k < block:
+            R = balanced(block - k)
             for s in range(m):
-                for i in range(PACKED_COLUMNS):  # what lies behind R, or behind a row, is not used
-                    packed[s * PACKED_COLUMNS + i] = a[s * a_row + k + i]
-            j = first
-            while j < last:
-                V = last - j if last - j < TILE_VECTORS else TILE_VECTORS
-                for i in range(R):
-                    prefetch(W + (k + i) * W_row + j * width)
-                    prefetch(W + (k + i) * W_row + (j + 1) * width)
-                fetch(ahead)
-                update_from_tile(packed, PACKED_COLUMNS, delta + j * width, delta_row, m, R, V,
-                                 step, own, W + k * W_row + j * width, W_row, slot)
-                j += V
+                for i in range(strip()):  # what lies behind R, or behind a row, is not used
+                    packed[(strips * m + s) * strip() + i] = a[s * a_row + k + i]
+            strips += 1
             k += R
-        first = last
+        j = 0
+        while j < t.n:
+            row = panel_row(t, True, j)
+            for s in range(m):
+                for i in range(min(PANEL, t.row - j)):
+                    delta_panel[s * PANEL + i] = delta[s * delta_row + j + i]
+            v = 0
+            while v < panel_vectors(t, j):
+                V = min(TILE_VECTORS, panel_vectors(t, j) - v)
+                at = W + panel_at(t, True, j) + v * width
+                k = first
+                strips = 0
+                while k < block:
+                    R = balanced(block - k)
+                    fetch(ahead)
+                    update_from_tile(packed + strips * m * strip(), strip(), delta_panel + v * width,
+                                     PANEL, m, R, V, at + (k + R) * row, step, own, at + k * row,
+                                     row, slot)
+                    strips += 1
+                    k += R
+                v += V
+            j += PANEL
+        first = block
 
 
 # ---- the row -------------------------------------------------------------------------------------
@@ -178,36 +233,39 @@ cdef inline const real *tensor(const Layer *f, int i, const real *parameters,
 
 cdef inline void dense_forward(const Layer *f, const real *parameters, bint padded, const Input *x,
                                Py_ssize_t m, real *z, real *panel) noexcept nogil:
-    weighted_input(x.a, x.row, tensor(f, 0, parameters, padded), f.z_row if padded else f.n_z,
-                   tensor(f, 1, parameters, padded), z, f.z_row, m, f.n_in, f.n_z, panel)
+    weighted_input(x.a, x.row, &f.tensors[0], tensor(f, 0, parameters, padded), padded,
+                   tensor(f, 1, parameters, padded), z, f.z_row, m, panel)
 
 
 cdef inline void dense_tangent(const Layer *f, const real *parameters, const Input *x,
                                Py_ssize_t m, real *dz, real *panel) noexcept nogil:
     # dz = da W   (m, n_z)                                                               dz  # OUT
-    weighted_input(x.a, x.row, tensor(f, 0, parameters, False), f.n_z, NULL, dz, f.z_row, m, f.n_in,
-                   f.n_z, panel)
+    weighted_input(x.a, x.row, &f.tensors[0], tensor(f, 0, parameters, False), False, NULL, dz,
+                   f.z_row, m, panel)
 
 
 cdef inline void dense_back(const Layer *f, const real *parameters, bint padded, const real *delta,
                             Py_ssize_t m, bint times, real *g, Py_ssize_t g_row,
                             real *panel) noexcept nogil:
-    propagate_back(delta, f.z_row, tensor(f, 0, parameters, padded), f.z_row if padded else f.n_z,
-                   times, g, g_row, m, f.n_in, f.n_z, panel)
+    propagate_back(delta, f.z_row, &f.tensors[0], tensor(f, 0, parameters, padded), padded,
+                   times, g, g_row, m, panel)
 
 
 cdef inline void dense_gradient(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
                                 int thread, int n_threads, bint anew, real *nabla) noexcept nogil:
     # BP3, BP4                                                                        nabla  # OUT
-    cdef Py_ssize_t vectors = (f.n_z + VECTOR_LANES - 1) / VECTOR_LANES
+    cdef Py_ssize_t vectors = (f.n_z + VECTOR_LANES - 1) / VECTOR_LANES, j = 0, row
     cdef Py_ssize_t first = f.n_in * thread / n_threads, last = f.n_in * (thread + 1) / n_threads
-    cdef real *nabla_W = nabla + f.tensors[0].padded_at + first * f.z_row
+    cdef const Tensor *t = &f.tensors[0]
+    cdef real *nabla_W = nabla + t.padded_at
     cdef real *nabla_b = nabla + f.tensors[1].padded_at
-    if f.tensors[0].rate != 0.0:
-        if anew:
-            memset(nabla_W, 0, (last - first) * f.z_row * sizeof(real))
-        weight_gradient(x.a + first, x.row, delta, f.z_row, m, last - first, vectors, nabla_W,
-                        f.z_row)
+    if t.rate != 0.0:
+        while anew and j < t.n:
+            row = panel_row(t, True, j)
+            memset(nabla_W + panel_at(t, True, j) + first * row, 0,
+                   (last - first) * row * sizeof(real))
+            j += PANEL
+        weight_gradient(x.a, x.row, delta, f.z_row, m, t, first, last, nabla_W)
     if thread == n_threads - 1 and f.tensors[1].rate != 0.0:
         if anew:
             memset(nabla_b, 0, f.z_row * sizeof(real))
@@ -219,13 +277,12 @@ cdef inline void dense_update(const Layer *f, const Step *step, const Input *x, 
                               Py_ssize_t slot, real *scratch, Ahead *ahead) noexcept nogil:
     # BP3, BP4 and the step; scratch: nabla_b, or columns of a              parameters, slots  # OUT
     cdef Py_ssize_t vectors = (f.n_z + VECTOR_LANES - 1) / VECTOR_LANES, j
-    cdef Py_ssize_t first = f.n_in * thread / n_threads, last = f.n_in * (thread + 1) / n_threads
     cdef Own own
     if f.tensors[0].rate != 0.0:
         own = numbers_of(step, &f.tensors[0])
-        weight_update(x.a + first, x.row, delta, f.z_row, m, last - first, vectors, step, &own,
-                      parameters + f.tensors[0].padded_at + first * f.z_row, f.z_row, slot, scratch,
-                      ahead)
+        weight_update(x.a, x.row, delta, f.z_row, m, &f.tensors[0], f.n_in * thread / n_threads,
+                      f.n_in * (thread + 1) / n_threads, step, &own,
+                      parameters + f.tensors[0].padded_at, slot, scratch, ahead)
     if thread == n_threads - 1 and f.tensors[1].rate != 0.0:
         own = numbers_of(step, &f.tensors[1])
         for j in range(f.z_row):
@@ -236,8 +293,8 @@ cdef inline void dense_update(const Layer *f, const Step *step, const Input *x, 
 
 
 cdef inline int dense_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
-    tensors[0] = Tensor(0, 0, n_in, n_z, 0, 1.0, 1.0)  # W
-    tensors[1] = Tensor(0, 0, 1, n_z, 0, 1.0, 0.0)     # b
+    tensors[0] = Tensor(0, 0, n_in, n_z, 0, PANEL, 1.0, 1.0)  # W
+    tensors[1] = Tensor(0, 0, 1, n_z, 0, 0, 1.0, 0.0)         # b
     return 2
 
 

@@ -75,7 +75,7 @@ cdef inline void scale_update(const Layer *f, const Step *step, const Input *x, 
 
 
 cdef inline int scale_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
-    tensors[0] = Tensor(0, 0, 1, n_z, 0, 1.0, 0.0)  # s
+    tensors[0] = Tensor(0, 0, 1, n_z, 0, 0, 1.0, 0.0)  # s
     return 1
 
 

@@ -297,22 +297,38 @@ cdef void add_gradient(const Plan *plan, const Input *X, const Rows *r, int thre
 
 cdef void pad(const Plan *plan, const real *flat, real *padded) noexcept nogil:
     """Copy parameters from their public layout to padded rows.                     padded  # OUT"""
-    cdef const Tensor *t
-    cdef int l, i
-    for l in range(plan.n_layers):
-        for i in range(plan.layers[l].n_tensors):
-            t = &plan.layers[l].tensors[i]
-            copy_rows(flat + t.at, t.n, padded + t.padded_at, t.row, t.rows, t.n)
+    move_parameters(plan, <real *>flat, padded, True)
 
 
 cdef void unpad(const Plan *plan, const real *padded, real *flat) noexcept nogil:
     """Copy padded rows to the public layout.                                         flat  # OUT"""
+    move_parameters(plan, flat, <real *>padded, False)
+
+
+cdef void move_parameters(const Plan *plan, real *flat, real *padded, bint inwards) noexcept nogil:
     cdef const Tensor *t
+    cdef Py_ssize_t j, k, m, n, row
+    cdef real *outside
+    cdef real *inside
     cdef int l, i
     for l in range(plan.n_layers):
         for i in range(plan.layers[l].n_tensors):
             t = &plan.layers[l].tensors[i]
-            copy_rows(padded + t.padded_at, t.row, flat + t.at, t.n, t.rows, t.n)
+            k = 0
+            while k < t.rows:  # a few rows at a time: their lines stay until every panel had its part
+                m = min(16, t.rows - k)
+                j = 0
+                while j < t.n:
+                    row = min(t.panel, t.row - j)
+                    n = min(row, t.n - j)
+                    outside = flat + t.at + k * t.n + j
+                    inside = padded + t.padded_at + j * t.rows + k * row
+                    if inwards:
+                        copy_rows(outside, t.n, inside, row, m, n)
+                    else:
+                        copy_rows(inside, row, outside, t.n, m, n)
+                    j += t.panel
+                k += m
 
 
 cdef void copy_rows(const real *source, Py_ssize_t source_row, real *target, Py_ssize_t target_row,

@@ -221,7 +221,7 @@ cdef inline void take_course(const Loop *loop, long long t, Step *step,
 
 cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, int thread,
                         const real *nabla, real *parameters) noexcept nogil:
-    # the step from a stored gradient, for this thread's rows of every tensor
+    # the step from a stored gradient, for this thread's vectors of every tensor
     #                                                                 parameters, slots  # OUT
     cdef const Tensor *t
     cdef Own own
@@ -230,13 +230,14 @@ cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, in
     for l in range(plan.n_layers):
         for i in range(plan.layers[l].n_tensors):
             t = &plan.layers[l].tensors[i]
-            first = t.rows * thread / loop.n_threads
-            last = t.rows * (thread + 1) / loop.n_threads
-            at = t.padded_at + first * t.row
+            last = t.rows * (t.row / VECTOR_LANES)
+            first = last * thread / loop.n_threads
+            last = last * (thread + 1) / loop.n_threads
+            at = t.padded_at + first * VECTOR_LANES
             if last > first and t.rate != 0.0:
                 own = numbers_of(step, t)
-                update_rows(step, &own, last - first, t.row / VECTOR_LANES, nabla + at,
-                            parameters + at, t.row, plan.n_padded)
+                update_rows(step, &own, 1, last - first, nabla + at, parameters + at, 0,
+                            plan.n_padded)
 
 
 cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssize_t m,
