@@ -12,11 +12,10 @@ from fastbp.kernels.tables cimport Ahead
 
 cdef extern from "arithmetic/tile.h":
     const int TILE_VECTORS "FASTBP_TILE_VECTORS"
-    const int CHUNK "FASTBP_CHUNK"
     void tile_rows(int, int, Py_ssize_t, const real *, Py_ssize_t, const real *, Py_ssize_t,
                    const real *, Py_ssize_t, const real *, bint, real *, Py_ssize_t) noexcept nogil
     void tile_columns(int, int, Py_ssize_t, const real *, Py_ssize_t, const real *, Py_ssize_t,
-                      const real *, const real *, Py_ssize_t, const real *, real *,
+                      const real *, Py_ssize_t, const real *, Py_ssize_t, const real *, real *,
                       Py_ssize_t) noexcept nogil
     void transpose(int, const real *, Py_ssize_t, real *, Py_ssize_t) noexcept nogil
 
@@ -44,22 +43,20 @@ cdef inline Py_ssize_t balanced(Py_ssize_t left) noexcept nogil:
 cdef inline void rows_times(const real *A, Py_ssize_t A_row, const real *B, Py_ssize_t B_row,
                             const real *b, bint times, real *C, Py_ssize_t C_row, Py_ssize_t m,
                             Py_ssize_t K, Py_ssize_t vectors, const real *next,
-                            Py_ssize_t chunks, Py_ssize_t apart) noexcept nogil:
+                            Py_ssize_t lines) noexcept nogil:
     # C = A B + b, or C = C * (A B)                                                       C  # OUT
     # C (m, vectors), A (m, K), B (K, vectors), b (vectors,) or NULL
-    # meanwhile `chunks` chunks of CHUNK lines from `next` on, `apart` reals apart, are fetched
-    cdef Py_ssize_t j = 0, s, R, V, done = 0, jump = apart - CHUNK * PER_LINE
-    cdef const real *line
+    # meanwhile `lines` lines from `next` on are fetched
+    cdef Py_ssize_t j = 0, s, R, V, line = 0
     while j < vectors:
         V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
         s = 0
         while s < m:
             R = balanced(m - s)
-            line = next + done * apart if done < chunks else B
-            done += K / CHUNK
             tile_rows(<int>R, <int>V, K, A + s * A_row, A_row, B + j * VECTOR_LANES, B_row,
-                      line, jump, b + j * VECTOR_LANES if b != NULL else NULL, times,
+                      next + line * PER_LINE, PER_LINE if line < lines else 0, b + j * VECTOR_LANES if b != NULL else NULL, times,
                       C + s * C_row + j * VECTOR_LANES, C_row)
+            line = min(line + K, lines)
             s += R
         j += V
 

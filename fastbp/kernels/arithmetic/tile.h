@@ -23,15 +23,13 @@
 #include "real.h"
 
 #define FASTBP_TILE_VECTORS 2
-/* lines of the rows of W whose columns of W^T make a tile, of one panel: see `next` */
-enum { FASTBP_CHUNK = FASTBP_TILE_VECTORS * FASTBP_VECTOR_LANES * FASTBP_PANEL / FASTBP_PER_LINE };
 
 
 /* One tile. With R, V and one of the two strides constant after inlining, the three inner loops
  * unroll and acc[][] lives in registers. */
 FASTBP_INLINE void tile_body(const int R, const int V, ptrdiff_t K, const real *a, ptrdiff_t a_row,
-                             ptrdiff_t a_k, const real *B, ptrdiff_t B_row, const real *next,
-                             ptrdiff_t jump, const int streams, const real *init,
+                             ptrdiff_t a_k, const real *B, ptrdiff_t B_row, const int streams,
+                             const real *next, ptrdiff_t step, const real *init,
                              ptrdiff_t init_row, const real *rate, int times, real *C,
                              ptrdiff_t C_row)
 {
@@ -44,7 +42,7 @@ FASTBP_INLINE void tile_body(const int R, const int V, ptrdiff_t K, const real *
             init ? ((const vec *)(init + r * init_row))[v] : FASTBP_SPLAT(0);
     for (k = 0; k < K; k++) {
         if (R * V >= FASTBP_TILE_ROWS) { /* a lower tile would wait for its loads */
-            FASTBP_PREFETCH_L2(next + k * FASTBP_PER_LINE + k / FASTBP_CHUNK * jump);
+            if (FASTBP_VECTOR_BYTES == 64) FASTBP_PREFETCH_L2(next + k * step);
             if (streams) FASTBP_PREFETCH(B + (k + 12) * B_row);
             if (streams && V * FASTBP_VECTOR_LANES > FASTBP_PER_LINE)
                 FASTBP_PREFETCH(B + (k + 12) * B_row + FASTBP_PER_LINE);
@@ -90,18 +88,21 @@ FASTBP_INLINE void tile_body(const int R, const int V, ptrdiff_t K, const real *
 
 /* a(r, k) = a[r * stride + k]: rows of A as they lie (forward, delta recurrence) */
 static void tile_rows(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride, const real *B,
-                      ptrdiff_t B_row, const real *next, ptrdiff_t jump, const real *init,
+                      ptrdiff_t B_row, const real *next, ptrdiff_t step, const real *init,
                       int times, real *C, ptrdiff_t C_row)
 {
-    FASTBP_SHAPES(K, a, stride, 1, B, B_row, next, jump, 1, init, 0, (const real *)0, times, C, C_row)
+    if (K < 128) /* B is in the first-level cache */
+        FASTBP_SHAPES(K, a, stride, 1, B, B_row, 0, B, 0, init, 0, (const real *)0, times, C, C_row)
+    else
+        FASTBP_SHAPES(K, a, stride, 1, B, B_row, 1, next, step, init, 0, (const real *)0, times, C, C_row)
 }
 
 /* a(r, k) = a[r + k * stride]: columns of A as they lie (weight gradient) */
 static void tile_columns(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride, const real *B,
-                         ptrdiff_t B_row, const real *next, const real *init, ptrdiff_t init_row,
-                         const real *rate, real *C, ptrdiff_t C_row)
+                         ptrdiff_t B_row, const real *next, ptrdiff_t step, const real *init,
+                         ptrdiff_t init_row, const real *rate, real *C, ptrdiff_t C_row)
 {
-    FASTBP_SHAPES(K, a, 1, stride, B, B_row, next, 0, 0, init, init_row, rate, 0, C, C_row)
+    FASTBP_SHAPES(K, a, 1, stride, B, B_row, 0, next, step, init, init_row, rate, 0, C, C_row)
 }
 
 /* A square block turned: t[j, i] = a[i, j] for as many i and j as a vector has lanes; rows i >= n of

@@ -63,6 +63,6 @@ def multiply_add(const real[::1] x, Py_ssize_t repeats):
     with nogil:
         for i in range(repeats):  # another place each time, and any element of the result is used
             rows_times(&x[i % 16], row, B, 0, NULL, False, &out[0], width, TILE_ROWS, 960,
-                       TILE_VECTORS, B, 0, 0)
+                       TILE_VECTORS, B, 0)
             total += out[i % (TILE_ROWS * width)]
     return 2.0 * repeats * 960 * TILE_ROWS * width if total == total else 0.0

@@ -7,7 +7,7 @@ activations, costs, optimizers.
 from libc.string cimport memset
 
 from fastbp.kernels.arithmetic.blocking cimport (
-    BLOCK_ROWS, TILE_SIZE, TILE_VECTORS, CHUNK, balanced, fetch, is_large, packed_columns,
+    BLOCK_ROWS, TILE_SIZE, TILE_VECTORS, balanced, fetch, is_large, packed_columns,
     rows_times, strip, tile_columns, transpose, upcoming)
 from fastbp.kernels.arithmetic.real cimport PANEL, PER_LINE, TILE_ROWS, VECTOR_LANES, prefetch, real
 from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor
@@ -53,8 +53,7 @@ cdef inline void weighted_input(const real *a, Py_ssize_t a_row, const Tensor *t
             row = PANEL
         rows_times(a, a_row, B, row, b + j if b != NULL else NULL, False, z + j, z_row, m, t.rows,
                    panel_vectors(t, j), B + t.rows * PANEL,
-                   0 if copies or not padded else t.rows * PANEL / PER_LINE / CHUNK,
-                   CHUNK * PER_LINE)
+                   t.rows * PANEL / PER_LINE if padded and j + PANEL < t.n else 0)
         j += PANEL
 
 
@@ -88,9 +87,7 @@ cdef inline void propagate_back(const real *delta, Py_ssize_t delta_row, const T
                 p += step
             j += PANEL
         rows_times(delta, delta_row, panel, rows, NULL, times, g + k, g_row, m, t.n,
-                   (width + step - 1) / step, W + (k + rows) * PANEL,
-                   t.n / PANEL if padded and is_large(m, t.rows, t.row * sizeof(real)) else 0,
-                   t.rows * PANEL)
+                   (width + step - 1) / step, panel, 0)
         k += rows
 
 
@@ -100,8 +97,8 @@ cdef inline void gradient_tile(const real *a, Py_ssize_t a_row, const real *delt
                                const real *rate, real *nabla, Py_ssize_t nabla_row) noexcept nogil:
     # nabla = init + a^T delta; with a rate W -= rate a^T delta in its place          nabla  # OUT
     # a line from `next` on is fetched for each of the m samples
-    tile_columns(<int>R, <int>V, m, a, a_row, delta, delta_row, next, init, init_row, rate, nabla,
-                 nabla_row)
+    tile_columns(<int>R, <int>V, m, a, a_row, delta, delta_row, next, PER_LINE, init,
+                 init_row, rate, nabla, nabla_row)
 
 
 cdef inline void weight_gradient(const real *a, Py_ssize_t a_row, const real *delta,
