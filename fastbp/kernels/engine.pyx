@@ -139,6 +139,7 @@ compiler = COMPILER.decode()
 
 include "loop/passes.pxi"
 include "loop/steps.pxi"
+include "loop/columns.pxi"
 include "doors/network.pxi"
 include "doors/capi.pxi"
 include "doors/predictor.pxi"

@@ -86,10 +86,11 @@ cdef inline Input dense_input(const real *a, Py_ssize_t row) noexcept nogil:
 # z = link(a)   (m, n_z); `panel`: scratch of the thread                                  z  # OUT
 ctypedef void (*Forward)(const Layer *f, const real *parameters, bint padded, const Input *x,
                          Py_ssize_t m, real *z, real *panel) noexcept nogil
-# g = delta dz/da, or with `times` g = g * (delta dz/da)   (m, n_in)                      g  # OUT
+# columns [first, last) of g = delta dz/da, or with `times` g = g * (delta dz/da)   (m, n_in)
+#                                                                                         g  # OUT
 ctypedef void (*Back)(const Layer *f, const real *parameters, bint padded, const real *delta,
-                      Py_ssize_t m, bint times, real *g, Py_ssize_t g_row,
-                      real *panel) noexcept nogil
+                      Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint times, real *g,
+                      Py_ssize_t g_row, real *panel) noexcept nogil
 # nabla of the thread's share of every tensor's rows, padded; added, or `anew`; that of a tensor
 # of rate 0 is nobody's                                                              nabla  # OUT
 ctypedef void (*Gradient)(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,

@@ -20,9 +20,11 @@ cdef Py_ssize_t rows_at_once(const Plan *plan, Py_ssize_t batch_size, int n_thre
     return min(batch_size, max(56, SLICE_BYTES / row_bytes / 28 * 28))
 
 
-cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size) noexcept:
+cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size, int n_threads) noexcept:
     """Scratch of a thread: whole pages, so that no two threads write one cache line."""
-    cdef Py_ssize_t reals = max(scratch_size(plan), (packed_columns() + PANEL) * batch_size)
+    cdef Py_ssize_t reals = scratch_reals(plan, batch_size)
+    if layers_by_columns(plan, n_threads) > 0:
+        reals += batch_size * plan.a0_row
     return (reals * <Py_ssize_t>sizeof(real) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES
 
 
@@ -39,7 +41,7 @@ cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, i
     need.work_area = ((batch_size + 15) / 16 * 16 + rows * <double>p.width) * size
     if rows < batch_size or stores_gradient:
         need.work_area += need.parameters
-    need.work_area += n_threads * <double>thread_bytes(p, batch_size) + p.n_layers * sizeof(Layer)
+    need.work_area += n_threads * <double>thread_bytes(p, batch_size, n_threads) + p.n_layers * sizeof(Layer)
     return need
 
 
@@ -102,9 +104,10 @@ cdef class Trainer:
         self.rows.scratch = <char *>self.rows.work + rows * p.width * size
         self.plan = net.plan
         self.plan.layers = <Layer *>(<char *>self.rows.scratch
-                                     + n_threads * thread_bytes(p, batch_size))
+                                     + n_threads * thread_bytes(p, batch_size, n_threads))
         memcpy(self.plan.layers, net.plan.layers, p.n_layers * sizeof(Layer))
         self.take_factors(rates, decays)
+        self.choose_columns()
 
     cdef int take_factors(self, list rates, list decays) except -1:
         cdef Plan *p = &self.plan
@@ -122,6 +125,15 @@ cdef class Trainer:
                 at += 1
             if not trained:
                 p.lowest = l + 1
+        return 0
+
+    cdef int choose_columns(self) except -1:
+        """Share the first layers by columns where a step is that of whole batches."""
+        cdef Loop *loop = &self.loop
+        loop.by_columns = 0
+        if (loop.slice >= loop.batch_size and loop.clip_norm == INFINITY
+                and self.masks is None):
+            loop.by_columns = layers_by_columns(&self.plan, loop.n_threads)
         return 0
 
     def set_course(self, const double[:, ::1] course not None):
@@ -175,6 +187,7 @@ cdef class Trainer:
     def share(self, int n_threads):
         """Have that many threads call `train`, no more than at first; none may be in it."""
         self.loop.n_threads = min(n_threads, self.most_threads)
+        self.choose_columns()
         memset(&self.loop.barrier, 0, sizeof(Barrier))
 
     def give_up(self):
@@ -233,7 +246,8 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
     if deadline != 0.0:  # by the engine's clock
         deadline += seconds() - monotonic()
     targets.order = &order[0]
-    r.scratch = <char *>r.scratch + thread * thread_bytes(&t.plan, t.loop.batch_size)
+    r.scratch = <char *>r.scratch + thread * thread_bytes(&t.net.plan, t.loop.batch_size,
+                                                          t.most_threads)
     with nogil:
         mode = flush_subnormals()
         steps = run(&t.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
@@ -294,7 +308,7 @@ def step_update(Trainer t, const real[:, ::1] V):
             take_course(&t.loop, at.t, &step, &t.loop.dropout)
             at.t += 1
             begin_step(&step, at.t)
-            make_step(p, &t.loop, &step, 0, r.m, r, parameters,
+            make_step(p, &t.loop, &step, 0, r.m, r, <const real *>r.work, parameters,
                       parameters + (t.n_slots + 1) * p.n_padded, &ahead)
             at.row += r.m
             if at.row == t.loop.n:

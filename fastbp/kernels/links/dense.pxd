@@ -58,15 +58,16 @@ cdef inline void weighted_input(const real *a, Py_ssize_t a_row, const Tensor *t
 
 
 cdef inline void propagate_back(const real *delta, Py_ssize_t delta_row, const Tensor *t,
-                                const real *W, bint padded, bint times, real *g, Py_ssize_t g_row,
-                                Py_ssize_t m, real *panel) noexcept nogil:
+                                const real *W, bint padded, Py_ssize_t first, Py_ssize_t last,
+                                bint times, real *g, Py_ssize_t g_row, Py_ssize_t m,
+                                real *panel) noexcept nogil:
     # BP2: g^{l-1} = delta^l W^T, or g^{l-1} = g^{l-1} * (delta^l W^T)   (m, n_in)         g  # OUT
-    # `panel` holds TILE_VECTORS vectors of columns of W^T
-    cdef Py_ssize_t k = 0, i, j, p, width, row, step = VECTOR_LANES
+    # columns [first, last) of it; `panel` holds TILE_VECTORS vectors of columns of W^T
+    cdef Py_ssize_t k = first, i, j, p, width, row, step = VECTOR_LANES
     cdef Py_ssize_t rows = TILE_VECTORS * step
     cdef const real *B
-    while k < t.rows:
-        width = t.rows - k if t.rows - k < rows else rows
+    while k < last:
+        width = last - k if last - k < rows else rows
         i = 0
         row = panel_row(t, padded, 0)
         while i < rows and t.n == 1:  # a column: 6 % of a step of case E
@@ -242,10 +243,10 @@ cdef inline void dense_tangent(const Layer *f, const real *parameters, const Inp
 
 
 cdef inline void dense_back(const Layer *f, const real *parameters, bint padded, const real *delta,
-                            Py_ssize_t m, bint times, real *g, Py_ssize_t g_row,
-                            real *panel) noexcept nogil:
-    propagate_back(delta, f.z_row, &f.tensors[0], tensor(f, 0, parameters, padded), padded,
-                   times, g, g_row, m, panel)
+                            Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint times, real *g,
+                            Py_ssize_t g_row, real *panel) noexcept nogil:
+    propagate_back(delta, f.z_row, &f.tensors[0], tensor(f, 0, parameters, padded), padded, first,
+                   last, times, g, g_row, m, panel)
 
 
 cdef inline void dense_gradient(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,

@@ -29,20 +29,21 @@ cdef inline void scale_tangent(const Layer *f, const real *parameters, const Inp
 
 
 cdef inline void scale_back(const Layer *f, const real *parameters, bint padded, const real *delta,
-                            Py_ssize_t m, bint times, real *g, Py_ssize_t g_row,
-                            real *panel) noexcept nogil:
+                            Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint times, real *g,
+                            Py_ssize_t g_row, real *panel) noexcept nogil:
     # g = s * delta, or g = g * (s * delta)   (m, n)                                      g  # OUT
     cdef const real *s = parameters + (f.tensors[0].padded_at if padded else f.tensors[0].at)
     cdef Py_ssize_t i, k
     for i in range(m):
         if times:
-            for k in range(f.n_in):
+            for k in range(first, last):
                 g[i * g_row + k] = g[i * g_row + k] * (delta[i * f.z_row + k] * s[k])
         else:
-            for k in range(f.n_in):
+            for k in range(first, last):
                 g[i * g_row + k] = delta[i * f.z_row + k] * s[k]
-        for k in range(f.n_in, f.z_row):
-            g[i * g_row + k] = <real>0
+        if last == f.n_in:
+            for k in range(last, f.z_row):
+                g[i * g_row + k] = <real>0
 
 
 cdef inline void add_products(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,

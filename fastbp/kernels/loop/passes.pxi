@@ -94,15 +94,21 @@ cdef inline const real *target_row(const Plan *plan, const Targets *t, Py_ssize_
     return y
 
 
-cdef void forward(const Plan *plan, const real *parameters, bint padded, const Input *X,
-                  const Rows *r, int mode) noexcept nogil:
+cdef inline void forward(const Plan *plan, const real *parameters, bint padded, const Input *X,
+                         const Rows *r, int mode) noexcept nogil:
     # z^l = link(a^{l-1}), a^l = sigma(z^l) for l = 1..L                                 work  # OUT
+    forward_from(0, plan, parameters, padded, X, r, mode)
+
+
+cdef void forward_from(int first, const Plan *plan, const real *parameters, bint padded,
+                       const Input *X, const Rows *r, int mode) noexcept nogil:
+    # the same from plan.layers[first] on, which reads X                                 work  # OUT
     cdef Input x = X[0]
     cdef const Layer *f
     cdef real *z
     cdef real *a_next
     cdef int l
-    for l in range(plan.n_layers):
+    for l in range(first, plan.n_layers):
         f = &plan.layers[l]
         z = rows_of(r, f.z_at, f.z_row)
         a_next = rows_of(r, f.a_at, f.a_row)
@@ -265,7 +271,7 @@ cdef void backward(const Plan *plan, const real *parameters, bint padded, const 
         f = &plan.layers[l]
         before = &plan.layers[l - 1] if l > 0 else NULL
         fused = before != NULL and before.delta_at == before.z_at  # delta^{l-1} = z's place * g
-        f.link.back(f, parameters, padded, rows_of(r, f.delta_at, f.z_row), r.m, fused,
+        f.link.back(f, parameters, padded, rows_of(r, f.delta_at, f.z_row), r.m, 0, f.n_in, fused,
                     rows_of(r, before.z_at, before.z_row) if fused else g,
                     before.z_row if fused else plan.g_row, <real *>r.scratch)
         if l > 0 and not fused:

@@ -21,6 +21,7 @@ cdef struct Loop:
     int n_threads
     Py_ssize_t n, batch_size
     Py_ssize_t slice            # rows that go through all layers before the next
+    int by_columns              # layers of which each thread has columns (columns.pxi)
     bint adds_slices            # the gradient is the sum over slices, then comes the update
     double clip_norm            # of the whole gradient, which is then stored; or infinity
     bint shuffled
@@ -63,16 +64,25 @@ cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py
     """This thread's rows of the batch after the one at hand; none where X stays in the caches."""
     cdef Ahead ahead
     cdef Py_ssize_t next_row = at.row + m, next_m = min(loop.batch_size, loop.n - at.row - m), first
-    first = next_m * thread / loop.n_threads
+    cdef int n_threads = loop.n_threads
+    if loop.by_columns > 0:
+        thread = 0
+        n_threads = 1
+    first = next_m * thread / n_threads
     ahead.X = X
     ahead.row_bytes = plan.n_0 * <Py_ssize_t>sizeof(real)
     ahead.order = order + next_row + first
-    ahead.rows = next_m * (thread + 1) / loop.n_threads - first
+    ahead.rows = next_m * (thread + 1) / n_threads - first
     if loop.n * ahead.row_bytes < KEPT_BYTES:
         ahead.rows = 0
     ahead.at = 0
     ahead.lines = 0
     return ahead
+
+
+cdef Py_ssize_t scratch_reals(const Plan *plan, Py_ssize_t batch_size) noexcept nogil:
+    """A thread's room for panels and for packed columns of a."""
+    return (max(scratch_size(plan), (packed_columns() + PANEL) * batch_size) + 15) / 16 * 16
 
 
 cdef double total_weight(const real *weight, const Py_ssize_t *order, Py_ssize_t m) noexcept nogil:
@@ -143,17 +153,25 @@ cdef bint all_finite(const real *x, Py_ssize_t n) noexcept nogil:
 
 
 cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int thread,
-                       Py_ssize_t m, void *work, Ahead *ahead, real *parameters,
-                       real *scratch) noexcept nogil:
-    # BP3, BP4 and the step, for this thread's rows of every tensor   parameters, slots  # OUT
+                       Py_ssize_t m, const real *a0, const void *work, Ahead *ahead,
+                       real *parameters, real *scratch) noexcept nogil:
+    # BP3, BP4 and the step, for this thread's rows or columns of every tensor
+    #                                                                 parameters, slots  # OUT
     cdef const Layer *f
-    cdef Input x = dense_input(<const real *>work, plan.a0_row)
-    cdef Py_ssize_t cap = loop.batch_size
+    cdef Input x = dense_input(a0, plan.a0_row)
+    cdef Layer part
+    cdef Py_ssize_t cap = loop.batch_size, first, last
     cdef int l
     for l in range(plan.n_layers):
         f = &plan.layers[l]
-        f.link.update(f, step, &x, <const real *>work + cap * f.delta_at, m, thread,
-                      loop.n_threads, parameters, plan.n_padded, scratch, ahead)
+        if l < loop.by_columns:
+            columns_of(f, thread, loop.n_threads, &first, &last)
+            part = part_of(f, first, last)
+            f.link.update(&part, step, &x, <const real *>work + cap * f.delta_at + first, m, 0, 1,
+                          parameters, plan.n_padded, scratch, ahead)
+        else:
+            f.link.update(f, step, &x, <const real *>work + cap * f.delta_at, m, thread,
+                          loop.n_threads, parameters, plan.n_padded, scratch, ahead)
         x = dense_input(<const real *>work + cap * f.a_at, f.a_row)
 
 
@@ -241,13 +259,15 @@ cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, in
 
 
 cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssize_t m,
-                    const Rows *r, real *parameters, real *nabla, Ahead *ahead) noexcept nogil:
+                    const Rows *r, const real *own_a0, real *parameters, real *nabla,
+                    Ahead *ahead) noexcept nogil:
     # this thread's share of a step, once every delta of the batch is there
     # nabla holds the gradient where slices were added    parameters, slots, nabla  # OUT
     cdef Rows batch
     cdef Input a0
     if loop.clip_norm == INFINITY and not loop.adds_slices:
-        update_share(plan, loop, step, thread, m, r.work, ahead, parameters, <real *>r.scratch)
+        update_share(plan, loop, step, thread, m, own_a0, r.work, ahead, parameters,
+                     <real *>r.scratch)
         return
     if not loop.adds_slices:
         batch = r[0]
@@ -280,13 +300,16 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef Position at = loop.at
     cdef Step step = loop.step
     cdef Py_ssize_t steps = 0, m, s, first, last
-    cdef double weight, penalty = 0.0, total
+    cdef double weight, penalty = 0.0, total, scale
     cdef Ahead ahead
     cdef Dropout dropout = loop.dropout
     cdef real *a0
     cdef Input x
     cdef real *C = <real *>r.C
     cdef real *nabla = parameters + (step.policy.n_slots + 1) * plan.n_padded
+    # where layers go by columns each thread has all rows
+    cdef real *own_a0 = (<real *>r.work if loop.by_columns == 0 else
+                         <real *>r.scratch + scratch_reals(plan, loop.batch_size))
     r.dropout = &dropout if dropout.rates != NULL else NULL
     if thread == 0:  # the others look at it behind two barriers
         loop.late = 0
@@ -312,7 +335,13 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             memset(nabla, 0, plan.n_padded * sizeof(real))
         dropout.step = at.t
         take_course(loop, at.t, &step, &dropout)
+        # a batch of weight 0 has no data gradient
+        scale = 1.0 / weight if weight > 0.0 else 0.0
         s = first
+        if loop.by_columns > 0:
+            gather(X, plan.n_0, order + at.row, m, own_a0, plan.a0_row)
+            pass_by_columns(plan, loop, thread, m, targets, at.row, scale, parameters, &r, own_a0)
+            s = last
         while s < last:
             r.batch_row = s
             r.m = last - s if last - s < loop.slice else loop.slice
@@ -326,13 +355,12 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
                 drop(r.dropout, 0, s, r.m, plan.n_0, plan.a0_row, a0, NULL)
             x = dense_input(a0, plan.a0_row)
             forward(plan, parameters, True, &x, &r, gradient_mode(plan))
-            # a batch of weight 0 has no data gradient
-            output_error(plan, targets, at.row + s, &r, 1.0 / weight if weight > 0.0 else 0.0)
+            output_error(plan, targets, at.row + s, &r, scale)
             backward(plan, parameters, True, &r, False)
             if loop.adds_slices:
                 add_gradient(plan, &x, &r, 0, 1, False, nabla)
             s += r.m
-        if not all_finite(C + first, last - first):
+        if loop.by_columns == 0 and not all_finite(C + first, last - first):
             raise_flag(&loop.diverged)
         wait(&loop.barrier, loop.n_threads)
         if is_raised(&loop.diverged):
@@ -340,7 +368,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         at.t += 1
         begin_step(&step, at.t)
         ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X, order)
-        make_step(plan, loop, &step, thread, m, &r, parameters, nabla, &ahead)
+        make_step(plan, loop, &step, thread, m, &r, own_a0, parameters, nabla, &ahead)
         if thread == 0:
             total = 0.0 if loop.batch_means else at.loss
             for s in range(m):
