@@ -138,8 +138,8 @@ max_threads = MAX_THREADS
 compiler = COMPILER.decode()
 
 include "loop/passes.pxi"
-include "loop/steps.pxi"
 include "loop/columns.pxi"
+include "loop/steps.pxi"
 include "doors/network.pxi"
 include "doors/capi.pxi"
 include "doors/predictor.pxi"

@@ -95,10 +95,12 @@ ctypedef void (*Back)(const Layer *f, const real *parameters, bint padded, const
 # of rate 0 is nobody's                                                              nabla  # OUT
 ctypedef void (*Gradient)(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
                           int thread, int n_threads, bint anew, real *nabla) noexcept nogil
-# the same gradient fused with the step of whichever policy     padded parameters, slots  # OUT
+# the same gradient fused with the step of whichever policy: rows [first, last) of the first tensor
+# and, with `rest`, all of the others                            padded parameters, slots  # OUT
 ctypedef void (*Update)(const Layer *f, const Step *step, const Input *x, const real *delta,
-                        Py_ssize_t m, int thread, int n_threads, real *parameters, Py_ssize_t slot,
-                        real *scratch, Ahead *ahead) noexcept nogil
+                        Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint rest,
+                        real *parameters, Py_ssize_t slot, real *scratch,
+                        Ahead *ahead) noexcept nogil
 # dz = dz/da da   (m, n_z), da in x, in the public layout                                         dz  # OUT
 ctypedef void (*Tangent)(const Layer *f, const real *parameters, const Input *x, Py_ssize_t m,
                          real *dz, real *panel) noexcept nogil

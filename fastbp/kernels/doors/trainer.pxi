@@ -23,8 +23,8 @@ cdef Py_ssize_t rows_at_once(const Plan *plan, Py_ssize_t batch_size, int n_thre
 cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size, int n_threads) noexcept:
     """Scratch of a thread: whole pages, so that no two threads write one cache line."""
     cdef Py_ssize_t reals = scratch_reals(plan, batch_size)
-    if layers_by_columns(plan, n_threads) > 0:
-        reals += batch_size * plan.a0_row
+    if is_shared_by_columns(plan, n_threads):
+        reals += batch_size * (plan.a0_row + 2 * plan.layers[0].z_row)
     return (reals * <Py_ssize_t>sizeof(real) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES
 
 
@@ -128,12 +128,14 @@ cdef class Trainer:
         return 0
 
     cdef int choose_columns(self) except -1:
-        """Share the first layers by columns where a step is that of whole batches."""
+        """Have threads share the first layer by columns where batches go whole and as they are."""
         cdef Loop *loop = &self.loop
-        loop.by_columns = 0
-        if (loop.slice >= loop.batch_size and loop.clip_norm == INFINITY
-                and self.masks is None):
-            loop.by_columns = layers_by_columns(&self.plan, loop.n_threads)
+        loop.thread_reals = thread_bytes(&self.net.plan, loop.batch_size,
+                                         self.most_threads) // sizeof(real)
+        loop.by_columns = (loop.slice >= loop.batch_size and loop.clip_norm == INFINITY
+                           and self.masks is None
+                           and is_shared_by_columns(&self.net.plan, self.most_threads)
+                           and is_shared_by_columns(&self.plan, loop.n_threads))
         return 0
 
     def set_course(self, const double[:, ::1] course not None):
@@ -246,8 +248,7 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
     if deadline != 0.0:  # by the engine's clock
         deadline += seconds() - monotonic()
     targets.order = &order[0]
-    r.scratch = <char *>r.scratch + thread * thread_bytes(&t.net.plan, t.loop.batch_size,
-                                                          t.most_threads)
+    r.scratch = <real *>r.scratch + thread * t.loop.thread_reals
     with nogil:
         mode = flush_subnormals()
         steps = run(&t.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
@@ -298,6 +299,7 @@ def step_update(Trainer t, const real[:, ::1] V):
     cdef Rows *r = &t.rows
     cdef real *parameters = <real *>t.parameters
     cdef Ahead ahead
+    cdef Columns none
     cdef bint finite
     memset(&ahead, 0, sizeof(Ahead))
     with nogil:
@@ -308,7 +310,7 @@ def step_update(Trainer t, const real[:, ::1] V):
             take_course(&t.loop, at.t, &step, &t.loop.dropout)
             at.t += 1
             begin_step(&step, at.t)
-            make_step(p, &t.loop, &step, 0, r.m, r, <const real *>r.work, parameters,
+            make_step(p, &t.loop, &step, 0, r.m, r, &none, parameters,
                       parameters + (t.n_slots + 1) * p.n_padded, &ahead)
             at.row += r.m
             if at.row == t.loop.n:

@@ -271,17 +271,17 @@ cdef inline void dense_gradient(const Layer *f, const Input *x, const real *delt
 
 
 cdef inline void dense_update(const Layer *f, const Step *step, const Input *x, const real *delta,
-                              Py_ssize_t m, int thread, int n_threads, real *parameters,
-                              Py_ssize_t slot, real *scratch, Ahead *ahead) noexcept nogil:
+                              Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint rest,
+                              real *parameters, Py_ssize_t slot, real *scratch,
+                              Ahead *ahead) noexcept nogil:
     # BP3, BP4 and the step; scratch: nabla_b, or columns of a              parameters, slots  # OUT
     cdef Py_ssize_t vectors = (f.n_z + VECTOR_LANES - 1) / VECTOR_LANES, j
     cdef Own own
     if f.tensors[0].rate != 0.0:
         own = numbers_of(step, &f.tensors[0])
-        weight_update(x.a, x.row, delta, f.z_row, m, &f.tensors[0], f.n_in * thread / n_threads,
-                      f.n_in * (thread + 1) / n_threads, step, &own,
+        weight_update(x.a, x.row, delta, f.z_row, m, &f.tensors[0], first, last, step, &own,
                       parameters + f.tensors[0].padded_at, slot, scratch, ahead)
-    if thread == n_threads - 1 and f.tensors[1].rate != 0.0:
+    if rest and f.tensors[1].rate != 0.0:
         own = numbers_of(step, &f.tensors[1])
         for j in range(f.z_row):
             scratch[j] = <real>0

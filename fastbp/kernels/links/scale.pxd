@@ -64,11 +64,12 @@ cdef inline void scale_gradient(const Layer *f, const Input *x, const real *delt
 
 
 cdef inline void scale_update(const Layer *f, const Step *step, const Input *x, const real *delta,
-                              Py_ssize_t m, int thread, int n_threads, real *parameters,
-                              Py_ssize_t slot, real *scratch, Ahead *ahead) noexcept nogil:
+                              Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint rest,
+                              real *parameters, Py_ssize_t slot, real *scratch,
+                              Ahead *ahead) noexcept nogil:
     # the gradient in scratch, then the step                                parameters, slots  # OUT
     cdef Own own
-    if thread == n_threads - 1 and f.tensors[0].rate != 0.0:
+    if rest and f.tensors[0].rate != 0.0:
         own = numbers_of(step, &f.tensors[0])
         add_products(f, x, delta, m, True, scratch)
         update_rows(step, &own, 1, f.z_row / VECTOR_LANES, scratch,

@@ -21,7 +21,8 @@ cdef struct Loop:
     int n_threads
     Py_ssize_t n, batch_size
     Py_ssize_t slice            # rows that go through all layers before the next
-    int by_columns              # layers of which each thread has columns (columns.pxi)
+    bint by_columns             # threads share the first layer by columns (columns.pxi)
+    Py_ssize_t thread_reals     # from one thread's scratch to the next one's
     bint adds_slices            # the gradient is the sum over slices, then comes the update
     double clip_norm            # of the whole gradient, which is then stored; or infinity
     bint shuffled
@@ -65,7 +66,7 @@ cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py
     cdef Ahead ahead
     cdef Py_ssize_t next_row = at.row + m, next_m = min(loop.batch_size, loop.n - at.row - m), first
     cdef int n_threads = loop.n_threads
-    if loop.by_columns > 0:
+    if loop.by_columns:
         thread = 0
         n_threads = 1
     first = next_m * thread / n_threads
@@ -153,25 +154,18 @@ cdef bint all_finite(const real *x, Py_ssize_t n) noexcept nogil:
 
 
 cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int thread,
-                       Py_ssize_t m, const real *a0, const void *work, Ahead *ahead,
-                       real *parameters, real *scratch) noexcept nogil:
-    # BP3, BP4 and the step, for this thread's rows or columns of every tensor
-    #                                                                 parameters, slots  # OUT
+                       Py_ssize_t m, const void *work, Ahead *ahead, real *parameters,
+                       real *scratch) noexcept nogil:
+    # BP3, BP4 and the step, for this thread's rows of every tensor   parameters, slots  # OUT
     cdef const Layer *f
-    cdef Input x = dense_input(a0, plan.a0_row)
-    cdef Layer part
-    cdef Py_ssize_t cap = loop.batch_size, first, last
+    cdef Input x = dense_input(<const real *>work, plan.a0_row)
+    cdef Py_ssize_t cap = loop.batch_size
     cdef int l
     for l in range(plan.n_layers):
         f = &plan.layers[l]
-        if l < loop.by_columns:
-            columns_of(f, thread, loop.n_threads, &first, &last)
-            part = part_of(f, first, last)
-            f.link.update(&part, step, &x, <const real *>work + cap * f.delta_at + first, m, 0, 1,
-                          parameters, plan.n_padded, scratch, ahead)
-        else:
-            f.link.update(f, step, &x, <const real *>work + cap * f.delta_at, m, thread,
-                          loop.n_threads, parameters, plan.n_padded, scratch, ahead)
+        f.link.update(f, step, &x, <const real *>work + cap * f.delta_at, m,
+                      f.n_in * thread / loop.n_threads, f.n_in * (thread + 1) / loop.n_threads,
+                      thread == loop.n_threads - 1, parameters, plan.n_padded, scratch, ahead)
         x = dense_input(<const real *>work + cap * f.a_at, f.a_row)
 
 
@@ -259,15 +253,19 @@ cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, in
 
 
 cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssize_t m,
-                    const Rows *r, const real *own_a0, real *parameters, real *nabla,
+                    const Rows *r, const Columns *own, real *parameters, real *nabla,
                     Ahead *ahead) noexcept nogil:
     # this thread's share of a step, once every delta of the batch is there
     # nabla holds the gradient where slices were added    parameters, slots, nabla  # OUT
     cdef Rows batch
     cdef Input a0
     if loop.clip_norm == INFINITY and not loop.adds_slices:
-        update_share(plan, loop, step, thread, m, own_a0, r.work, ahead, parameters,
-                     <real *>r.scratch)
+        if loop.by_columns:
+            update_by_columns(plan, loop, step, thread, m, own, r.work, ahead, parameters,
+                              <real *>r.scratch)
+        else:
+            update_share(plan, loop, step, thread, m, r.work, ahead, parameters,
+                         <real *>r.scratch)
         return
     if not loop.adds_slices:
         batch = r[0]
@@ -307,9 +305,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef Input x
     cdef real *C = <real *>r.C
     cdef real *nabla = parameters + (step.policy.n_slots + 1) * plan.n_padded
-    # where layers go by columns each thread has all rows
-    cdef real *own_a0 = (<real *>r.work if loop.by_columns == 0 else
-                         <real *>r.scratch + scratch_reals(plan, loop.batch_size))
+    cdef Columns own = columns(plan, loop.batch_size, thread, loop.n_threads,
+                               <real *>r.scratch + scratch_reals(plan, loop.batch_size))
     r.dropout = &dropout if dropout.rates != NULL else NULL
     if thread == 0:  # the others look at it behind two barriers
         loop.late = 0
@@ -338,9 +335,9 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         # a batch of weight 0 has no data gradient
         scale = 1.0 / weight if weight > 0.0 else 0.0
         s = first
-        if loop.by_columns > 0:
-            gather(X, plan.n_0, order + at.row, m, own_a0, plan.a0_row)
-            pass_by_columns(plan, loop, thread, m, targets, at.row, scale, parameters, &r, own_a0)
+        if loop.by_columns:
+            gather(X, plan.n_0, order + at.row, m, own.a0, plan.a0_row)
+            pass_by_columns(plan, loop, thread, m, targets, at.row, scale, parameters, &own, &r)
             s = last
         while s < last:
             r.batch_row = s
@@ -360,15 +357,16 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             if loop.adds_slices:
                 add_gradient(plan, &x, &r, 0, 1, False, nabla)
             s += r.m
-        if loop.by_columns == 0 and not all_finite(C + first, last - first):
-            raise_flag(&loop.diverged)
-        wait(&loop.barrier, loop.n_threads)
+        if not loop.by_columns:
+            if not all_finite(C + first, last - first):
+                raise_flag(&loop.diverged)
+            wait(&loop.barrier, loop.n_threads)
         if is_raised(&loop.diverged):
             break
         at.t += 1
         begin_step(&step, at.t)
         ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X, order)
-        make_step(plan, loop, &step, thread, m, &r, own_a0, parameters, nabla, &ahead)
+        make_step(plan, loop, &step, thread, m, &r, &own, parameters, nabla, &ahead)
         if thread == 0:
             total = 0.0 if loop.batch_means else at.loss
             for s in range(m):
