@@ -110,6 +110,8 @@ def as_array(value: Any, name: str, missing: bool = False) -> np.ndarray:
 
     With `missing`, NaN stands for what is missing among them.
     """
+    if type(value) is np.ndarray and value.dtype.kind != "O":
+        return value
     if hasattr(value, "nnz") and hasattr(value, "todense"):
         raise TypeError(
             f"{name}: expected a dense array; got {type(value).__name__}, a sparse one, of which "
@@ -182,7 +184,7 @@ def _odd(array: np.ndarray, value: Any) -> str:
 
 
 def is_finite(array: np.ndarray) -> bool:
-    return bool(dispatch.doors(array.dtype).is_finite(array.reshape(-1)))
+    return bool(dispatch.engine.doors(array.dtype).is_finite(array))
 
 
 def _refuse_non_finite(array: np.ndarray, name: str) -> None:
@@ -409,6 +411,8 @@ def as_output(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.nd
 
 def as_count(value: Any, name: str, least: int = 1, most: float = math.inf) -> int:
     """A whole number of at least `least`."""
+    if type(value) is int and least <= value <= most:
+        return value
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError

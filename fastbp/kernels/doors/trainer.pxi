@@ -161,6 +161,11 @@ cdef class Trainer:
         self.loop.dropout.factor = numbers.get("dropout", 1.0)
 
     @property
+    def epoch(self):
+        """The first part of `position`, which is asked for more often than the others."""
+        return self.loop.at.epoch
+
+    @property
     def position(self):
         """(epoch, row, steps made, sum of w C, sum of w) of the run: all that `train` goes by."""
         cdef Position at = self.loop.at
