@@ -73,8 +73,9 @@ def as_numbers(value: Any, name: str, dtype: np.dtype[Any], missing: bool = Fals
     flags = value.flags if type(value) is np.ndarray and value.dtype == dtype else None
     if flags is None or not (flags.c_contiguous and flags.aligned):
         value = _converted(value, name, dtype, missing)
-    if value.size and not is_finite(value) and not (missing and not np.isinf(value).any()):
-        _refuse_non_finite(value, name)
+    if dispatch.engine.doors(dtype).is_finite(value) or (missing and not np.isinf(value).any()):
+        return value
+    _refuse_non_finite(value, name)
     return value
 
 

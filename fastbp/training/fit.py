@@ -282,10 +282,12 @@ class _Asked(SimpleNamespace):
         if self.checkpoint is not None:
             self.file = _opened(self.checkpoint, self.every, self.resume)
         drops = self.dropped is not None or "dropout" in self.schedules
-        shares = isinstance(self.validation, (float, np.floating))
+        shares = self.validation is not None and isinstance(self.validation, (float, np.floating))
         old = None if self.resume is None else self.resume.state
         known = self.file.seed if self.file is not None else old and old.identity.seed
-        self.seed = as_seed(self.seed, known, self.shuffle is True or drops or shares)
+        draws = self.shuffle is True or drops or shares
+        if draws or known or self.seed is not None:
+            self.seed = as_seed(self.seed, known, draws)
         if self.validation is not None:
             data, self.held_out = as_validation(net, data, self.validation, self.seed, loss)
         if self.class_weight is not None:
@@ -327,7 +329,7 @@ class _Asked(SimpleNamespace):
         if self.loss is None:
             n_threads = request.as_threads(self.threads, net, batch_size)
         order = "a callable" if callable(self.shuffle) else str(self.shuffle)
-        run = RunIdentity(n, batch_size, order, self.seed, self.optimizer)
+        run = RunIdentity(n, batch_size, order, self.seed or 0, self.optimizer)
         watchers = self.watchers()
         if self.ema is not None:
             watchers.insert(0, Average(self.ema))

@@ -52,7 +52,11 @@ class History(Mapping[str, np.ndarray]):
 
     def begin(self, names: Iterable[str]) -> None:
         """Have columns of these names, "loss" first, also where no epoch comes to an end."""
-        self.extend(**{name: [] for name in names})
+        if self._columns:
+            self.extend(**{name: [] for name in names})
+            return
+        for name in names:
+            self._columns[name] = []
 
     def extend(self, **values: list[float]) -> None:
         """Add epochs, "loss" first, which every epoch has, or to the last epochs what is new."""

@@ -98,7 +98,8 @@ class Loop:
         if left is not None:
             trained = run.net.parameters.copy()
             run.net.parameters[...] = left
-        history.state = run.state(trained, states(self.watchers))
+        watched = states(self.watchers) if self.watchers else {}
+        history.state = run.state(trained, watched)
         whole = finished or (interrupted and history.epochs == self.looked_at == run.epoch)
         for watcher in self.watchers:
             watcher.after(whole)
