@@ -88,7 +88,8 @@ class Run:
         Its parameters are those of `synced`.
     history : History
     average : ndarray or None
-        A moving average of the parameters, where a watcher keeps one: what is judged.
+        The moving average of the parameters as it was at `synced`, a new array each time; None
+        where none is kept, or none has begun: what is judged.
     """
 
     def __init__(self, request: Request) -> None:
@@ -105,7 +106,8 @@ class Run:
         self.course_at = 0
         self.recorded = request.recorded
         self.deadline = request.deadline  # in seconds of time.monotonic; 0: none
-        self.average: np.ndarray | None = None
+        self.ema = request.ema
+        self.average = None if self.ema is None else state.watched.get("average")
         parameters = own if state.parameters is None else state.parameters
         self.team: Team | None = None
         self.trainer = self._trainer(
@@ -133,6 +135,8 @@ class Run:
         # about 1 ms to begin with
         self.n_steps = max(1, int(2e7 / flops(own.size, identity.batch_size)))
         self.doors.load_state(self.trainer, parameters, self.slots)
+        if self.ema is not None:
+            self.doors.load_average(self.trainer, self.average)
         # last: where memory or threads are wanting, nothing has been changed
         if parameters is not own:
             own[...] = parameters
@@ -156,6 +160,7 @@ class Run:
                 masks,
                 self.loss is not None,
                 *self.factors,
+                self.ema,
             )
         except MemoryError:
             if self.team is None:
@@ -394,6 +399,9 @@ class Run:
         if not self.doors.has_finite_state(self.trainer):
             self._recover()
         self.doors.store_state(self.trainer, self.net.parameters, self.slots)
+        if self.ema is not None:
+            average = np.empty_like(self.net.parameters)
+            self.average = average if self.doors.store_average(self.trainer, average) else None
         self.synced = Position(*self.trainer.position)
         self.synced_at = time.perf_counter()
 
@@ -452,6 +460,8 @@ class Run:
         # first: from here on `close` has nothing to copy out
         self.trainer.position = tuple(self.synced)
         self.doors.load_state(self.trainer, self.net.parameters, self.slots)
+        if self.ema is not None:
+            self.doors.load_average(self.trainer, self.average)
         self._redraw()
         while n_steps > 0 and not self.trainer.diverged:
             n_steps -= self._train(min(n_steps, self.n_steps), self.end_epoch)

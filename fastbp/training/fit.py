@@ -162,7 +162,6 @@ def fit(
         Decay of a moving average of the parameters, which validation sees and the network ends
         with; callbacks see the parameters that are trained. As in torch.optim.swa_utils: it begins
         as the parameters after the first step, then average <- ema average + (1 - ema) parameters.
-        Each step then goes through Python, which takes 30 us and more.
     class_weight : dict of class: weight, or "balanced"
         Multiplies sample_weight; classes not named weigh 1. "balanced": n / (K n_class), of K
         classes that occur.
@@ -332,7 +331,7 @@ class _Asked(SimpleNamespace):
         run = RunIdentity(n, batch_size, order, self.seed or 0, self.optimizer)
         watchers = self.watchers()
         if self.ema is not None:
-            watchers.insert(0, Average(self.ema))
+            watchers.insert(0, Average())
         history, state, epochs, file = History(self.resume), State(run), self.epochs, self.file
         if file is not None:
             file.identify(net, run, self.told(), data, self.held_out and self.held_out[:4])
@@ -356,7 +355,7 @@ class _Asked(SimpleNamespace):
         rates, decays = self.factors
         return Request(
             net, data, numbers, epochs, state, watchers, history, self.shuffle, n_threads, relative,
-            self.deadline, self.loss, rates=rates, decays=decays, scheduled=scheduled,
+            self.deadline, self.loss, rates=rates, decays=decays, ema=self.ema, scheduled=scheduled,
             recorded=[name for name in schedules if name != "learning_rate"] if schedules else (),
             driver=Run,
         )  # fmt: skip

@@ -78,6 +78,8 @@ class Loop:
     def _tell(self, kind: str, epoch: int) -> None:
         """Tell the watchers; each sees every event."""
         run = self.run
+        if run.ema is not None:
+            run.settle()  # an event holds the average
         event = Event(epoch, run.end_epoch, run.net, self.history, kind, run.step, run.average)
         for watcher in self.by_step if kind == "step" else self.by_epoch:
             tell = watcher.after_step if kind == "step" else watcher.after_epoch

@@ -60,6 +60,8 @@ class Request:
     rates, decays
         Of each tensor, what its learning rate, and its penalties and weight decay, are multiplied
         by; the usual ones when None.
+    ema
+        Decay of a moving average of the parameters; a watcher (watchers/average.py) goes with it.
     scheduled : dict of name: (first, count) -> numbers
         Numbers that each step has its own of, of any steps from the start of the run.
     recorded : sequence of str
@@ -82,6 +84,7 @@ class Request:
     loss: own_loss.UserLoss | None = None
     rates: list[float] | None = None
     decays: list[float] | None = None
+    ema: float | None = None
     scheduled: Mapping[str, Course] = field(default_factory=dict)
     recorded: Sequence[str] = ()
     driver: Callable[[Request], Any] = field(kw_only=True)
