@@ -320,7 +320,8 @@ class _Asked(SimpleNamespace):
         net, data, schedules = self.net, self.data, self.schedules
         n = len(data.X)
         batch_size = min(self.batch_size, n)
-        starts, relative = {}, self.dropped
+        starts: dict[str, float] = {}
+        relative = self.dropped
         if schedules:
             n_hidden = len(net.sizes) - 2
             starts, relative = _starts(schedules, self.optimizer, self.dropped, n_hidden)
@@ -487,7 +488,7 @@ def as_metrics(net: Network, held_out: Samples | None, value: Any) -> dict[str, 
 
 
 def _check_monitor(
-    name: str, watcher: Any, held_out: Samples | None, watched: dict[str, Any]
+    name: str, watcher: Any, held_out: Samples | None, watched: Mapping[str, Any]
 ) -> None:
     """Refuse early stopping or a schedule that watches what is not recorded."""
     if name == "early_stopping":

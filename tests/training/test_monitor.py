@@ -346,6 +346,7 @@ def test_a_resumed_average_is_not_begun_again():
 @pytest.mark.parametrize("threads", [1, 2])
 def test_divergence_leaves_the_average_of_the_good_steps(threads):
     """Steps are made again from the last copy, and so is their average."""
+
     def fitted(**options):
         net = network(output="identity", loss="quadratic", activation="identity")
         fit(net, ONE_HOT, ema=0.9, optimizer=fastbp.SGD(4.0), threads=threads, **options)
@@ -353,8 +354,14 @@ def test_divergence_leaves_the_average_of_the_good_steps(threads):
 
     averages = []
     with pytest.raises(fastbp.DivergenceError) as failed:
-        fitted(epochs=500, callbacks=[fastbp.each_step(
-            lambda event: averages.append(event.average) if event.kind == "step" else None)])
+        fitted(
+            epochs=500,
+            callbacks=[
+                fastbp.each_step(
+                    lambda event: averages.append(event.average) if event.kind == "step" else None
+                )
+            ],
+        )
     assert len(averages) == failed.value.step > 3
     net = network(output="identity", loss="quadratic", activation="identity")
     with pytest.raises(fastbp.DivergenceError) as again:

@@ -271,8 +271,8 @@ def averaged(net, decay, threads=1, slices=(10**6,), optimizer="adamw", own_loss
     twin, state = net.copy(), None
 
     def trainer(net, slots, n_threads, **options):
-        made = doors.Trainer(net._compiled, optimizer.policy, numbers, N, batch, n_threads, False, 3,
-                             None, own_loss, rates, None, **options)  # fmt: skip
+        made = doors.Trainer(net._compiled, optimizer.policy, numbers, N, batch, n_threads, False,
+                             3, None, own_loss, rates, None, **options)  # fmt: skip
         made.position = position
         if slots is None:
             slots = np.full((made.n_slots, net.n_parameters), optimizer.initial_slot, net.dtype)
@@ -291,7 +291,8 @@ def averaged(net, decay, threads=1, slices=(10**6,), optimizer="adamw", own_loss
             list(pool.map(lambda i: doors.train(made, i, *rest), range(n_threads)))
 
     alone, slots = trainer(twin, None, 1)  # without an average, a step at a time
-    for t in range(3 * -(-N // batch)):
+    n_steps = 3 * -(-N // batch)
+    for _ in range(n_steps):
         step(alone, 1, 1)
         doors.store_state(alone, twin.parameters, slots)
         if expected is None:
@@ -300,7 +301,7 @@ def averaged(net, decay, threads=1, slices=(10**6,), optimizer="adamw", own_loss
             rest = net.dtype.type(1 - decay)
             expected = expected + rest * (twin.parameters - expected)
     with np.errstate(all="ignore"):
-        for most in (*slices, *([1] * t)):
+        for most in (*slices, *([1] * n_steps)):
             made, state = trainer(net, state, threads, ema=decay)
             doors.load_average(made, average if position[2] else None)
             assert bool(doors.store_average(made, average.copy())) == bool(position[2])

@@ -51,8 +51,9 @@ cdef class Trainer:
 
     `whole_batch`: for `step_outputs` and `step_update`, which need all rows of a batch at once.
     `rates`, `decays`: of each tensor in the order of the public layout, what its learning rate, and
-    its penalties and weight decay, are multiplied by (rate 0: it is not trained). `ema`: decay of an
-    average of the parameters, which begins with the first step unless `load_average` says otherwise.
+    its penalties and weight decay, are multiplied by (rate 0: it is not trained). `ema`: decay of
+    an average of the parameters, which begins with the first step unless `load_average` says
+    otherwise.
     """
     cdef CompiledNetwork net
     cdef Plan plan             # the network's, with the rates and decays of this run

@@ -55,9 +55,7 @@ def checked(callbacks: Any, name: str = "callbacks") -> list[Callable[[Event], A
         ) from error
     for callback in callbacks:
         if not callable(callback):
-            raise TypeError(
-                f"{name}: expected callables (event) -> stop?; got {shown(callback)}"
-            )
+            raise TypeError(f"{name}: expected callables (event) -> stop?; got {shown(callback)}")
     return callbacks
 
 
