@@ -285,8 +285,8 @@ class _Asked(SimpleNamespace):
         old = None if self.resume is None else self.resume.state
         known = self.file.seed if self.file is not None else old and old.identity.seed
         draws = self.shuffle is True or drops or shares
-        if draws or known or self.seed is not None:
-            self.seed = as_seed(self.seed, known, draws)
+        asked = draws or known or self.seed is not None
+        self.seed = as_seed(self.seed, known, draws) if asked else 0
         if self.validation is not None:
             data, self.held_out = as_validation(net, data, self.validation, self.seed, loss)
         if self.class_weight is not None:
@@ -329,7 +329,7 @@ class _Asked(SimpleNamespace):
         if self.loss is None:
             n_threads = request.as_threads(self.threads, net, batch_size)
         order = "a callable" if callable(self.shuffle) else str(self.shuffle)
-        run = RunIdentity(n, batch_size, order, self.seed or 0, self.optimizer)
+        run = RunIdentity(n, batch_size, order, self.seed, self.optimizer)
         watchers = self.watchers()
         if self.ema is not None:
             watchers.insert(0, Average())
