@@ -19,12 +19,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import warnings
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 
+# before NumPy is imported: some machines set these for old builds of OpenBLAS, and slow new ones
+for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+    os.environ.pop(variable, None)
 # before anything that starts threads of its own is imported
 for variable in ("OMP", "MKL", "OPENBLAS", "NUMEXPR"):
     os.environ.setdefault(f"{variable}_NUM_THREADS", "1")
@@ -42,7 +46,9 @@ import peers  # noqa: E402
 from fastbp import benchmark  # noqa: E402
 from fastbp.kernels import dispatch  # noqa: E402
 
-LIBRARIES = ("numpy", "torch", "jax", "scikit-learn", "onnxruntime")
+LIBRARIES = (
+    "numpy", "torch", "jax", "scikit-learn", "onnxruntime", "numba", "keras", "tinygrad",
+)  # fmt: skip
 OPTIMIZERS = {"sgd": fastbp.SGD(0.01), "adam": fastbp.Adam(1e-3)}  # where a case has another
 PREDICTIONS = {"one row of C": ("C", 1), "one row of B": ("B", 1), "1,024 rows of B": ("B", 1024)}
 # Of the loss of an epoch and of a predicted number, relative. Rounding grows with every step, but a
@@ -185,6 +191,24 @@ def print_case(name, found):
     sys.stdout.flush()
 
 
+def geometric_means(document):
+    """Of each side, its times of fastbp's over the cases that it is in."""
+    times = {}
+    for found in document["cases"].values():
+        for side, row in found["sides"].items():
+            times.setdefault(side, []).append(row["times_fastbp"])
+    return {
+        side: {"times_fastbp": statistics.geometric_mean(of), "cases": len(of)}
+        for side, of in times.items()
+    }
+
+
+def print_means(means):
+    print("\ngeometric means, in times of fastbp's")
+    for side, mean in means.items():
+        print(f"  {side:18}{mean['times_fastbp']:10.2f}   of {mean['cases']} cases")
+
+
 def plot(document, path):
     """The roofline: GFLOP/s over flops a byte, under the peak and the bandwidth of this machine."""
     import matplotlib
@@ -207,7 +231,7 @@ def plot(document, path):
             axes.plot(
                 [intensity[name] for name in there],
                 [cases[name]["sides"][side]["gflops"] for name in there],
-                "os^vDPX"[number],
+                "os^vDPX<>*"[number],
                 label=side,
                 zorder=3 if side == "fastbp" else 2,
             )
@@ -335,6 +359,8 @@ def main(argv=None):
             found = train(with_optimizer(options.cases[name], options), options, limits)
         document["cases"][name] = found
         print_case(name, found)
+    document["geometric_means"] = geometric_means(document)
+    print_means(document["geometric_means"])
     write(document, options)
     if options.plot:
         plot(document, options.plot)

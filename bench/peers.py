@@ -14,6 +14,7 @@ import os
 import shutil
 import warnings
 
+import compiled_peers
 import numpy as np
 
 from fastbp import SGD, benchmark
@@ -480,6 +481,9 @@ TRAINING = {
     "PyTorch eager": torch_training,
     "scikit-learn": sklearn_training,
     "NumPy": numpy_training,
+    "Numba": compiled_peers.numba_training,
+    "Keras on JAX": compiled_peers.keras_training,
+    "tinygrad": compiled_peers.tinygrad_training,
 }
 PREDICTION = {
     "fastbp": fastbp_prediction,

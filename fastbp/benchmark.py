@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -282,8 +283,8 @@ def measure(sides: Mapping[str, Side], steps: int, rounds: int) -> dict[str, Tim
     return {name: Timing(statistics.median(times[name]), losses[name]) for name in sides}
 
 
-def fastbp_side(case: Case, net: Network, X: np.ndarray, Y: np.ndarray) -> Side:
-    """Train `net` on one thread; `fit` makes all epochs in one call."""
+def fastbp_side(case: Case, net: Network, X: np.ndarray, Y: np.ndarray, **options: Any) -> Side:
+    """Train `net` on one thread; `fit` makes all epochs in one call, with these options too."""
 
     history: History | None = None
 
@@ -298,6 +299,7 @@ def fastbp_side(case: Case, net: Network, X: np.ndarray, Y: np.ndarray) -> Side:
             shuffle=False,
             threads=1,
             resume=history,
+            **options,
         )
         made: list[float] = history["loss"][-epochs:].tolist()
         return made

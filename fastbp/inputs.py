@@ -73,8 +73,9 @@ def as_numbers(value: Any, name: str, dtype: np.dtype[Any], missing: bool = Fals
     flags = value.flags if type(value) is np.ndarray and value.dtype == dtype else None
     if flags is None or not (flags.c_contiguous and flags.aligned):
         value = _converted(value, name, dtype, missing)
-    if value.size and not is_finite(value) and not (missing and not np.isinf(value).any()):
-        _refuse_non_finite(value, name)
+    if dispatch.engine.doors(dtype).is_finite(value) or (missing and not np.isinf(value).any()):
+        return value
+    _refuse_non_finite(value, name)
     return value
 
 
@@ -110,6 +111,8 @@ def as_array(value: Any, name: str, missing: bool = False) -> np.ndarray:
 
     With `missing`, NaN stands for what is missing among them.
     """
+    if type(value) is np.ndarray and value.dtype.kind != "O":
+        return value
     if hasattr(value, "nnz") and hasattr(value, "todense"):
         raise TypeError(
             f"{name}: expected a dense array; got {type(value).__name__}, a sparse one, of which "
@@ -182,7 +185,7 @@ def _odd(array: np.ndarray, value: Any) -> str:
 
 
 def is_finite(array: np.ndarray) -> bool:
-    return bool(dispatch.doors(array.dtype).is_finite(array.reshape(-1)))
+    return bool(dispatch.engine.doors(array.dtype).is_finite(array))
 
 
 def _refuse_non_finite(array: np.ndarray, name: str) -> None:
@@ -409,6 +412,8 @@ def as_output(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.nd
 
 def as_count(value: Any, name: str, least: int = 1, most: float = math.inf) -> int:
     """A whole number of at least `least`."""
+    if type(value) is int and least <= value <= most:
+        return value
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError

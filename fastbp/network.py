@@ -215,8 +215,9 @@ class Network(Architecture):
 
     def _decays(self, told: Any = None) -> list[float]:
         """What penalties and weight decay of each tensor are multiplied by."""
-        usual = {name: tensor.decay for name, tensor in self._described}
-        return list(usual.values()) if told is None else factors.decays_of(told, usual)
+        if told is None:
+            return [tensor.decay for _, tensor in self._described]
+        return factors.decays_of(told, {name: tensor.decay for name, tensor in self._described})
 
     def _penalty(self, n: int, l2: float, l1: float, decays: Sequence[float]) -> float:
         penalty = self._scaled_penalty(l2 / (2 * n), l1 / n, decays, 1.0)
@@ -279,7 +280,8 @@ class Network(Architecture):
         C = np.empty(n, self._dtype)
         self._doors.costs(self._compiled, self._parameters, *data[:3], C, masks, data.missing)
         loss = mean_cost(C, data) + self._penalty(n, l2, l1, of_tensors)
-        self._warn_unless_finite("loss", np.array(loss))
+        if not math.isfinite(loss):
+            self._warn_unless_finite("loss", np.array(loss))
         return loss
 
     def costs(

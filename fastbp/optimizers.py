@@ -51,7 +51,7 @@ class Optimizer:
     @property
     def numbers(self) -> dict[str, float]:
         """The numbers of one step, by the engine's names."""
-        return {name: float(value) for name, value in vars(self).items()}
+        return dict(vars(self))
 
     @property
     def initial_slot(self) -> float:

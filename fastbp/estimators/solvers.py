@@ -282,7 +282,7 @@ class Descent:
         identity = RunIdentity(n, batch_size, str(bool(model.shuffle)), seed, progress.optimizer)
         average = request.as_average(model.ema)
         state = progress.begin(identity, average is not None)
-        watchers: list[Watcher] = [] if average is None else [Average(average)]
+        watchers: list[Watcher] = [] if average is None else [Average()]
         watchers += [Record(model, data, batch_size, constants), Convergence(model, held_out)]
         history, self.file, scheduled = History(), None, {}
         if model.checkpoint is not None:
@@ -309,7 +309,7 @@ class Descent:
         check_fit(numbers, net.dtype)
         self.request = Request(
             net, data, numbers, epochs, state, watchers, history, shuffle, n_threads, dropout,
-            deadline, rates=rates, decays=decays, scheduled=scheduled, driver=Run,
+            deadline, rates=rates, decays=decays, ema=average, scheduled=scheduled, driver=Run,
         )  # fmt: skip
 
     def _opened(self, incremental):

@@ -32,6 +32,7 @@ STEPS_AHEAD = 256  # for which numbers are made, where slices are shorter
 STEPS_AT_ONCE = 4096  # arrays of so many stay in the caches: half of the time that numbers take
 
 COLUMNS = {"learning_rate": 0.0, "weight_decay": 0.0, "dropout": 1.0}  # of a step, and without
+NO_COURSE = np.empty((0, len(COLUMNS)))
 
 
 class DivergenceError(ArithmeticError):
@@ -87,51 +88,58 @@ class Run:
         Its parameters are those of `synced`.
     history : History
     average : ndarray or None
-        A moving average of the parameters, where a watcher keeps one: what is judged.
+        The moving average of the parameters as it was at `synced`, a new array each time; None
+        where none is kept, or none has begun: what is judged.
     """
 
     def __init__(self, request: Request) -> None:
         net, state = request.net, request.state
-        check_fit(request.numbers, net.dtype)
+        identity, own = state.identity, net.parameters
+        check_fit(request.numbers, own.dtype)
         self.net, self.data, self.start = net, request.data, state
         self.history, self.shuffle, self.loss = request.history, request.shuffle, request.loss
         self.doors = net._doors
         self.numbers, self.dropout = request.numbers, request.dropout
         self.factors = request.rates, request.decays
         self.scheduled = request.scheduled
-        self.course = np.empty((0, len(COLUMNS)))  # numbers of the steps from `course_at` on
+        self.course = NO_COURSE  # numbers of the steps from `course_at` on
         self.course_at = 0
         self.recorded = request.recorded
         self.deadline = request.deadline  # in seconds of time.monotonic; 0: none
-        self.average: np.ndarray | None = None
-        parameters = net.parameters if state.parameters is None else state.parameters
+        self.ema = request.ema
+        self.average = None if self.ema is None else state.watched.get("average")
+        parameters = own if state.parameters is None else state.parameters
         self.team: Team | None = None
         self.trainer = self._trainer(
             1 if request.n_threads == 1 else self._gather(request.n_threads)
         )
         self.trainer.position = tuple(state.position)
-        self.per_epoch = -(-state.identity.n // state.identity.batch_size)  # steps
+        self.per_epoch = -(-identity.n // identity.batch_size)  # steps
         self.end_epoch = state.position.epoch + request.epochs
-        self.losses, self.clock = np.zeros((2, min(request.epochs, EPOCHS_PER_SLICE)))
-        self.order = np.arange(state.identity.n, dtype=np.intp)
-        self._redraw()
+        n_ends = min(request.epochs, EPOCHS_PER_SLICE)
+        self.losses, self.clock = np.empty(n_ends), np.empty(n_ends)
+        self.order = np.arange(identity.n, dtype=np.intp)
+        if state.position.row:
+            self._redraw()
         self.ordered_epoch = -1
         # parameters (in the network) and slots as they were at `synced`, outside the trainer: a run
         # that diverges is made again from here
         self.synced = state.position
-        self.slots = np.zeros((self.trainer.n_slots, net.n_parameters), net.dtype)
+        self.slots = np.zeros((self.trainer.n_slots, own.size), own.dtype)
         if state.slots is not None:
             self.slots[...] = state.slots
-        elif state.identity.optimizer.initial_slot:
-            self.slots.fill(state.identity.optimizer.initial_slot)
+        elif identity.optimizer.initial_slot:
+            self.slots.fill(identity.optimizer.initial_slot)
         self.synced_at = time.perf_counter()
         self.seconds = 0.0
         # about 1 ms to begin with
-        self.n_steps = max(1, int(2e7 / flops(net, state.identity.batch_size)))
+        self.n_steps = max(1, int(2e7 / flops(own.size, identity.batch_size)))
         self.doors.load_state(self.trainer, parameters, self.slots)
+        if self.ema is not None:
+            self.doors.load_average(self.trainer, self.average)
         # last: where memory or threads are wanting, nothing has been changed
-        if parameters is not net.parameters:
-            net.parameters[...] = parameters
+        if parameters is not own:
+            own[...] = parameters
 
     def _trainer(self, n_threads: int) -> Any:
         """The engine's, for so many threads; for one where their memory leaves none for it."""
@@ -152,6 +160,7 @@ class Run:
                 masks,
                 self.loss is not None,
                 *self.factors,
+                self.ema,
             )
         except MemoryError:
             if self.team is None:
@@ -174,7 +183,7 @@ class Run:
 
     @property
     def epoch(self) -> int:
-        return int(self.trainer.position[0])
+        return int(self.trainer.epoch)
 
     @property
     def step(self) -> int:
@@ -184,9 +193,8 @@ class Run:
     @property
     def samples(self) -> int:
         """Samples used since the start."""
-        epoch, row, *_ = self.trainer.position
-        first = self.start.position
-        return int((epoch - first.epoch) * self.start.identity.n + row - first.row)
+        at, first = self.trainer.position, self.start.position
+        return int((at[0] - first[0]) * self.order.size + at[1] - first[1])
 
     @property
     def rate(self) -> float:
@@ -217,8 +225,6 @@ class Run:
 
         They go by the step's place in the run: steps that are made again have the same.
         """
-        if not self.scheduled:
-            return
         first = self._steps_of_epochs()
         last = min(first + n_steps, end_epoch * self.per_epoch)
         at = first - self.course_at
@@ -247,8 +253,8 @@ class Run:
 
     def drive(self, loop: Loop) -> None:
         """Make the run's epochs, and have the loop look after each slice of steps."""
-        while self.epoch < self.end_epoch and not loop.stop and not self.is_late:
-            epoch = self.epoch
+        trainer = self.trainer
+        while (epoch := trainer.epoch) < self.end_epoch and not loop.stop and not self.is_late:
             self.slice(epoch + 1 if loop.by_epoch else self.end_epoch, bool(loop.by_step))
             loop.look(epoch)
         self.close()  # which may find that the last step was one too many
@@ -260,12 +266,14 @@ class Run:
 
     def record(self, n_epochs: int, began: float) -> dict[str, list[float]]:
         """What the history is to hold of the last epochs, those of the last slice."""
-        return {
+        found = {
             "loss": self.losses[:n_epochs].tolist(),
             "learning_rate": self.at_ends("learning_rate", n_epochs),
-            "seconds": (self.clock[:n_epochs] - began).tolist(),
-            **{name: self.at_ends(name, n_epochs) for name in self.recorded},
+            "seconds": [at - began for at in self.clock[:n_epochs].tolist()],
         }
+        for name in self.recorded:
+            found[name] = self.at_ends(name, n_epochs)
+        return found
 
     def slice(self, end_epoch: int, one_step: bool = False) -> None:
         """Make steps for about SLICE_SECONDS, ending before `end_epoch`, or one step."""
@@ -288,11 +296,12 @@ class Run:
 
     def _train(self, n_steps: int, end_epoch: int) -> int:
         """Make steps with every thread; returns how many. Losses of epochs begin at losses[0]."""
-        self._lay_course(n_steps, min(end_epoch, self.epoch + self.losses.size))
+        data, first = self.data, self.trainer.epoch
+        end_epoch = min(end_epoch, first + self.losses.size)
+        if self.scheduled:
+            self._lay_course(n_steps, end_epoch)
         if self.loss is not None:
             return self._train_in_python(self.loss, n_steps, end_epoch)
-        data, first = self.data, self.epoch
-        end_epoch = min(end_epoch, first + self.losses.size)
         deadline = self.deadline
         if self.team is not None:  # threads wait long for each other where others want the cores
             latest = time.monotonic() + 2 * SLICE_SECONDS
@@ -314,7 +323,6 @@ class Run:
     def _train_in_python(self, loss: UserLoss, n_steps: int, end_epoch: int) -> int:
         """As `_train`, with a user's own loss between the two halves of each step."""
         trainer, data, first, steps = self.trainer, self.data, self.epoch, 0
-        end_epoch = min(end_epoch, first + self.losses.size)
         while steps < n_steps and self.epoch < end_epoch:
             epoch, row, _, total, weights = trainer.position
             if row == 0 and self.shuffle is True:
@@ -391,6 +399,9 @@ class Run:
         if not self.doors.has_finite_state(self.trainer):
             self._recover()
         self.doors.store_state(self.trainer, self.net.parameters, self.slots)
+        if self.ema is not None:
+            average = np.empty_like(self.net.parameters)
+            self.average = average if self.doors.store_average(self.trainer, average) else None
         self.synced = Position(*self.trainer.position)
         self.synced_at = time.perf_counter()
 
@@ -449,6 +460,8 @@ class Run:
         # first: from here on `close` has nothing to copy out
         self.trainer.position = tuple(self.synced)
         self.doors.load_state(self.trainer, self.net.parameters, self.slots)
+        if self.ema is not None:
+            self.doors.load_average(self.trainer, self.average)
         self._redraw()
         while n_steps > 0 and not self.trainer.diverged:
             n_steps -= self._train(min(n_steps, self.n_steps), self.end_epoch)

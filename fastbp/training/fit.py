@@ -6,6 +6,7 @@ What belongs here: arguments, checked, as a request. What does not: checks that 
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +20,7 @@ from fastbp import metrics as metrics_module
 from fastbp.dropout import as_rates
 from fastbp.functions import shown
 from fastbp.network import Network
-from fastbp.optimizers import LBFGS, Optimizer
+from fastbp.optimizers import LBFGS, Adam, Optimizer
 from fastbp.samples import Samples
 from fastbp.training import own_loss, request
 from fastbp.training.driver import Run
@@ -161,7 +162,6 @@ def fit(
         Decay of a moving average of the parameters, which validation sees and the network ends
         with; callbacks see the parameters that are trained. As in torch.optim.swa_utils: it begins
         as the parameters after the first step, then average <- ema average + (1 - ema) parameters.
-        Each step then goes through Python, which takes 30 us and more.
     class_weight : dict of class: weight, or "balanced"
         Multiplies sample_weight; classes not named weigh 1. "balanced": n / (K n_class), of K
         classes that occur.
@@ -216,10 +216,14 @@ if not TYPE_CHECKING:  # so that `Network.fit` has these types too
     fit = inputs.keywords(fit)
 
 
+_NOTHING: dict[str, Any] = {}  # nobody writes there
+
+
 class _Asked(SimpleNamespace):
     """The arguments of one call, each as it came until it is checked.
 
-    All are checked before anything is changed.
+    All are checked before anything is changed. What is left at its default needs no check, and
+    most is: half of the time of these checks in a fit of one step (bench/compare.py, "small fit").
     """
 
     net: Network
@@ -230,30 +234,38 @@ class _Asked(SimpleNamespace):
     seed: Any
     l2: Any
     l1: Any
-    ignore_missing: Any
     callbacks: Any
-    progress: Any
     ema: Any
-    label_smoothing: Any
+    every: Any
+
+    # what the defaults come to
+    deadline = 0.0
+    schedules: Mapping[str, Schedule] = _NOTHING
+    factors: tuple[list[float] | None, list[float] | None] = None, None
+    dropped: list[float] | None = None
+    file: Checkpoint | None = None
+    held_out: Samples | None = None
+    recorded: Mapping[str, Any] = _NOTHING
+    clipping: Mapping[str, float] = _NOTHING
+
+    def check(self, options: Iterable[tuple[str, Any, str, Callable[[Any, str], Any]]]) -> None:
+        """Each as its check has it."""
+        given = vars(self)
+        for name, default, becomes, check in options:
+            if (value := given[name]) is not default:
+                given[becomes] = check(value, name)
 
     def check_options(self) -> None:
         """Those that do not depend on the data."""
-        self.deadline = request.as_deadline(self.time_limit)
-        self.ignore_missing = inputs.as_flag(self.ignore_missing, "ignore_missing")
-        self.label_smoothing = inputs.as_penalty(self.label_smoothing, "label_smoothing")
-        self.epochs = inputs.as_count(self.epochs, "epochs")
-        self.batch_size = inputs.as_count(self.batch_size, "batch_size")
-        self.optimizer = request.as_optimizer(self.optimizer)
-        self.shuffle = _as_shuffle(self.shuffle)
-        self.callbacks = callbacks_module.checked(self.callbacks)
-        self.progress = inputs.as_flag(self.progress, "progress")
-        if self.resume is not None and not isinstance(self.resume, History):
-            told = "resume: expected the History of a finished fit"
-            raise TypeError(f"{told}; got {shown(self.resume)}")
-        self.schedules = request.as_schedules(self.schedule)
-        self.factors = request.as_factors(self.net, self.rates, self.decays, self.optimizer)
-        self.ema = request.as_average(self.ema)
-        self.dropped = as_rates(self.dropout, len(self.net.sizes) - 2)
+        self.check(_OPTIONS)
+        if self.optimizer is None:
+            self.optimizer = Adam()
+        if self.rates is not None or self.decays is not None:
+            self.factors = request.as_factors(self.net, self.rates, self.decays, self.optimizer)
+        if self.ema is not None:
+            self.ema = request.as_average(self.ema)
+        if self.dropout is not _DEFAULTS["dropout"]:
+            self.dropped = as_rates(self.dropout, len(self.net.sizes) - 2)
 
     def check_data(self) -> None:
         """Samples, what is held out of them, and what is recorded and watched of that."""
@@ -265,28 +277,32 @@ class _Asked(SimpleNamespace):
             refused = {name: getattr(self, name) for name in ("ignore_missing", "label_smoothing")}
             own_loss.check(loss, **refused)
             data = own_loss.samples(net, *given)
-        every = inputs.as_penalty(self.every, "every")
-        self.file = (
-            None if self.checkpoint is None else _opened(self.checkpoint, every, self.resume)
-        )
+        self.check(_EVERY)
+        if self.checkpoint is not None:
+            self.file = _opened(self.checkpoint, self.every, self.resume)
         drops = self.dropped is not None or "dropout" in self.schedules
-        shares = isinstance(self.validation, (float, np.floating))
+        shares = self.validation is not None and isinstance(self.validation, (float, np.floating))
         old = None if self.resume is None else self.resume.state
         known = self.file.seed if self.file is not None else old and old.identity.seed
-        self.seed = as_seed(self.seed, known, self.shuffle is True or drops or shares)
-        data, self.held_out = as_validation(net, data, self.validation, self.seed, loss)
+        draws = self.shuffle is True or drops or shares
+        asked = draws or known or self.seed is not None
+        self.seed = as_seed(self.seed, known, draws) if asked else 0
+        if self.validation is not None:
+            data, self.held_out = as_validation(net, data, self.validation, self.seed, loss)
         if self.class_weight is not None:
             data = _weighted(net, data, self.class_weight)
         if self.label_smoothing:
             data = request.smoothed(net, data, self.label_smoothing)
         self.data = data
-        self.recorded = as_metrics(net, self.held_out, self.metrics)
+        if self.held_out is not None or self.metrics is not None:
+            self.recorded = as_metrics(net, self.held_out, self.metrics)
         for watcher in self.schedules.values():
             _check_monitor("schedule", watcher, self.held_out, self.recorded)
         if self.early_stopping is not None:
             _check_monitor("early_stopping", self.early_stopping, self.held_out, self.recorded)
-        self.l2, self.l1 = inputs.as_penalty(self.l2, "l2"), inputs.as_penalty(self.l1, "l1")
-        self.clipping = request.as_clipping(self.clip_value, self.clip_norm)
+        self.check(_PENALTIES)
+        if self.clip_value is not None or self.clip_norm is not None:
+            self.clipping = request.as_clipping(self.clip_value, self.clip_norm)
 
     def watchers(self) -> list[Watcher]:
         """What looks at each epoch, whatever makes it."""
@@ -302,9 +318,13 @@ class _Asked(SimpleNamespace):
     def request(self) -> Request:
         """Of a run by mini-batches."""
         net, data, schedules = self.net, self.data, self.schedules
-        n, n_hidden = len(data.X), len(net.sizes) - 2
+        n = len(data.X)
         batch_size = min(self.batch_size, n)
-        starts, relative = _starts(schedules, self.optimizer, self.dropped, n_hidden)
+        starts: dict[str, float] = {}
+        relative = self.dropped
+        if schedules:
+            n_hidden = len(net.sizes) - 2
+            starts, relative = _starts(schedules, self.optimizer, self.dropped, n_hidden)
         n_threads = 1
         if self.loss is None:
             n_threads = request.as_threads(self.threads, net, batch_size)
@@ -312,7 +332,7 @@ class _Asked(SimpleNamespace):
         run = RunIdentity(n, batch_size, order, self.seed, self.optimizer)
         watchers = self.watchers()
         if self.ema is not None:
-            watchers.insert(0, Average(self.ema))
+            watchers.insert(0, Average())
         history, state, epochs, file = History(self.resume), State(run), self.epochs, self.file
         if file is not None:
             file.identify(net, run, self.told(), data, self.held_out and self.held_out[:4])
@@ -326,15 +346,17 @@ class _Asked(SimpleNamespace):
                 scheduled[name] = course_of(name, of, starts[name], end_epoch, n, per_epoch)
             else:
                 watchers.append(ScheduleWatcher(name, of, starts[name], end_epoch, n, history))
-        watchers += _bar(self.progress)
+        if self.progress:
+            watchers.append(Bar())
         if file is not None:
             watchers.append(file)
-        numbers = self.optimizer.numbers
-        numbers |= {"l2": self.l2 / n, "l1": self.l1 / n, **self.clipping, **starts}
+        numbers = {**self.optimizer.numbers, "l2": self.l2 / n, "l1": self.l1 / n}
+        numbers |= self.clipping
+        numbers |= starts
         rates, decays = self.factors
         return Request(
             net, data, numbers, epochs, state, watchers, history, self.shuffle, n_threads, relative,
-            self.deadline, self.loss, rates=rates, decays=decays, scheduled=scheduled,
+            self.deadline, self.loss, rates=rates, decays=decays, ema=self.ema, scheduled=scheduled,
             recorded=[name for name in schedules if name != "learning_rate"] if schedules else (),
             driver=Run,
         )  # fmt: skip
@@ -364,7 +386,9 @@ class _Asked(SimpleNamespace):
             dropout=self.dropped,
             loss=self.loss,
         )
-        watchers = self.watchers() + _bar(self.progress)
+        watchers = self.watchers()
+        if self.progress:
+            watchers.append(Bar())
         given = self.net, self.data, self.optimizer, self.l2, self.deadline
         loop = Loop(request_of(*given, watchers, *self.factors))
         history, result = loop.go(), loop.run.result
@@ -379,14 +403,45 @@ class _Asked(SimpleNamespace):
         return history
 
 
-def _as_shuffle(shuffle: Any) -> bool | Callable[[int, int], Any]:
+def _as_shuffle(shuffle: Any, name: str) -> bool | Callable[[int, int], Any]:
     if callable(shuffle):
         return shuffle
     if not isinstance(shuffle, (bool, np.bool_)):
         raise TypeError(
-            f"shuffle: expected True, False or (epoch, n) -> order; got {shown(shuffle)}"
+            f"{name}: expected True, False or (epoch, n) -> order; got {shown(shuffle)}"
         )
     return bool(shuffle)
+
+
+def _as_history(resume: Any, name: str) -> History:
+    if not isinstance(resume, History):
+        raise TypeError(f"{name}: expected the History of a finished fit; got {shown(resume)}")
+    return resume
+
+
+_DEFAULTS = {name: of.default for name, of in inspect.signature(fit).parameters.items()}
+
+
+def _checks(*rows: tuple[str, str, Callable[[Any, str], Any]]) -> list[tuple[Any, ...]]:
+    return [(name, _DEFAULTS[name], becomes, check) for name, becomes, check in rows]
+
+
+# An option, what it becomes, and its check, in the order in which they are refused.
+_OPTIONS = _checks(
+    ("time_limit", "deadline", request.as_deadline),
+    ("ignore_missing", "ignore_missing", inputs.as_flag),
+    ("label_smoothing", "label_smoothing", inputs.as_penalty),
+    ("epochs", "epochs", inputs.as_count),
+    ("batch_size", "batch_size", inputs.as_count),
+    ("optimizer", "optimizer", request.as_optimizer),
+    ("shuffle", "shuffle", _as_shuffle),
+    ("callbacks", "callbacks", callbacks_module.checked),
+    ("progress", "progress", inputs.as_flag),
+    ("resume", "resume", _as_history),
+    ("schedule", "schedules", request.as_schedules),
+)
+_EVERY = _checks(("every", "every", inputs.as_penalty))
+_PENALTIES = _checks(("l2", "l2", inputs.as_penalty), ("l1", "l1", inputs.as_penalty))
 
 
 def _starts(
@@ -411,10 +466,6 @@ def _starts(
     return starts, dropout
 
 
-def _bar(progress: bool) -> list[Watcher]:
-    return [Bar()] if progress else []
-
-
 def _refuse_with_lbfgs(**options: Any) -> None:
     for name, value in options.items():
         if value:
@@ -437,7 +488,7 @@ def as_metrics(net: Network, held_out: Samples | None, value: Any) -> dict[str, 
 
 
 def _check_monitor(
-    name: str, watcher: Any, held_out: Samples | None, watched: dict[str, Any]
+    name: str, watcher: Any, held_out: Samples | None, watched: Mapping[str, Any]
 ) -> None:
     """Refuse early stopping or a schedule that watches what is not recorded."""
     if name == "early_stopping":

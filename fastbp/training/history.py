@@ -36,30 +36,37 @@ class History(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, earlier: History | None = None) -> None:
-        if not isinstance(earlier, History | None):
-            raise TypeError(f"earlier: expected a History or None; got {type(earlier).__name__}")
-        columns = {} if earlier is None else earlier._columns
-        self._columns: dict[str, list[float]] = {k: list(v) for k, v in columns.items()}
+        self._columns: dict[str, list[float]] = {}
         # where a column began later than the run, the epoch it did: no value is not NaN as a value
-        self._begun: dict[str, int] = {} if earlier is None else dict(earlier._begun)
-        self.seconds: float = 0.0 if earlier is None else earlier.seconds
-        self.samples: int = 0 if earlier is None else earlier.samples
+        self._begun: dict[str, int] = {}
+        self.seconds = 0.0
+        self.samples = 0
         self.state: State | None = None
+        if earlier is None:
+            return
+        if not isinstance(earlier, History):
+            raise TypeError(f"earlier: expected a History or None; got {type(earlier).__name__}")
+        self._columns = {name: list(values) for name, values in earlier._columns.items()}
+        self._begun = dict(earlier._begun)
+        self.seconds, self.samples = earlier.seconds, earlier.samples
 
     def begin(self, names: Iterable[str]) -> None:
         """Have columns of these names, "loss" first, also where no epoch comes to an end."""
         if self._columns:
             self.extend(**{name: [] for name in names})
-        else:
-            self._columns = {name: [] for name in names}
+            return
+        for name in names:
+            self._columns[name] = []
 
     def extend(self, **values: list[float]) -> None:
         """Add epochs, "loss" first, which every epoch has, or to the last epochs what is new."""
         columns = self._columns
         for name, more in values.items():
-            column = columns.setdefault(name, [])
-            missing = len(columns["loss"]) - len(more) - len(column) if "loss" in columns else 0
-            if name != "loss" and missing > 0:
+            if (column := columns.get(name)) is None:
+                column = columns[name] = []
+            # of "loss" itself none
+            missing = len(columns.get("loss", ())) - len(more) - len(column)
+            if missing > 0:
                 if not column:
                     self._begun[name] = missing
                 column += [math.nan] * missing

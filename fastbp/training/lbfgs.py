@@ -65,7 +65,7 @@ class Minimisation:
         What SciPy tells of its own end; None where a watcher or the deadline ended it.
     """
 
-    average = None
+    average = ema = None
 
     def __init__(self, request: Request) -> None:
         net, data = request.net, request.data

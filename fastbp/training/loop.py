@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from fastbp.training.history import History
-from fastbp.training.watchers.watcher import Event, states
+from fastbp.training.watchers.watcher import Event, Watcher, states
 
 if TYPE_CHECKING:
     from fastbp.training.request import Request
@@ -33,15 +33,18 @@ class Loop:
     def __init__(self, request: Request) -> None:
         self.history = history = request.history
         self.watchers = watchers = request.watchers
-        self.began = time.time() - (history["seconds"][-1] if history.epochs else 0.0)
+        self.looked_at = epochs = history.epochs  # of which all is recorded
+        self.began = time.time() - (history["seconds"][-1] if epochs else 0.0)
         self.run = run = request.driver(request)
         history.begin(run.columns)
-        self.by_step = [watcher for watcher in watchers if watcher.by_step]
-        self.by_epoch = [watcher for watcher in watchers if watcher.by_epoch]
-        self.by_slice = [watcher for watcher in watchers if watcher.by_slice]
+        self.by_step: list[Watcher] = []
+        self.by_epoch: list[Watcher] = []
+        self.by_slice: list[Watcher] = []
         self.stop = False
-        self.looked_at = history.epochs  # epochs of which all is recorded
         for watcher in watchers:
+            for kind in ("by_step", "by_epoch", "by_slice"):
+                if getattr(watcher, kind):
+                    getattr(self, kind).append(watcher)
             watcher.restore(request.state.watched)
             watcher.before(run)
 
@@ -75,6 +78,8 @@ class Loop:
     def _tell(self, kind: str, epoch: int) -> None:
         """Tell the watchers; each sees every event."""
         run = self.run
+        if run.ema is not None:
+            run.settle()  # an event holds the average
         event = Event(epoch, run.end_epoch, run.net, self.history, kind, run.step, run.average)
         for watcher in self.by_step if kind == "step" else self.by_epoch:
             tell = watcher.after_step if kind == "step" else watcher.after_epoch
@@ -95,7 +100,8 @@ class Loop:
         if left is not None:
             trained = run.net.parameters.copy()
             run.net.parameters[...] = left
-        history.state = run.state(trained, states(self.watchers))
+        watched = states(self.watchers) if self.watchers else {}
+        history.state = run.state(trained, watched)
         whole = finished or (interrupted and history.epochs == self.looked_at == run.epoch)
         for watcher in self.watchers:
             watcher.after(whole)

@@ -18,7 +18,7 @@ from fastbp import factors, functions, inputs
 from fastbp.functions import shown
 from fastbp.kernels import dispatch
 from fastbp.network import Network
-from fastbp.optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
+from fastbp.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastbp.samples import Samples
 from fastbp.training import own_loss
 from fastbp.training.history import History
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastbp.schedules import Schedule
 
 BY_NAME = {**OPTIMIZERS, "lbfgs": LBFGS}
+KINDS = tuple(BY_NAME.values())
 SCHEDULED = ("learning_rate", "weight_decay", "dropout")  # what a schedule may be of
 Course = Callable[[int, int], np.ndarray]  # (first, count) -> a number of each of these steps
 FLOPS_PER_THREAD = 8e6  # of one step: below that (some 50 us) a second thread does not pay
@@ -59,6 +60,8 @@ class Request:
     rates, decays
         Of each tensor, what its learning rate, and its penalties and weight decay, are multiplied
         by; the usual ones when None.
+    ema
+        Decay of a moving average of the parameters; a watcher (watchers/average.py) goes with it.
     scheduled : dict of name: (first, count) -> numbers
         Numbers that each step has its own of, of any steps from the start of the run.
     recorded : sequence of str
@@ -81,37 +84,35 @@ class Request:
     loss: own_loss.UserLoss | None = None
     rates: list[float] | None = None
     decays: list[float] | None = None
+    ema: float | None = None
     scheduled: Mapping[str, Course] = field(default_factory=dict)
     recorded: Sequence[str] = ()
     driver: Callable[[Request], Any] = field(kw_only=True)
 
 
-def flops(net: Network, batch_size: int) -> float:
+def flops(n_parameters: int, batch_size: int) -> float:
     """Of one step, about."""
-    return 6.0 * batch_size * net.n_parameters
+    return 6.0 * batch_size * n_parameters
 
 
-def as_deadline(time_limit: Any) -> float:
+def as_deadline(time_limit: Any, name: str = "time_limit") -> float:
     """The time of time.monotonic at which the run is to end; 0 for none."""
     if time_limit is None:
         return 0.0
-    if inputs.as_penalty(time_limit, "time_limit") == 0:
-        raise ValueError("time_limit: expected seconds above 0 or None; got 0")
+    if inputs.as_penalty(time_limit, name) == 0:
+        raise ValueError(f"{name}: expected seconds above 0 or None; got 0")
     return time.monotonic() + float(time_limit)
 
 
-def as_optimizer(value: Any) -> Optimizer | LBFGS:
-    if value is None:
-        return Adam()
+def as_optimizer(value: Any, name: str) -> Optimizer | LBFGS:
     if isinstance(value, str):
         kind = BY_NAME.get(value.lower())
         if kind is None:
-            raise ValueError(functions.unknown("optimizer", value, BY_NAME))
+            raise ValueError(functions.unknown(name, value, BY_NAME))
         return kind()
-    kinds = tuple(BY_NAME.values())
-    if not isinstance(value, kinds):
+    if not isinstance(value, KINDS):
         raise TypeError(
-            f"optimizer: expected {', '.join(kind.__name__ for kind in kinds)} with its numbers, "
+            f"{name}: expected {', '.join(kind.__name__ for kind in KINDS)} with its numbers, "
             f"or its name; got {shown(value)}"
         )
     return value
@@ -130,18 +131,16 @@ def as_schedule(value: Any, name: str = "schedule") -> Schedule:
     return schedules.Given(value)
 
 
-def as_schedules(value: Any) -> dict[str, Schedule]:
+def as_schedules(value: Any, name: str) -> dict[str, Schedule]:
     """The schedule of each number that follows one; one alone is the learning rate's."""
-    if value is None:
-        return {}
     if not isinstance(value, Mapping) or not value:
-        return {"learning_rate": as_schedule(value)}
-    for name in value:
-        if name not in SCHEDULED:
+        return {"learning_rate": as_schedule(value, name)}
+    for key in value:
+        if key not in SCHEDULED:
             raise ValueError(
-                f"schedule: expected schedules of {', '.join(SCHEDULED)}; got {shown(name)}"
+                f"{name}: expected schedules of {', '.join(SCHEDULED)}; got {shown(key)}"
             )
-    return {name: as_schedule(of, f"schedule[{name!r}]") for name, of in value.items()}
+    return {key: as_schedule(of, f"{name}[{key!r}]") for key, of in value.items()}
 
 
 def as_factors(
@@ -194,7 +193,7 @@ def as_threads(threads: Any, net: Network, batch_size: int, name: str = "threads
 
 def threads_that_pay(net: Network, batch_size: int) -> int:
     """How many threads a fit uses unless told otherwise."""
-    pay = int(flops(net, batch_size) / FLOPS_PER_THREAD)
+    pay = int(flops(net.n_parameters, batch_size) / FLOPS_PER_THREAD)
     if pay <= 1:
         return 1
     cores = (

@@ -299,11 +299,17 @@ def test_the_average_is_that_of_swa_utils(dtype, threads):
             averages.append(event.average)
 
     history = fit(net, ema=0.9, callbacks=[watch], validation=(X2, CLASSES2), threads=threads)
-    expected = seen[0].astype(float)
-    for parameters in seen[1:]:
+    expected, exact = seen[0].astype(float), seen[0]
+    assert averages[0].tobytes() == exact.tobytes()
+    for parameters, average in zip(seen[1:], averages[1:], strict=True):
         expected = 0.9 * expected + 0.1 * parameters
+        exact = exact + exact.dtype.type(1 - 0.9) * (parameters - exact)
+        assert average.tobytes() == exact.tobytes()
     tolerance = 1e-5 if dtype == "float32" else 1e-13
     np.testing.assert_allclose(net.parameters, expected, rtol=tolerance, atol=tolerance)
+    unseen = network(dtype=dtype)  # of which Python sees nothing between the epochs
+    fit(unseen, ema=0.9, threads=threads)
+    assert unseen.parameters.tobytes() == net.parameters.tobytes()
     assert net.parameters.tobytes() == averages[-1].tobytes()
     assert history["validation_loss"][-1] == net.loss(X2, CLASSES2)
     plain = network(dtype=dtype)
@@ -337,10 +343,31 @@ def test_a_resumed_average_is_not_begun_again():
     assert same(net, twin)
 
 
-def test_divergence_leaves_a_finite_average():
+@pytest.mark.parametrize("threads", [1, 2])
+def test_divergence_leaves_the_average_of_the_good_steps(threads):
+    """Steps are made again from the last copy, and so is their average."""
+
+    def fitted(**options):
+        net = network(output="identity", loss="quadratic", activation="identity")
+        fit(net, ONE_HOT, ema=0.9, optimizer=fastbp.SGD(4.0), threads=threads, **options)
+        return net
+
+    averages = []
+    with pytest.raises(fastbp.DivergenceError) as failed:
+        fitted(
+            epochs=500,
+            callbacks=[
+                fastbp.each_step(
+                    lambda event: averages.append(event.average) if event.kind == "step" else None
+                )
+            ],
+        )
+    assert len(averages) == failed.value.step > 3
     net = network(output="identity", loss="quadratic", activation="identity")
-    with pytest.raises(fastbp.DivergenceError):
-        fit(net, ONE_HOT, ema=0.9, optimizer=fastbp.SGD(50.0), epochs=500)
+    with pytest.raises(fastbp.DivergenceError) as again:
+        fit(net, ONE_HOT, ema=0.9, optimizer=fastbp.SGD(4.0), threads=threads, epochs=500)
+    assert again.value.step == failed.value.step
+    assert net.parameters.tobytes() == averages[-1].tobytes()
     assert np.isfinite(net.parameters).all()
 
 

@@ -256,6 +256,96 @@ def test_dropout_of_each_step(level, dtype):
     assert none.parameters.tobytes() == free.parameters.tobytes()
 
 
+def averaged(net, decay, threads=1, slices=(10**6,), optimizer="adamw", own_loss=False, batch=BATCH,
+             **shaping):  # fmt: skip
+    """Train by the engine's doors; its average, and NumPy's of the parameters after each step.
+
+    `slices`: steps that a call makes, in turn; after each the trainer is another.
+    """
+    doors, (X, Y) = net._doors, (np.ascontiguousarray(part, net.dtype) for part in data_of(net))
+    optimizer = OPTIMIZERS[optimizer][0]
+    numbers = optimizer.numbers | {"l2": 0.0, "l1": 0.0} | shaping
+    rates, _ = drawn(net, 4)
+    order, (losses, clock) = np.arange(N, dtype=np.intp), np.zeros((2, 3))
+    average, expected, position = np.full_like(net.parameters, np.nan), None, (0, 0, 0, 0.0, 0.0)
+    twin, state = net.copy(), None
+
+    def trainer(net, slots, n_threads, **options):
+        made = doors.Trainer(net._compiled, optimizer.policy, numbers, N, batch, n_threads, False,
+                             3, None, own_loss, rates, None, **options)  # fmt: skip
+        made.position = position
+        if slots is None:
+            slots = np.full((made.n_slots, net.n_parameters), optimizer.initial_slot, net.dtype)
+        doors.load_state(made, net.parameters, slots)
+        return made, slots
+
+    def step(made, n_threads, most):
+        if own_loss:
+            first = made.position[1]
+            out = np.empty((min(batch, N - first), net.sizes[-1]), net.dtype)
+            doors.step_outputs(made, X, order, first, len(out), out)
+            assert doors.step_update(made, out - Y[first : first + len(out)])
+            return
+        rest = (most, 3, X, Y, None, None, order, 0, losses, clock)
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(lambda i: doors.train(made, i, *rest), range(n_threads)))
+
+    alone, slots = trainer(twin, None, 1)  # without an average, a step at a time
+    n_steps = 3 * -(-N // batch)
+    for _ in range(n_steps):
+        step(alone, 1, 1)
+        doors.store_state(alone, twin.parameters, slots)
+        if expected is None:
+            expected = twin.parameters.copy()
+        else:
+            rest = net.dtype.type(1 - decay)
+            expected = expected + rest * (twin.parameters - expected)
+    with np.errstate(all="ignore"):
+        for most in (*slices, *([1] * n_steps)):
+            made, state = trainer(net, state, threads, ema=decay)
+            doors.load_average(made, average if position[2] else None)
+            assert bool(doors.store_average(made, average.copy())) == bool(position[2])
+            step(made, threads, most)
+            doors.store_state(made, net.parameters, state)
+            assert doors.store_average(made, average)
+            position = made.position
+            if position[0] == 3:
+                break
+    assert net.parameters.tobytes() == twin.parameters.tobytes()  # training is as without
+    return average, expected
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_average_has_numpys_bits(level, optimizer, dtype):
+    """With tensors of rates of their own, frozen ones among them, however it is cut and shared."""
+    for name, shaping, decay, threads, slices in (
+        ("tanh", {}, 0.9, 1, (10**6,)),
+        ("coupled", {"l2": 0.1, "clip_norm": 0.1}, 0.99, 2, (1, 3, 2)),
+        ("one output", {"clip_value": 0.02}, 0.0, 3, (4, 1)),
+    ):
+        net = network(*NETWORKS[name], dtype)
+        found, expected = averaged(net, decay, threads, slices, optimizer, **shaping)
+        assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_average_beside_a_loss_in_python(level, dtype):
+    net = network([5, 9, 3], "tanh", "identity", "quadratic", dtype)
+    found, expected = averaged(net, 0.75, own_loss=True, slices=(1,))
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_the_average_is_part_of_the_memory_that_is_foreseen():
+    net = network(*NETWORKS["tanh"], "float32")
+    memory, given = net._doors.memory, (net._compiled, "adam", BATCH, 1, False, False)
+    without, kept = memory(*given), memory(*given, True)
+    assert kept["slots"] - without["slots"] == without["parameters"]
+    trainer = net._doors.Trainer(net._compiled, "sgd", {"learning_rate": 0.1, "l2": 0.0, "l1": 0.0},
+                                 N, BATCH, 1, False, 0)  # fmt: skip
+    assert not net._doors.store_average(trainer, net.parameters)  # which has none
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shaping", SHAPING, ids=str)
 def test_a_loss_in_python_has_them_too(level, shaping, dtype):

@@ -3,16 +3,6 @@
 # What belongs here: what tests/kernels/test_elementary.py and fastbp/benchmark.py ask for. What
 # does not: anything that a network needs.
 
-def is_finite(const real[::1] x):
-    """Whether no element is NaN or infinite."""
-    cdef bint answer
-    if x.shape[0] == 0:
-        return True
-    with nogil:
-        answer = all_finite(&x[0], x.shape[0])
-    return answer
-
-
 def elementary(str name, const real[::1] x, real[::1] out):
     """out = name(x), for the tests of elementary.pxd."""
     cdef Py_ssize_t i, n = x.shape[0]

@@ -29,14 +29,17 @@ cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size, int n_thre
 
 
 cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, int n_threads,
-                    bint stores_gradient=False, bint whole_batch=False):
-    """Bytes that a `Trainer` takes: padded parameters, as much for each slot, and the work area."""
+                    bint stores_gradient=False, bint whole_batch=False, bint averages=False):
+    """Bytes that a `Trainer` takes: padded parameters, as much for each slot, and the work area.
+
+    The average that `ema` keeps counts as a slot.
+    """
     cdef const Plan *p = &net.plan
     cdef double size = sizeof(real)
     cdef Py_ssize_t rows = batch_size if whole_batch else rows_at_once(p, batch_size, n_threads)
     cdef Memory need
     need.parameters = p.n_padded * size
-    need.slots = POLICIES[<int>POLICY_ROWS[optimizer]].n_slots * need.parameters
+    need.slots = (POLICIES[<int>POLICY_ROWS[optimizer]].n_slots + averages) * need.parameters
     # costs, the matrices of the rows, a stored gradient, each thread's scratch, and the layers
     need.work_area = ((batch_size + 15) / 16 * 16 + rows * <double>p.width) * size
     if rows < batch_size or stores_gradient:
@@ -50,7 +53,9 @@ cdef class Trainer:
 
     `whole_batch`: for `step_outputs` and `step_update`, which need all rows of a batch at once.
     `rates`, `decays`: of each tensor in the order of the public layout, what its learning rate, and
-    its penalties and weight decay, are multiplied by (rate 0: it is not trained).
+    its penalties and weight decay, are multiplied by (rate 0: it is not trained). `ema`: decay of
+    an average of the parameters, which begins with the first step unless `load_average` says
+    otherwise.
     """
     cdef CompiledNetwork net
     cdef Plan plan             # the network's, with the rates and decays of this run
@@ -58,18 +63,21 @@ cdef class Trainer:
     cdef Masks masks
     cdef Loop loop
     cdef Rows rows
-    cdef void *parameters      # padded, the slots, a stored gradient: each n_padded reals
+    cdef void *parameters      # padded, the slots, a stored gradient, an average: n_padded each
     cdef readonly int n_slots
     cdef int most_threads      # that there is scratch for
     cdef const double[:, ::1] course
 
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
                  Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed,
-                 Masks masks=None, bint whole_batch=False, list rates=None, list decays=None):
+                 Masks masks=None, bint whole_batch=False, list rates=None, list decays=None,
+                 ema=None):
         cdef const Plan *p = &net.plan
         cdef Step *step = &self.loop.step
         cdef bint clips = "clip_norm" in numbers
-        cdef Memory need = memory(net, optimizer, batch_size, n_threads, clips, whole_batch)
+        cdef bint averages = ema is not None
+        cdef Memory need = memory(net, optimizer, batch_size, n_threads, clips, whole_batch,
+                                  averages)
         cdef double state = need.parameters + need.slots
         cdef Py_ssize_t size = sizeof(real)
         cdef Py_ssize_t rows = batch_size if whole_batch else rows_at_once(p, batch_size, n_threads)
@@ -96,6 +104,10 @@ cdef class Trainer:
         self.parameters = self.block.data
         if self.loop.adds_slices or clips:
             state += need.parameters
+        if averages:
+            self.loop.average = <char *>self.parameters + <size_t>(state - need.parameters)
+            self.loop.ema = ema
+            self.loop.average_from = 1
         self.rows.C = <char *>self.parameters + <size_t>state
         self.rows.work = <char *>self.rows.C + (batch_size + 15) / 16 * 16 * size
         self.rows.cap = rows
@@ -175,6 +187,11 @@ cdef class Trainer:
         self.loop.dropout.factor = numbers.get("dropout", 1.0)
 
     @property
+    def epoch(self):
+        """The first part of `position`, which is asked for more often than the others."""
+        return self.loop.at.epoch
+
+    @property
     def position(self):
         """(epoch, row, steps made, sum of w C, sum of w) of the run: all that `train` goes by."""
         cdef Position at = self.loop.at
@@ -209,6 +226,21 @@ def load_state(Trainer t, const real[::1] parameters, const real[:, ::1] slots):
     pad(p, &parameters[0], <real *>t.parameters)
     for i in range(t.n_slots):
         pad(p, &slots[i, 0], <real *>t.parameters + (i + 1) * p.n_padded)
+
+
+def load_average(Trainer t, const real[::1] average):
+    """Go on with an average; None: it begins with the next step."""
+    t.loop.average_from = 0 if average is not None else t.loop.at.t + 1
+    if average is not None:
+        pad(&t.plan, &average[0], <real *>t.loop.average)
+
+
+def store_average(Trainer t, real[::1] average):
+    """Copy the average out; False, and nothing is written, where it has not begun."""
+    if t.loop.average == NULL or t.loop.at.t < t.loop.average_from:
+        return False
+    unpad(&t.plan, <const real *>t.loop.average, &average[0])
+    return True
 
 
 def store_state(Trainer t, real[::1] parameters, real[:, ::1] slots):
@@ -312,6 +344,8 @@ def step_update(Trainer t, const real[:, ::1] V):
             begin_step(&step, at.t)
             make_step(p, &t.loop, &step, 0, r.m, r, &none, parameters,
                       parameters + (t.n_slots + 1) * p.n_padded, &ahead)
+            if t.loop.average != NULL:
+                follow(p, &t.loop, 0, 1, at.t, parameters)
             at.row += r.m
             if at.row == t.loop.n:
                 at.epoch += 1

@@ -37,6 +37,9 @@ cdef struct Loop:
     const double *course
     long long first_t
     Py_ssize_t n_course
+    void *average               # of the parameters (n_padded); NULL: none is kept
+    double ema                  # its decay
+    long long average_from      # the step that it begins with, as the parameters are then
     Barrier barrier
     int diverged                # raised by a thread whose samples' cost is not finite
     int late                    # raised by thread 0 when the deadline has passed
@@ -222,6 +225,22 @@ cdef double gradient_norm(const Plan *plan, const Step *step, const real *nabla,
     return ldexp(sqrt_of_double(squares), BINADES)
 
 
+cdef void follow(const Plan *plan, const Loop *loop, int thread, int n_threads, long long t,
+                 const real *parameters) noexcept nogil:
+    # average <- average + (1 - ema) (theta - average), after step t, for this thread's part of all
+    # parameters, whatever tensors they are of; padding stays 0                      average  # OUT
+    cdef Py_ssize_t vectors = plan.n_padded / VECTOR_LANES, i
+    cdef Py_ssize_t first = vectors * thread / n_threads, last = vectors * (thread + 1) / n_threads
+    cdef const vec *theta = <const vec *>parameters
+    cdef vec *average = <vec *>loop.average
+    cdef vec rest = splat(<real>(1.0 - loop.ema))
+    if t == loop.average_from:
+        memcpy(average + first, theta + first, (last - first) * sizeof(vec))
+        return
+    for i in range(first, last):
+        average[i] = average[i] + rest * (theta[i] - average[i])
+
+
 cdef inline void take_course(const Loop *loop, long long t, Step *step,
                              Dropout *dropout) noexcept nogil:
     # the numbers of the step after t, where each has its own                   step, dropout  # OUT
@@ -391,6 +410,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         if deadline != 0.0 and thread == 0 and seconds() >= deadline:
             raise_flag(&loop.late)
         wait(&loop.barrier, loop.n_threads)
+        if loop.average != NULL:  # nobody writes the parameters before the next step's barriers
+            follow(plan, loop, thread, loop.n_threads, at.t, parameters)
         if deadline != 0.0 and is_raised(&loop.late):
             break
     if thread == 0:

@@ -41,23 +41,21 @@ def each_step(callback: Callable[[Event], Any]) -> Callable[[Event], Any]:
     return called
 
 
-def checked(callbacks: Any) -> list[Callable[[Event], Any]]:
+def checked(callbacks: Any, name: str = "callbacks") -> list[Callable[[Event], Any]]:
     if isinstance(callbacks, (str, bytes)) or not isinstance(callbacks, Iterable):
         raise TypeError(
-            f"callbacks: expected a list of callables (event) -> stop?; got {shown(callbacks)}"
+            f"{name}: expected a list of callables (event) -> stop?; got {shown(callbacks)}"
         )
     try:
         callbacks = list(callbacks)
     except Exception as error:
         raise TypeError(
-            f"callbacks: expected a list of callables (event) -> stop?; got {shown(callbacks)}: "
+            f"{name}: expected a list of callables (event) -> stop?; got {shown(callbacks)}: "
             f"{error}"
         ) from error
     for callback in callbacks:
         if not callable(callback):
-            raise TypeError(
-                f"callbacks: expected callables (event) -> stop?; got {shown(callback)}"
-            )
+            raise TypeError(f"{name}: expected callables (event) -> stop?; got {shown(callback)}")
     return callbacks
 
 
