@@ -128,6 +128,49 @@ def test_threads(level, name, threads):
     close(fitted, expected, "float64", 1)
 
 
+@pytest.mark.threaded
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", [[20, 64, 5], [33, 128, 64, 1], [9, 192, 33, 2], [7, 60, 4]], ids=str)
+def test_threads_share_the_first_layer_by_columns(level, sizes, dtype):
+    """Columns of it, the rows of the layers behind; frozen tensors, fewer rows than threads."""
+    rng = np.random.default_rng(3)
+    X, Y = rng.standard_normal((50, sizes[0])), rng.standard_normal((50, sizes[-1]))
+    for optimizer in ("sgd", "adam"):
+        for rates in (None, {"W1": 0.0}, {"W2": 0.0, "b1": 0.5}):
+            for batch_size in (1, 3, 33, 50):
+                found = []
+                for threads in (1, 2, 3):
+                    net = network(sizes, "tanh", "identity", "quadratic", dtype)
+                    net.fit(X, Y, epochs=2, batch_size=batch_size, optimizer=OPTIMIZERS[optimizer][0],
+                            seed=0, l2=0.5, rates=rates, threads=threads)  # fmt: skip
+                    found.append(net.parameters)
+                assert_array_equal(found[0], found[1])
+                assert_array_equal(found[0], found[2])
+    fitted, expected = both((sizes, "tanh", "identity", "quadratic"), dtype, "adam", 23, 7,
+                            weighted=True, l2=1.0, threads=2)  # fmt: skip
+    close(fitted, expected, dtype, 3 * EPOCHS)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "activation", "shares"),
+    [
+        ([20, 64, 5], "tanh", True),
+        ([20, 32, 5], "tanh", False),  # float32: one panel, which two threads cannot share
+        ([20, 96, 5], "tanh", False),  # one thread would have twice the work of the other
+        ([20, 64, 5], "softmax", False),  # each a_k depends on every z_j
+        ([20, 64], (), False),
+        ([20, "scale", 64, 5], "tanh", False),
+    ],
+    ids=str,
+)
+def test_which_networks_are_shared_by_columns(level, sizes, activation, shares):
+    net = network(sizes, activation, "identity", "quadratic", "float32")
+    numbers = {"learning_rate": 0.1, "l2": 0.0, "l1": 0.0}
+    for n_threads in (1, 2):
+        trainer = net._doors.Trainer(net._compiled, "sgd", numbers, 50, 10, n_threads, False, 0)
+        assert trainer.shares_columns == (shares and n_threads == 2)
+
+
 CLIPPING = [{"clip_value": 0.02}, {"clip_norm": 0.3}, {"clip_value": 0.05, "clip_norm": 0.3}]
 
 

@@ -150,6 +150,11 @@ cdef class Trainer:
                            and is_shared_by_columns(&self.plan, loop.n_threads))
         return 0
 
+    @property
+    def shares_columns(self):
+        """Whether its threads share the first layer by columns."""
+        return self.loop.by_columns
+
     def set_course(self, const double[:, ::1] course not None):
         """Learning rate, weight decay and dropout's factor, in rows of the steps from here on.
 
