@@ -15,10 +15,11 @@ from cpython.buffer cimport (
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.math cimport INFINITY, ldexp
 from libc.math cimport sqrt as sqrt_of_double
-from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdint cimport int32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 from libc.time cimport time_t
 
+from fastbp.kernels.arithmetic.active cimport FEW_COLUMNS, active_columns, most_active
 from fastbp.kernels.arithmetic.blocking cimport (
     TILE_SIZE, TILE_VECTORS, is_large, packed_columns, rows_times)
 from fastbp.kernels.arithmetic.caches cimport (
@@ -39,7 +40,8 @@ from fastbp.kernels.links.dense cimport dense_link
 from fastbp.kernels.links.scale cimport scale_link
 from fastbp.kernels.loop.barrier cimport Barrier, MAX_THREADS, give_up, is_raised, raise_flag, wait
 from fastbp.kernels.tables cimport (
-    Ahead, Cost, Input, Layer, Link, Own, Policy, Sigma, Step, Tensor, Terms, dense_input)
+    Active, Ahead, Cost, Input, Layer, Link, Own, Policy, Sigma, Step, Tensor, Terms,
+    dense_input)
 from fastbp.kernels.update cimport (
     N_POLICIES, begin_step, fill_policies, numbers_of, set_scale, update_rows)
 
@@ -140,6 +142,7 @@ compiler = COMPILER.decode()
 include "loop/passes.pxi"
 include "loop/columns.pxi"
 include "loop/steps.pxi"
+include "loop/zeros.pxi"
 include "doors/network.pxi"
 include "doors/capi.pxi"
 include "doors/predictor.pxi"

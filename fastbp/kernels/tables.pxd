@@ -5,7 +5,7 @@ beside their formulas: links/*.pxd, functions/activation.pxd, functions/cost.pxd
 Passes, loop, norms, penalties, padding and persistence go over layers and their tensors and learn
 no kind; one indirect call a layer and slice (a policy: a tile) is all that this costs.
 """
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 
 from fastbp.kernels.arithmetic.real cimport real, vec
 
@@ -67,17 +67,27 @@ cdef struct Own:
     # What of these numbers is one tensor's own.
     double learning_rate, weight_decay, l2, l1
     bint shaped  # clipping, scaling or its penalties change its gradient
+    bint zero_stays  # where the gradient is 0, the step changes nothing
+
+
+cdef struct Active:
+    # The columns of a batch that are not 0 in all of its rows, ascending, and the rows without others.
+    const int32_t *columns
+    Py_ssize_t n
+    const real *a               # as far apart as whole rows
+    Ahead *ahead                # what forward may fetch meanwhile
 
 
 cdef struct Input:
     # What a link reads: rows of the activations before it, `row` reals apart.
     const real *a
     Py_ssize_t row
+    const Active *active        # a link that `skips_zeros` reads this in the place of a; or NULL
 
 
 cdef inline Input dense_input(const real *a, Py_ssize_t row) noexcept nogil:
     cdef Input x
-    x.a, x.row = a, row
+    x.a, x.row, x.active = a, row, NULL
     return x
 
 
@@ -116,6 +126,7 @@ cdef struct Link:
     Update update
     Tangent tangent
     Tensors tensors
+    bint skips_zeros            # forward and update know x.active
 
 
 # a = sigma(z)   (m, n_a)                                                              z, a  # OUT
@@ -160,5 +171,6 @@ cdef struct Policy:
     const char *name
     int n_slots
     bint in_registers           # W - rate nabla, which a tile makes without storing nabla
+    bint zero_stays             # a gradient of 0 changes neither W nor slots
     UpdateTile update
     Begin begin                 # or NULL

@@ -88,6 +88,7 @@ cdef inline Own numbers_of(const Step *step, const Tensor *t) noexcept nogil:
     own.l2 = t.decay * step.l2
     own.l1 = t.decay * step.l1
     own.shaped = step.shaped or own.l2 + own.l1 != 0.0
+    own.zero_stays = step.policy.zero_stays and own.l2 + own.l1 + own.weight_decay == 0.0
     return own
 
 
@@ -220,19 +221,22 @@ cdef enum:
 
 
 cdef inline void fill_policies(Policy *table) noexcept:
-    """One row a kind: name, slots, whether a tile makes the step itself.         table  # OUT"""
+    """One row a kind: name, slots, whether a tile makes the step itself, whether zeros stay.
+
+    Every step of moments that fade moves what they are of.                      table  # OUT
+    """
     cdef Policy[N_POLICIES] rows = [
-        Policy("sgd", 0, True, <UpdateTile>update_kind[Sgd], NULL),
-        Policy("momentum", 1, False, <UpdateTile>update_kind[Momentum], NULL),
-        Policy("nesterov", 1, False, <UpdateTile>update_kind[Nesterov], NULL),
-        Policy("adam", 2, False, <UpdateTile>update_kind[Adam], correct_bias),
-        Policy("adamw", 2, False, <UpdateTile>update_kind[AdamW], correct_bias),
-        Policy("amsgrad", 3, False, <UpdateTile>update_kind[AmsGrad], correct_bias),
-        Policy("rmsprop", 1, False, <UpdateTile>update_kind[RmsProp], NULL),
-        Policy("rmsprop_momentum", 2, False, <UpdateTile>update_kind[RmsPropMomentum], NULL),
-        Policy("rmsprop_centered", 3, False, <UpdateTile>update_kind[RmsPropCentered], NULL),
-        Policy("adagrad", 1, False, <UpdateTile>update_kind[AdaGrad], slow_down),
-        Policy("adadelta", 2, False, <UpdateTile>update_kind[AdaDelta], NULL),
-        Policy("lion", 1, False, <UpdateTile>update_kind[Lion], NULL),
+        Policy("sgd", 0, True, True, <UpdateTile>update_kind[Sgd], NULL),
+        Policy("momentum", 1, False, False, <UpdateTile>update_kind[Momentum], NULL),
+        Policy("nesterov", 1, False, False, <UpdateTile>update_kind[Nesterov], NULL),
+        Policy("adam", 2, False, False, <UpdateTile>update_kind[Adam], correct_bias),
+        Policy("adamw", 2, False, False, <UpdateTile>update_kind[AdamW], correct_bias),
+        Policy("amsgrad", 3, False, False, <UpdateTile>update_kind[AmsGrad], correct_bias),
+        Policy("rmsprop", 1, False, False, <UpdateTile>update_kind[RmsProp], NULL),
+        Policy("rmsprop_momentum", 2, False, False, <UpdateTile>update_kind[RmsPropMomentum], NULL),
+        Policy("rmsprop_centered", 3, False, False, <UpdateTile>update_kind[RmsPropCentered], NULL),
+        Policy("adagrad", 1, False, True, <UpdateTile>update_kind[AdaGrad], slow_down),
+        Policy("adadelta", 2, False, False, <UpdateTile>update_kind[AdaDelta], NULL),
+        Policy("lion", 1, False, False, <UpdateTile>update_kind[Lion], NULL),
     ]
     memcpy(table, rows, sizeof(rows))

@@ -6,6 +6,8 @@ ahead. What does not: formulas, which product a kind of link needs (links/).
 Samples are rows. Rows are padded to 64 bytes at every level, so tiles have no tails: `vectors`
 below counts whole vectors, and what lies in the padding is dropped or zero.
 """
+from libc.stdint cimport int32_t
+
 from fastbp.kernels.arithmetic.caches cimport SECOND_LEVEL_BYTES
 from fastbp.kernels.arithmetic.real cimport PER_LINE, TILE_ROWS, VECTOR_LANES, prefetch_L2, real
 from fastbp.kernels.tables cimport Ahead
@@ -17,6 +19,12 @@ cdef extern from "arithmetic/tile.h":
     void tile_columns(int, int, Py_ssize_t, const real *, Py_ssize_t, const real *, Py_ssize_t,
                       const real *, Py_ssize_t, const real *, Py_ssize_t, const real *, real *,
                       Py_ssize_t) noexcept nogil
+    void tile_rows_from(int, int, Py_ssize_t, const real *, Py_ssize_t, const real *, Py_ssize_t,
+                        const int32_t *, const char *, Py_ssize_t, const real *, Py_ssize_t, real *,
+                        Py_ssize_t) noexcept nogil
+    void tile_columns_to(int, int, Py_ssize_t, const real *, Py_ssize_t, const real *, Py_ssize_t,
+                         const char *, Py_ssize_t, const real *, real *, Py_ssize_t,
+                         const int32_t *) noexcept nogil
     void transpose(int, const real *, Py_ssize_t, real *, Py_ssize_t) noexcept nogil
 
 cdef enum:
@@ -94,3 +102,34 @@ cdef inline const real *upcoming(Ahead *ahead, Py_ssize_t m, Py_ssize_t R, Py_ss
         return <const real *>line
     fetch(ahead)
     return W
+
+
+cdef struct Stretch:
+    # what a tile fetches: `step` bytes further with each of K terms
+    const char *next
+    Py_ssize_t step, K
+
+
+cdef inline Stretch stretch_of(Ahead *ahead, Py_ssize_t K, Py_ssize_t most,
+                               const void *none) noexcept nogil:
+    """What a tile of K terms fetches, or of the first of them: at most `most` bytes a term of the
+    row of X that is next, and no more terms than that takes; `none` stands for nothing.
+
+    A few bytes a term all over the step: bursts between tiles made memory wait (784-30-10 on MNIST,
+    batch 10: a quarter of a step).
+    """
+    cdef Stretch taken
+    cdef Py_ssize_t rest = ahead.row_bytes - ahead.at
+    taken.K = K
+    taken.step = 0
+    taken.next = <const char *>none
+    if ahead.rows > 0 and K > 0:
+        taken.K = min(K, (rest + most - 1) / most)
+        taken.step = most
+        taken.next = ahead.X + ahead.order[0] * ahead.row_bytes + ahead.at
+        ahead.at += taken.K * most
+        if ahead.at >= ahead.row_bytes:
+            ahead.at = 0
+            ahead.order += 1
+            ahead.rows -= 1
+    return taken

@@ -67,23 +67,23 @@ FASTBP_INLINE void tile_body(const int R, const int V, ptrdiff_t K, const real *
 }
 
 /* Shapes taller than this level's registers are never asked for and compile to nothing. */
-#define FASTBP_SHAPE(ROWS, ...)                                         \
+#define FASTBP_SHAPE(BODY, ROWS, ...)                                         \
     case ROWS:                                                          \
         if (ROWS > FASTBP_TILE_ROWS) break;                             \
         if (V == 2)                                                     \
-            tile_body(ROWS > FASTBP_TILE_ROWS ? 1 : ROWS, 2, __VA_ARGS__); \
+            BODY(ROWS > FASTBP_TILE_ROWS ? 1 : ROWS, 2, __VA_ARGS__); \
         else                                                            \
-            tile_body(ROWS > FASTBP_TILE_ROWS ? 1 : ROWS, 1, __VA_ARGS__); \
+            BODY(ROWS > FASTBP_TILE_ROWS ? 1 : ROWS, 1, __VA_ARGS__); \
         break;
-#define FASTBP_SHAPES(...)                                              \
+#define FASTBP_SHAPES(BODY, ...)                                              \
     switch (R) {                                                        \
-        FASTBP_SHAPE(1, __VA_ARGS__) FASTBP_SHAPE(2, __VA_ARGS__)       \
-        FASTBP_SHAPE(3, __VA_ARGS__) FASTBP_SHAPE(4, __VA_ARGS__)       \
-        FASTBP_SHAPE(5, __VA_ARGS__) FASTBP_SHAPE(6, __VA_ARGS__)       \
-        FASTBP_SHAPE(7, __VA_ARGS__) FASTBP_SHAPE(8, __VA_ARGS__)       \
-        FASTBP_SHAPE(9, __VA_ARGS__) FASTBP_SHAPE(10, __VA_ARGS__)      \
-        FASTBP_SHAPE(11, __VA_ARGS__) FASTBP_SHAPE(12, __VA_ARGS__)     \
-        FASTBP_SHAPE(13, __VA_ARGS__) FASTBP_SHAPE(14, __VA_ARGS__)     \
+        FASTBP_SHAPE(BODY, 1, __VA_ARGS__) FASTBP_SHAPE(BODY, 2, __VA_ARGS__)       \
+        FASTBP_SHAPE(BODY, 3, __VA_ARGS__) FASTBP_SHAPE(BODY, 4, __VA_ARGS__)       \
+        FASTBP_SHAPE(BODY, 5, __VA_ARGS__) FASTBP_SHAPE(BODY, 6, __VA_ARGS__)       \
+        FASTBP_SHAPE(BODY, 7, __VA_ARGS__) FASTBP_SHAPE(BODY, 8, __VA_ARGS__)       \
+        FASTBP_SHAPE(BODY, 9, __VA_ARGS__) FASTBP_SHAPE(BODY, 10, __VA_ARGS__)      \
+        FASTBP_SHAPE(BODY, 11, __VA_ARGS__) FASTBP_SHAPE(BODY, 12, __VA_ARGS__)     \
+        FASTBP_SHAPE(BODY, 13, __VA_ARGS__) FASTBP_SHAPE(BODY, 14, __VA_ARGS__)     \
     }
 
 /* a(r, k) = a[r * stride + k]: rows of A as they lie (forward, delta recurrence) */
@@ -92,9 +92,9 @@ static void tile_rows(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride
                       int times, real *C, ptrdiff_t C_row)
 {
     if (K < 128) /* B is in the first-level cache */
-        FASTBP_SHAPES(K, a, stride, 1, B, B_row, 0, B, 0, init, 0, (const real *)0, times, C, C_row)
+        FASTBP_SHAPES(tile_body, K, a, stride, 1, B, B_row, 0, B, 0, init, 0, (const real *)0, times, C, C_row)
     else
-        FASTBP_SHAPES(K, a, stride, 1, B, B_row, 1, next, step, init, 0, (const real *)0, times, C, C_row)
+        FASTBP_SHAPES(tile_body, K, a, stride, 1, B, B_row, 1, next, step, init, 0, (const real *)0, times, C, C_row)
 }
 
 /* a(r, k) = a[r + k * stride]: columns of A as they lie (weight gradient) */
@@ -102,7 +102,65 @@ static void tile_columns(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t str
                          ptrdiff_t B_row, const real *next, ptrdiff_t step, const real *init,
                          ptrdiff_t init_row, const real *rate, real *C, ptrdiff_t C_row)
 {
-    FASTBP_SHAPES(K, a, 1, stride, B, B_row, 0, next, step, init, init_row, rate, 0, C, C_row)
+    FASTBP_SHAPES(tile_body, K, a, 1, stride, B, B_row, 0, next, step, init, init_row, rate, 0, C, C_row)
+}
+
+/* The tile where rows of B (B_at not NULL), or of C, lie where a list says: rows B_at[k] or C_at[r].
+ * With a rate C -= rate times the sum, else C = init + the sum. `next_step` bytes a term are fetched
+ * from `next` on. */
+FASTBP_INLINE void listed_body(const int R, const int V, ptrdiff_t K, const real *a,
+                               ptrdiff_t a_row, ptrdiff_t a_k, const real *B, ptrdiff_t B_row,
+                               const int32_t *B_at, const char *next, ptrdiff_t next_step,
+                               const real *init, ptrdiff_t init_row, const real *rate, real *C,
+                               ptrdiff_t C_row, const int32_t *C_at)
+{
+    vec acc[FASTBP_TILE_ROWS][FASTBP_TILE_VECTORS], b[FASTBP_TILE_VECTORS];
+    const real minus_rate = rate ? -*rate : 0;
+    int r, v;
+    ptrdiff_t k;
+    FASTBP_UNROLL for (r = 0; r < R; r++)
+        FASTBP_UNROLL for (v = 0; v < V; v++) acc[r][v] =
+            init ? ((const vec *)(init + r * init_row))[v] : FASTBP_SPLAT(0);
+    for (k = 0; k < K; k++) {
+        const real *B_k = B + (B_at ? B_at[k] : k) * B_row;
+        FASTBP_PREFETCH_L2(next + k * next_step);
+        FASTBP_UNROLL for (v = 0; v < V; v++) b[v] = ((const vec *)B_k)[v];
+        FASTBP_UNROLL for (r = 0; r < R; r++)
+        {
+            vec x = FASTBP_SPLAT(a[r * a_row + k * a_k]);
+            FASTBP_UNROLL for (v = 0; v < V; v++) acc[r][v] = FASTBP_FMADD(x, b[v], acc[r][v]);
+        }
+    }
+    FASTBP_UNROLL for (r = 0; r < R; r++)
+    {
+        vec *C_r = (vec *)(C + (C_at ? C_at[r] : r) * C_row);
+        FASTBP_UNROLL for (v = 0; v < V; v++)
+        {
+            if (rate)
+                C_r[v] = FASTBP_FMADD(FASTBP_SPLAT(minus_rate), acc[r][v], C_r[v]);
+            else
+                C_r[v] = acc[r][v];
+        }
+    }
+}
+
+/* C = init + A B', where rows of B' are rows B_at[k] of B (forward; init: b, or C to go on adding) */
+static void tile_rows_from(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride,
+                           const real *B, ptrdiff_t B_row, const int32_t *B_at, const char *next,
+                           ptrdiff_t next_step, const real *init, ptrdiff_t init_row, real *C,
+                           ptrdiff_t C_row)
+{
+    FASTBP_SHAPES(listed_body, K, a, stride, 1, B, B_row, B_at, next, next_step, init, init_row,
+                  (const real *)0, C, C_row, (const int32_t *)0)
+}
+
+/* C' -= rate A^T B, where rows of C' are rows C_at[r] of C (update) */
+static void tile_columns_to(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride,
+                            const real *B, ptrdiff_t B_row, const char *next, ptrdiff_t next_step,
+                            const real *rate, real *C, ptrdiff_t C_row, const int32_t *C_at)
+{
+    FASTBP_SHAPES(listed_body, K, a, 1, stride, B, B_row, (const int32_t *)0, next, next_step,
+                  (const real *)0, 0, rate, C, C_row, C_at)
 }
 
 /* A square block turned: t[j, i] = a[i, j] for as many i and j as a vector has lanes; rows i >= n of

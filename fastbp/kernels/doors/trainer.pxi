@@ -40,8 +40,9 @@ cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, i
     cdef Memory need
     need.parameters = p.n_padded * size
     need.slots = (POLICIES[<int>POLICY_ROWS[optimizer]].n_slots + averages) * need.parameters
-    # costs, the matrices of the rows, a stored gradient, each thread's scratch, and the layers
-    need.work_area = ((batch_size + 15) / 16 * 16 + rows * <double>p.width) * size
+    # costs, the matrices of the rows, a^0 without zeros, a stored gradient, each thread's scratch,
+    # and the layers
+    need.work_area = ((batch_size + 15) / 16 * 16 + rows * <double>(p.width + p.a0_row)) * size
     if rows < batch_size or stores_gradient:
         need.work_area += need.parameters
     need.work_area += n_threads * <double>thread_bytes(p, batch_size, n_threads) + p.n_layers * sizeof(Layer)
@@ -113,7 +114,8 @@ cdef class Trainer:
         self.rows.cap = rows
         self.rows.first = self.rows.m = self.rows.batch_row = 0
         self.rows.dropout = NULL
-        self.rows.scratch = <char *>self.rows.work + rows * p.width * size
+        self.rows.compact = <real *>self.rows.work + rows * p.width
+        self.rows.scratch = self.rows.compact + rows * p.a0_row
         self.plan = net.plan
         self.plan.layers = <Layer *>(<char *>self.rows.scratch
                                      + n_threads * thread_bytes(p, batch_size, n_threads))
@@ -208,6 +210,15 @@ cdef class Trainer:
         (self.loop.at.epoch, self.loop.at.row, self.loop.at.t, self.loop.at.loss,
          self.loop.at.weight) = at
 
+    @property
+    def skips_zeros(self):
+        """Whether batches are searched for columns of zeros; False forbids it, for tests."""
+        return self.loop.zeros == HAS_ZEROS
+
+    @skips_zeros.setter
+    def skips_zeros(self, bint allowed):
+        self.loop.zeros = NOT_SEEN if allowed else IS_DENSE
+
     def share(self, int n_threads):
         """Have that many threads call `train`, no more than at first; none may be in it."""
         self.loop.n_threads = min(n_threads, self.most_threads)
@@ -286,6 +297,10 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
         deadline += seconds() - monotonic()
     targets.order = &order[0]
     r.scratch = <real *>r.scratch + thread * t.loop.thread_reals
+    r.columns = <int32_t *>(<real *>r.scratch + scratch_reals(&t.plan, t.loop.batch_size)
+                            - t.plan.a0_row)
+    if t.loop.zeros == NOT_SEEN:  # each thread finds the same
+        t.loop.zeros = zeros_of(&t.plan, &t.loop, &X[0, 0], &r)
     with nogil:
         mode = flush_subnormals()
         steps = run(&t.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
@@ -337,6 +352,7 @@ def step_update(Trainer t, const real[:, ::1] V):
     cdef real *parameters = <real *>t.parameters
     cdef Ahead ahead
     cdef Columns none
+    cdef Input x = dense_input(<const real *>r.work, p.a0_row)
     cdef bint finite
     memset(&ahead, 0, sizeof(Ahead))
     with nogil:
@@ -347,7 +363,7 @@ def step_update(Trainer t, const real[:, ::1] V):
             take_course(&t.loop, at.t, &step, &t.loop.dropout)
             at.t += 1
             begin_step(&step, at.t)
-            make_step(p, &t.loop, &step, 0, r.m, r, &none, parameters,
+            make_step(p, &t.loop, &step, 0, r.m, &x, r, &none, parameters,
                       parameters + (t.n_slots + 1) * p.n_padded, &ahead)
             if t.loop.average != NULL:
                 follow(p, &t.loop, 0, 1, at.t, parameters)

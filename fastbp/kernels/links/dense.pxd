@@ -4,13 +4,15 @@ What belongs here: forward, recurrence (BP2), weight and bias gradient (BP3, BP4
 with the step, tangent, and the link's row. What does not: tiles (blocking.pxd), formulas of
 activations, costs, optimizers.
 """
+from libc.stdint cimport int32_t
 from libc.string cimport memset
 
 from fastbp.kernels.arithmetic.blocking cimport (
     BLOCK_ROWS, TILE_SIZE, TILE_VECTORS, balanced, fetch, is_large, packed_columns,
-    rows_times, strip, tile_columns, transpose, upcoming)
+    Stretch, rows_times, stretch_of, strip, tile_columns, tile_columns_to, tile_rows_from, transpose,
+    upcoming)
 from fastbp.kernels.arithmetic.real cimport PANEL, PER_LINE, TILE_ROWS, VECTOR_LANES, prefetch, real
-from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor
+from fastbp.kernels.tables cimport Active, Ahead, Input, Layer, Link, Own, Step, Tensor
 from fastbp.kernels.update cimport numbers_of, update_rows
 
 
@@ -222,6 +224,104 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
         first = block
 
 
+# ---- columns that are 0 in the whole batch left out -----------------------------------------------
+
+# The bits are those of all columns. A term 0 w changes no sum but one that is -0; and of a column of
+# zeros the gradient is +0, whose step changes nothing where zeros stay.
+
+cdef enum:
+    FORWARD_BYTES = 32  # fetched a term: half of a line, the other half of X's rows in the update
+
+
+cdef inline void active_input(const Active *x, Py_ssize_t a_row, const Tensor *t, const real *W,
+                              const real *b, real *z, Py_ssize_t z_row,
+                              Py_ssize_t m) noexcept nogil:
+    # z = a W + b   (m, n_z)                                                              z  # OUT
+    cdef Py_ssize_t j = 0, v, s, k, R, V, init_row
+    cdef const real *B
+    cdef const real *init
+    cdef real *C
+    cdef Stretch part
+    while j < t.n:
+        v = 0
+        while v < panel_vectors(t, j):
+            V = min(TILE_VECTORS, panel_vectors(t, j) - v)
+            B = W + panel_at(t, True, j) + v * VECTOR_LANES
+            s = 0
+            while s < m:
+                R = balanced(m - s)
+                C = z + s * z_row + j + v * VECTOR_LANES
+                init = b + j + v * VECTOR_LANES
+                init_row = k = 0
+                while k < x.n or k == 0:
+                    part = stretch_of(x.ahead, x.n - k, FORWARD_BYTES, W)
+                    tile_rows_from(<int>R, <int>V, part.K, x.a + s * a_row + k, a_row, B,
+                                   panel_row(t, True, j), x.columns + k, part.next, part.step,
+                                   init, init_row, C, z_row)
+                    init = C
+                    init_row = z_row
+                    k += max(part.K, 1)
+                s += R
+            v += V
+        j += PANEL
+
+
+cdef inline Py_ssize_t active_before(const Active *x, Py_ssize_t k) noexcept nogil:
+    """How many of the active columns come before column k."""
+    cdef Py_ssize_t low = 0, high = x.n, middle
+    while low < high:
+        middle = (low + high) / 2
+        if x.columns[middle] < k:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef inline void active_update(const Active *x, Py_ssize_t a_row, const real *delta,
+                               Py_ssize_t delta_row, Py_ssize_t m, const Tensor *t,
+                               Py_ssize_t first, Py_ssize_t last, const Step *step, const Own *own,
+                               real *W, Py_ssize_t slot, Ahead *ahead) noexcept nogil:
+    # BP4 fused with the step, for the active rows of W in [first, last)               W  # OUT
+    cdef Py_ssize_t j = 0, v, k, R, V
+    first = active_before(x, first)
+    last = active_before(x, last)
+    while j < t.n:
+        v = 0
+        while v < panel_vectors(t, j):
+            V = min(TILE_VECTORS, panel_vectors(t, j) - v)
+            k = first
+            while k < last:
+                R = balanced(last - k)
+                update_active_tile(x.a + k, a_row, delta + j + v * VECTOR_LANES, delta_row, m, R, V,
+                                   step, own, W + panel_at(t, True, j) + v * VECTOR_LANES,
+                                   panel_row(t, True, j), x.columns + k, slot, ahead)
+                k += R
+            v += V
+        j += PANEL
+
+
+cdef inline void update_active_tile(const real *a, Py_ssize_t a_row, const real *delta,
+                                    Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t R,
+                                    Py_ssize_t V, const Step *step, const Own *own, real *W,
+                                    Py_ssize_t W_row, const int32_t *rows, Py_ssize_t slot,
+                                    Ahead *ahead) noexcept nogil:
+    # rows[0], ..., rows[R - 1] of W <- W - step(a^T delta)                                W  # OUT
+    cdef real nabla[TILE_SIZE]
+    cdef real rate = <real>own.learning_rate
+    cdef Py_ssize_t r
+    cdef Stretch part
+    if step.policy.in_registers and not own.shaped:
+        part = stretch_of(ahead, m, max(1, min(64, ahead.row_bytes / m)), W)
+        tile_columns_to(<int>R, <int>V, m, a, a_row, delta, delta_row, part.next, part.step,
+                        &rate, W, W_row, rows)
+        return
+    gradient_tile(a, a_row, delta, delta_row, m, R, V, W, NULL, 0, NULL, &nabla[0],
+                  V * VECTOR_LANES)
+    for r in range(R):
+        update_rows(step, own, 1, V, &nabla[r * V * VECTOR_LANES], W + rows[r] * W_row, W_row, slot)
+
+
 # ---- the row -------------------------------------------------------------------------------------
 
 cdef inline const real *tensor(const Layer *f, int i, const real *parameters,
@@ -231,6 +331,10 @@ cdef inline const real *tensor(const Layer *f, int i, const real *parameters,
 
 cdef inline void dense_forward(const Layer *f, const real *parameters, bint padded, const Input *x,
                                Py_ssize_t m, real *z, real *panel) noexcept nogil:
+    if x.active != NULL:
+        active_input(x.active, x.row, &f.tensors[0], tensor(f, 0, parameters, True),
+                     tensor(f, 1, parameters, True), z, f.z_row, m)
+        return
     weighted_input(x.a, x.row, &f.tensors[0], tensor(f, 0, parameters, padded), padded,
                    tensor(f, 1, parameters, padded), z, f.z_row, m, panel)
 
@@ -277,7 +381,11 @@ cdef inline void dense_update(const Layer *f, const Step *step, const Input *x, 
     # BP3, BP4 and the step; scratch: nabla_b, or columns of a              parameters, slots  # OUT
     cdef Py_ssize_t vectors = (f.n_z + VECTOR_LANES - 1) / VECTOR_LANES, j
     cdef Own own
-    if f.tensors[0].rate != 0.0:
+    if f.tensors[0].rate != 0.0 and x.active != NULL:
+        own = numbers_of(step, &f.tensors[0])
+        active_update(x.active, x.row, delta, f.z_row, m, &f.tensors[0], first, last, step, &own,
+                      parameters + f.tensors[0].padded_at, slot, ahead)
+    elif f.tensors[0].rate != 0.0:
         own = numbers_of(step, &f.tensors[0])
         weight_update(x.a, x.row, delta, f.z_row, m, &f.tensors[0], first, last, step, &own,
                       parameters + f.tensors[0].padded_at, slot, scratch, ahead)
@@ -298,4 +406,4 @@ cdef inline int dense_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) 
 
 cdef inline Link dense_link() noexcept:
     return Link("dense", dense_forward, dense_back, dense_gradient, dense_update, dense_tangent,
-                dense_tensors)
+                dense_tensors, True)

@@ -83,4 +83,4 @@ cdef inline int scale_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) 
 
 cdef inline Link scale_link() noexcept:
     return Link("scale", scale_forward, scale_back, scale_gradient, scale_update, scale_tangent,
-                scale_tensors)
+                scale_tensors, False)

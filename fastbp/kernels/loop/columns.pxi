@@ -61,20 +61,20 @@ cdef Columns columns(const Plan *plan, Py_ssize_t batch_size, int thread, int n_
     return own
 
 
-cdef void pass_by_columns(const Plan *plan, Loop *loop, int thread, Py_ssize_t m,
-                          const Targets *targets, Py_ssize_t at_row, double scale,
+cdef void pass_by_columns(const Plan *plan, Loop *loop, int thread, const Input *a0,
+                          Py_ssize_t m, const Targets *targets, Py_ssize_t at_row, double scale,
                           const real *parameters, const Columns *own, Rows *r) noexcept nogil:
-    # every delta of the batch, whose rows of a^0 this thread has all                  delta, C  # OUT
+    # every delta of the batch, all of whose rows a^0 has                  delta, C  # OUT
     cdef const Layer *f = plan.layers
     cdef Plan behind = plan[0]
     cdef Columns other
-    cdef Input x = dense_input(own.a0, plan.a0_row)
+    cdef Input x
     cdef real *a
     cdef int t
     behind.lowest = 1
     r.first = r.batch_row = m * thread / loop.n_threads
     r.m = m * (thread + 1) / loop.n_threads - r.first
-    f.link.forward(&own.layer, parameters, True, &x, m, own.z, <real *>r.scratch)
+    f.link.forward(&own.layer, parameters, True, a0, m, own.z, <real *>r.scratch)
     activate(&own.layer, own.z, m, True, own.a)
     wait(&loop.barrier, loop.n_threads)  # every column of a^1 is there
     if r.m > 0:
@@ -99,14 +99,14 @@ cdef void pass_by_columns(const Plan *plan, Loop *loop, int thread, Py_ssize_t m
 
 
 cdef void update_by_columns(const Plan *plan, const Loop *loop, const Step *step, int thread,
-                            Py_ssize_t m, const Columns *own, const void *work, Ahead *ahead,
-                            real *parameters, real *scratch) noexcept nogil:
+                            const Input *a0, Py_ssize_t m, const Columns *own, const void *work,
+                            Ahead *ahead, real *parameters, real *scratch) noexcept nogil:
     # BP3, BP4 and the step: columns of the first layer, as many rows of the next, and this thread's
     # rows of those behind                                            parameters, slots  # OUT
     cdef const Layer *f = plan.layers
-    cdef Input x = dense_input(own.a0, plan.a0_row)
+    cdef Input x
     cdef int l
-    f.link.update(&own.layer, step, &x, own.z, m, 0, f.n_in, True, parameters, plan.n_padded,
+    f.link.update(&own.layer, step, a0, own.z, m, 0, f.n_in, True, parameters, plan.n_padded,
                   scratch, ahead)
     x = dense_input(own.a - own.first, own.layer.a_row)
     for l in range(1, plan.n_layers):

@@ -28,6 +28,8 @@ cdef struct Rows:
     Py_ssize_t batch_row    # the batch's number of the first row: masks go by it
     void *C             # the cost of each of the cap samples
     void *scratch       # this thread's: a panel of W^T, then rows for y, C_j and dC/da
+    real *compact       # a^0 of the batch without columns that are 0, rows as long
+    int32_t *columns    # this thread's: those that are not
 
 
 # BP1 of the rows of a batch whose first is row `first` of the targets           delta^L, C  # OUT

@@ -41,6 +41,7 @@ cdef struct Loop:
     double ema                  # its decay
     long long average_from      # the step that it begins with, as the parameters are then
     Barrier barrier
+    int zeros                   # NOT_SEEN, HAS_ZEROS or IS_DENSE (zeros.pxi)
     int diverged                # raised by a thread whose samples' cost is not finite
     int late                    # raised by thread 0 when the deadline has passed
 
@@ -85,8 +86,9 @@ cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py
 
 
 cdef Py_ssize_t scratch_reals(const Plan *plan, Py_ssize_t batch_size) noexcept nogil:
-    """A thread's room for panels and for packed columns of a."""
-    return (max(scratch_size(plan), (packed_columns() + PANEL) * batch_size) + 15) / 16 * 16
+    """A thread's room for panels and for packed columns of a, and for a list of columns."""
+    return ((max(scratch_size(plan), (packed_columns() + PANEL) * batch_size) + 15) / 16 * 16
+            + plan.a0_row)
 
 
 cdef double total_weight(const real *weight, const Py_ssize_t *order, Py_ssize_t m) noexcept nogil:
@@ -157,11 +159,11 @@ cdef bint all_finite(const real *x, Py_ssize_t n) noexcept nogil:
 
 
 cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int thread,
-                       Py_ssize_t m, const void *work, Ahead *ahead, real *parameters,
-                       real *scratch) noexcept nogil:
+                       const Input *a0, Py_ssize_t m, const void *work, Ahead *ahead,
+                       real *parameters, real *scratch) noexcept nogil:
     # BP3, BP4 and the step, for this thread's rows of every tensor   parameters, slots  # OUT
     cdef const Layer *f
-    cdef Input x = dense_input(<const real *>work, plan.a0_row)
+    cdef Input x = a0[0]
     cdef Py_ssize_t cap = loop.batch_size
     cdef int l
     for l in range(plan.n_layers):
@@ -272,27 +274,24 @@ cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, in
 
 
 cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssize_t m,
-                    const Rows *r, const Columns *own, real *parameters, real *nabla,
-                    Ahead *ahead) noexcept nogil:
+                    const Input *a0, const Rows *r, const Columns *own, real *parameters,
+                    real *nabla, Ahead *ahead) noexcept nogil:
     # this thread's share of a step, once every delta of the batch is there
     # nabla holds the gradient where slices were added    parameters, slots, nabla  # OUT
     cdef Rows batch
-    cdef Input a0
     if loop.clip_norm == INFINITY and not loop.adds_slices:
         if loop.by_columns:
-            update_by_columns(plan, loop, step, thread, m, own, r.work, ahead, parameters,
+            update_by_columns(plan, loop, step, thread, a0, m, own, r.work, ahead, parameters,
                               <real *>r.scratch)
         else:
-            update_share(plan, loop, step, thread, m, r.work, ahead, parameters,
+            update_share(plan, loop, step, thread, a0, m, r.work, ahead, parameters,
                          <real *>r.scratch)
         return
     if not loop.adds_slices:
         batch = r[0]
         batch.first = 0
         batch.m = m
-        a0 = dense_input(<const real *>r.work, plan.a0_row)
-        add_gradient(plan, &a0, &batch, thread, loop.n_threads, True,
-                     nabla)
+        add_gradient(plan, a0, &batch, thread, loop.n_threads, True, nabla)
         wait(&loop.barrier, loop.n_threads)
     if loop.clip_norm != INFINITY:
         # each thread forms the same sum; W, which is in it, waits for all of them
@@ -320,6 +319,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef double weight, penalty = 0.0, total, scale
     cdef Ahead ahead
     cdef Dropout dropout = loop.dropout
+    cdef bint stay, skips
+    cdef Active active
     cdef real *a0
     cdef Input x
     cdef real *C = <real *>r.C
@@ -353,11 +354,24 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         take_course(loop, at.t, &step, &dropout)
         # a batch of weight 0 has no data gradient
         scale = 1.0 / weight if weight > 0.0 else 0.0
+        ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X, order)
+        active.ahead = &ahead
+        stay = loop.zeros == HAS_ZEROS and zeros_stay(plan, loop, &step)
+        skips = False
         s = first
         if loop.by_columns:
-            gather(X, plan.n_0, order + at.row, m, own.a0, plan.a0_row)
-            pass_by_columns(plan, loop, thread, m, targets, at.row, scale, parameters, &own, &r)
+            if stay:
+                skips = find_active(plan, loop, X, order + at.row, m, 0, m, own.a0, &r, &active)
+            if not skips:
+                gather(X, plan.n_0, order + at.row, m, own.a0, plan.a0_row)
+            x = dense_input(own.a0, plan.a0_row)
+            x.active = &active if skips else NULL
+            pass_by_columns(plan, loop, thread, &x, m, targets, at.row, scale, parameters, &own, &r)
             s = last
+        elif loop.zeros == HAS_ZEROS:
+            skips = find_active(plan, loop, X, order + at.row, m, first, last, r.compact, &r,
+                                &active)
+        stay = stay and skips
         while s < last:
             r.batch_row = s
             r.m = last - s if last - s < loop.slice else loop.slice
@@ -366,10 +380,12 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             else:
                 r.first = s
             a0 = rows_of(&r, 0, plan.a0_row)
-            gather(X, plan.n_0, order + at.row + s, r.m, a0, plan.a0_row)
+            if not stay:
+                gather(X, plan.n_0, order + at.row + s, r.m, a0, plan.a0_row)
             if r.dropout != NULL:
                 drop(r.dropout, 0, s, r.m, plan.n_0, plan.a0_row, a0, NULL)
             x = dense_input(a0, plan.a0_row)
+            x.active = &active if skips else NULL
             forward(plan, parameters, True, &x, &r, gradient_mode(plan))
             output_error(plan, targets, at.row + s, &r, scale)
             backward(plan, parameters, True, &r, False)
@@ -384,8 +400,11 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             break
         at.t += 1
         begin_step(&step, at.t)
-        ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X, order)
-        make_step(plan, loop, &step, thread, m, &r, &own, parameters, nabla, &ahead)
+        if not loop.by_columns:
+            x = dense_input(<const real *>r.work, plan.a0_row)
+            active.a = r.compact
+            x.active = &active if stay else NULL
+        make_step(plan, loop, &step, thread, m, &x, &r, &own, parameters, nabla, &ahead)
         if thread == 0:
             total = 0.0 if loop.batch_means else at.loss
             for s in range(m):
