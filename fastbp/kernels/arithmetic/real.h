@@ -164,7 +164,7 @@ static inline real fastbp_from_bits(real_bits u)
     return x;
 }
 
-/* a b - p for p = a b rounded; without fma from products of half mantissas, which are exact
+/* a b - p for p close to a b; without fma from products of half mantissas, which are exact
  * (Dekker 1971) */
 static inline real fastbp_product_error(real a, real b, real p)
 {
