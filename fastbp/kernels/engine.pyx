@@ -29,7 +29,7 @@ from fastbp.kernels.arithmetic.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, tanh)
 from fastbp.kernels.arithmetic.random cimport shuffle
 from fastbp.kernels.arithmetic.real cimport (
-    PANEL, PER_LINE, SINGLE, TILE_ROWS, VECTOR_LANES, real, splat, sqrt, vec)
+    PANEL, PER_LINE, SINGLE, TILE_ROWS, VECTOR_LANES, real, root, splat, sqrt, vec)
 from fastbp.kernels.arithmetic.reductions cimport LANES, row_sum, sum_of_doubles
 from fastbp.kernels.functions.activation cimport (
     N_SIGMAS, exponentials, fill_sigmas, softmax_scale, softmax_shift)

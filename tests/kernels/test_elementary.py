@@ -28,7 +28,11 @@ FUNCTIONS = {
     "expm1": (mp.expm1, np.expm1, [-37.4, -17.3, -0.3466, 0.0, 0.3466, 0.37, 88.72, 709.78]),
     "log": (mp.log, np.log, [0.0, 0.70710678, 1.0, 1.41421356, 2.0]),
     "log1p": (mp.log1p, np.log1p, [-1.0, -0.29289322, 0.0, 0.41421356, 1.0]),
-    "tanh": (mp.tanh, np.tanh, [-0.55, 0.0, 0.55, 9.01, 10.0, 19.06, 22.0]),
+    "tanh": (
+        mp.tanh,
+        np.tanh,
+        [-0.2, 0.0, 0.0617, 0.1733, 0.2049, 0.52, 9.01, 19.06, 44.36, 44.72, 354.9, 355.3],
+    ),
     "sigmoid": (
         lambda z: 1 / (1 + mp.exp(-z)),
         lambda z: 1 / (1 + np.exp(-z)),
@@ -220,3 +224,38 @@ def test_a_short_array_gives_the_bits_of_a_long_one(level, dtype, name):
         part = bits(evaluate(level, name, x[start : start + length]))
         assert np.array_equal(part, whole[start : start + length]), length
         start += length
+
+
+def assert_is_the_root(level, patterns, dtype):
+    x = patterns.view(dtype)
+    with np.errstate(invalid="ignore"):
+        assert np.array_equal(bits(evaluate(level, "root", x)), bits(np.sqrt(x))), level
+
+
+@every_dtype
+@every_level
+def test_vectors_have_the_root_of_the_hardware_to_the_bit(level, dtype):
+    """Also beside numbers that a vector leaves to it: subnormal, huge, negative, NaN."""
+    rng = np.random.default_rng(0)
+    info = np.finfo(dtype)
+    unsigned = np.uint32 if dtype == np.float32 else np.uint64
+    anything = rng.integers(0, 2**info.bits, 1 << 20, dtype=unsigned, endpoint=False)
+    assert_is_the_root(level, anything, dtype)
+    powers = 2.0 ** rng.integers(info.minexp + 4, info.maxexp, 1 << 20)
+    ordinary = (powers * rng.uniform(1, 2, powers.size)).astype(dtype)
+    ordinary[rng.random(ordinary.size) < 0.2] = 0
+    assert_is_the_root(level, ordinary, dtype)
+    borders = 2.0 ** np.array([-126, -102, -101, 66, 67, 68])
+    around = (borders[:, None] * (1 + np.arange(-8, 9) * info.eps)).astype(dtype).ravel()
+    for border in around:  # alone among ones and zeros
+        block = np.repeat(np.array([1, 0], dtype), 32)
+        block[17] = border
+        assert_is_the_root(level, block, dtype)
+
+
+@pytest.mark.exhaustive
+@every_level
+def test_vectors_have_the_root_of_every_single(level):
+    for first in range(0, 1 << 32, 1 << 24):
+        patterns = np.arange(first, first + (1 << 24), dtype=np.uint64).astype(np.uint32)
+        assert_is_the_root(level, patterns, np.float32)

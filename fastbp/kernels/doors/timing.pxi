@@ -39,6 +39,9 @@ def elementary(str name, const real[::1] x, real[::1] out):
     elif name == "sqrt":
         for i in range(n):
             out[i] = sqrt(x[i])
+    elif name == "root":  # of vectors alone: what is left over stays as it is
+        for i in range(n / VECTOR_LANES):
+            (<vec *>&out[0])[i] = root((<const vec *>&x[0])[i])
     else:
         raise ValueError(f"no elementary function {name!r}")
 
