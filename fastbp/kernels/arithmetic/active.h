@@ -68,14 +68,16 @@ FASTBP_INLINE int fastbp_lanes_of(unsigned mask, real_bits *lane)
  * in all of them, to `columns`, ascending; and what rows first, ..., last - 1 of these hold there to
  * rows first, ... of `a`; all of these have room for whole vectors. Returns how many there are; where there
  * are more than `most`, `most` + 1, and what was written is of no use.          columns, a  # OUT
- * `rows`: scratch for m. */
+ * Meanwhile rows next[0], ..., next[ahead - 1] of X are fetched. `rows`: scratch for m + ahead. */
 static ptrdiff_t active_columns(const real *X, ptrdiff_t n, const ptrdiff_t *order, ptrdiff_t m,
                                 ptrdiff_t first, ptrdiff_t last, ptrdiff_t most, int32_t *columns,
-                                real *a, ptrdiff_t a_row, const real **rows)
+                                real *a, ptrdiff_t a_row, const ptrdiff_t *next,
+                                ptrdiff_t ahead, const real **rows)
 {
     enum { L = FASTBP_VECTOR_LANES };
     ptrdiff_t k, s, found = 0;
     for (s = 0; s < m; s++) rows[s] = X + order[s] * n;
+    for (s = 0; s < ahead; s++) rows[m + s] = X + next[s] * n;
     for (k = 0; k < n; k += L) {
         /* the last vector ends with the row: lanes of the one before it are left out */
         const ptrdiff_t at = k + L <= n ? k : n - L;
@@ -89,6 +91,7 @@ static ptrdiff_t active_columns(const real *X, ptrdiff_t n, const ptrdiff_t *ord
             memcpy(&x, rows[s] + at, sizeof x);
             any |= x;
         }
+        for (s = 0; s < ahead; s++) FASTBP_PREFETCH_L2(rows[m + s] + at);
         mask = fastbp_nonzero_lanes(any) >> (k - at) << (k - at);
         if (!mask) continue;
         more = fastbp_lanes_of(mask, lane);

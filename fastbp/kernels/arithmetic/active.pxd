@@ -10,7 +10,8 @@ from fastbp.kernels.arithmetic.real cimport real
 cdef extern from "arithmetic/active.h":
     Py_ssize_t active_columns(const real *X, Py_ssize_t n, const Py_ssize_t *order, Py_ssize_t m,
                               Py_ssize_t first, Py_ssize_t last, Py_ssize_t most, int32_t *columns,
-                              real *a, Py_ssize_t a_row, const real **rows) noexcept nogil
+                              real *a, Py_ssize_t a_row, const Py_ssize_t *next,
+                              Py_ssize_t ahead, const real **rows) noexcept nogil
 
 cdef enum:
     FEW_COLUMNS = 64  # of fewer nobody looks which are 0

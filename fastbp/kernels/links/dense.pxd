@@ -283,9 +283,12 @@ cdef inline void active_update(const Active *x, Py_ssize_t a_row, const real *de
                                Py_ssize_t first, Py_ssize_t last, const Step *step, const Own *own,
                                real *W, Py_ssize_t slot, Ahead *ahead) noexcept nogil:
     # BP4 fused with the step, for the active rows of W in [first, last)               W  # OUT
-    cdef Py_ssize_t j = 0, v, k, R, V
+    cdef Py_ssize_t j = 0, v, k, R, V, terms, fetched
     first = active_before(x, first)
     last = active_before(x, last)
+    terms = m * ((last - first + TILE_ROWS - 1) / TILE_ROWS) * ((t.n + 2 * VECTOR_LANES - 1)
+                                                                / (2 * VECTOR_LANES))
+    fetched = min(64, 1 + (ahead.rows * ahead.row_bytes - ahead.at) / max(terms, 1))
     while j < t.n:
         v = 0
         while v < panel_vectors(t, j):
@@ -295,7 +298,7 @@ cdef inline void active_update(const Active *x, Py_ssize_t a_row, const real *de
                 R = balanced(last - k)
                 update_active_tile(x.a + k, a_row, delta + j + v * VECTOR_LANES, delta_row, m, R, V,
                                    step, own, W + panel_at(t, True, j) + v * VECTOR_LANES,
-                                   panel_row(t, True, j), x.columns + k, slot, ahead)
+                                   panel_row(t, True, j), x.columns + k, slot, fetched, ahead)
                 k += R
             v += V
         j += PANEL
@@ -305,14 +308,14 @@ cdef inline void update_active_tile(const real *a, Py_ssize_t a_row, const real 
                                     Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t R,
                                     Py_ssize_t V, const Step *step, const Own *own, real *W,
                                     Py_ssize_t W_row, const int32_t *rows, Py_ssize_t slot,
-                                    Ahead *ahead) noexcept nogil:
+                                    Py_ssize_t fetched, Ahead *ahead) noexcept nogil:
     # rows[0], ..., rows[R - 1] of W <- W - step(a^T delta)                                W  # OUT
     cdef real nabla[TILE_SIZE]
     cdef real rate = <real>own.learning_rate
     cdef Py_ssize_t r
     cdef Stretch part
     if step.policy.in_registers and not own.shaped:
-        part = stretch_of(ahead, m, max(1, min(64, ahead.row_bytes / m)), W)
+        part = stretch_of(ahead, m, max(1, min(fetched, ahead.row_bytes / m)), W)
         tile_columns_to(<int>R, <int>V, m, a, a_row, delta, delta_row, part.next, part.step,
                         &rate, W, W_row, rows)
         return

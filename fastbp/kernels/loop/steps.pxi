@@ -355,13 +355,13 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         # a batch of weight 0 has no data gradient
         scale = 1.0 / weight if weight > 0.0 else 0.0
         ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X, order)
-        active.ahead = &ahead
         stay = loop.zeros == HAS_ZEROS and zeros_stay(plan, loop, &step)
         skips = False
         s = first
         if loop.by_columns:
             if stay:
-                skips = find_active(plan, loop, X, order + at.row, m, 0, m, own.a0, &r, &active)
+                skips = find_active(plan, loop, X, order + at.row, m, 0, m, own.a0, &r, &ahead,
+                                    &active)
             if not skips:
                 gather(X, plan.n_0, order + at.row, m, own.a0, plan.a0_row)
             x = dense_input(own.a0, plan.a0_row)
@@ -370,7 +370,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             s = last
         elif loop.zeros == HAS_ZEROS:
             skips = find_active(plan, loop, X, order + at.row, m, first, last, r.compact, &r,
-                                &active)
+                                &ahead, &active)
         stay = stay and skips
         while s < last:
             r.batch_row = s

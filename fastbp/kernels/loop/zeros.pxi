@@ -26,7 +26,7 @@ cdef int zeros_of(const Plan *plan, const Loop *loop, const real *X, const Rows 
         return IS_DENSE
     for s in range(m):
         order[s] = s * (loop.n / m)
-    if active_columns(X, plan.n_0, order, m, 0, 0, most, r.columns, NULL, 0, rows) > most:
+    if active_columns(X, plan.n_0, order, m, 0, 0, most, r.columns, NULL, 0, NULL, 0, rows) > most:
         return IS_DENSE
     return HAS_ZEROS
 
@@ -45,12 +45,15 @@ cdef bint zeros_stay(const Plan *plan, const Loop *loop, const Step *step) noexc
 
 cdef bint find_active(const Plan *plan, const Loop *loop, const real *X, const Py_ssize_t *order,
                       Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, real *compact, const Rows *r,
-                      Active *active) noexcept nogil:
+                      Ahead *ahead, Active *active) noexcept nogil:
     """Whether enough columns of the batch are 0; then rows [first, last) without them stand in
     `compact`, a0_row apart as in a^0.                                     compact, active  # OUT"""
-    cdef Py_ssize_t most = most_active(plan.n_0)
+    cdef Py_ssize_t most = most_active(plan.n_0), fetched = min(m / 5, ahead.rows)
     active.columns = r.columns
     active.n = active_columns(X, plan.n_0, order, m, first, last, most, r.columns, compact,
-                              plan.a0_row, <const real **>r.scratch)
+                              plan.a0_row, ahead.order, fetched, <const real **>r.scratch)
+    ahead.order += fetched
+    ahead.rows -= fetched
+    active.ahead = ahead
     active.a = compact + first * plan.a0_row
     return active.n <= most
