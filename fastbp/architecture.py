@@ -17,6 +17,7 @@ import numpy as np
 from fastbp import functions, inputs
 from fastbp import layers as kinds
 from fastbp.kernels import dispatch
+from fastbp.sparse import Lists
 
 Array = np.ndarray
 
@@ -29,6 +30,8 @@ class Default(str):
 
 class Architecture:
     """What `Network` is made of; see there."""
+
+    _compiled_for_lists: Any
 
     def _describe(
         self,
@@ -65,22 +68,38 @@ class Architecture:
         self._allocate()
         self._compile()
 
-    def _compile(self) -> None:
-        """Hand the description to the engine."""
+    def _compile_links(self, links: Sequence[str]) -> Any:
+        """The engine's description, with these links for the layers'."""
         cost_parameter = self._loss.parameter
         if self._loss.kind == "mse":
             cost_parameter /= self._sizes[-1]
-        self._doors = dispatch.doors(self._dtype)
-        self._compiled = self._doors.CompiledNetwork(
+        return self._doors.CompiledNetwork(
             [
-                (layer.link, f.kind, f.parameter, n_in, n_out * f.z_per_a, n_out)
-                for layer, f, n_in, n_out in zip(
-                    self._layers, self._sigmas, self._widths, self._widths[1:], strict=False
+                (link, f.kind, f.parameter, n_in, n_out * f.z_per_a, n_out)
+                for link, f, n_in, n_out in zip(
+                    links, self._sigmas, self._widths, self._widths[1:], strict=False
                 )
             ],
             (self._loss.kind, cost_parameter),
             self._n_targets,
         )
+
+    def _compiled_of(self, X: Any) -> Any:
+        """The engine's description for such X; where its rows are lists, made when first asked."""
+        if not isinstance(X, Lists):
+            return self._compiled
+        if self._compiled_for_lists is None:
+            first = kinds.n_scales(self._layers)  # the dense layer that the lists lead to
+            self._compiled_for_lists = self._compile_links(
+                [f.sparse_link if l <= first else f.link for l, f in enumerate(self._layers)]
+            )
+        return self._compiled_for_lists
+
+    def _compile(self) -> None:
+        """Hand the description to the engine."""
+        self._doors = dispatch.doors(self._dtype)
+        self._compiled = self._compile_links([layer.link for layer in self._layers])
+        self._compiled_for_lists = None
         self._predictor = self._doors.Predictor(
             self._compiled, self._parameters, np.empty, self._dtype
         )
@@ -269,7 +288,7 @@ class Architecture:
 # What `_describe` sets; all else in a network's __dict__ is the user's or a subclass's.
 _DESCRIBED = frozenset(
     "_sizes _hidden _output _loss _dtype _layers _sigmas _widths _n_targets _described _parameters "
-    "_tensors _weights _biases _compiled _doors _predictor".split()
+    "_tensors _weights _biases _compiled _compiled_for_lists _doors _predictor".split()
 )
 
 

@@ -72,14 +72,15 @@ def as_numbers(value: Any, name: str, dtype: np.dtype[Any], missing: bool = Fals
     """`value` as a C-contiguous array of `dtype`, finite throughout but for NaN where `missing`."""
     flags = value.flags if type(value) is np.ndarray and value.dtype == dtype else None
     if flags is None or not (flags.c_contiguous and flags.aligned):
-        value = _converted(value, name, dtype, missing)
+        value = converted(value, name, dtype, missing)
     if dispatch.engine.doors(dtype).is_finite(value) or (missing and not np.isinf(value).any()):
         return value
     _refuse_non_finite(value, name)
     return value
 
 
-def _converted(value: Any, name: str, dtype: np.dtype[Any], missing: bool) -> np.ndarray:
+def converted(value: Any, name: str, dtype: np.dtype[Any], missing: bool) -> np.ndarray:
+    """`value` as a C-contiguous array of `dtype`, which has to hold what is finite in it."""
     array = as_array(value, name, missing)
     if array.dtype.kind not in "fiub":
         what = type(value).__name__ if array.dtype.kind == "O" else "an array"

@@ -49,6 +49,7 @@ class Dense:
     activation: str | None = None
 
     link: ClassVar[str] = "dense"
+    sparse_link: ClassVar[str] = "sparse"  # where it reads rows as lists
     letters: ClassVar[str] = "Wb"
 
     def __post_init__(self) -> None:
@@ -78,6 +79,7 @@ class Scale:
     """
 
     link: ClassVar[str] = "scale"
+    sparse_link: ClassVar[str] = "sparse scale"
     letters: ClassVar[str] = "s"
     activation: ClassVar[str] = "identity"
 
@@ -154,6 +156,11 @@ def widths(n_inputs: int, layers: Sequence[Layer]) -> list[int]:
     for layer in layers:
         found.append(layer.n if isinstance(layer, Dense) else found[-1])
     return found
+
+
+def n_scales(layers: Sequence[Layer]) -> int:
+    """How many layers come before the first dense one: of sparse rows they give sparse rows."""
+    return next(l for l, layer in enumerate(layers) if isinstance(layer, Dense))
 
 
 def tensors(

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import factors, functions, initialization, inputs
+from fastbp import factors, functions, initialization, inputs, sparse
 from fastbp import layers as kinds
 from fastbp.architecture import Architecture, Default
 from fastbp.dropout import Dropout, masks_of
 from fastbp.samples import Samples, mean_cost
+from fastbp.sparse import Lists
 
 if TYPE_CHECKING:
     import os
@@ -117,19 +118,28 @@ class Network(Architecture):
             if tensor.start is not None:
                 self._tensors[name][...] = tensor.start
 
-    def _ready(self, X: Any) -> Array:
+    def _ready(self, X: Any) -> Any:
         """X checked, and the parameters, which anybody may have written.
 
         A frame's columns are found by the names that the network was trained on, where it knows
-        them (``metadata["columns"]``).
+        them (``metadata["columns"]``). Of a sparse matrix it is `sparse.Lists`.
         """
-        if type(X) is not np.ndarray and (columns := self.columns):
-            from fastbp.datasets.columns import by_name  # most programs give arrays
-
-            X = by_name(X, "X", columns)
-        X = inputs.as_matrix(X, "X", self._sizes[0], self._dtype)
+        if type(X) is not np.ndarray and not isinstance(X, Lists):  # most programs give arrays
+            X = self._of_other_kind(X)
+        if not isinstance(X, Lists):
+            X = inputs.as_matrix(X, "X", self._sizes[0], self._dtype)
         if not self._doors.is_finite(self._parameters):
             inputs.as_numbers(self._parameters, "parameters", self._dtype)
+        return X
+
+    def _of_other_kind(self, X: Any) -> Any:
+        """A sparse matrix checked; a frame's columns found; else X as it came."""
+        if sparse.is_sparse(X):
+            return sparse.as_lists(X, "X", self._sizes[0], self._dtype)
+        if columns := self.columns:
+            from fastbp.datasets.columns import by_name
+
+            return by_name(X, "X", columns)
         return X
 
     def _targets(
@@ -168,7 +178,7 @@ class Network(Architecture):
 
         Parameters
         ----------
-        X : array_like (n, n_0)
+        X : array_like or sparse (n, n_0)
             Of a frame the columns are found by name, where the network knows names
             (``metadata["columns"]``).
         out : ndarray (n, n_L) of the network's dtype, optional
@@ -186,9 +196,9 @@ class Network(Architecture):
         if out is not None:
             if np.may_share_memory(out, self._parameters):
                 raise ValueError("out: expected memory apart from the network's parameters")
-            if np.may_share_memory(out, X):
-                X = X.copy()
-        self._doors.predict(self._compiled, self._parameters, X, result)
+            if np.may_share_memory(out, sparse.values_of(X)):
+                X = X.astype(self._dtype)
+        self._doors.predict(self._compiled_of(X), self._parameters, X, result)
         self._warn_unless_finite("predict", result)
         return result
 
@@ -201,17 +211,26 @@ class Network(Architecture):
         activations : list of ndarray (n, n_l), the input first
         """
         X = self._ready(X)
-        zs = self._empty_zs(X.shape[0])
-        activations = [np.empty((X.shape[0], n), self._dtype) for n in self._widths[1:]]
-        self._doors.feedforward(self._compiled, self._parameters, X, zs, activations)
+        zs, activations = self._empty_zs(X), self._empty(X, self._widths[1:])
+        self._doors.feedforward(self._compiled_of(X), self._parameters, X, zs, activations)
         self._warn_unless_finite("feedforward", *zs, *activations)
-        return zs, [X.copy(), *activations]
+        return self._as_of(X, zs), self._as_of(X, [sparse.values_of(X).copy(), *activations])
 
-    def _empty_zs(self, n: int) -> list[Array]:
+    def _empty(self, X: Any, widths: Sequence[int]) -> list[Array]:
+        """An array (n, width) for each layer; of those that give lists, one for their values."""
+        n_lists = kinds.n_scales(self._layers) if isinstance(X, Lists) else 0
         return [
-            np.empty((n, width * f.z_per_a), self._dtype)
-            for f, width in zip(self._sigmas, self._widths[1:], strict=True)
+            np.empty(X.values.size if l < n_lists else (X.shape[0], width), self._dtype)
+            for l, width in enumerate(widths)
         ]
+
+    def _empty_zs(self, X: Any) -> list[Array]:
+        z_per_a = [f.z_per_a for f in self._sigmas]
+        return self._empty(X, np.multiply(self._widths[1:], z_per_a).tolist())
+
+    def _as_of(self, X: Any, arrays: list[Array]) -> list[Any]:
+        """What an engine's door has filled: values of lists as a matrix with the elements of X."""
+        return [X.to_csr(array) if array.ndim == 1 else array for array in arrays]
 
     def _decays(self, told: Any = None) -> list[float]:
         """What penalties and weight decay of each tensor are multiplied by."""
@@ -255,7 +274,8 @@ class Network(Architecture):
 
         Parameters
         ----------
-        X : array_like (n, n_0)
+        X : array_like or sparse (n, n_0)
+            Of scipy.sparse; the same numbers as of the dense array.
         Y : array_like
             Class indices (n,), or targets (n, n_L); for one output also targets (n,).
         sample_weight : array_like (n,), optional
@@ -278,7 +298,9 @@ class Network(Architecture):
         masks, n = self._masks(dropout), len(data.X)
         l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
         C = np.empty(n, self._dtype)
-        self._doors.costs(self._compiled, self._parameters, *data[:3], C, masks, data.missing)
+        self._doors.costs(
+            self._compiled_of(data.X), self._parameters, *data[:3], C, masks, data.missing
+        )
         loss = mean_cost(C, data) + self._penalty(n, l2, l1, of_tensors)
         if not math.isfinite(loss):
             self._warn_unless_finite("loss", np.array(loss))
@@ -305,7 +327,7 @@ class Network(Architecture):
         masks = self._masks(dropout)
         C = np.empty(X.shape[0], self._dtype)
         self._doors.costs(
-            self._compiled, self._parameters, X, dense, labels, C, masks, ignore_missing
+            self._compiled_of(X), self._parameters, X, dense, labels, C, masks, ignore_missing
         )
         self._warn_unless_finite("costs", C)
         return C
@@ -359,7 +381,7 @@ class Network(Architecture):
         for at in range(0, index.size, at_once):  # Ctrl-C is heard between two calls
             part = slice(at, at + at_once)
             self._doors.perturbed_costs(
-                self._compiled,
+                self._compiled_of(X),
                 scratch[: self.n_parameters],
                 X,
                 dense,
@@ -387,12 +409,12 @@ class Network(Architecture):
         X = self._ready(X)
         dense, labels = self._targets(Y, X.shape[0], ignore_missing)
         masks = self._masks(dropout)
-        out = self._empty_zs(X.shape[0])
+        out = self._empty_zs(X)
         self._doors.deltas(
-            self._compiled, self._parameters, X, dense, labels, out, masks, ignore_missing
+            self._compiled_of(X), self._parameters, X, dense, labels, out, masks, ignore_missing
         )
         self._warn_unless_finite("deltas", *out)
-        return out
+        return self._as_of(X, out)
 
     def gradient(
         self,
@@ -422,7 +444,7 @@ class Network(Architecture):
         result = inputs.as_output(out, self._parameters.shape, self._dtype)
         if out is not None and any(
             np.may_share_memory(out, other)
-            for other in (self._parameters, *data[:4])
+            for other in (self._parameters, sparse.values_of(data.X), *data[1:4])
             if other is not None
         ):
             raise ValueError(
@@ -446,8 +468,9 @@ class Network(Architecture):
         n = len(data.X)
         total = n if data.weight is None else float(data.weight.sum(dtype=np.float64))
         self._doors.gradient(
-            self._compiled, self._parameters, *data[:4], 1 / total, result, masks, data.missing, C
-        )
+            self._compiled_of(data.X), self._parameters, *data[:4], 1 / total, result, masks,
+            data.missing, C
+        )  # fmt: skip
         at = 0
         for (_, tensor), decay in zip(self._described, of_tensors, strict=True):
             size = math.prod(tensor.shape)
@@ -465,7 +488,7 @@ class Network(Architecture):
     def _outputs_of(self, data: Samples) -> Array:
         """a^L   (n, n_L)."""
         outputs = np.empty((len(data.X), self._sizes[-1]), self._dtype)
-        self._doors.predict(self._compiled, self._parameters, data.X, outputs)
+        self._doors.predict(self._compiled_of(data.X), self._parameters, data.X, outputs)
         return outputs
 
     def _outputs_and_loss(self, data: Samples) -> tuple[Array, float]:
@@ -473,7 +496,7 @@ class Network(Architecture):
         n = len(data.X)
         outputs, C = np.empty((n, self._sizes[-1]), self._dtype), np.empty(n, self._dtype)
         self._doors.outputs_and_costs(
-            self._compiled, self._parameters, *data[:3], outputs, C, data.missing
+            self._compiled_of(data.X), self._parameters, *data[:3], outputs, C, data.missing
         )
         return outputs, mean_cost(C, data)
 
@@ -491,14 +514,14 @@ class Network(Architecture):
 
         Returns
         -------
-        ndarray (n, n_0)
+        ndarray (n, n_0); of sparse X a sparse array, of its elements alone
         """
         X = self._ready(X)
         dense, labels = self._targets(Y, X.shape[0])
-        out = np.empty_like(X)
-        self._doors.input_gradient(self._compiled, self._parameters, X, dense, labels, out)
+        out = np.empty_like(sparse.values_of(X))
+        self._doors.input_gradient(self._compiled_of(X), self._parameters, X, dense, labels, out)
         self._warn_unless_finite("input_gradient", out)
-        return out
+        return self._as_of(X, [out])[0]
 
     def jacobian(self, X: Any) -> Array:
         """da^L/dx of every sample.
@@ -507,6 +530,9 @@ class Network(Architecture):
         -------
         ndarray (n, n_L, n_0)
         """
+        if sparse.is_sparse(X):
+            told = f"X: expected a dense array, for a Jacobian is one; got {type(X).__name__}"
+            raise TypeError(f"{told} (vjp takes sparse ones)")
         X = self._ready(X)
         out = np.empty((X.shape[0], self._sizes[-1], self._sizes[0]), self._dtype)
         self._doors.jacobian(self._compiled, self._parameters, X, out)
@@ -523,15 +549,15 @@ class Network(Architecture):
 
         Returns
         -------
-        ndarray (n, n_0)
+        ndarray (n, n_0); of sparse X a sparse array, of its elements alone
         """
         X = self._ready(X)
         V = inputs.as_matrix(V, "V", self._sizes[-1], self._dtype)
         inputs.check_rows(V, "V", X.shape[0])
-        out = np.empty_like(X)
-        self._doors.vjp(self._compiled, self._parameters, X, V, out)
+        out = np.empty_like(sparse.values_of(X))
+        self._doors.vjp(self._compiled_of(X), self._parameters, X, V, out)
         self._warn_unless_finite("vjp", out)
-        return out
+        return self._as_of(X, [out])[0]
 
     def jvp(self, X: Any, V: Any) -> Array:
         """da^L/dx V, sample by sample.
@@ -539,16 +565,17 @@ class Network(Architecture):
         Parameters
         ----------
         X, V : array_like (n, n_0)
+            Where X is sparse, V is sparse too or made so.
 
         Returns
         -------
         ndarray (n, n_L)
         """
         X = self._ready(X)
-        V = inputs.as_matrix(V, "V", self._sizes[0], self._dtype)
+        V = sparse.as_like(V, "V", X)
         inputs.check_rows(V, "V", X.shape[0])
         out = np.empty((X.shape[0], self._sizes[-1]), self._dtype)
-        self._doors.jvp(self._compiled, self._parameters, X, V, out)
+        self._doors.jvp(self._compiled_of(X), self._parameters, X, V, out)
         self._warn_unless_finite("jvp", out)
         return out
 

@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastbp.sparse import Lists
+
 
 class Samples(NamedTuple):
     """Samples as the engine reads them."""
 
-    X: np.ndarray
+    X: np.ndarray | Lists
     dense: np.ndarray | None
     labels: np.ndarray | None
     weight: np.ndarray | None

@@ -25,6 +25,20 @@ def level(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture
+def never_dense(monkeypatch):
+    """No sparse matrix or array may be made dense in the test."""
+    sparse = pytest.importorskip("scipy.sparse")
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a sparse matrix was made dense")
+
+    for form in ("csr", "csc", "coo", "bsr", "dia", "dok", "lil"):
+        for kind in (getattr(sparse, f"{form}_matrix"), getattr(sparse, f"{form}_array")):
+            for name in ("toarray", "todense", "__array__"):
+                monkeypatch.setattr(kind, name, refuse, raising=False)
+
+
 def pytest_configure(config):
     config.stash[STDERR] = os.dup(2)  # not the file that pytest captures it in
 

@@ -25,6 +25,16 @@ from fastbp.estimators.mlp import SPARSE, BaseMLP
 from fastbp.training import request
 
 
+def _as_indicators(y):
+    """Sparse indicators of labels, a column each, as an array; what is none as it came."""
+    if not sparse.issparse(y):
+        return y
+    y = y.tocoo()
+    indicators = np.zeros(y.shape, y.dtype)
+    np.add.at(indicators, (y.row, y.col), y.data)
+    return indicators
+
+
 @inputs.named
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multi-layer perceptron for classes: scikit-learn's `MLPClassifier`, faster.
@@ -205,7 +215,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._multilabel = kind == "multilabel-indicator"
         self._sparse_labels = sparse.issparse(y)
         if self._multilabel:
-            y = y.toarray() if self._sparse_labels else y
+            y = _as_indicators(y)
             targets = np.asarray(y, dtype=X.dtype)
             self.n_outputs_ = targets.shape[1]
         else:
@@ -233,7 +243,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return known | {"task": "classification", "classes": labels}
 
     def _validated_y_val(self, y_val):
-        y_val = y_val.toarray() if sparse.issparse(y_val) else np.asarray(y_val)
+        y_val = np.asarray(_as_indicators(y_val))
         if not self._multilabel:
             y_val = column_or_1d(y_val)
             unknown = np.setdiff1d(y_val, self.classes_)
@@ -298,7 +308,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Parameters
         ----------
         X : array_like or sparse matrix (n, n_features)
-            A sparse one is made dense.
+            A sparse one is read as it lies; see `Network.fit`.
         y : array_like (n,) or (n, n_labels)
             Labels of any kind, or an indicator matrix of several labels a sample.
         sample_weight : array_like (n,), optional

@@ -13,7 +13,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
@@ -26,11 +25,11 @@ from fastbp.estimators import solvers
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer
 from fastbp.samples import Samples
+from fastbp.sparse import Lists, is_sparse
 
 STOCHASTIC = ("sgd", "adam")
 NAMES = {"logistic": "sigmoid"}  # scikit-learn's where fastbp's differs
 SPARSE = ["csr", "csc"]
-DENSE_AT_ONCE = 1 << 24  # elements of a sparse X that are made dense for a prediction
 
 
 class BaseMLP(BaseEstimator):
@@ -216,8 +215,6 @@ class BaseMLP(BaseEstimator):
             )
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y, targets = self._validated(X, y, incremental, first)
-        if sparse.issparse(X):
-            X = X.toarray()
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
             if sample_weight.dtype.kind != "f":  # complex: all else has become floats
@@ -303,8 +300,6 @@ class BaseMLP(BaseEstimator):
             )
         except ValueError as error:
             raise ValueError(f"X_val: {error}") from None
-        if sparse.issparse(X_val):
-            X_val = X_val.toarray()
         y_val = self._validated_y_val(y_val)
         if len(y_val) != X_val.shape[0]:
             raise ValueError(
@@ -315,6 +310,8 @@ class BaseMLP(BaseEstimator):
             weight_val = inputs.as_weight(
                 weight_val, len(y_val), weight_val.dtype, "sample_weight_val"
             )
+        if is_sparse(X_val):
+            X_val = self._network._ready(X_val)
         return X_val, y_val, weight_val
 
     def _validation_score(self, X_val, y_val, weight_val):
@@ -330,6 +327,7 @@ class BaseMLP(BaseEstimator):
         judged.__dict__.update(self.__dict__)
         judged.__dict__.pop("feature_names_in_", None)
         weights = {} if weight_val is None else {"sample_weight": weight_val}
+        X_val = X_val.to_csr() if isinstance(X_val, Lists) else X_val
         return float(check_scoring(judged, self.scoring)(judged, X_val, y_val, **weights))
 
     def _is_stochastic(self):
@@ -366,14 +364,7 @@ class BaseMLP(BaseEstimator):
                 return outputs
         net = self.network_
         X = validate_data(self, X, accept_sparse=SPARSE, reset=False)
-        if not sparse.issparse(X):
-            return net.predict(X)
-        X = X.tocsr()
-        rows = max(1, DENSE_AT_ONCE // X.shape[1])
-        parts = [
-            net.predict(X[first : first + rows].toarray()) for first in range(0, X.shape[0], rows)
-        ]
-        return np.concatenate(parts)
+        return net.predict(X)
 
     # what scikit-learn asks of an estimator
 

@@ -202,7 +202,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Parameters
         ----------
         X : array_like or sparse matrix (n, n_features)
-            A sparse one is made dense.
+            A sparse one is read as it lies; see `Network.fit`.
         y : array_like (n,) or (n, n_outputs)
         sample_weight : array_like (n,), optional
         X_val, y_val, sample_weight_val : as X, y and sample_weight, optional

@@ -271,7 +271,7 @@ class Descent:
         if not (incremental and hasattr(model, "_optimizer")):
             model._optimizer = Progress(model)
         progress = self.progress = model._optimizer
-        n_threads = request.as_threads(model.n_threads, net, batch_size, "n_threads")
+        n_threads = request.as_threads(model.n_threads, net, batch_size, "n_threads", data.X)
         dropout = as_rates(model.dropout, len(net.sizes) - 2)
         seed = 0 if dropout is None else int(random_state.randint(2**31))  # of the masks
         deadline = request.as_deadline(model.time_limit)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.files import model, replace
+from fastbp.sparse import Lists
 
 FORMAT = "fastbp checkpoint"
 VERSION = 1
@@ -43,10 +44,10 @@ class Content(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
-def fingerprint(arrays: Iterable[np.ndarray | None]) -> int:
+def fingerprint(arrays: Iterable[np.ndarray | Lists | None]) -> int:
     """A number that tells data apart: of large arrays, rows at equal distances are read."""
     found = 0
-    for array in arrays:
+    for array in (part for whole in arrays for part in _parts(whole)):
         if array is not None:
             rows = array[:: max(1, array.nbytes // _FINGERPRINT_BYTES)]
             head = f"{array.shape} {array.dtype}".encode()
@@ -54,6 +55,10 @@ def fingerprint(arrays: Iterable[np.ndarray | None]) -> int:
         else:
             found = zlib.crc32(b"none", found)
     return found
+
+
+def _parts(array: np.ndarray | Lists | None) -> tuple[np.ndarray | None, ...]:
+    return array.arrays() if isinstance(array, Lists) else (array,)
 
 
 def read(path: Path) -> Content:

@@ -35,12 +35,13 @@ from fastbp.kernels.functions.activation cimport (
     N_SIGMAS, exponentials, fill_sigmas, softmax_scale, softmax_shift)
 from fastbp.kernels.functions.cost cimport (
     Canonical, N_CANONICAL, N_COSTS, cost_of_shifted, fill_canonical, fill_costs, softmax_delta)
-from fastbp.kernels.functions.dropout cimport Dropout, drop
+from fastbp.kernels.functions.dropout cimport Dropout, drop, drop_listed
 from fastbp.kernels.links.dense cimport dense_link
 from fastbp.kernels.links.scale cimport scale_link
+from fastbp.kernels.links.sparse cimport sparse_link, sparse_scale_link
 from fastbp.kernels.loop.barrier cimport Barrier, MAX_THREADS, give_up, is_raised, raise_flag, wait
 from fastbp.kernels.tables cimport (
-    Active, Ahead, Cost, Input, Layer, Link, Own, Policy, Sigma, Step, Tensor, Terms,
+    Active, Ahead, Cost, Input, Layer, Link, Own, Policy, Sigma, Step, Tensor, Terms, Turned,
     dense_input)
 from fastbp.kernels.update cimport (
     N_POLICIES, begin_step, fill_policies, numbers_of, set_scale, update_rows)
@@ -115,9 +116,10 @@ cdef extern from *:
     void ask_for_huge_pages "fastbp_ask_for_huge_pages"(void *memory, size_t n)
 
 cdef enum:
-    N_LINKS = 2
+    N_LINKS = 4
 
-cdef Link[N_LINKS] LINKS = [dense_link(), scale_link()]
+cdef Link[N_LINKS] LINKS = [
+    dense_link(), scale_link(), sparse_link(), sparse_scale_link()]
 cdef Sigma[N_SIGMAS] SIGMAS
 cdef Cost[N_COSTS] COST_TABLE
 cdef Canonical[N_CANONICAL] CANONICAL
@@ -140,6 +142,7 @@ max_threads = MAX_THREADS
 compiler = COMPILER.decode()
 
 include "loop/passes.pxi"
+include "loop/lists.pxi"
 include "loop/columns.pxi"
 include "loop/steps.pxi"
 include "loop/zeros.pxi"

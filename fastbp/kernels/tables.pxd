@@ -25,6 +25,7 @@ cdef struct Tensor:
     Py_ssize_t at, padded_at, rows, n, row, panel
     double rate                 # times the learning rate; 0: no step changes it or its slots
     double decay                # times penalties and weight decay: 1 of a weight, else 0, or told
+    Py_ssize_t summed           # as `panel`, of the order of sums over all of it; 0: the same
 
 
 cdef struct Layer:
@@ -78,16 +79,30 @@ cdef struct Active:
     Ahead *ahead                # what forward may fetch meanwhile
 
 
+cdef struct Turned:
+    # Scratch of a thread, by which the elements of lists are found by their column k: head[k] - 1,
+    # next[that] - 1, ... until 0, samples ascending. `head` is 0 throughout where nobody uses it.
+    int32_t *head
+    int32_t *next
+    int32_t *sample             # of each element
+    int32_t *touched            # the columns that occur
+    real *sums                  # one a column, 0 where nobody uses them
+
+
 cdef struct Input:
-    # What a link reads: rows of the activations before it, `row` reals apart.
+    # What a link reads: rows of the activations before it, `row` reals apart; or rows as lists,
+    # row s holding a[i] in column index[i] for starts[s] <= i < starts[s + 1], columns ascending.
     const real *a
     Py_ssize_t row
     const Active *active        # a link that `skips_zeros` reads this in the place of a; or NULL
+    const Py_ssize_t *starts    # NULL: no lists
+    const int32_t *index
+    const Turned *turned
 
 
 cdef inline Input dense_input(const real *a, Py_ssize_t row) noexcept nogil:
     cdef Input x
-    x.a, x.row, x.active = a, row, NULL
+    x.a, x.row, x.active, x.starts, x.index, x.turned = a, row, NULL, NULL, NULL, NULL
     return x
 
 
@@ -96,11 +111,11 @@ cdef inline Input dense_input(const real *a, Py_ssize_t row) noexcept nogil:
 # z = link(a)   (m, n_z); `panel`: scratch of the thread                                  z  # OUT
 ctypedef void (*Forward)(const Layer *f, const real *parameters, bint padded, const Input *x,
                          Py_ssize_t m, real *z, real *panel) noexcept nogil
-# columns [first, last) of g = delta dz/da, or with `times` g = g * (delta dz/da)   (m, n_in)
-#                                                                                         g  # OUT
-ctypedef void (*Back)(const Layer *f, const real *parameters, bint padded, const real *delta,
-                      Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint times, real *g,
-                      Py_ssize_t g_row, real *panel) noexcept nogil
+# columns [first, last) of g = delta dz/da, or with `times` g = g * (delta dz/da)   (m, n_in); of
+# lists all that is in them, in their order                                               g  # OUT
+ctypedef void (*Back)(const Layer *f, const real *parameters, bint padded, const Input *x,
+                      const real *delta, Py_ssize_t m, Py_ssize_t first, Py_ssize_t last,
+                      bint times, real *g, Py_ssize_t g_row, real *panel) noexcept nogil
 # nabla of the thread's share of every tensor's rows, padded; added, or `anew`; that of a tensor
 # of rate 0 is nobody's                                                              nabla  # OUT
 ctypedef void (*Gradient)(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
@@ -111,7 +126,7 @@ ctypedef void (*Update)(const Layer *f, const Step *step, const Input *x, const 
                         Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint rest,
                         real *parameters, Py_ssize_t slot, real *scratch,
                         Ahead *ahead) noexcept nogil
-# dz = dz/da da   (m, n_z), da in x, in the public layout                                         dz  # OUT
+# dz = dz/da da   (m, n_z), da in x, in the public layout                                dz  # OUT
 ctypedef void (*Tangent)(const Layer *f, const real *parameters, const Input *x, Py_ssize_t m,
                          real *dz, real *panel) noexcept nogil
 # Describe the layer's tensors from its widths, in the order of the public layout:
@@ -127,6 +142,8 @@ cdef struct Link:
     Tangent tangent
     Tensors tensors
     bint skips_zeros            # forward and update know x.active
+    bint reads_lists            # x has starts
+    bint gives_lists            # and so has z, with the same columns: z and delta are values alone
 
 
 # a = sigma(z)   (m, n_a)                                                              z, a  # OUT

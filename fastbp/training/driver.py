@@ -15,8 +15,9 @@ import numpy as np
 
 from fastbp import inputs
 from fastbp.dropout import of_layers
+from fastbp.sparse import Lists
 from fastbp.training.own_loss import UserLoss, value_and_slope
-from fastbp.training.request import Request, flops
+from fastbp.training.request import Request, flops, n_used
 from fastbp.training.state import Position, State
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Run:
         self.synced_at = time.perf_counter()
         self.seconds = 0.0
         # about 1 ms to begin with
-        self.n_steps = max(1, int(2e7 / flops(own.size, identity.batch_size)))
+        self.n_steps = max(1, int(2e7 / flops(n_used(net, self.data.X), identity.batch_size)))
         self.doors.load_state(self.trainer, parameters, self.slots)
         if self.ema is not None:
             self.doors.load_average(self.trainer, self.average)
@@ -143,13 +144,13 @@ class Run:
 
     def _trainer(self, n_threads: int) -> Any:
         """The engine's, for so many threads; for one where their memory leaves none for it."""
-        run, masks = self.start.identity, None
+        run, masks, X = self.start.identity, None, self.data.X
         try:
             if self.dropout is not None:
                 rates = of_layers(self.dropout, self.net.layers)
                 masks = self.doors.Masks(rates, run.seed, 0)
             return self.doors.Trainer(
-                self.net._compiled,
+                self.net._compiled_of(X),
                 run.optimizer.policy,
                 self.numbers,
                 run.n,
@@ -161,6 +162,7 @@ class Run:
                 self.loss is not None,
                 *self.factors,
                 self.ema,
+                X.most(run.batch_size) if isinstance(X, Lists) else 0,
             )
         except MemoryError:
             if self.team is None:

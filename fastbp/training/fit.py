@@ -87,7 +87,12 @@ def fit(
     Parameters
     ----------
     net : Network
-    X : array_like (n, n_0)
+    X : array_like or sparse (n, n_0)
+        A matrix or array of scipy.sparse is read as it lies, never made dense: work and memory grow
+        with its elements, and the numbers are those of the dense array. Where a gradient of 0
+        changes nothing (SGD without momentum, Adagrad; no penalty on W1, no clip_norm) a step
+        touches only the rows of W1 whose columns the batch has; elsewhere each of them moves, and
+        the step costs what it costs of dense X.
     Y : array_like
         Class indices (n,), or targets (n, n_L); for one output also targets (n,).
     epochs : int
@@ -327,7 +332,7 @@ class _Asked(SimpleNamespace):
             starts, relative = _starts(schedules, self.optimizer, self.dropped, n_hidden)
         n_threads = 1
         if self.loss is None:
-            n_threads = request.as_threads(self.threads, net, batch_size)
+            n_threads = request.as_threads(self.threads, net, batch_size, X=data.X)
         order = "a callable" if callable(self.shuffle) else str(self.shuffle)
         run = RunIdentity(n, batch_size, order, self.seed, self.optimizer)
         watchers = self.watchers()

@@ -20,6 +20,7 @@ from fastbp.kernels import dispatch
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastbp.samples import Samples
+from fastbp.sparse import Lists
 from fastbp.training import own_loss
 from fastbp.training.history import History
 from fastbp.training.state import State
@@ -90,7 +91,15 @@ class Request:
     driver: Callable[[Request], Any] = field(kw_only=True)
 
 
-def flops(n_parameters: int, batch_size: int) -> float:
+def n_used(net: Network, X: np.ndarray | Lists | None) -> float:
+    """Parameters that a sample meets; of a sparse X, those of its elements alone."""
+    if not isinstance(X, Lists):
+        return net.n_parameters
+    W = net.weights[0]
+    return net.n_parameters + (X.values.size / len(X) - len(W)) * W.shape[1]
+
+
+def flops(n_parameters: float, batch_size: int) -> float:
     """Of one step, about."""
     return 6.0 * batch_size * n_parameters
 
@@ -185,15 +194,21 @@ def smoothed(net: Network, data: Samples, share: float) -> Samples:
     return data._replace(dense=dense, labels=None)
 
 
-def as_threads(threads: Any, net: Network, batch_size: int, name: str = "threads") -> int:
+def as_threads(
+    threads: Any,
+    net: Network,
+    batch_size: int,
+    name: str = "threads",
+    X: np.ndarray | Lists | None = None,
+) -> int:
     if threads is not None:
         return min(inputs.as_count(threads, name), dispatch.engine.f32.max_threads)
-    return threads_that_pay(net, batch_size)
+    return threads_that_pay(net, batch_size, X)
 
 
-def threads_that_pay(net: Network, batch_size: int) -> int:
+def threads_that_pay(net: Network, batch_size: int, X: np.ndarray | Lists | None = None) -> int:
     """How many threads a fit uses unless told otherwise."""
-    pay = int(flops(net.n_parameters, batch_size) / FLOPS_PER_THREAD)
+    pay = int(flops(n_used(net, X), batch_size) / FLOPS_PER_THREAD)
     if pay <= 1:
         return 1
     cores = (

@@ -280,13 +280,41 @@ def test_frames_and_their_names():
     assert list(quick().fit(polars.from_pandas(frame), THREE).feature_names_in_) == list("uvwxyz")
 
 
-def test_sparse_X_gives_the_same(monkeypatch):
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"alpha": 0, "solver": "sgd", "momentum": 0}, {"solver": "lbfgs"},
+     {"early_stopping": True}, {"early_stopping": True, "scoring": "accuracy"},
+     {"dropout": [0.2, 0.1], "ema": 0.9}],
+)  # fmt: skip
+def test_sparse_X_gives_the_same(options, never_dense):
     some = np.where(np.abs(X) > 0.5, X, 0)
     for form in (sparse.csr_matrix, sparse.csc_array, sparse.coo_matrix):
-        a, b = quick().fit(some, THREE), quick().fit(form(some), THREE)
+        a, b = quick(**options).fit(some, THREE), quick(**options).fit(form(some), THREE)
         assert np.array_equal(a.network_.parameters, b.network_.parameters)
-        monkeypatch.setattr("fastbp.estimators.mlp.DENSE_AT_ONCE", 100)  # in parts
         np.testing.assert_array_equal(b.predict_proba(form(some)), a.predict_proba(some))
+
+
+def test_sparse_validation_data_give_the_same(never_dense):
+    some = np.where(np.abs(X) > 0.5, X, 0)
+    models = [quick(MLPRegressor, early_stopping=True) for _ in range(2)]
+    for model, form in zip(models, (np.array, sparse.csr_array), strict=True):
+        model.fit(form(some), NUMBERS, X_val=form(some[:9]), y_val=NUMBERS[:9])
+    assert models[0].validation_scores_ == models[1].validation_scores_
+    assert np.array_equal(models[0].predict(some), models[1].predict(sparse.csr_array(some)))
+
+
+def test_sparse_X_goes_on_from_a_checkpoint(tmp_path):
+    some = sparse.csr_matrix(np.where(np.abs(X) > 0.5, X, 0))
+    options = {"random_state": 1, "tol": 0, "checkpoint": tmp_path / "run"}
+    whole = quick(**{**options, "checkpoint": None, "max_iter": 6}).fit(some, THREE)
+    quick(**options, max_iter=3).fit(some, THREE)
+    rest = quick(**options, max_iter=6).fit(some, THREE)
+    assert np.array_equal(whole.network_.parameters, rest.network_.parameters)
+    with pytest.raises(ValueError, match="expected the same data"):
+        quick(**options, max_iter=6).fit(2 * some, THREE)
+
+
+def test_sparse_labels_give_sparse_labels(never_dense):
     labels = quick(solver="lbfgs").fit(X, sparse.csr_matrix(LABELS)).predict(X)
     assert sparse.issparse(labels) and labels.shape == LABELS.shape
 

@@ -22,6 +22,7 @@ cdef void lay_out(const Plan *plan, Py_ssize_t cap, void *memory, Rows *r) noexc
     r.cap = cap
     r.first = r.m = r.batch_row = 0
     r.dropout = NULL
+    r.room = 0
     r.C = <char *>memory + cap * plan.width * size
     r.scratch = <char *>r.C + (cap + 15) / 16 * 16 * size
 
@@ -30,44 +31,37 @@ cdef void *aligned(void *memory) noexcept nogil:
     return <void *>((<uintptr_t>memory + 63) & ~<uintptr_t>63)
 
 
-cdef void forward_rows(const Plan *plan, const real *parameters, const real *X, Py_ssize_t n,
-                       real *out, void *scratch) noexcept nogil:
-    # out = a^L   (n, n_L)                                                               out  # OUT
+cdef void forward_rows(const Plan *plan, const real *parameters, const Input *X, Py_ssize_t n,
+                       real *out, Rows *r) noexcept nogil:
+    # out = a^L   (n, n_L), some rows at a time                                          out  # OUT
     cdef const Layer *f = &plan.layers[plan.n_layers - 1]
-    cdef Rows r
     cdef Input x
     cdef Py_ssize_t s = 0
-    lay_out(plan, chunk(plan, n), aligned(scratch), &r)
     while s < n:
         r.m = min(r.cap, n - s)
-        x = dense_input(X + s * plan.n_0, plan.n_0)
-        forward(plan, parameters, False, &x, &r, KEEP_Z)
-        copy_rows(rows_of(&r, f.a_at, f.a_row), f.a_row, out + s * f.n_a, f.n_a, r.m, f.n_a)
+        x = input_rows(plan, X, s, r)
+        forward(plan, parameters, False, &x, r, KEEP_Z)
+        copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, out + s * f.n_a, f.n_a, r.m, f.n_a)
         s += r.m
 
 
-cdef double gradient_rows(const Plan *plan, const real *parameters, const real *X,
-                          const Targets *targets, const Dropout *dropout, double scale,
-                          Py_ssize_t n, real *nabla, real *C, void *scratch) noexcept nogil:
+cdef double gradient_rows(const Plan *plan, const real *parameters, const Input *X,
+                          const Targets *targets, double scale, Py_ssize_t n, real *padded,
+                          real *nabla, real *C, Rows *r) noexcept nogil:
     # nabla = scale sum_s w_s nabla C_s, laid out as parameters; returns sum_s C_s      nabla  # OUT
-    # C_s of each sample, unless C is NULL                                                  C  # OUT
-    cdef Rows r
+    # C_s of each sample, unless C is NULL; in `padded` (n_padded,) it is added up          C  # OUT
     cdef Py_ssize_t s = 0, i
     cdef Input a
     cdef double total = 0.0
-    cdef Py_ssize_t cap = chunk(plan, n)
-    cdef real *padded = <real *>aligned(scratch)
     memset(padded, 0, plan.n_padded * sizeof(real))
-    lay_out(plan, cap, padded + plan.n_padded, &r)
-    r.dropout = dropout
     while s < n:
         r.m = min(r.cap, n - s)
         r.batch_row = s
-        a = input_rows(plan, X + s * plan.n_0, &r)
-        forward(plan, parameters, False, &a, &r, gradient_mode(plan))
-        output_error(plan, targets, s, &r, scale)
-        backward(plan, parameters, False, &r, False)
-        add_gradient(plan, &a, &r, 0, 1, False, padded)
+        a = input_rows(plan, X, s, r)
+        forward(plan, parameters, False, &a, r, gradient_mode(plan))
+        output_error(plan, targets, s, r, scale)
+        backward(plan, parameters, False, &a, r, False)
+        add_gradient(plan, &a, r, 0, 1, False, padded)
         for i in range(r.m):
             total += (<real *>r.C)[i]
         if C != NULL:
@@ -91,22 +85,32 @@ cdef api size_t fastbp_scratch_bytes(const void *plan, Py_ssize_t n) noexcept no
 
 cdef int forward_of(const void *plan, const void *parameters, const void *X, Py_ssize_t n,
                     void *out, void *scratch) noexcept nogil:
-    if (<const Plan *>plan).real_bytes != sizeof(real):
+    cdef const Plan *p = <const Plan *>plan
+    cdef Rows r
+    cdef Input x
+    if p.real_bytes != sizeof(real):
         return -1
-    forward_rows(<const Plan *>plan, <const real *>parameters, <const real *>X, n, <real *>out,
-                 scratch)
+    x = dense_input(<const real *>X, p.n_0)
+    lay_out(p, chunk(p, n), aligned(scratch), &r)
+    forward_rows(p, <const real *>parameters, &x, n, <real *>out, &r)
     return 0
 
 
 cdef int gradient_of(const void *plan, const void *parameters, const void *X, const void *Y,
                      Py_ssize_t n, double *loss, void *gradient, void *scratch) noexcept nogil:
+    cdef const Plan *p = <const Plan *>plan
+    cdef real *padded = <real *>aligned(scratch)
     cdef Targets targets
+    cdef Rows r
+    cdef Input x
     memset(&targets, 0, sizeof(Targets))
     targets.Y = Y
-    if (<const Plan *>plan).real_bytes != sizeof(real) or n < 1:
+    if p.real_bytes != sizeof(real) or n < 1:
         return -1
-    loss[0] = gradient_rows(<const Plan *>plan, <const real *>parameters, <const real *>X, &targets,
-                            NULL, 1.0 / n, n, <real *>gradient, NULL, scratch) / n
+    x = dense_input(<const real *>X, p.n_0)
+    lay_out(p, chunk(p, n), padded + p.n_padded, &r)
+    loss[0] = gradient_rows(p, <const real *>parameters, &x, &targets, 1.0 / n, n, padded,
+                            <real *>gradient, NULL, &r) / n
     return 0
 
 

@@ -45,15 +45,16 @@ cdef class CompiledNetwork:
     def __init__(self, list layers, tuple cost, Py_ssize_t n_y):
         cdef Plan *p = &self.plan
         cdef Layer *f
-        cdef Tensor *t
-        cdef int l, i
+        cdef int l
         p.n_layers = len(layers)
         self.layers = Block(sizeof(Layer) * <double>p.n_layers)
         p.layers = <Layer *>self.layers.data
         p.real_bytes = sizeof(real)
         p.n_y = n_y
         p.n_0 = layers[0][3]
-        p.a0_row = padded_row(p.n_0)
+        p.reads_lists = LINKS[<int>LINK_ROWS[layers[0][0]]].reads_lists
+        p.n_lists = 0
+        p.a0_row = 0 if p.reads_lists else padded_row(p.n_0)
         p.width = p.g_row = p.a0_row
         p.widest = 0
         p.n_parameters = p.n_padded = 0
@@ -65,7 +66,11 @@ cdef class CompiledNetwork:
             f.sigma = &SIGMAS[SIGMA_ROWS[sigma]]
             f.z_row = padded_row(f.n_z)
             f.a_row = padded_row(f.n_a)
-            f.z_at = p.width
+            f.z_at = f.a_at = f.delta_at = p.width
+            f.n_tensors = self.lay_tensors(f)
+            if f.link.gives_lists:
+                p.n_lists = l + 1
+                continue
             f.a_at = f.z_at + f.z_row
             p.width = f.a_at + f.a_row
             if f.sigma.elementwise and l < p.n_layers - 1:
@@ -73,23 +78,32 @@ cdef class CompiledNetwork:
             else:
                 f.delta_at = p.width
                 p.width += f.z_row
-            f.n_tensors = f.link.tensors(f.n_in, f.n_z, &f.tensors[0])
-            for i in range(f.n_tensors):
-                t = &f.tensors[i]
-                if t.panel == 0:
-                    t.row = t.panel = padded_row(t.n)
-                else:
-                    t.row = (t.n + PER_LINE - 1) // PER_LINE * PER_LINE
-                t.at, t.padded_at = p.n_parameters, p.n_padded
-                p.n_parameters += t.rows * t.n
-                p.n_padded += t.rows * t.row
             p.widest = max(p.widest, f.z_row, f.a_row)
-            if is_large(3 * TILE_ROWS, f.n_in, f.z_row * <Py_ssize_t>sizeof(real)):
+            if (not f.link.reads_lists
+                    and is_large(3 * TILE_ROWS, f.n_in, f.z_row * <Py_ssize_t>sizeof(real))):
                 p.widest = max(p.widest, f.n_in)
             p.g_row = max(p.g_row, f.a_row)
         p.g_at = p.width
         p.width += p.g_row
         self.choose_output_error(sigma, cost[0], cost[1])
+
+    cdef int lay_tensors(self, Layer *f) noexcept:
+        # places of a layer's tensors, behind those of the layers before        tensors  # OUT
+        cdef Plan *p = &self.plan
+        cdef Tensor *t
+        cdef int i, n = f.link.tensors(f.n_in, f.n_z, &f.tensors[0])
+        for i in range(n):
+            t = &f.tensors[i]
+            if t.panel == 0:
+                t.row = t.panel = padded_row(t.n)
+            else:
+                t.row = (t.n + PER_LINE - 1) // PER_LINE * PER_LINE
+            if t.summed == 0:
+                t.summed = t.panel
+            t.at, t.padded_at = p.n_parameters, p.n_padded
+            p.n_parameters += t.rows * t.n
+            p.n_padded += t.rows * t.row
+        return n
 
     @property
     def address(self):
@@ -130,15 +144,52 @@ cdef class Masks:
         self.dropout.step = step
 
 
+cdef class Data:
+    """X as the passes read it: a matrix, or what has its rows as lists (fastbp/sparse.py)."""
+    cdef const real[:, ::1] matrix
+    cdef const Py_ssize_t[::1] starts
+    cdef const int32_t[::1] index
+    cdef const real[::1] values
+    cdef Input x
+    cdef readonly Py_ssize_t n
+
+    def __init__(self, X):
+        starts = getattr(X, "starts", None)
+        if starts is None:
+            self.matrix = X
+            self.n = self.matrix.shape[0]
+            self.x = dense_input(&self.matrix[0, 0], self.matrix.shape[1])
+            return
+        self.starts, self.index, self.values = starts, X.index, X.values
+        self.n = self.starts.shape[0] - 1
+        self.x = dense_input(&self.values[0], 0)
+        self.x.starts, self.x.index = &self.starts[0], &self.index[0]
+
+    cdef int check(self, const Plan *plan) except -1:
+        """Refuse lists for a plan that reads a matrix, and a matrix for one that reads lists."""
+        if plan.reads_lists != (self.x.starts != NULL):
+            raise TypeError("X is of another kind than the network was compiled for")
+        return 0
+
+
 cdef class Work:
-    """Memory for passes over at most `cap` rows at a time."""
-    cdef Block block
+    """Memory for passes over at most `cap` rows of X at a time."""
+    cdef Block block, lists
     cdef Rows rows
 
-    def __cinit__(self, CompiledNetwork net, Py_ssize_t n):
-        cdef Py_ssize_t cap = chunk(&net.plan, n)
-        self.block = Block(work_bytes(&net.plan, cap))
-        lay_out(&net.plan, cap, self.block.data, &self.rows)
+    def __cinit__(self, CompiledNetwork net, Data X):
+        cdef const Plan *p = &net.plan
+        cdef Py_ssize_t cap = chunk(p, X.n), room
+        cdef size_t of_batch
+        X.check(p)
+        self.block = Block(work_bytes(p, cap))
+        lay_out(p, cap, self.block.data, &self.rows)
+        if p.reads_lists:
+            room = most_listed(&X.x, X.n, cap)
+            of_batch = <size_t>lists_bytes(p, room)
+            self.lists = Block(of_batch + columns_bytes(p, cap, room))
+            lay_out_lists(p, room, self.lists.data, &self.rows)
+            lay_out_columns(p, cap, room, <char *>self.lists.data + of_batch, &self.rows)
 
 
 cdef const Dropout *dropout_of(Masks masks) noexcept:
@@ -170,77 +221,109 @@ def is_finite(x not None):
     return answer
 
 
-def predict(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+cdef int give_rows(const Rows *r, Py_ssize_t s, const real *z, Py_ssize_t row, Py_ssize_t n,
+                   real[:, ::1] out) except -1:
+    copy_rows(z, row, &out[s, 0], n, r.m, n)
+    return 0
+
+
+cdef int give_values(const Rows *r, const Input *X, Py_ssize_t s, const real *z,
+                     real[::1] out) except -1:
+    memcpy(&out[X.starts[s]], z, r.starts[r.m] * sizeof(real))
+    return 0
+
+
+cdef int give(const Plan *p, const Rows *r, const Input *X, Py_ssize_t s, int l, const real *z,
+              Py_ssize_t row, Py_ssize_t n, out) except -1:
+    """Copy what rows s, s + 1, ... have of layer l, n columns or its elements.        out  # OUT"""
+    if l < p.n_lists:
+        return give_values(r, X, s, z, out)
+    return give_rows(r, s, z, row, n, out)
+
+
+cdef int give_slopes(const Plan *p, const Rows *r, const Input *X, Py_ssize_t s, out) except -1:
+    """Copy what `backward` left of dC/dx of rows s, s + 1, ...                      out  # OUT"""
+    if p.reads_lists:
+        return give_values(r, X, s, r.slopes + p.n_lists * r.room, out)
+    return give_rows(r, s, rows_of(r, p.g_at, p.g_row), p.g_row, p.n_0, out)
+
+
+def predict(CompiledNetwork net, const real[::1] parameters, X,
             real[:, ::1] out):
     """out = a^L   (n, n_L)."""
-    cdef Block scratch = Block(work_bytes(&net.plan, chunk(&net.plan, X.shape[0])))
+    cdef Data data = Data(X)
+    cdef Work work = Work(net, data)
     with nogil:
-        forward_rows(&net.plan, &parameters[0], &X[0, 0], X.shape[0], &out[0, 0], scratch.data)
+        forward_rows(&net.plan, &parameters[0], &data.x, data.n, &out[0, 0], &work.rows)
 
 
-def feedforward(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X, list zs,
+def feedforward(CompiledNetwork net, const real[::1] parameters, X, list zs,
                 list activations):
-    """zs[l] = z^l (n, n_z) and activations[l] = a^l (n, n_a) of every layer but the input."""
-    cdef Work work = Work(net, X.shape[0])
+    """zs[l] = z^l (n, n_z) and activations[l] = a^l (n, n_a) of every layer but the input.
+
+    Where a layer gives lists, the values of their elements.
+    """
+    cdef Data data = Data(X)
+    cdef Work work = Work(net, data)
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
     cdef Input x
     cdef const Layer *f
-    cdef Py_ssize_t s = 0, n = X.shape[0]
-    cdef real[:, ::1] z, a
+    cdef Py_ssize_t s = 0, n = data.n
     cdef int l
     while s < n:
         r.m = min(r.cap, n - s)
         with nogil:
-            x = dense_input(&X[s, 0], p.n_0)
+            x = input_rows(p, &data.x, s, r)
             forward(p, &parameters[0], False, &x, r, KEEP_Z)
         for l in range(p.n_layers):
             f = &p.layers[l]
-            z = zs[l]
-            a = activations[l]
-            copy_rows(rows_of(r, f.z_at, f.z_row), f.z_row, &z[s, 0], f.n_z, r.m, f.n_z)
-            copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, &a[s, 0], f.n_a, r.m, f.n_a)
+            x = output_of(p, r, l, &x)
+            give(p, r, &data.x, s, l, z_of(p, r, l), f.z_row, f.n_z, zs[l])
+            give(p, r, &data.x, s, l, x.a, x.row, f.n_a, activations[l])
         s += r.m
 
 
-def costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+def costs(CompiledNetwork net, const real[::1] parameters, X,
           const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[::1] out, Masks masks=None,
           bint missing=False):
     """out = C_x of every sample   (n,)."""
-    cdef Work work = Work(net, X.shape[0])
+    cdef Data data = Data(X)
+    cdef Work work = Work(net, data)
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
     cdef Input a
     cdef Targets targets = targets_of(Y, labels, None, missing)
-    cdef Py_ssize_t s = 0, n = X.shape[0]
+    cdef Py_ssize_t s = 0, n = data.n
     r.dropout = dropout_of(masks)
     with nogil:
         while s < n:
             r.m = min(r.cap, n - s)
             r.batch_row = s
-            a = input_rows(p, &X[s, 0], r)
+            a = input_rows(p, &data.x, s, r)
             forward(p, &parameters[0], False, &a, r, gradient_mode(p))
             output_error(p, &targets, s, r, 1.0)
             memcpy(&out[s], r.C, r.m * sizeof(real))
             s += r.m
 
 
-def outputs_and_costs(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+def outputs_and_costs(CompiledNetwork net, const real[::1] parameters, X,
                       const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[:, ::1] out,
                       real[::1] C, bint missing=False):
     """out = a^L   (n, n_L) and C = C_x of every sample   (n,), from one pass."""
-    cdef Work work = Work(net, X.shape[0])
+    cdef Data data = Data(X)
+    cdef Work work = Work(net, data)
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
     cdef Input x
     cdef const Layer *f = &p.layers[p.n_layers - 1]
     cdef Targets targets = targets_of(Y, labels, None, missing)
-    cdef Py_ssize_t s = 0, n = X.shape[0]
+    cdef Py_ssize_t s = 0, n = data.n
     with nogil:
         while s < n:
             r.m = min(r.cap, n - s)
             # neither slopes nor an output left to the cost: what that makes of delta nobody reads
-            x = dense_input(&X[s, 0], p.n_0)
+            x = input_rows(p, &data.x, s, r)
             forward(p, &parameters[0], False, &x, r, KEEP_Z)
             copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, &out[s, 0], f.n_a, r.m, f.n_a)
             output_error(p, &targets, s, r, 1.0)
@@ -248,7 +331,7 @@ def outputs_and_costs(CompiledNetwork net, const real[::1] parameters, const rea
             s += r.m
 
 
-def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1] X,
+def perturbed_costs(CompiledNetwork net, real[::1] parameters, X,
                     const real[:, ::1] Y, const Py_ssize_t[::1] labels,
                     const Py_ssize_t[::1] index, const real[::1] instead,
                     real[:, ::1] out, Masks masks=None, bint missing=False):
@@ -256,12 +339,13 @@ def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1
 
     Each value is put into `parameters`, which must be nobody else's, and taken out again.
     """
-    cdef Work work = Work(net, X.shape[0])
+    cdef Data data = Data(X)
+    cdef Work work = Work(net, data)
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
     cdef Input a
     cdef Targets targets = targets_of(Y, labels, None, missing)
-    cdef Py_ssize_t i, s, n = X.shape[0]
+    cdef Py_ssize_t i, s, n = data.n
     cdef real kept
     r.dropout = dropout_of(masks)
     with nogil:
@@ -272,7 +356,7 @@ def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1
             while s < n:
                 r.m = min(r.cap, n - s)
                 r.batch_row = s
-                a = input_rows(p, &X[s, 0], r)
+                a = input_rows(p, &data.x, s, r)
                 forward(p, &parameters[0], False, &a, r, gradient_mode(p))
                 output_error(p, &targets, s, r, 1.0)
                 memcpy(&out[i, s], r.C, r.m * sizeof(real))
@@ -280,46 +364,46 @@ def perturbed_costs(CompiledNetwork net, real[::1] parameters, const real[:, ::1
             parameters[index[i]] = kept
 
 
-def deltas(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+def deltas(CompiledNetwork net, const real[::1] parameters, X,
            const real[:, ::1] Y, const Py_ssize_t[::1] labels, list out, Masks masks=None,
            bint missing=False):
-    """out[l] = delta^l = dC_x/dz^l   (n, n_z)."""
-    cdef Work work = Work(net, X.shape[0])
+    """out[l] = delta^l = dC_x/dz^l   (n, n_z), or of the elements of lists."""
+    cdef Data data = Data(X)
+    cdef Work work = Work(net, data)
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
     cdef Input a
     cdef const Layer *f
     cdef Targets targets = targets_of(Y, labels, None, missing)
-    cdef Py_ssize_t s = 0, n = X.shape[0]
-    cdef real[:, ::1] delta
+    cdef Py_ssize_t s = 0, n = data.n
     cdef int l
     r.dropout = dropout_of(masks)
     while s < n:
         r.m = min(r.cap, n - s)
         with nogil:
             r.batch_row = s
-            a = input_rows(p, &X[s, 0], r)
+            a = input_rows(p, &data.x, s, r)
             forward(p, &parameters[0], False, &a, r, gradient_mode(p))
             output_error(p, &targets, s, r, 1.0)
-            backward(p, &parameters[0], False, r, False)
+            backward(p, &parameters[0], False, &a, r, False)
         for l in range(p.n_layers):
             f = &p.layers[l]
-            delta = out[l]
-            copy_rows(rows_of(r, f.delta_at, f.z_row), f.z_row, &delta[s, 0], f.n_z,
-                      r.m, f.n_z)
+            give(p, r, &data.x, s, l, delta_of(p, r, l), f.z_row, f.n_z, out[l])
         s += r.m
 
 
-def gradient(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
+def gradient(CompiledNetwork net, const real[::1] parameters, X,
              const real[:, ::1] Y, const Py_ssize_t[::1] labels, const real[::1] weight,
              double scale, real[::1] out, Masks masks=None, bint missing=False, real[::1] C=None):
     """out = scale * sum_x w_x nabla C_x, in the layout of parameters, and C = C_x   (n,)."""
-    cdef Block scratch = Block(fastbp_scratch_bytes(&net.plan, X.shape[0]))
+    cdef Data data = Data(X)
+    cdef Work work = Work(net, data)
+    cdef Block padded = Block(<double>net.plan.n_padded * sizeof(real))
     cdef Targets targets = targets_of(Y, labels, weight, missing)
-    cdef const Dropout *dropout = dropout_of(masks)
+    work.rows.dropout = dropout_of(masks)
     with nogil:
-        gradient_rows(&net.plan, &parameters[0], &X[0, 0], &targets, dropout, scale, X.shape[0],
-                      &out[0], &C[0] if C is not None else NULL, scratch.data)
+        gradient_rows(&net.plan, &parameters[0], &data.x, &targets, scale, data.n,
+                      <real *>padded.data, &out[0], &C[0] if C is not None else NULL, &work.rows)
 
 
 def mask(Masks masks, int l, real[:, ::1] out):
@@ -330,25 +414,25 @@ def mask(Masks masks, int l, real[:, ::1] out):
         drop(&masks.dropout, l, 0, n, width, width, &out[0, 0], NULL)
 
 
-def input_gradient(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
-                   const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[:, ::1] out):
-    """out = dC_x/dx   (n, n_0)."""
-    cdef Work work = Work(net, X.shape[0])
+def input_gradient(CompiledNetwork net, const real[::1] parameters, X,
+                   const real[:, ::1] Y, const Py_ssize_t[::1] labels, out):
+    """out = dC_x/dx   (n, n_0), or of the elements of lists."""
+    cdef Data data = Data(X)
+    cdef Work work = Work(net, data)
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
     cdef Input x
     cdef Targets targets = targets_of(Y, labels, None)
-    cdef Py_ssize_t s = 0, n = X.shape[0]
-    with nogil:
-        while s < n:
-            r.m = min(r.cap, n - s)
-            x = dense_input(&X[s, 0], p.n_0)
+    cdef Py_ssize_t s = 0, n = data.n
+    while s < n:
+        r.m = min(r.cap, n - s)
+        with nogil:
+            x = input_rows(p, &data.x, s, r)
             forward(p, &parameters[0], False, &x, r, gradient_mode(p))
             output_error(p, &targets, s, r, 1.0)
-            backward(p, &parameters[0], False, r, True)
-            copy_rows(rows_of(r, p.g_at, p.g_row), p.g_row, &out[s, 0], p.n_0, r.m,
-                      p.n_0)
-            s += r.m
+            backward(p, &parameters[0], False, &x, r, True)
+        give_slopes(p, r, &data.x, s, out)
+        s += r.m
 
 
 cdef void pull_output(const Plan *p, const real *V, Py_ssize_t V_row, const Rows *r) noexcept nogil:
@@ -365,36 +449,36 @@ cdef void pull_output(const Plan *p, const real *V, Py_ssize_t V_row, const Rows
             delta[s * f.z_row + j] = <real>0
 
 
-cdef void pull_back(const Plan *p, const real *parameters, const real *V, Py_ssize_t V_row,
-                    const Rows *r) noexcept nogil:
+cdef void pull_back(const Plan *p, const real *parameters, const Input *X, const real *V,
+                    Py_ssize_t V_row, const Rows *r) noexcept nogil:
     # g = V da^L/dx, row by row, after a forward pass that left every slope                 g  # OUT
     pull_output(p, V, V_row, r)
-    backward(p, parameters, False, r, True)
+    backward(p, parameters, False, X, r, True)
 
 
-def vjp(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
-        const real[:, ::1] V, real[:, ::1] out):
-    """out = V da^L/dx, row by row   (n, n_0); V (n, n_L)."""
-    cdef Work work = Work(net, X.shape[0])
+def vjp(CompiledNetwork net, const real[::1] parameters, X,
+        const real[:, ::1] V, out):
+    """out = V da^L/dx, row by row   (n, n_0), or of the elements of lists; V (n, n_L)."""
+    cdef Data data = Data(X)
+    cdef Work work = Work(net, data)
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
     cdef Input x
-    cdef Py_ssize_t s = 0, n = X.shape[0], n_L = V.shape[1]
-    with nogil:
-        while s < n:
-            r.m = min(r.cap, n - s)
-            x = dense_input(&X[s, 0], p.n_0)
+    cdef Py_ssize_t s = 0, n = data.n, n_L = V.shape[1]
+    while s < n:
+        r.m = min(r.cap, n - s)
+        with nogil:
+            x = input_rows(p, &data.x, s, r)
             forward(p, &parameters[0], False, &x, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
-            pull_back(p, &parameters[0], &V[s, 0], n_L, r)
-            copy_rows(rows_of(r, p.g_at, p.g_row), p.g_row, &out[s, 0], p.n_0, r.m,
-                      p.n_0)
-            s += r.m
+            pull_back(p, &parameters[0], &x, &V[s, 0], n_L, r)
+        give_slopes(p, r, &data.x, s, out)
+        s += r.m
 
 
 def jacobian(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
              real[:, :, ::1] out):
     """out = da^L/dx   (n, n_L, n_0), one row of every sample's matrix at a time."""
-    cdef Work work = Work(net, X.shape[0])
+    cdef Work work = Work(net, Data(X))
     cdef Rows *r = &work.rows
     cdef const Plan *p = &net.plan
     cdef Input x
@@ -412,35 +496,41 @@ def jacobian(CompiledNetwork net, const real[::1] parameters, const real[:, ::1]
                 if k > 0:  # delta took their place
                     memcpy(r.work, slopes.data, r.cap * p.width * sizeof(real))
                 e[k] = <real>1
-                pull_back(p, &parameters[0], e, 0, r)
+                pull_back(p, &parameters[0], &x, e, 0, r)
                 e[k] = <real>0
                 copy_rows(rows_of(r, p.g_at, p.g_row), p.g_row, &out[s, k, 0], n_L * p.n_0, r.m,
                           p.n_0)
             s += r.m
 
 
-def jvp(CompiledNetwork net, const real[::1] parameters, const real[:, ::1] X,
-        const real[:, ::1] V, real[:, ::1] out):
-    """out = da^L/dx V, row by row   (n, n_L); V (n, n_0)."""
-    cdef Work work = Work(net, X.shape[0])
+def jvp(CompiledNetwork net, const real[::1] parameters, X, V, real[:, ::1] out):
+    """out = da^L/dx V, row by row   (n, n_L); V (n, n_0), lists where X has such."""
+    cdef Data data = Data(X), tangents = Data(V)
+    cdef Work work = Work(net, data), of_V = Work(net, tangents)
     cdef Rows *r = &work.rows
+    cdef Rows *v = &of_V.rows
     cdef const Plan *p = &net.plan
     cdef Input x
     cdef const Layer *f
     cdef real *dz
     cdef real *g
-    cdef Py_ssize_t s = 0, n = X.shape[0], n_L = out.shape[1]
+    cdef Py_ssize_t s = 0, n = data.n, n_L = out.shape[1]
     cdef int l
     with nogil:
         while s < n:
             r.m = min(r.cap, n - s)
-            x = dense_input(&X[s, 0], p.n_0)
+            v.m = r.m
+            x = input_rows(p, &data.x, s, r)
             forward(p, &parameters[0], False, &x, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
             g = rows_of(r, p.g_at, p.g_row)
-            x = dense_input(&V[s, 0], p.n_0)
+            x = input_rows(p, &tangents.x, s, v)
             for l in range(p.n_layers):
                 # dz^l = dz/da da^{l-1}, da^l = J dz^l
                 f = &p.layers[l]
+                if l < p.n_lists:
+                    f.link.tangent(f, &parameters[0], &x, r.m, z_of(p, v, l), NULL)
+                    x = output_of(p, v, l, &x)
+                    continue
                 # in the place of a^l, which an elementwise J does not need
                 dz = rows_of(r, f.a_at if f.delta_at == f.z_at else f.delta_at, f.z_row)
                 f.link.tangent(f, &parameters[0], &x, r.m, dz, <real *>r.scratch)

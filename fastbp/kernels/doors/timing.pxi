@@ -59,3 +59,14 @@ def multiply_add(const real[::1] x, Py_ssize_t repeats):
                        TILE_VECTORS, B, 0)
             total += out[i % (TILE_ROWS * width)]
     return 2.0 * repeats * 960 * TILE_ROWS * width if total == total else 0.0
+
+
+def is_ascending(const Py_ssize_t[::1] starts, const int32_t[::1] index):
+    """Whether the columns of each row of lists ascend, none twice."""
+    cdef Py_ssize_t s, i
+    cdef bint answer = True
+    with nogil:
+        for s in range(starts.shape[0] - 1):
+            for i in range(starts[s] + 1, starts[s + 1]):
+                answer = answer and index[i - 1] < index[i]
+    return answer

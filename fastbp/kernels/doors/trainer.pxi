@@ -11,11 +11,12 @@ cdef Py_ssize_t rows_at_once(const Plan *plan, Py_ssize_t batch_size, int n_thre
     """Rows that go through all layers before the next: the batch, or a slice of it.
 
     A batch that overflows the cache goes through in slices, at least 56 rows; its gradient is
-    stored and must not be larger than the work area that it replaces.
+    stored and must not be larger than the work area that it replaces. Lists go through whole: a
+    stored gradient has every row of W.
     """
     cdef Py_ssize_t row_bytes = plan.width * <Py_ssize_t>sizeof(real)
     cdef bint stays = batch_size * row_bytes < HALF_OF_IT_BYTES
-    if n_threads > 1 or stays or batch_size * plan.width < plan.n_padded:
+    if n_threads > 1 or plan.reads_lists or stays or batch_size * plan.width < plan.n_padded:
         return batch_size
     return min(batch_size, max(56, SLICE_BYTES / row_bytes / 28 * 28))
 
@@ -29,7 +30,8 @@ cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size, int n_thre
 
 
 cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, int n_threads,
-                    bint stores_gradient=False, bint whole_batch=False, bint averages=False):
+                    bint stores_gradient=False, bint whole_batch=False, bint averages=False,
+                    Py_ssize_t room=0):
     """Bytes that a `Trainer` takes: padded parameters, as much for each slot, and the work area.
 
     The average that `ema` keeps counts as a slot.
@@ -45,7 +47,11 @@ cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, i
     need.work_area = ((batch_size + 15) / 16 * 16 + rows * <double>(p.width + p.a0_row)) * size
     if rows < batch_size or stores_gradient:
         need.work_area += need.parameters
-    need.work_area += n_threads * <double>thread_bytes(p, batch_size, n_threads) + p.n_layers * sizeof(Layer)
+    need.work_area += n_threads * <double>thread_bytes(p, batch_size, n_threads)
+    need.work_area += p.n_layers * sizeof(Layer)
+    if p.reads_lists:
+        need.work_area += (64 + lists_bytes(p, room)
+                           + n_threads * columns_bytes(p, batch_size, room))
     return need
 
 
@@ -56,7 +62,7 @@ cdef class Trainer:
     `rates`, `decays`: of each tensor in the order of the public layout, what its learning rate, and
     its penalties and weight decay, are multiplied by (rate 0: it is not trained). `ema`: decay of
     an average of the parameters, which begins with the first step unless `load_average` says
-    otherwise.
+    otherwise. `room`: elements of the longest batch there may be, where X is sparse.
     """
     cdef CompiledNetwork net
     cdef Plan plan             # the network's, with the rates and decays of this run
@@ -67,18 +73,19 @@ cdef class Trainer:
     cdef void *parameters      # padded, the slots, a stored gradient, an average: n_padded each
     cdef readonly int n_slots
     cdef int most_threads      # that there is scratch for
+    cdef char *columns         # scratch of each thread for lists
     cdef const double[:, ::1] course
 
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
                  Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed,
                  Masks masks=None, bint whole_batch=False, list rates=None, list decays=None,
-                 ema=None):
+                 ema=None, Py_ssize_t room=0):
         cdef const Plan *p = &net.plan
         cdef Step *step = &self.loop.step
         cdef bint clips = "clip_norm" in numbers
         cdef bint averages = ema is not None
         cdef Memory need = memory(net, optimizer, batch_size, n_threads, clips, whole_batch,
-                                  averages)
+                                  averages, room)
         cdef double state = need.parameters + need.slots
         cdef Py_ssize_t size = sizeof(real)
         cdef Py_ssize_t rows = batch_size if whole_batch else rows_at_once(p, batch_size, n_threads)
@@ -120,8 +127,23 @@ cdef class Trainer:
         self.plan.layers = <Layer *>(<char *>self.rows.scratch
                                      + n_threads * thread_bytes(p, batch_size, n_threads))
         memcpy(self.plan.layers, net.plan.layers, p.n_layers * sizeof(Layer))
+        if p.reads_lists:
+            self.columns = <char *>aligned(self.plan.layers + p.n_layers)
+            lay_out_lists(p, room, self.columns, &self.rows)
+            self.columns += <size_t>lists_bytes(p, room)
+        self.give_scratch(0, &self.rows)
         self.take_factors(rates, decays)
         self.choose_columns()
+
+    cdef void give_scratch(self, int thread, Rows *r) noexcept:
+        # what is a thread's own                                                        r  # OUT
+        cdef const Plan *p = &self.plan
+        cdef Py_ssize_t cap = self.loop.batch_size
+        r.scratch = <real *>self.rows.scratch + thread * self.loop.thread_reals
+        r.columns = <int32_t *>(<real *>r.scratch + scratch_reals(p, cap) - p.a0_row)
+        if p.reads_lists:
+            lay_out_columns(p, cap, r.room,
+                            self.columns + thread * <size_t>columns_bytes(p, cap, r.room), r)
 
     cdef int take_factors(self, list rates, list decays) except -1:
         cdef Plan *p = &self.plan
@@ -278,10 +300,10 @@ def has_finite_state(Trainer t):
     return all_finite(<const real *>t.parameters, (1 + t.n_slots) * t.plan.n_padded)
 
 
-def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
-          const real[:, ::1] X, const real[:, ::1] Y, const Py_ssize_t[::1] labels,
-          const real[::1] weight, Py_ssize_t[::1] order, Py_ssize_t first_epoch,
-          double[::1] losses, double[::1] clock, double deadline=0.0, bint missing=False):
+def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch, X,
+          const real[:, ::1] Y, const Py_ssize_t[::1] labels, const real[::1] weight,
+          Py_ssize_t[::1] order, Py_ssize_t first_epoch, double[::1] losses, double[::1] clock,
+          double deadline=0.0, bint missing=False):
     """Make at most max_steps steps, ending before `end_epoch`; every thread of the run calls it.
 
     `missing`: NaN in Y stands for no target. A deadline in seconds of time.monotonic (0: none) ends
@@ -289,6 +311,7 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
     Where epoch e ends, its mean loss and the time go to losses[e - first_epoch] and
     clock[e - first_epoch].
     """
+    cdef Data data = Data(X)
     cdef Targets targets = targets_of(Y, labels, weight, missing)
     cdef Rows r = t.rows
     cdef Py_ssize_t steps
@@ -296,14 +319,13 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
     if deadline != 0.0:  # by the engine's clock
         deadline += seconds() - monotonic()
     targets.order = &order[0]
-    r.scratch = <real *>r.scratch + thread * t.loop.thread_reals
-    r.columns = <int32_t *>(<real *>r.scratch + scratch_reals(&t.plan, t.loop.batch_size)
-                            - t.plan.a0_row)
+    data.check(&t.plan)
+    t.give_scratch(thread, &r)
     if t.loop.zeros == NOT_SEEN:  # each thread finds the same
-        t.loop.zeros = zeros_of(&t.plan, &t.loop, &X[0, 0], &r)
+        t.loop.zeros = zeros_of(&t.plan, &t.loop, data.x.a, &r)
     with nogil:
         mode = flush_subnormals()
-        steps = run(&t.plan, &t.loop, thread, max_steps, end_epoch, &X[0, 0], &targets,
+        steps = run(&t.plan, &t.loop, thread, max_steps, end_epoch, &data.x, &targets,
                     &order[0], <real *>t.parameters, r, first_epoch, &losses[0], &clock[0],
                     deadline)
         keep_subnormals(mode)
@@ -313,8 +335,8 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch,
 # A loss of the user's: Python has the outputs of a batch and gives back their derivatives. One
 # thread, a trainer made with `whole_batch`, and for each step `step_outputs`, then `step_update`.
 
-def step_outputs(Trainer t, const real[:, ::1] X, const Py_ssize_t[::1] order, Py_ssize_t first,
-                 Py_ssize_t m, real[:, ::1] out):
+def step_outputs(Trainer t, X, const Py_ssize_t[::1] order, Py_ssize_t first, Py_ssize_t m,
+                 real[:, ::1] out):
     """out = a^L of rows order[first:first + m] of X, with this step's dropout   (m, n_L).
 
     What `step_update` needs is left in the trainer.
@@ -322,18 +344,18 @@ def step_outputs(Trainer t, const real[:, ::1] X, const Py_ssize_t[::1] order, P
     cdef const Plan *p = &t.plan
     cdef const Layer *f = &p.layers[p.n_layers - 1]
     cdef Rows *r = &t.rows
-    cdef real *a0 = rows_of(r, 0, p.a0_row)
+    cdef Data data = Data(X)
     cdef Input x
     cdef Step step
+    data.check(p)
     t.loop.dropout.step = t.loop.at.t
     take_course(&t.loop, t.loop.at.t, &step, &t.loop.dropout)
     r.dropout = &t.loop.dropout if t.loop.dropout.rates != NULL else NULL
     r.m = m
     with nogil:
-        gather(&X[0, 0], p.n_0, &order[first], m, a0, p.a0_row)
-        if r.dropout != NULL:
-            drop(r.dropout, 0, 0, m, p.n_0, p.a0_row, a0, NULL)
-        x = dense_input(a0, p.a0_row)
+        if p.reads_lists:
+            measure_lists(&data.x, &order[first], 0, m, r)
+        x = batch_rows(p, &data.x, &order[first], 0, r, False)
         forward(p, <const real *>t.parameters, True, &x, r, HIDDEN_SLOPES | OUTPUT_SLOPES)
         copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, &out[0, 0], f.n_a, m, f.n_a)
 
@@ -352,18 +374,18 @@ def step_update(Trainer t, const real[:, ::1] V):
     cdef real *parameters = <real *>t.parameters
     cdef Ahead ahead
     cdef Columns none
-    cdef Input x = dense_input(<const real *>r.work, p.a0_row)
+    cdef Input x = whole_batch(p, r)
     cdef bint finite
     memset(&ahead, 0, sizeof(Ahead))
     with nogil:
         finite = all_finite(&V[0, 0], V.shape[0] * V.shape[1])
         if finite:
             pull_output(p, &V[0, 0], V.shape[1], r)
-            backward(p, parameters, True, r, False)
+            backward(p, parameters, True, &x, r, False)
             take_course(&t.loop, at.t, &step, &t.loop.dropout)
             at.t += 1
             begin_step(&step, at.t)
-            make_step(p, &t.loop, &step, 0, r.m, &x, r, &none, parameters,
+            make_step(p, &t.loop, &step, 0, &x, r, &none, parameters,
                       parameters + (t.n_slots + 1) * p.n_padded, &ahead)
             if t.loop.average != NULL:
                 follow(p, &t.loop, 0, 1, at.t, parameters)

@@ -6,7 +6,7 @@ does not: which layers drop, and when (passes.pxi).
 Source: Srivastava et al. (2014), "Dropout". The hash mixes 32 bits by shifts and multiplications,
 with odd constants of Wellons (2018), "Prospecting for hash functions" (triple32).
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from fastbp.kernels.arithmetic.random cimport next_random, stream
 from fastbp.kernels.arithmetic.real cimport real
@@ -32,6 +32,37 @@ cdef inline real kept(uint32_t j, uint32_t key, uint32_t other, uint32_t first_k
     return scale if h >= first_kept else <real>0
 
 
+cdef inline uint64_t stream_of_layer(const Dropout *dropout, int l) noexcept nogil:
+    # a stream of its own beside that of the order of an epoch (random.pxd)
+    cdef uint64_t state = stream(dropout.seed ^ <uint64_t>0xA5A5F00DC3C30FF1, dropout.step)
+    state += <uint64_t>l * <uint64_t>0xD1342543DE82EF95
+    return next_random(&state)
+
+
+cdef inline uint64_t key_of_row(uint64_t of_layer, Py_ssize_t row) noexcept nogil:
+    cdef uint64_t state = of_layer + <uint64_t>row * <uint64_t>0x9E3779B97F4A7C15
+    return next_random(&state)
+
+
+cdef inline void drop_listed(const Dropout *dropout, Py_ssize_t first, Py_ssize_t m,
+                             const Py_ssize_t *starts, const int32_t *index,
+                             real *a) noexcept nogil:
+    # `drop` of the input as lists: what is in none is 0, dropped or not                  a  # OUT
+    cdef double rate = dropout.factor * dropout.rates[0]
+    cdef uint32_t first_kept = <uint32_t>(rate * 4294967296.0)
+    cdef real scale = <real>(1.0 / (1.0 - rate))
+    cdef uint64_t of_layer, key
+    cdef Py_ssize_t s, i
+    if rate == 0.0:
+        return
+    of_layer = stream_of_layer(dropout, 0)
+    for s in range(m):
+        key = key_of_row(of_layer, first + s)
+        for i in range(starts[s], starts[s + 1]):
+            a[i] = a[i] * kept(<uint32_t>index[i], <uint32_t>key, <uint32_t>(key >> 32), first_kept,
+                               scale)
+
+
 cdef inline void drop(const Dropout *dropout, int l, Py_ssize_t first, Py_ssize_t m, Py_ssize_t n,
                       Py_ssize_t row, real *a, real *slope) noexcept nogil:
     # a <- a * mask of layer l for rows first, ..., first + m - 1 of the batch   (m, n)    a  # OUT
@@ -39,19 +70,15 @@ cdef inline void drop(const Dropout *dropout, int l, Py_ssize_t first, Py_ssize_
     cdef double rate = dropout.factor * dropout.rates[l]
     cdef uint32_t first_kept = <uint32_t>(rate * 4294967296.0)
     cdef real scale = <real>(1.0 / (1.0 - rate)), mask
-    cdef uint64_t of_layer, state, key
+    cdef uint64_t of_layer, key
     cdef uint32_t low, high
     cdef Py_ssize_t s
     cdef int j
     if rate == 0.0:
         return
-    # a stream of its own beside that of the order of an epoch (random.pxd)
-    state = stream(dropout.seed ^ <uint64_t>0xA5A5F00DC3C30FF1, dropout.step)
-    state += <uint64_t>l * <uint64_t>0xD1342543DE82EF95
-    of_layer = next_random(&state)
+    of_layer = stream_of_layer(dropout, l)
     for s in range(m):
-        state = of_layer + <uint64_t>(first + s) * <uint64_t>0x9E3779B97F4A7C15
-        key = next_random(&state)
+        key = key_of_row(of_layer, first + s)
         low, high = <uint32_t>key, <uint32_t>(key >> 32)
         if slope == NULL:
             for j in range(<int>n):

@@ -349,9 +349,9 @@ cdef inline void dense_tangent(const Layer *f, const real *parameters, const Inp
                    f.z_row, m, panel)
 
 
-cdef inline void dense_back(const Layer *f, const real *parameters, bint padded, const real *delta,
-                            Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint times, real *g,
-                            Py_ssize_t g_row, real *panel) noexcept nogil:
+cdef inline void dense_back(const Layer *f, const real *parameters, bint padded, const Input *x,
+                            const real *delta, Py_ssize_t m, Py_ssize_t first, Py_ssize_t last,
+                            bint times, real *g, Py_ssize_t g_row, real *panel) noexcept nogil:
     propagate_back(delta, f.z_row, &f.tensors[0], tensor(f, 0, parameters, padded), padded, first,
                    last, times, g, g_row, m, panel)
 
@@ -402,11 +402,11 @@ cdef inline void dense_update(const Layer *f, const Step *step, const Input *x, 
 
 
 cdef inline int dense_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
-    tensors[0] = Tensor(0, 0, n_in, n_z, 0, PANEL, 1.0, 1.0)  # W
-    tensors[1] = Tensor(0, 0, 1, n_z, 0, 0, 1.0, 0.0)         # b
+    tensors[0] = Tensor(0, 0, n_in, n_z, 0, PANEL, 1.0, 1.0, 0)  # W
+    tensors[1] = Tensor(0, 0, 1, n_z, 0, 0, 1.0, 0.0, 0)         # b
     return 2
 
 
 cdef inline Link dense_link() noexcept:
     return Link("dense", dense_forward, dense_back, dense_gradient, dense_update, dense_tangent,
-                dense_tensors, True)
+                dense_tensors, True, False, False)

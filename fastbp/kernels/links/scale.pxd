@@ -28,9 +28,9 @@ cdef inline void scale_tangent(const Layer *f, const real *parameters, const Inp
     scale_forward(f, parameters, False, x, m, dz, panel)
 
 
-cdef inline void scale_back(const Layer *f, const real *parameters, bint padded, const real *delta,
-                            Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint times, real *g,
-                            Py_ssize_t g_row, real *panel) noexcept nogil:
+cdef inline void scale_back(const Layer *f, const real *parameters, bint padded, const Input *x,
+                            const real *delta, Py_ssize_t m, Py_ssize_t first, Py_ssize_t last,
+                            bint times, real *g, Py_ssize_t g_row, real *panel) noexcept nogil:
     # g = s * delta, or g = g * (s * delta)   (m, n)                                      g  # OUT
     cdef const real *s = parameters + (f.tensors[0].padded_at if padded else f.tensors[0].at)
     cdef Py_ssize_t i, k
@@ -77,10 +77,10 @@ cdef inline void scale_update(const Layer *f, const Step *step, const Input *x, 
 
 
 cdef inline int scale_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
-    tensors[0] = Tensor(0, 0, 1, n_z, 0, 0, 1.0, 0.0)  # s
+    tensors[0] = Tensor(0, 0, 1, n_z, 0, 0, 1.0, 0.0, 0)  # s
     return 1
 
 
 cdef inline Link scale_link() noexcept:
     return Link("scale", scale_forward, scale_back, scale_gradient, scale_update, scale_tangent,
-                scale_tensors, False)
+                scale_tensors, False, False, False)

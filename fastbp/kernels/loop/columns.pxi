@@ -31,7 +31,7 @@ cdef inline bint is_shared_by_columns(const Plan *plan, int n_threads) noexcept 
     cdef const Layer *f = plan.layers
     cdef Py_ssize_t first, last, most = 0
     cdef int thread
-    if n_threads == 1 or plan.lowest > 0 or plan.n_layers == 1:
+    if n_threads == 1 or plan.lowest > 0 or plan.n_layers == 1 or plan.reads_lists:
         return False
     for thread in range(n_threads):
         columns_of(f, thread, n_threads, &first, &last)
@@ -87,15 +87,15 @@ cdef void pass_by_columns(const Plan *plan, Loop *loop, int thread, const Input 
         x = dense_input(a, f.a_row)
         forward_from(1, plan, parameters, True, &x, r, gradient_mode(plan))
         output_error(plan, targets, at_row + r.first, r, scale)
-        backward(&behind, parameters, True, r, False)
+        backward(&behind, parameters, True, &x, r, False)
         if not all_finite(<real *>r.C + r.first, r.m):
             raise_flag(&loop.diverged)
     wait(&loop.barrier, loop.n_threads)  # every row of delta^2 is there
     if not is_raised(&loop.diverged):
         # BP2: these columns of delta^1, from the rows of W^2 that this thread alone will change
         f = &plan.layers[1]
-        f.link.back(f, parameters, True, <const real *>r.work + r.cap * f.delta_at, m, own.first,
-                    own.last, True, own.z - own.first, own.layer.z_row, <real *>r.scratch)
+        f.link.back(f, parameters, True, &x, <const real *>r.work + r.cap * f.delta_at, m,
+                    own.first, own.last, True, own.z - own.first, own.layer.z_row, <real *>r.scratch)
 
 
 cdef void update_by_columns(const Plan *plan, const Loop *loop, const Step *step, int thread,

@@ -30,6 +30,14 @@ cdef struct Rows:
     void *scratch       # this thread's: a panel of W^T, then rows for y, C_j and dC/da
     real *compact       # a^0 of the batch without columns that are 0, rows as long
     int32_t *columns    # this thread's: those that are not
+    # of the batch's lists, where X is sparse (lists.pxi): elements that there is room for, their
+    # columns, values of a^0 and of each layer that gives lists, and the errors of these, dC/dx last
+    Py_ssize_t room
+    int32_t *index
+    real *values
+    real *slopes
+    Py_ssize_t *starts  # this thread's: of the rows of the whole batch
+    Turned turned       # and this
 
 
 # BP1 of the rows of a batch whose first is row `first` of the targets           delta^L, C  # OUT
@@ -47,6 +55,8 @@ cdef struct Plan:
     Py_ssize_t n_0, n_y               # columns of X and of Y (gaussian_nll: half the outputs)
     Py_ssize_t a0_row, width, g_at, g_row, widest
     Py_ssize_t n_parameters, n_padded
+    bint reads_lists                  # the first link does: a0_row and what goes by it are 0
+    int n_lists                       # layers, the first ones, that give lists
     int lowest                        # layer that an error is needed of: those below are frozen
     Layer *layers
 
@@ -64,6 +74,28 @@ cdef inline Py_ssize_t scratch_size(const Plan *plan) noexcept nogil:
 cdef inline real *rows_of(const Rows *r, Py_ssize_t at, Py_ssize_t row) noexcept nogil:
     """The share's rows of the matrix that begins at cap * at and has rows of `row` reals."""
     return <real *>r.work + r.cap * at + r.first * row
+
+
+cdef inline real *z_of(const Plan *plan, const Rows *r, int l) noexcept nogil:
+    if l < plan.n_lists:
+        return r.values + (l + 1) * r.room
+    return rows_of(r, plan.layers[l].z_at, plan.layers[l].z_row)
+
+
+cdef inline real *delta_of(const Plan *plan, const Rows *r, int l) noexcept nogil:
+    if l < plan.n_lists:
+        return r.slopes + l * r.room
+    return rows_of(r, plan.layers[l].delta_at, plan.layers[l].z_row)
+
+
+cdef inline Input output_of(const Plan *plan, const Rows *r, int l, const Input *x) noexcept nogil:
+    """a^l, after a layer that has read x."""
+    cdef Input a = x[0]
+    if l >= plan.n_lists:
+        return dense_input(rows_of(r, plan.layers[l].a_at, plan.layers[l].a_row),
+                           plan.layers[l].a_row)
+    a.a = z_of(plan, r, l)
+    return a
 
 
 cdef inline bint leaves_slope(const Plan *plan, int l, int mode) noexcept nogil:
@@ -112,24 +144,31 @@ cdef void forward_from(int first, const Plan *plan, const real *parameters, bint
     cdef int l
     for l in range(first, plan.n_layers):
         f = &plan.layers[l]
-        z = rows_of(r, f.z_at, f.z_row)
-        a_next = rows_of(r, f.a_at, f.a_row)
+        z = z_of(plan, r, l)
         f.link.forward(f, parameters, padded, &x, r.m, z, <real *>r.scratch)
+        x = output_of(plan, r, l, &x)
+        if l < plan.n_lists:  # the identity, and nothing is dropped from it
+            continue
+        a_next = rows_of(r, f.a_at, f.a_row)
         if l < plan.n_layers - 1 or not mode & LEAVE_OUTPUT:
             activate(f, z, r.m, leaves_slope(plan, l, mode), a_next)
         if r.dropout != NULL and l < plan.n_layers - 1:
             # with the slope, delta needs nothing more: da/dz of what is passed on
             drop(r.dropout, l + 1, r.batch_row, r.m, f.n_a, f.a_row, a_next,
                  z if leaves_slope(plan, l, mode) else NULL)
-        x = dense_input(a_next, f.a_row)
 
 
-cdef Input input_rows(const Plan *plan, const real *X, const Rows *r) noexcept nogil:
-    """a^0 of the rows: X itself, or its copy with what is dropped."""
+cdef Input input_rows(const Plan *plan, const Input *X, Py_ssize_t first,
+                      const Rows *r) noexcept nogil:
+    """a^0 of rows first, ..., first + m - 1 of X: X itself, or its copy with what is dropped."""
     cdef real *a = rows_of(r, 0, plan.a0_row)
+    if plan.reads_lists:
+        measure_lists(X, NULL, first, r.m, r)
+        gather_lists(X, NULL, first, 0, r.m, r)
+        return batch_of_lists(r, 0)
     if r.dropout == NULL or r.dropout.rates[0] == 0.0:
-        return dense_input(X, plan.n_0)
-    copy_rows(X, plan.n_0, a, plan.a0_row, r.m, plan.n_0)
+        return dense_input(X.a + first * X.row, X.row)
+    copy_rows(X.a + first * X.row, X.row, a, plan.a0_row, r.m, plan.n_0)
     drop(r.dropout, 0, r.batch_row, r.m, plan.n_0, plan.a0_row, a, NULL)
     return dense_input(a, plan.a0_row)
 
@@ -258,10 +297,11 @@ cdef void output_error(const Plan *plan, const Targets *targets, Py_ssize_t firs
             delta[s * f.z_row + j] = delta[s * f.z_row + j] * (w * mask[j])
 
 
-cdef void backward(const Plan *plan, const real *parameters, bint padded, const Rows *r,
-                   bint to_input) noexcept nogil:
+cdef void backward(const Plan *plan, const real *parameters, bint padded, const Input *X,
+                   const Rows *r, bint to_input) noexcept nogil:
     # BP2: delta^l = J_l^T (delta^{l+1} W^{l+1}^T) for l = L-1..lowest delta^l  # OUT
     # with to_input also g = delta^1 W^1^T = dC/dx                     g        # OUT
+    # of lists what is in them alone, dC/dx behind the other errors
     cdef const Layer *f
     cdef const Layer *before
     cdef real *g = rows_of(r, plan.g_at, plan.g_row)
@@ -272,9 +312,14 @@ cdef void backward(const Plan *plan, const real *parameters, bint padded, const 
     while l > plan.lowest or (l == 0 and to_input):
         f = &plan.layers[l]
         before = &plan.layers[l - 1] if l > 0 else NULL
+        if f.link.reads_lists:
+            f.link.back(f, parameters, padded, X, delta_of(plan, r, l), r.m, 0, f.n_in, False,
+                        r.slopes + (l - 1 if l > 0 else plan.n_lists) * r.room, 0, NULL)
+            l -= 1
+            continue
         fused = before != NULL and before.delta_at == before.z_at  # delta^{l-1} = z's place * g
-        f.link.back(f, parameters, padded, rows_of(r, f.delta_at, f.z_row), r.m, 0, f.n_in, fused,
-                    rows_of(r, before.z_at, before.z_row) if fused else g,
+        f.link.back(f, parameters, padded, X, rows_of(r, f.delta_at, f.z_row), r.m, 0, f.n_in,
+                    fused, rows_of(r, before.z_at, before.z_row) if fused else g,
                     before.z_row if fused else plan.g_row, <real *>r.scratch)
         if l > 0 and not fused:
             drops = r.dropout != NULL and r.dropout.rates[l] > 0.0
@@ -299,8 +344,8 @@ cdef void add_gradient(const Plan *plan, const Input *X, const Rows *r, int thre
     cdef int l
     for l in range(plan.n_layers):
         f = &plan.layers[l]
-        f.link.gradient(f, &x, rows_of(r, f.delta_at, f.z_row), r.m, thread, n_threads, anew, nabla)
-        x = dense_input(rows_of(r, f.a_at, f.a_row), f.a_row)
+        f.link.gradient(f, &x, delta_of(plan, r, l), r.m, thread, n_threads, anew, nabla)
+        x = output_of(plan, r, l, &x)
 
 
 cdef void pad(const Plan *plan, const real *flat, real *padded) noexcept nogil:

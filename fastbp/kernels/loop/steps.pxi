@@ -64,6 +64,31 @@ cdef void gather(const real *X, Py_ssize_t n_0, const Py_ssize_t *order, Py_ssiz
             memcpy(a + s * a_row, X + order[s] * n_0, n_0 * sizeof(real))
 
 
+cdef Input batch_rows(const Plan *plan, const Input *X, const Py_ssize_t *order, Py_ssize_t s,
+                      const Rows *r, bint stay) noexcept nogil:
+    """a^0 of rows s, ..., s + r.m - 1 of the batch of `order`, as this step has it.
+
+    `stay`: nobody reads its matrix (zeros.pxi).
+    """
+    cdef real *a0
+    if plan.reads_lists:
+        gather_lists(X, order, 0, s, r.m, r)
+        return batch_of_lists(r, s)
+    a0 = rows_of(r, 0, plan.a0_row)
+    if not stay:
+        gather(X.a, plan.n_0, order + s, r.m, a0, plan.a0_row)
+    if r.dropout != NULL:
+        drop(r.dropout, 0, s, r.m, plan.n_0, plan.a0_row, a0, NULL)
+    return dense_input(a0, plan.a0_row)
+
+
+cdef Input whole_batch(const Plan *plan, const Rows *r) noexcept nogil:
+    """a^0 of a batch, all of whose rows are there."""
+    if plan.reads_lists:
+        return batch_of_lists(r, 0)
+    return dense_input(<const real *>r.work, plan.a0_row)
+
+
 cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py_ssize_t m,
                       int thread, const char *X, const Py_ssize_t *order) noexcept nogil:
     """This thread's rows of the batch after the one at hand; none where X stays in the caches."""
@@ -78,7 +103,7 @@ cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py
     ahead.row_bytes = plan.n_0 * <Py_ssize_t>sizeof(real)
     ahead.order = order + next_row + first
     ahead.rows = next_m * (thread + 1) / n_threads - first
-    if loop.n * ahead.row_bytes < KEPT_BYTES:
+    if plan.reads_lists or loop.n * ahead.row_bytes < KEPT_BYTES:
         ahead.rows = 0
     ahead.at = 0
     ahead.lines = 0
@@ -118,18 +143,60 @@ cdef void add_squares(const real *x, Py_ssize_t n, double c, double *lane) noexc
         lane[i] += g * g
 
 
+cdef void add_shaped_squares(const real *nabla, const real *W, Py_ssize_t n, const Own *own,
+                             double most, double c, double *lane) noexcept nogil:
+    # the squares of c times what `update` makes of the gradient before it is scaled    lane  # OUT
+    cdef double l2 = own.l2, l1 = own.l1, least = -most, g, w
+    cdef Py_ssize_t i, j, whole = n - n % LANES
+    if not own.shaped:
+        add_squares(nabla, n, c, lane)
+        return
+    for j in range(n / LANES):
+        for i in range(LANES):
+            w = W[j * LANES + i]
+            g = nabla[j * LANES + i] + l2 * w
+            g = g + (l1 if w > 0.0 else 0.0) - (l1 if w < 0.0 else 0.0)
+            g = most if g > most else g
+            g = c * (least if g < least else g)
+            lane[i] += g * g
+    for i in range(n % LANES):
+        w = W[whole + i]
+        g = nabla[whole + i] + l2 * w
+        g = g + (l1 if w > 0.0 else 0.0) - (l1 if w < 0.0 else 0.0)
+        g = most if g > most else g
+        g = c * (least if g < least else g)
+        lane[i] += g * g
+
+
+cdef void add_squares_of(const Tensor *t, const real *nabla, const real *W, const Own *own,
+                         double most, double c, double *lane) noexcept nogil:
+    # of a whole tensor, as if it lay in panels of `summed` columns                     lane  # OUT
+    cdef Py_ssize_t j = 0, k, n, at, whole = (t.n + PER_LINE - 1) / PER_LINE * PER_LINE
+    if t.summed == t.panel:
+        add_shaped_squares(nabla + t.padded_at, W + t.padded_at, t.rows * t.row, own, most, c, lane)
+        return
+    while j < whole:
+        n = min(t.summed, whole - j)
+        for k in range(t.rows):  # a line of doubles is half of the lanes
+            at = t.padded_at + k * t.row + j
+            add_shaped_squares(nabla + at, W + at, n, own, most, c, lane + k * n % LANES)
+        j += t.summed
+
+
 cdef double squares_of_weights(const Plan *plan, const real *parameters, double c) noexcept nogil:
     """sum decay (c W)^2, padding included, for it is 0."""
     cdef double lane[LANES]
     cdef const Tensor *t
+    cdef Own own
     cdef int l, i
     memset(lane, 0, sizeof(lane))
+    own.shaped = False
     for l in range(plan.n_layers):
         for i in range(plan.layers[l].n_tensors):
             t = &plan.layers[l].tensors[i]
             if t.decay != 0.0:
-                add_squares(parameters + t.padded_at, t.rows * t.row, c * sqrt_of_double(t.decay),
-                            &lane[0])
+                add_squares_of(t, parameters, parameters, &own, INFINITY,
+                               c * sqrt_of_double(t.decay), &lane[0])
     return sum_of_doubles(&lane[0])
 
 
@@ -159,44 +226,19 @@ cdef bint all_finite(const real *x, Py_ssize_t n) noexcept nogil:
 
 
 cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int thread,
-                       const Input *a0, Py_ssize_t m, const void *work, Ahead *ahead,
-                       real *parameters, real *scratch) noexcept nogil:
+                       const Input *X, const Rows *batch, Ahead *ahead,
+                       real *parameters) noexcept nogil:
     # BP3, BP4 and the step, for this thread's rows of every tensor   parameters, slots  # OUT
     cdef const Layer *f
-    cdef Input x = a0[0]
-    cdef Py_ssize_t cap = loop.batch_size
+    cdef Input x = X[0]
     cdef int l
     for l in range(plan.n_layers):
         f = &plan.layers[l]
-        f.link.update(f, step, &x, <const real *>work + cap * f.delta_at, m,
+        f.link.update(f, step, &x, delta_of(plan, batch, l), batch.m,
                       f.n_in * thread / loop.n_threads, f.n_in * (thread + 1) / loop.n_threads,
-                      thread == loop.n_threads - 1, parameters, plan.n_padded, scratch, ahead)
-        x = dense_input(<const real *>work + cap * f.a_at, f.a_row)
-
-
-cdef void add_shaped_squares(const real *nabla, const real *W, Py_ssize_t n, const Own *own,
-                             double most, double c, double *lane) noexcept nogil:
-    # the squares of c times what `update` makes of the gradient before it is scaled    lane  # OUT
-    cdef double l2 = own.l2, l1 = own.l1, least = -most, g, w
-    cdef Py_ssize_t i, j, whole = n - n % LANES
-    if not own.shaped:
-        add_squares(nabla, n, c, lane)
-        return
-    for j in range(n / LANES):
-        for i in range(LANES):
-            w = W[j * LANES + i]
-            g = nabla[j * LANES + i] + l2 * w
-            g = g + (l1 if w > 0.0 else 0.0) - (l1 if w < 0.0 else 0.0)
-            g = most if g > most else g
-            g = c * (least if g < least else g)
-            lane[i] += g * g
-    for i in range(n % LANES):
-        w = W[whole + i]
-        g = nabla[whole + i] + l2 * w
-        g = g + (l1 if w > 0.0 else 0.0) - (l1 if w < 0.0 else 0.0)
-        g = most if g > most else g
-        g = c * (least if g < least else g)
-        lane[i] += g * g
+                      thread == loop.n_threads - 1, parameters, plan.n_padded,
+                      <real *>batch.scratch, ahead)
+        x = output_of(plan, batch, l, &x)
 
 
 cdef double squares_of_gradient(const Plan *plan, const Step *step, const real *nabla,
@@ -212,8 +254,7 @@ cdef double squares_of_gradient(const Plan *plan, const Step *step, const real *
             t = &plan.layers[l].tensors[i]
             if t.rate != 0.0:
                 own = numbers_of(step, t)
-                add_shaped_squares(nabla + t.padded_at, parameters + t.padded_at, t.rows * t.row,
-                                   &own, step.clip_value, c, &lane[0])
+                add_squares_of(t, nabla, parameters, &own, step.clip_value, c, &lane[0])
     return sum_of_doubles(&lane[0])
 
 
@@ -273,25 +314,20 @@ cdef void update_stored(const Plan *plan, const Loop *loop, const Step *step, in
                             plan.n_padded)
 
 
-cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssize_t m,
-                    const Input *a0, const Rows *r, const Columns *own, real *parameters,
-                    real *nabla, Ahead *ahead) noexcept nogil:
-    # this thread's share of a step, once every delta of the batch is there
+cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, const Input *a0,
+                    const Rows *batch, const Columns *own, real *parameters, real *nabla,
+                    Ahead *ahead) noexcept nogil:
+    # this thread's share of a step, once every delta of the whole batch is there
     # nabla holds the gradient where slices were added    parameters, slots, nabla  # OUT
-    cdef Rows batch
     if loop.clip_norm == INFINITY and not loop.adds_slices:
         if loop.by_columns:
-            update_by_columns(plan, loop, step, thread, a0, m, own, r.work, ahead, parameters,
-                              <real *>r.scratch)
+            update_by_columns(plan, loop, step, thread, a0, batch.m, own, batch.work, ahead,
+                              parameters, <real *>batch.scratch)
         else:
-            update_share(plan, loop, step, thread, a0, m, r.work, ahead, parameters,
-                         <real *>r.scratch)
+            update_share(plan, loop, step, thread, a0, batch, ahead, parameters)
         return
     if not loop.adds_slices:
-        batch = r[0]
-        batch.first = 0
-        batch.m = m
-        add_gradient(plan, a0, &batch, thread, loop.n_threads, True, nabla)
+        add_gradient(plan, a0, batch, thread, loop.n_threads, True, nabla)
         wait(&loop.barrier, loop.n_threads)
     if loop.clip_norm != INFINITY:
         # each thread forms the same sum; W, which is in it, waits for all of them
@@ -302,7 +338,7 @@ cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, Py_ssi
 
 
 cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_steps,
-                    Py_ssize_t end_epoch, const real *X, Targets *targets, Py_ssize_t *order,
+                    Py_ssize_t end_epoch, const Input *X, Targets *targets, Py_ssize_t *order,
                     real *parameters, Rows r, Py_ssize_t first_epoch, double *losses,
                     double *clock, double deadline) noexcept nogil:
     """Make at most max_steps steps, ending before `end_epoch`. Returns the steps made.
@@ -321,7 +357,6 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef Dropout dropout = loop.dropout
     cdef bint stay, skips
     cdef Active active
-    cdef real *a0
     cdef Input x
     cdef real *C = <real *>r.C
     cdef real *nabla = parameters + (step.policy.n_slots + 1) * plan.n_padded
@@ -354,22 +389,24 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         take_course(loop, at.t, &step, &dropout)
         # a batch of weight 0 has no data gradient
         scale = 1.0 / weight if weight > 0.0 else 0.0
-        ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X, order)
+        ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X.a, order)
         stay = loop.zeros == HAS_ZEROS and zeros_stay(plan, loop, &step)
         skips = False
+        if plan.reads_lists:
+            measure_lists(X, order, at.row, m, &r)
         s = first
         if loop.by_columns:
             if stay:
-                skips = find_active(plan, loop, X, order + at.row, m, 0, m, own.a0, &r, &ahead,
+                skips = find_active(plan, loop, X.a, order + at.row, m, 0, m, own.a0, &r, &ahead,
                                     &active)
             if not skips:
-                gather(X, plan.n_0, order + at.row, m, own.a0, plan.a0_row)
+                gather(X.a, plan.n_0, order + at.row, m, own.a0, plan.a0_row)
             x = dense_input(own.a0, plan.a0_row)
             x.active = &active if skips else NULL
             pass_by_columns(plan, loop, thread, &x, m, targets, at.row, scale, parameters, &own, &r)
             s = last
         elif loop.zeros == HAS_ZEROS:
-            skips = find_active(plan, loop, X, order + at.row, m, first, last, r.compact, &r,
+            skips = find_active(plan, loop, X.a, order + at.row, m, first, last, r.compact, &r,
                                 &ahead, &active)
         stay = stay and skips
         while s < last:
@@ -379,16 +416,11 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
                 r.C = C + s
             else:
                 r.first = s
-            a0 = rows_of(&r, 0, plan.a0_row)
-            if not stay:
-                gather(X, plan.n_0, order + at.row + s, r.m, a0, plan.a0_row)
-            if r.dropout != NULL:
-                drop(r.dropout, 0, s, r.m, plan.n_0, plan.a0_row, a0, NULL)
-            x = dense_input(a0, plan.a0_row)
+            x = batch_rows(plan, X, order + at.row, s, &r, stay)
             x.active = &active if skips else NULL
             forward(plan, parameters, True, &x, &r, gradient_mode(plan))
             output_error(plan, targets, at.row + s, &r, scale)
-            backward(plan, parameters, True, &r, False)
+            backward(plan, parameters, True, &x, &r, False)
             if loop.adds_slices:
                 add_gradient(plan, &x, &r, 0, 1, False, nabla)
             s += r.m
@@ -400,11 +432,13 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             break
         at.t += 1
         begin_step(&step, at.t)
+        r.first = 0
+        r.m = m
         if not loop.by_columns:
-            x = dense_input(<const real *>r.work, plan.a0_row)
+            x = whole_batch(plan, &r)
             active.a = r.compact
             x.active = &active if stay else NULL
-        make_step(plan, loop, &step, thread, m, &x, &r, &own, parameters, nabla, &ahead)
+        make_step(plan, loop, &step, thread, &x, &r, &own, parameters, nabla, &ahead)
         if thread == 0:
             total = 0.0 if loop.batch_means else at.loss
             for s in range(m):

@@ -63,7 +63,7 @@ class Checkpoint(Watcher):
         run: RunIdentity,
         told: dict[str, Any],
         data: Samples,
-        held_out: Iterable[np.ndarray | None] | None,
+        held_out: Iterable[Any] | None,
     ) -> None:
         """Say which run this is: what it is, is told and sees; refused where the file is another's.
 
