@@ -37,6 +37,7 @@ from fastbp.kernels.functions.cost cimport (
     Canonical, N_CANONICAL, N_COSTS, cost_of_shifted, fill_canonical, fill_costs, softmax_delta)
 from fastbp.kernels.functions.dropout cimport Dropout, drop, drop_listed
 from fastbp.kernels.links.dense cimport dense_link
+from fastbp.kernels.links.dot cimport dot_link
 from fastbp.kernels.links.scale cimport scale_link
 from fastbp.kernels.links.sparse cimport sparse_link, sparse_scale_link
 from fastbp.kernels.loop.barrier cimport Barrier, MAX_THREADS, give_up, is_raised, raise_flag, wait
@@ -116,10 +117,10 @@ cdef extern from *:
     void ask_for_huge_pages "fastbp_ask_for_huge_pages"(void *memory, size_t n)
 
 cdef enum:
-    N_LINKS = 4
+    N_LINKS = 5
 
 cdef Link[N_LINKS] LINKS = [
-    dense_link(), scale_link(), sparse_link(), sparse_scale_link()]
+    dense_link(), dot_link(), scale_link(), sparse_link(), sparse_scale_link()]
 cdef Sigma[N_SIGMAS] SIGMAS
 cdef Cost[N_COSTS] COST_TABLE
 cdef Canonical[N_CANONICAL] CANONICAL

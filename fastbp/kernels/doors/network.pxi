@@ -62,6 +62,8 @@ cdef class CompiledNetwork:
         for l in range(p.n_layers):
             f = &p.layers[l]
             link, sigma, f.p, f.n_in, f.n_z, f.n_a = layers[l]
+            # the same products along n_in: 7 % of a step of cases C and D
+            link = "dot" if link == "dense" and f.n_z == 1 and l > 0 else link
             f.link = &LINKS[LINK_ROWS[link]]
             f.sigma = &SIGMAS[SIGMA_ROWS[sigma]]
             f.z_row = padded_row(f.n_z)

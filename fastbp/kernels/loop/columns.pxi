@@ -29,6 +29,7 @@ cdef inline void columns_of(const Layer *f, int thread, int n_threads, Py_ssize_
 cdef inline bint is_shared_by_columns(const Plan *plan, int n_threads) noexcept nogil:
     """Whether every thread gets its share of the first layer, which is a hidden one."""
     cdef const Layer *f = plan.layers
+    cdef const Layer *next
     cdef Py_ssize_t first, last, most = 0
     cdef int thread
     if n_threads == 1 or plan.lowest > 0 or plan.n_layers == 1 or plan.reads_lists:
@@ -37,8 +38,11 @@ cdef inline bint is_shared_by_columns(const Plan *plan, int n_threads) noexcept 
         columns_of(f, thread, n_threads, &first, &last)
         most = max(most, last - first)
     # an eighth more than the mean is what sharing rows may cost
+    # and the next layer must have a part for each column: in panels of W, or one unit's row of it
+    next = &plan.layers[1]
     return (f.sigma.elementwise and f.tensors[0].panel == PANEL
-            and plan.layers[1].tensors[0].panel == PANEL and 8 * most * n_threads <= 9 * f.n_z)
+            and (next.tensors[0].panel == PANEL or next.n_z == 1) and next.n_tensors == 2
+            and 8 * most * n_threads <= 9 * f.n_z)
 
 
 cdef Columns columns(const Plan *plan, Py_ssize_t batch_size, int thread, int n_threads,

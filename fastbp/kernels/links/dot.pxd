@@ -1,0 +1,133 @@
+"""The link to one unit behind another layer: z = a . w + b, whose W is kept as a row.
+
+What belongs here: what the dense link (dense.pxd) is where n_z = 1, with full vectors along n_in: as
+a column W would fill one lane of each. The public layout is the same, (n_in, 1). What does not: the
+first layer's, which stays dense: rows of X may end where memory does.
+"""
+from libc.string cimport memset
+
+from fastbp.kernels.arithmetic.blocking cimport TILE_VECTORS
+from fastbp.kernels.arithmetic.real cimport PANEL, VECTOR_LANES, fma, real
+from fastbp.kernels.arithmetic.reductions cimport LANES, sum_of_lanes
+from fastbp.kernels.links.dense cimport bias_gradient, gradient_tile, tensor
+from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor
+from fastbp.kernels.update cimport numbers_of, update_rows
+
+
+cdef inline Py_ssize_t whole(Py_ssize_t n) noexcept nogil:
+    """n, or what fills its last vector."""
+    return (n + VECTOR_LANES - 1) / VECTOR_LANES * VECTOR_LANES
+
+
+cdef inline void dots(const Input *x, const real *w, real b, Py_ssize_t m, Py_ssize_t n_in, real *z,
+                      Py_ssize_t z_row) noexcept nogil:
+    # z = a . w + b   (m,), in LANES sums by k mod LANES                                    z  # OUT
+    cdef real lane[LANES]
+    cdef Py_ssize_t s, i, j
+    cdef const real *a
+    memset(z, 0, m * z_row * sizeof(real))
+    for s in range(m):
+        a = x.a + s * x.row
+        for i in range(LANES):
+            lane[i] = <real>0
+        for j in range(n_in / LANES):
+            for i in range(LANES):
+                lane[i] = fma(a[j * LANES + i], w[j * LANES + i], lane[i])
+        j = n_in - n_in % LANES
+        for i in range(n_in % LANES):
+            lane[i] = fma(a[j + i], w[j + i], lane[i])
+        z[s * z_row] = sum_of_lanes(&lane[0]) + b
+
+
+cdef inline void dot_forward(const Layer *f, const real *parameters, bint padded, const Input *x,
+                             Py_ssize_t m, real *z, real *panel) noexcept nogil:
+    dots(x, tensor(f, 0, parameters, padded), tensor(f, 1, parameters, padded)[0], m, f.n_in, z,
+         f.z_row)
+
+
+cdef inline void dot_tangent(const Layer *f, const real *parameters, const Input *x, Py_ssize_t m,
+                             real *dz, real *panel) noexcept nogil:
+    # dz = da . w   (m,)                                                                 dz  # OUT
+    dots(x, tensor(f, 0, parameters, False), <real>0, m, f.n_in, dz, f.z_row)
+
+
+cdef inline void dot_back(const Layer *f, const real *parameters, bint padded, const real *delta,
+                          Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint times, real *g,
+                          Py_ssize_t g_row, real *panel) noexcept nogil:
+    # BP2: g = delta w, or g = g * (delta w), and 0 in what fills the last vector         g  # OUT
+    cdef const real *w = tensor(f, 0, parameters, padded)
+    cdef Py_ssize_t s, k
+    cdef real delta_s
+    for s in range(m):
+        delta_s = delta[s * f.z_row]
+        if times:
+            for k in range(first, last):
+                g[k] = g[k] * (delta_s * w[k])
+        else:
+            for k in range(first, last):
+                g[k] = delta_s * w[k]
+        for k in range(last, whole(last)):
+            g[k] = <real>0
+        g += g_row
+
+
+cdef inline void nabla_panel(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
+                             Py_ssize_t k, Py_ssize_t last, const real *init,
+                             real *nabla) noexcept nogil:
+    # BP4: nabla_w = init + delta^T a   (last - k,), samples in order; what fills the last vector
+    # stays 0                                                                         nabla  # OUT
+    cdef Py_ssize_t V = whole(last - k) / VECTOR_LANES, i
+    gradient_tile(delta, f.z_row, x.a + k, x.row, m, 1, V, delta, init, 0, NULL, nabla, 0)
+    for i in range(last - k, V * VECTOR_LANES):
+        nabla[i] = <real>0
+
+
+cdef inline void dot_gradient(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
+                              int thread, int n_threads, bint anew, real *nabla) noexcept nogil:
+    # BP3, BP4                                                                        nabla  # OUT
+    cdef Py_ssize_t width = TILE_VECTORS * VECTOR_LANES
+    cdef Py_ssize_t tiles = (f.n_in + width - 1) / width, k = tiles * thread / n_threads
+    cdef real *nabla_w = nabla + f.tensors[0].padded_at
+    cdef real *nabla_b = nabla + f.tensors[1].padded_at
+    while f.tensors[0].rate != 0.0 and k < tiles * (thread + 1) / n_threads:
+        nabla_panel(f, x, delta, m, k * width, min((k + 1) * width, f.n_in),
+                    NULL if anew else nabla_w + k * width, nabla_w + k * width)
+        k += 1
+    if thread == n_threads - 1 and f.tensors[1].rate != 0.0:
+        if anew:
+            memset(nabla_b, 0, f.z_row * sizeof(real))
+        bias_gradient(delta, f.z_row, m, 1, nabla_b)
+
+
+cdef inline void dot_update(const Layer *f, const Step *step, const Input *x, const real *delta,
+                            Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint rest,
+                            real *parameters, Py_ssize_t slot, real *scratch,
+                            Ahead *ahead) noexcept nogil:
+    # BP3, BP4 and the step, of whole vectors that begin in [first, last)   parameters, slots  # OUT
+    cdef real nabla[PANEL]
+    cdef Py_ssize_t k = whole(first), stop
+    cdef Own own
+    last = min(whole(last), f.n_in)
+    if f.tensors[0].rate != 0.0:
+        own = numbers_of(step, &f.tensors[0])
+        while k < last:
+            stop = min(k + TILE_VECTORS * VECTOR_LANES, last)
+            nabla_panel(f, x, delta, m, k, stop, NULL, &nabla[0])
+            update_rows(step, &own, 1, whole(stop - k) / VECTOR_LANES, &nabla[0],
+                        parameters + f.tensors[0].padded_at + k, 0, slot)
+            k = stop
+    if rest and f.tensors[1].rate != 0.0:
+        own = numbers_of(step, &f.tensors[1])
+        memset(scratch, 0, f.z_row * sizeof(real))
+        bias_gradient(delta, f.z_row, m, 1, scratch)
+        update_rows(step, &own, 1, 1, scratch, parameters + f.tensors[1].padded_at, 0, slot)
+
+
+cdef inline int dot_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
+    tensors[0] = Tensor(0, 0, 1, n_in, 0, 0, 1.0, 1.0)  # W
+    tensors[1] = Tensor(0, 0, 1, 1, 0, 0, 1.0, 0.0)     # b
+    return 2
+
+
+cdef inline Link dot_link() noexcept:
+    return Link("dot", dot_forward, dot_back, dot_gradient, dot_update, dot_tangent, dot_tensors)
