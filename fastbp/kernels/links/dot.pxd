@@ -51,9 +51,9 @@ cdef inline void dot_tangent(const Layer *f, const real *parameters, const Input
     dots(x, tensor(f, 0, parameters, False), <real>0, m, f.n_in, dz, f.z_row)
 
 
-cdef inline void dot_back(const Layer *f, const real *parameters, bint padded, const real *delta,
-                          Py_ssize_t m, Py_ssize_t first, Py_ssize_t last, bint times, real *g,
-                          Py_ssize_t g_row, real *panel) noexcept nogil:
+cdef inline void dot_back(const Layer *f, const real *parameters, bint padded, const Input *x,
+                          const real *delta, Py_ssize_t m, Py_ssize_t first, Py_ssize_t last,
+                          bint times, real *g, Py_ssize_t g_row, real *panel) noexcept nogil:
     # BP2: g = delta w, or g = g * (delta w), and 0 in what fills the last vector         g  # OUT
     cdef const real *w = tensor(f, 0, parameters, padded)
     cdef Py_ssize_t s, k
@@ -124,10 +124,11 @@ cdef inline void dot_update(const Layer *f, const Step *step, const Input *x, co
 
 
 cdef inline int dot_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
-    tensors[0] = Tensor(0, 0, 1, n_in, 0, 0, 1.0, 1.0)  # W
-    tensors[1] = Tensor(0, 0, 1, 1, 0, 0, 1.0, 0.0)     # b
+    tensors[0] = Tensor(0, 0, 1, n_in, 0, 0, 1.0, 1.0, 0)  # W
+    tensors[1] = Tensor(0, 0, 1, 1, 0, 0, 1.0, 0.0, 0)     # b
     return 2
 
 
 cdef inline Link dot_link() noexcept:
-    return Link("dot", dot_forward, dot_back, dot_gradient, dot_update, dot_tangent, dot_tensors)
+    return Link("dot", dot_forward, dot_back, dot_gradient, dot_update, dot_tangent, dot_tensors,
+                False, False, False)
