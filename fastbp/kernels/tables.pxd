@@ -19,9 +19,9 @@ cdef struct Policy
 
 cdef struct Tensor:
     # One parameter tensor of a layer: `rows` rows of n. In the public layout they begin at `at` and
-    # lie n apart. In the trainer's padded copy, from `padded_at` on, a row has `row` reals, of which
-    # `panel` lie together: panels of as many columns follow each other, each with all its rows; of
-    # the last one rows are as short as what is left (panel = row: one panel, whole rows).
+    # lie n apart. In the trainer's padded copy, from `padded_at` on, a row has `row` reals, of
+    # which `panel` lie together: panels of as many columns follow each other, each with all its
+    # rows; of the last one rows are as short as what is left (panel = row: one, of whole rows).
     Py_ssize_t at, padded_at, rows, n, row, panel
     double rate                 # times the learning rate; 0: no step changes it or its slots
     double decay                # times penalties and weight decay: 1 of a weight, else 0, or told
@@ -72,7 +72,7 @@ cdef struct Own:
 
 
 cdef struct Active:
-    # The columns of a batch that are not 0 in all of its rows, ascending, and the rows without others.
+    # The columns of a batch that are not 0 in all of its rows, ascending; the rows without the others
     const int32_t *columns
     Py_ssize_t n
     const real *a               # as far apart as whole rows

@@ -130,7 +130,9 @@ def test_threads(level, name, threads):
 
 @pytest.mark.threaded
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("sizes", [[20, 64, 5], [33, 128, 64, 1], [9, 192, 33, 2], [7, 60, 4]], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [[20, 64, 5], [33, 128, 64, 1], [9, 192, 33, 2], [7, 60, 4]], ids=str
+)
 def test_threads_share_the_first_layer_by_columns(level, sizes, dtype):
     """Columns of it, the rows of the layers behind; frozen tensors, fewer rows than threads."""
     rng = np.random.default_rng(3)
@@ -141,8 +143,8 @@ def test_threads_share_the_first_layer_by_columns(level, sizes, dtype):
                 found = []
                 for threads in (1, 2, 3):
                     net = network(sizes, "tanh", "identity", "quadratic", dtype)
-                    net.fit(X, Y, epochs=2, batch_size=batch_size, optimizer=OPTIMIZERS[optimizer][0],
-                            seed=0, l2=0.5, rates=rates, threads=threads)  # fmt: skip
+                    net.fit(X, Y, epochs=2, batch_size=batch_size, seed=0, l2=0.5, rates=rates,
+                            optimizer=OPTIMIZERS[optimizer][0], threads=threads)  # fmt: skip
                     found.append(net.parameters)
                 assert_array_equal(found[0], found[1])
                 assert_array_equal(found[0], found[2])

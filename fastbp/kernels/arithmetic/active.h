@@ -64,10 +64,10 @@ FASTBP_INLINE int fastbp_lanes_of(unsigned mask, real_bits *lane)
 #endif
 }
 
-/* Columns of the rows order[0], ..., order[m - 1] of X, n >= FASTBP_VECTOR_LANES wide, that are not 0
- * in all of them, to `columns`, ascending; and what rows first, ..., last - 1 of these hold there to
- * rows first, ... of `a`; all of these have room for whole vectors. Returns how many there are; where there
- * are more than `most`, `most` + 1, and what was written is of no use.          columns, a  # OUT
+/* Columns of the rows order[0], ..., order[m - 1] of X, n >= FASTBP_VECTOR_LANES wide, that are not
+ * 0 in all of them, to `columns`, ascending; and what rows first, ..., last - 1 of these hold there
+ * to rows first, ... of `a`; all of these have room for whole vectors. Returns how many there are;
+ * where there are more than `most`, `most` + 1, and what was written is of no use. columns, a # OUT
  * Meanwhile rows next[0], ..., next[ahead - 1] of X are fetched. `rows`: scratch for m + ahead. */
 static ptrdiff_t active_columns(const real *X, ptrdiff_t n, const ptrdiff_t *order, ptrdiff_t m,
                                 ptrdiff_t first, ptrdiff_t last, ptrdiff_t most, int32_t *columns,

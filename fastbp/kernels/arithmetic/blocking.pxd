@@ -62,7 +62,8 @@ cdef inline void rows_times(const real *A, Py_ssize_t A_row, const real *B, Py_s
         while s < m:
             R = balanced(m - s)
             tile_rows(<int>R, <int>V, K, A + s * A_row, A_row, B + j * VECTOR_LANES, B_row,
-                      next + line * PER_LINE, PER_LINE if line < lines else 0, b + j * VECTOR_LANES if b != NULL else NULL, times,
+                      next + line * PER_LINE, PER_LINE if line < lines else 0,
+                      b + j * VECTOR_LANES if b != NULL else NULL, times,
                       C + s * C_row + j * VECTOR_LANES, C_row)
             line = min(line + K, lines)
             s += R

@@ -162,7 +162,7 @@ FASTBP_INLINE __m512 fastbp_root(__m512 v)
 #endif
 
 enum { FASTBP_PER_LINE = 64 / sizeof(real) };
-/* columns of a matrix that lie together, row after row: two lines, which are the widest level's tile */
+/* columns of a matrix that lie together, row after row: two lines, the widest level's tile */
 enum { FASTBP_PANEL = 2 * FASTBP_PER_LINE };
 
 /* ---- one number --------------------------------------------------------------------------------- */

@@ -10,6 +10,9 @@
  *     C[r, j] *= sum_k a(r, k) B[k, j]
  * whose accumulators stay in registers. Each output adds its terms strictly in k order, one fused
  * multiply-add a term and no horizontal sum, so the result does not depend on R, V or the level.
+ * Meanwhile it fetches what comes next: B twelve rows ahead where it streams from the second-level
+ * cache, and for each k `step` reals from `next` on (a sixteenth of a step at widths of 1,024 and
+ * more, bench/growth.py).
  * What does not: vectors (real.h), loops over matrices (blocking.pxd), formulas (update.pxd).
  *
  * C and not Cython because GCC's vectoriser loses the tile at some shapes (8x32 falls to a fifth of
@@ -28,8 +31,8 @@
 /* One tile. With R, V and one of the two strides constant after inlining, the three inner loops
  * unroll and acc[][] lives in registers. */
 FASTBP_INLINE void tile_body(const int R, const int V, ptrdiff_t K, const real *a, ptrdiff_t a_row,
-                             ptrdiff_t a_k, const real *B, ptrdiff_t B_row, const int streams,
-                             const real *next, ptrdiff_t step, const real *init,
+                             ptrdiff_t a_k, const real *B, ptrdiff_t B_row, const int fetches,
+                             const int streams, const real *next, ptrdiff_t step, const real *init,
                              ptrdiff_t init_row, const real *rate, int times, real *C,
                              ptrdiff_t C_row)
 {
@@ -41,8 +44,9 @@ FASTBP_INLINE void tile_body(const int R, const int V, ptrdiff_t K, const real *
         FASTBP_UNROLL for (v = 0; v < V; v++) acc[r][v] =
             init ? ((const vec *)(init + r * init_row))[v] : FASTBP_SPLAT(0);
     for (k = 0; k < K; k++) {
-        if (R * V >= FASTBP_TILE_ROWS) { /* a lower tile would wait for its loads */
-            if (FASTBP_VECTOR_BYTES == 64) FASTBP_PREFETCH_L2(next + k * step);
+        if (fetches && R * V >= FASTBP_TILE_ROWS) { /* a lower tile would wait for its loads */
+            /* where a multiply-add is half as wide, a twentieth of the peak */
+            if (sizeof(vec) == 64) FASTBP_PREFETCH_L2(next + k * step);
             if (streams) FASTBP_PREFETCH(B + (k + 12) * B_row);
             if (streams && V * FASTBP_VECTOR_LANES > FASTBP_PER_LINE)
                 FASTBP_PREFETCH(B + (k + 12) * B_row + FASTBP_PER_LINE);
@@ -67,23 +71,23 @@ FASTBP_INLINE void tile_body(const int R, const int V, ptrdiff_t K, const real *
 }
 
 /* Shapes taller than this level's registers are never asked for and compile to nothing. */
-#define FASTBP_SHAPE(BODY, ROWS, ...)                                         \
-    case ROWS:                                                          \
-        if (ROWS > FASTBP_TILE_ROWS) break;                             \
-        if (V == 2)                                                     \
+#define FASTBP_SHAPE(BODY, ROWS, ...)                                 \
+    case ROWS:                                                        \
+        if (ROWS > FASTBP_TILE_ROWS) break;                           \
+        if (V == 2)                                                   \
             BODY(ROWS > FASTBP_TILE_ROWS ? 1 : ROWS, 2, __VA_ARGS__); \
-        else                                                            \
+        else                                                          \
             BODY(ROWS > FASTBP_TILE_ROWS ? 1 : ROWS, 1, __VA_ARGS__); \
         break;
-#define FASTBP_SHAPES(BODY, ...)                                              \
-    switch (R) {                                                        \
-        FASTBP_SHAPE(BODY, 1, __VA_ARGS__) FASTBP_SHAPE(BODY, 2, __VA_ARGS__)       \
-        FASTBP_SHAPE(BODY, 3, __VA_ARGS__) FASTBP_SHAPE(BODY, 4, __VA_ARGS__)       \
-        FASTBP_SHAPE(BODY, 5, __VA_ARGS__) FASTBP_SHAPE(BODY, 6, __VA_ARGS__)       \
-        FASTBP_SHAPE(BODY, 7, __VA_ARGS__) FASTBP_SHAPE(BODY, 8, __VA_ARGS__)       \
-        FASTBP_SHAPE(BODY, 9, __VA_ARGS__) FASTBP_SHAPE(BODY, 10, __VA_ARGS__)      \
-        FASTBP_SHAPE(BODY, 11, __VA_ARGS__) FASTBP_SHAPE(BODY, 12, __VA_ARGS__)     \
-        FASTBP_SHAPE(BODY, 13, __VA_ARGS__) FASTBP_SHAPE(BODY, 14, __VA_ARGS__)     \
+#define FASTBP_SHAPES(BODY, ...)                                                \
+    switch (R) {                                                                \
+        FASTBP_SHAPE(BODY, 1, __VA_ARGS__) FASTBP_SHAPE(BODY, 2, __VA_ARGS__)   \
+        FASTBP_SHAPE(BODY, 3, __VA_ARGS__) FASTBP_SHAPE(BODY, 4, __VA_ARGS__)   \
+        FASTBP_SHAPE(BODY, 5, __VA_ARGS__) FASTBP_SHAPE(BODY, 6, __VA_ARGS__)   \
+        FASTBP_SHAPE(BODY, 7, __VA_ARGS__) FASTBP_SHAPE(BODY, 8, __VA_ARGS__)   \
+        FASTBP_SHAPE(BODY, 9, __VA_ARGS__) FASTBP_SHAPE(BODY, 10, __VA_ARGS__)  \
+        FASTBP_SHAPE(BODY, 11, __VA_ARGS__) FASTBP_SHAPE(BODY, 12, __VA_ARGS__) \
+        FASTBP_SHAPE(BODY, 13, __VA_ARGS__) FASTBP_SHAPE(BODY, 14, __VA_ARGS__) \
     }
 
 /* a(r, k) = a[r * stride + k]: rows of A as they lie (forward, delta recurrence) */
@@ -92,9 +96,11 @@ static void tile_rows(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t stride
                       int times, real *C, ptrdiff_t C_row)
 {
     if (K < 128) /* B is in the first-level cache */
-        FASTBP_SHAPES(tile_body, K, a, stride, 1, B, B_row, 0, B, 0, init, 0, (const real *)0, times, C, C_row)
+        FASTBP_SHAPES(tile_body, K, a, stride, 1, B, B_row, 0, 0, B, 0, init, 0, (const real *)0,
+                      times, C, C_row)
     else
-        FASTBP_SHAPES(tile_body, K, a, stride, 1, B, B_row, 1, next, step, init, 0, (const real *)0, times, C, C_row)
+        FASTBP_SHAPES(tile_body, K, a, stride, 1, B, B_row, 1, 1, next, step, init, 0,
+                      (const real *)0, times, C, C_row)
 }
 
 /* a(r, k) = a[r + k * stride]: columns of A as they lie (weight gradient) */
@@ -102,10 +108,11 @@ static void tile_columns(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t str
                          ptrdiff_t B_row, const real *next, ptrdiff_t step, const real *init,
                          ptrdiff_t init_row, const real *rate, real *C, ptrdiff_t C_row)
 {
-    FASTBP_SHAPES(tile_body, K, a, 1, stride, B, B_row, 0, next, step, init, init_row, rate, 0, C, C_row)
+    FASTBP_SHAPES(tile_body, K, a, 1, stride, B, B_row, 1, 0, next, step, init, init_row, rate, 0,
+                  C, C_row)
 }
 
-/* The tile where rows of B (B_at not NULL), or of C, lie where a list says: rows B_at[k] or C_at[r].
+/* The tile where rows of B (B_at not NULL), or of C, lie where a list says: B_at[k] or C_at[r].
  * With a rate C -= rate times the sum, else C = init + the sum. `next_step` bytes a term are fetched
  * from `next` on. */
 FASTBP_INLINE void listed_body(const int R, const int V, ptrdiff_t K, const real *a,

@@ -8,8 +8,8 @@ from libc.stdint cimport int32_t
 from libc.string cimport memset
 
 from fastbp.kernels.arithmetic.blocking cimport (
-    BLOCK_ROWS, TILE_SIZE, TILE_VECTORS, balanced, fetch, is_large, packed_columns,
-    Stretch, rows_times, stretch_of, strip, tile_columns, tile_columns_to, tile_rows_from, transpose,
+    BLOCK_ROWS, TILE_SIZE, TILE_VECTORS, Stretch, balanced, fetch, is_large, packed_columns,
+    rows_times, stretch_of, strip, tile_columns, tile_columns_to, tile_rows_from, transpose,
     upcoming)
 from fastbp.kernels.arithmetic.real cimport PANEL, PER_LINE, TILE_ROWS, VECTOR_LANES, prefetch, real
 from fastbp.kernels.tables cimport Active, Ahead, Input, Layer, Link, Own, Step, Tensor
@@ -85,7 +85,8 @@ cdef inline void propagate_back(const real *delta, Py_ssize_t delta_row, const T
             while p < t.n and p < j + PANEL:
                 i = 0
                 while i < width:
-                    transpose(<int>(width - i), B + i * row + p - j, row, panel + p * rows + i, rows)
+                    transpose(<int>(width - i), B + i * row + p - j, row, panel + p * rows + i,
+                              rows)
                     i += step
                 p += step
             j += PANEL
@@ -107,7 +108,8 @@ cdef inline void gradient_tile(const real *a, Py_ssize_t a_row, const real *delt
 cdef inline void weight_gradient(const real *a, Py_ssize_t a_row, const real *delta,
                                  Py_ssize_t delta_row, Py_ssize_t m, const Tensor *t,
                                  Py_ssize_t first, Py_ssize_t last, real *nabla_W) noexcept nogil:
-    # BP4: rows [first, last) of nabla_W += a^T delta   (n_in, n_z), samples in order   nabla_W  # OUT
+    # BP4: rows [first, last) of nabla_W += a^T delta   (n_in, n_z), samples in order
+    #                                                                               nabla_W  # OUT
     cdef Py_ssize_t j = 0, v, k, R, V, row
     cdef real *at
     while j < t.n:
@@ -163,7 +165,7 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
     # `packed` holds m rows of packed_columns() and PANEL reals
     cdef Py_ssize_t j, v, k, s, i, R, V, row, strips, width = VECTOR_LANES
     cdef Py_ssize_t blocks, block
-    cdef const real *delta_j
+    cdef const real *next
     cdef real *at
     cdef real *delta_panel = packed + m * packed_columns()
     i = ((last - first + TILE_ROWS - 1) / TILE_ROWS) * ((t.n + 2 * width - 1) / (2 * width))
@@ -180,8 +182,9 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
                 at = W + panel_at(t, True, j) + v * width
                 while k < last:
                     R = balanced(last - k)
-                    update_from_tile(a + k, a_row, delta + j + v * width, delta_row, m, R, V,
-                                     upcoming(ahead, m, R, V, at + (k + R) * row), step, own, at + k * row, row, slot)
+                    next = upcoming(ahead, m, R, V, at + (k + R) * row)
+                    update_from_tile(a + k, a_row, delta + j + v * width, delta_row, m, R, V, next,
+                                     step, own, at + k * row, row, slot)
                     k += R
                 v += V
             j += PANEL
@@ -214,9 +217,9 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
                 while k < block:
                     R = balanced(block - k)
                     fetch(ahead)
-                    update_from_tile(packed + strips * m * strip(), strip(), delta_panel + v * width,
-                                     PANEL, m, R, V, at + (k + R) * row, step, own, at + k * row,
-                                     row, slot)
+                    update_from_tile(packed + strips * m * strip(), strip(),
+                                     delta_panel + v * width, PANEL, m, R, V, at + (k + R) * row,
+                                     step, own, at + k * row, row, slot)
                     strips += 1
                     k += R
                 v += V
@@ -224,10 +227,10 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
         first = block
 
 
-# ---- columns that are 0 in the whole batch left out -----------------------------------------------
+# ---- columns that are 0 in the whole batch left out ----------------------------------------------
 
-# The bits are those of all columns. A term 0 w changes no sum but one that is -0; and of a column of
-# zeros the gradient is +0, whose step changes nothing where zeros stay.
+# The bits are those of all columns. A term 0 w changes no sum but one that is -0; and of a column
+# of zeros the gradient is +0, whose step changes nothing where zeros stay.
 
 cdef enum:
     FORWARD_BYTES = 32  # fetched a term: half of a line, the other half of X's rows in the update

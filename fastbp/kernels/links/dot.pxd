@@ -1,8 +1,8 @@
 """The link to one unit behind another layer: z = a . w + b, whose W is kept as a row.
 
-What belongs here: what the dense link (dense.pxd) is where n_z = 1, with full vectors along n_in: as
-a column W would fill one lane of each. The public layout is the same, (n_in, 1). What does not: the
-first layer's, which stays dense: rows of X may end where memory does.
+What belongs here: what the dense link (dense.pxd) is where n_z = 1, with full vectors along n_in:
+as a column W would fill one lane of each. The public layout is the same, (n_in, 1). What does not:
+the first layer's, which stays dense: rows of X may end where memory does.
 """
 from libc.string cimport memset
 

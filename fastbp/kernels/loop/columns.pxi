@@ -4,13 +4,13 @@
 # delta^1 for all rows of the batch, and the update of what they belong to. What does not: the order
 # of steps (steps.pxi), layers by rows (passes.pxi).
 #
-# A thread finds its columns of W^1 in its own cache at the next step. It gathers all rows itself and
-# keeps its columns of z^1 and a^1 in matrices of its own: of case B 24 KB cross the cores in a step,
-# and 400 where the threads share rows alone (bench/threads.py). The layers behind, and the output
-# error, go by rows. No sum is split.
+# A thread finds its columns of W^1 in its own cache at the next step. It gathers all rows itself
+# and keeps its columns of z^1 and a^1 in matrices of its own: of case B 24 KB cross the cores in a
+# step, and 400 where the threads share rows alone (bench/threads.py). The layers behind, and the
+# output error, go by rows. No sum is split.
 
 cdef struct Columns:
-    # one thread's: columns [first, last) of the first layer as a layer, and its matrices of all rows
+    # one thread's: columns [first, last) of the first layer as a layer, its matrices of all rows
     Py_ssize_t first, last
     Layer layer
     real *a0
@@ -37,8 +37,8 @@ cdef inline bint is_shared_by_columns(const Plan *plan, int n_threads) noexcept 
     for thread in range(n_threads):
         columns_of(f, thread, n_threads, &first, &last)
         most = max(most, last - first)
-    # an eighth more than the mean is what sharing rows may cost
-    # and the next layer must have a part for each column: in panels of W, or one unit's row of it
+    # an eighth more than the mean is what sharing rows may cost; and the next layer must have a part
+    # for each column, in panels of W or one unit's row of it
     next = &plan.layers[1]
     return (f.sigma.elementwise and f.tensors[0].panel == PANEL
             and (next.tensors[0].panel == PANEL or next.n_z == 1) and next.n_tensors == 2
@@ -99,7 +99,8 @@ cdef void pass_by_columns(const Plan *plan, Loop *loop, int thread, const Input 
         # BP2: these columns of delta^1, from the rows of W^2 that this thread alone will change
         f = &plan.layers[1]
         f.link.back(f, parameters, True, &x, <const real *>r.work + r.cap * f.delta_at, m,
-                    own.first, own.last, True, own.z - own.first, own.layer.z_row, <real *>r.scratch)
+                    own.first, own.last, True, own.z - own.first, own.layer.z_row,
+                    <real *>r.scratch)
 
 
 cdef void update_by_columns(const Plan *plan, const Loop *loop, const Step *step, int thread,

@@ -368,7 +368,7 @@ cdef void move_parameters(const Plan *plan, real *flat, real *padded, bint inwar
         for i in range(plan.layers[l].n_tensors):
             t = &plan.layers[l].tensors[i]
             k = 0
-            while k < t.rows:  # a few rows at a time: their lines stay until every panel had its part
+            while k < t.rows:  # a few rows at a time: their lines stay until all panels had a part
                 m = min(16, t.rows - k)
                 j = 0
                 while j < t.n:
