@@ -72,7 +72,7 @@ cdef struct Own:
 
 
 cdef struct Active:
-    # The columns of a batch that are not 0 in all of its rows, ascending; the rows without the others
+    # The columns of a batch that are not 0 in all of its rows, ascending; rows without the others.
     const int32_t *columns
     Py_ssize_t n
     const real *a               # as far apart as whole rows

@@ -37,8 +37,8 @@ cdef inline bint is_shared_by_columns(const Plan *plan, int n_threads) noexcept 
     for thread in range(n_threads):
         columns_of(f, thread, n_threads, &first, &last)
         most = max(most, last - first)
-    # an eighth more than the mean is what sharing rows may cost; and the next layer must have a part
-    # for each column, in panels of W or one unit's row of it
+    # an eighth more than the mean is what sharing rows may cost; and the next layer must have a
+    # part for each column, in panels of W or one unit's row of it
     next = &plan.layers[1]
     return (f.sigma.elementwise and f.tensors[0].panel == PANEL
             and (next.tensors[0].panel == PANEL or next.n_z == 1) and next.n_tensors == 2
