@@ -41,6 +41,12 @@ cdef struct Layer:
     Tensor tensors[MAX_TENSORS]
 
 
+cdef inline const real *tensor(const Layer *f, int i, const real *parameters,
+                               bint padded) noexcept nogil:
+    """Where tensor i of a layer begins in the store."""
+    return parameters + (f.tensors[i].padded_at if padded else f.tensors[i].at)
+
+
 cdef struct Ahead:
     # rows of X that the next batch will gather, fetched a few lines a tile: memory works while the
     # tiles do (a fifth of a step of case A in bench/compare.py, where X is larger than the caches)

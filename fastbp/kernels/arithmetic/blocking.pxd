@@ -70,6 +70,29 @@ cdef inline void rows_times(const real *A, Py_ssize_t A_row, const real *B, Py_s
         j += V
 
 
+cdef inline void gradient_tile(const real *a, Py_ssize_t a_row, const real *delta,
+                               Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t R, Py_ssize_t V,
+                               const real *next, const real *init, Py_ssize_t init_row,
+                               const real *rate, real *nabla, Py_ssize_t nabla_row) noexcept nogil:
+    # nabla = init + a^T delta; with a rate W -= rate a^T delta in its place          nabla  # OUT
+    # a line from `next` on is fetched for each of the m samples
+    tile_columns(<int>R, <int>V, m, a, a_row, delta, delta_row, next, PER_LINE, init,
+                 init_row, rate, nabla, nabla_row)
+
+
+cdef inline void bias_gradient(const real *delta, Py_ssize_t delta_row, Py_ssize_t m,
+                               Py_ssize_t vectors, real *nabla_b) noexcept nogil:
+    # BP3: nabla_b += sum_s delta_s, the weight gradient of an input that is 1      nabla_b  # OUT
+    cdef real one = <real>1
+    cdef Py_ssize_t j = 0, V
+    while j < vectors:
+        V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
+        gradient_tile(&one, 0, delta + j * VECTOR_LANES, delta_row, m, 1, V, delta,
+                      nabla_b + j * VECTOR_LANES, 0, NULL,
+                      nabla_b + j * VECTOR_LANES, 0)
+        j += V
+
+
 cdef inline bint is_large(Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t row_bytes) noexcept nogil:
     """Whether W overflows the second-level cache and copies are made for enough tiles to pay."""
     return m >= 3 * TILE_ROWS and n_in * row_bytes >= SECOND_LEVEL_BYTES

@@ -8,11 +8,11 @@ from libc.stdint cimport int32_t
 from libc.string cimport memset
 
 from fastbp.kernels.arithmetic.blocking cimport (
-    BLOCK_ROWS, TILE_SIZE, TILE_VECTORS, Stretch, balanced, fetch, is_large, packed_columns,
-    rows_times, stretch_of, strip, tile_columns, tile_columns_to, tile_rows_from, transpose,
-    upcoming)
+    BLOCK_ROWS, TILE_SIZE, TILE_VECTORS, Stretch, balanced, bias_gradient, fetch, gradient_tile,
+    is_large, packed_columns, rows_times, stretch_of, strip, tile_columns_to, tile_rows_from,
+    transpose, upcoming)
 from fastbp.kernels.arithmetic.real cimport PANEL, PER_LINE, TILE_ROWS, VECTOR_LANES, prefetch, real
-from fastbp.kernels.tables cimport Active, Ahead, Input, Layer, Link, Own, Step, Tensor
+from fastbp.kernels.tables cimport Active, Ahead, Input, Layer, Link, Own, Step, Tensor, tensor
 from fastbp.kernels.update cimport numbers_of, update_rows
 
 
@@ -95,16 +95,6 @@ cdef inline void propagate_back(const real *delta, Py_ssize_t delta_row, const T
         k += rows
 
 
-cdef inline void gradient_tile(const real *a, Py_ssize_t a_row, const real *delta,
-                               Py_ssize_t delta_row, Py_ssize_t m, Py_ssize_t R, Py_ssize_t V,
-                               const real *next, const real *init, Py_ssize_t init_row,
-                               const real *rate, real *nabla, Py_ssize_t nabla_row) noexcept nogil:
-    # nabla = init + a^T delta; with a rate W -= rate a^T delta in its place          nabla  # OUT
-    # a line from `next` on is fetched for each of the m samples
-    tile_columns(<int>R, <int>V, m, a, a_row, delta, delta_row, next, PER_LINE, init,
-                 init_row, rate, nabla, nabla_row)
-
-
 cdef inline void weight_gradient(const real *a, Py_ssize_t a_row, const real *delta,
                                  Py_ssize_t delta_row, Py_ssize_t m, const Tensor *t,
                                  Py_ssize_t first, Py_ssize_t last, real *nabla_W) noexcept nogil:
@@ -126,19 +116,6 @@ cdef inline void weight_gradient(const real *a, Py_ssize_t a_row, const real *de
                 k += R
             v += V
         j += PANEL
-
-
-cdef inline void bias_gradient(const real *delta, Py_ssize_t delta_row, Py_ssize_t m,
-                               Py_ssize_t vectors, real *nabla_b) noexcept nogil:
-    # BP3: nabla_b += sum_s delta_s, the weight gradient of an input that is 1      nabla_b  # OUT
-    cdef real one = <real>1
-    cdef Py_ssize_t j = 0, V
-    while j < vectors:
-        V = vectors - j if vectors - j < TILE_VECTORS else TILE_VECTORS
-        gradient_tile(&one, 0, delta + j * VECTOR_LANES, delta_row, m, 1, V, delta,
-                      nabla_b + j * VECTOR_LANES, 0, NULL,
-                      nabla_b + j * VECTOR_LANES, 0)
-        j += V
 
 
 cdef inline void update_from_tile(const real *a, Py_ssize_t a_row, const real *delta,
@@ -329,11 +306,6 @@ cdef inline void update_active_tile(const real *a, Py_ssize_t a_row, const real 
 
 
 # ---- the row -------------------------------------------------------------------------------------
-
-cdef inline const real *tensor(const Layer *f, int i, const real *parameters,
-                               bint padded) noexcept nogil:
-    return parameters + (f.tensors[i].padded_at if padded else f.tensors[i].at)
-
 
 cdef inline void dense_forward(const Layer *f, const real *parameters, bint padded, const Input *x,
                                Py_ssize_t m, real *z, real *panel) noexcept nogil:

@@ -6,11 +6,10 @@ the first layer's, which stays dense: rows of X may end where memory does.
 """
 from libc.string cimport memset
 
-from fastbp.kernels.arithmetic.blocking cimport TILE_VECTORS
+from fastbp.kernels.arithmetic.blocking cimport TILE_VECTORS, bias_gradient, gradient_tile
 from fastbp.kernels.arithmetic.real cimport PANEL, VECTOR_LANES, fma, real
 from fastbp.kernels.arithmetic.reductions cimport LANES, sum_of_lanes
-from fastbp.kernels.links.dense cimport bias_gradient, gradient_tile, tensor
-from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor
+from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor, tensor
 from fastbp.kernels.update cimport numbers_of, update_rows
 
 

@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t
 from libc.string cimport memset
 
 from fastbp.kernels.arithmetic.real cimport PANEL, PER_LINE, VECTOR_LANES, fma, prefetch, real
-from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor, Turned
+from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor, Turned, tensor
 from fastbp.kernels.update cimport numbers_of, update_rows
 
 cdef extern from "arithmetic/lists.h":
@@ -29,11 +29,6 @@ cdef extern from "arithmetic/lists.h":
 
 cdef enum:
     ROWS_AT_ONCE = 8    # of W, where all of them take a step: a call of the policy for each block
-
-
-cdef inline const real *tensor(const Layer *f, int i, const real *parameters,
-                               bint padded) noexcept nogil:
-    return parameters + (f.tensors[i].padded_at if padded else f.tensors[i].at)
 
 
 cdef inline void listed_input(const real *W, Py_ssize_t W_row, const real *b, const Input *x,
