@@ -88,11 +88,10 @@ def fit(
     ----------
     net : Network
     X : array_like or sparse (n, n_0)
-        A matrix or array of scipy.sparse is read as it lies, never made dense: work and memory grow
-        with its elements, and the numbers are those of the dense array. Where a gradient of 0
-        changes nothing (SGD without momentum, Adagrad; no penalty on W1, no clip_norm) a step
-        touches only the rows of W1 whose columns the batch has; elsewhere each of them moves, and
-        the step costs what it costs of dense X.
+        A matrix or array of scipy.sparse is read as it lies, never made dense: the same numbers,
+        for work and memory that grow with its elements. Where a gradient of 0 changes nothing (SGD
+        without momentum, Adagrad; no penalty on W1, no clip_norm) a step touches only the rows of
+        W1 whose columns the batch has; elsewhere all move, and it costs what dense X costs.
     Y : array_like
         Class indices (n,), or targets (n, n_L); for one output also targets (n,).
     epochs : int
