@@ -15,7 +15,9 @@ cdef Py_ssize_t rows_at_once(const Plan *plan, Py_ssize_t batch_size, int n_thre
     stored gradient has every row of W.
     """
     cdef Py_ssize_t row_bytes = plan.width * <Py_ssize_t>sizeof(real)
-    cdef bint stays = batch_size * row_bytes < HALF_OF_IT_BYTES
+    # without g, of which little is used: 784-30-10, batch 64, float64
+    cdef Py_ssize_t used = row_bytes - plan.g_row * <Py_ssize_t>sizeof(real)
+    cdef bint stays = batch_size * used < HALF_OF_IT_BYTES
     if n_threads > 1 or plan.reads_lists or stays or batch_size * plan.width < plan.n_padded:
         return batch_size
     return min(batch_size, max(56, SLICE_BYTES / row_bytes / 28 * 28))
@@ -42,9 +44,8 @@ cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, i
     cdef Memory need
     need.parameters = p.n_padded * size
     need.slots = (POLICIES[<int>POLICY_ROWS[optimizer]].n_slots + averages) * need.parameters
-    # costs, the matrices of the rows, a^0 without zeros, a stored gradient, each thread's scratch,
-    # and the layers
-    need.work_area = ((batch_size + 15) / 16 * 16 + rows * <double>(p.width + p.a0_row)) * size
+    # costs, the matrices of the rows, a stored gradient, each thread's scratch, and the layers
+    need.work_area = ((batch_size + 15) / 16 * 16 + rows * <double>p.width) * size
     if rows < batch_size or stores_gradient:
         need.work_area += need.parameters
     need.work_area += n_threads * <double>thread_bytes(p, batch_size, n_threads)
@@ -121,8 +122,7 @@ cdef class Trainer:
         self.rows.cap = rows
         self.rows.first = self.rows.m = self.rows.batch_row = 0
         self.rows.dropout = NULL
-        self.rows.compact = <real *>self.rows.work + rows * p.width
-        self.rows.scratch = self.rows.compact + rows * p.a0_row
+        self.rows.scratch = <char *>self.rows.work + rows * p.width * size
         self.plan = net.plan
         self.plan.layers = <Layer *>(<char *>self.rows.scratch
                                      + n_threads * thread_bytes(p, batch_size, n_threads))

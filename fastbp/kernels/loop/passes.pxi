@@ -28,8 +28,7 @@ cdef struct Rows:
     Py_ssize_t batch_row    # the batch's number of the first row: masks go by it
     void *C             # the cost of each of the cap samples
     void *scratch       # this thread's: a panel of W^T, then rows for y, C_j and dC/da
-    real *compact       # a^0 of the batch without columns that are 0, rows as long
-    int32_t *columns    # this thread's: those that are not
+    int32_t *columns    # this thread's: a list of those that are not 0 in the whole batch
     # of the batch's lists, where X is sparse (lists.pxi): elements that there is room for, their
     # columns, values of a^0 and of each layer that gives lists, and the errors of these, dC/dx last
     Py_ssize_t room

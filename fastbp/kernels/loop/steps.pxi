@@ -111,9 +111,11 @@ cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py
 
 
 cdef Py_ssize_t scratch_reals(const Plan *plan, Py_ssize_t batch_size) noexcept nogil:
-    """A thread's room for panels and for packed columns of a, and for a list of columns."""
-    return ((max(scratch_size(plan), (packed_columns() + PANEL) * batch_size) + 15) / 16 * 16
-            + plan.a0_row)
+    """A thread's room for panels, packed columns of a, a^0 without zeros, and a list of columns."""
+    cdef Py_ssize_t most = max(scratch_size(plan), (packed_columns() + PANEL) * batch_size)
+    if is_searched(plan, batch_size):
+        most = max(most, pointers(batch_size) + batch_size * plan.a0_row)
+    return (most + 15) / 16 * 16 + plan.a0_row
 
 
 cdef double total_weight(const real *weight, const Py_ssize_t *order, Py_ssize_t m) noexcept nogil:
@@ -406,8 +408,9 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             pass_by_columns(plan, loop, thread, &x, m, targets, at.row, scale, parameters, &own, &r)
             s = last
         elif loop.zeros == HAS_ZEROS:
-            skips = find_active(plan, loop, X.a, order + at.row, m, first, last, r.compact, &r,
-                                &ahead, &active)
+            skips = find_active(plan, loop, X.a, order + at.row, m, first, last,
+                                <real *>r.work if stay else
+                                <real *>r.scratch + pointers(loop.batch_size), &r, &ahead, &active)
         stay = stay and skips
         while s < last:
             r.batch_row = s
@@ -436,7 +439,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         r.m = m
         if not loop.by_columns:
             x = whole_batch(plan, &r)
-            active.a = r.compact
+            active.a = <const real *>r.work
             x.active = &active if stay else NULL
         make_step(plan, loop, &step, thread, &x, &r, &own, parameters, nabla, &ahead)
         if thread == 0:

@@ -12,12 +12,23 @@ cdef enum:
     IS_DENSE = 2
 
 
+cdef inline bint is_searched(const Plan *plan, Py_ssize_t batch_size) noexcept nogil:
+    """Whether the first link can leave columns out, and a batch is small enough to gain by it."""
+    return (plan.n_0 >= FEW_COLUMNS and plan.layers[0].link.skips_zeros
+            and batch_size * plan.a0_row * <Py_ssize_t>sizeof(real) <= SECOND_LEVEL_BYTES)
+
+
+cdef inline Py_ssize_t pointers(Py_ssize_t batch_size) noexcept nogil:
+    """Reals of scratch that hold where rows are: of a batch, and of a part of the next."""
+    return (2 * batch_size * <Py_ssize_t>sizeof(void *) + 63) / 64 * PER_LINE
+
+
 cdef int zeros_of(const Plan *plan, const Loop *loop, const real *X, const Rows *r) noexcept nogil:
     """Whether batches are searched: by as many rows from all over X."""
     cdef const real **rows = <const real **>r.scratch
     cdef Py_ssize_t *order = <Py_ssize_t *>(rows + loop.batch_size)
     cdef Py_ssize_t m = min(loop.batch_size, loop.n), s, most = most_active(plan.n_0)
-    if plan.n_0 < FEW_COLUMNS or not plan.layers[0].link.skips_zeros:
+    if not is_searched(plan, loop.batch_size):
         return IS_DENSE
     # a batch in one piece, and as it is in X
     if loop.adds_slices or loop.batch_size > loop.slice:
