@@ -661,7 +661,8 @@ OLD = {
 
 
 @pytest.mark.parametrize("name", OLD)
-def test_a_file_of_before_goes_on_to_the_same_bits(name, tmp_path):
+def test_a_file_of_before_goes_on_as_the_whole_run_does(name, tmp_path):
+    """But for roundings of formulas that were others when it was written."""
     path, dtype = tmp_path / "run.ckpt", name.rpartition("_")[2]
     old = Path(__file__).parents[1] / "data" / f"checkpoint_version_1_{name}.safetensors"
     path.write_bytes(old.read_bytes())
@@ -670,7 +671,8 @@ def test_a_file_of_before_goes_on_to_the_same_bits(name, tmp_path):
     options = {"data": (OLD_X, OLD_Y), "batch_size": 4, **OLD[name]}
     resumed, whole = (network(sizes=[3, 4, 3], dtype=dtype, seed=seed) for seed in (9, 0))
     history, expected = fit(resumed, path, **options), fit(whole, **options)
-    assert resumed.parameters.tobytes() == whole.parameters.tobytes()
+    near = {"rtol": 1e-4 if dtype == "float32" else 1e-11}
+    assert_allclose(resumed.parameters, whole.parameters, atol=near["rtol"] / 100, **near)
     for key in expected.keys() - {"seconds"}:
-        assert history[key].tobytes() == expected[key].tobytes(), key
+        assert_allclose(history[key], expected[key], err_msg=key, **near)
     assert history.epochs == expected.epochs > epoch

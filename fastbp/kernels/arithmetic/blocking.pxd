@@ -29,7 +29,7 @@ cdef extern from "arithmetic/tile.h":
 
 cdef enum:
     TILE_SIZE = 14 * 32  # at least the elements of the largest tile of any level
-    BLOCK_ROWS = 504  # of W, at most, whose columns of a are packed at once
+    BLOCK_ROWS = 252  # of W, at most, whose columns of a are packed at once
 
 
 cdef inline Py_ssize_t strip() noexcept nogil:
