@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from cases import OPTIMIZERS
+from numpy.testing import assert_allclose
 from safetensors import safe_open
 
 import fastbp
