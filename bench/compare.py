@@ -145,6 +145,9 @@ def against(name, options):
     """A case or a call in this build and in the other."""
     what, letter = builds.CALLS.get(name, ("train", name))
     case = with_optimizer(benchmark.CASES[letter], options)
+    if name in builds.IMAGES:
+        batch, steps = builds.IMAGES[name]
+        case = replace(case, batch=batch, steps=steps)
     ours = Path(fastbp.__file__).parents[1]
     found = builds.compare(ours, options.against, case, options.dtype, options.repeats, what)
     agrees = found["differs"] <= ROUNDING[options.dtype]
@@ -164,7 +167,7 @@ def print_against(name, found):
     us, (first, third) = found["us"], found["noise_quartiles"]
     bits = f"differs by {found['differs']:.1e}" if found["differs"] else "same bits"
     print(
-        f"{name:14}{us['ours']:11.2f}{us['other']:11.2f}{found['ratio']:12.3f}"
+        f"{name:18}{us['ours']:11.2f}{us['other']:11.2f}{found['ratio']:12.3f}"
         f"{found['noise']:12.3f} ({first:.3f} to {third:.3f})   {bits}"
         f"{'' if found['agrees'] else '  <-- MISMATCH'}"
     )
@@ -316,7 +319,7 @@ def write(document, options):
 
 def compare_builds(document, options):
     print(f"on {document['machine']}, {options.dtype}, microseconds a step, a call or a row")
-    print(f"{'':14}{'this':>11}{'other':>11}{'this/other':>12}{'this/this':>12}")
+    print(f"{'':18}{'this':>11}{'other':>11}{'this/other':>12}{'this/this':>12}")
     for name in [*options.cases, *builds.CALLS]:
         try:
             found = against(name, options)

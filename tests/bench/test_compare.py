@@ -1,5 +1,6 @@
 """bench/compare.py, NumPy alone or another build beside fastbp: agreement, reports, refusals."""
 
+import importlib
 import json
 import os
 import statistics
@@ -129,7 +130,8 @@ def test_a_build_against_itself(tmp_path, dtype):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     cases = json.loads(file.read_text())["cases"]
-    assert list(cases) == ["A", "G", "small fit", "one row of C", "one row of B"]
+    calls = ["small fit", "one row of C", "one row of B", "images, batch 10", "images, batch 64"]
+    assert list(cases) == ["A", "G", *calls]
     for name, found in cases.items():
         us = found["rounds"]
         assert us.keys() == {"ours", "other", "again"}
@@ -200,3 +202,12 @@ def test_bad_usage(argv, words):
     done = compare(*argv)
     assert done.returncode == 2 and done.stdout == ""
     assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_images_have_the_zeros_that_they_are_said_to_have(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    X = importlib.import_module("builds").images(1280)
+    assert X.min() == 0 and X.max() == 1
+    for rows, share in ((1, 0.19), (10, 0.49), (32, 0.58), (64, 0.63), (128, 0.67)):
+        active = [(X[i : i + rows] != 0).any(axis=0).mean() for i in range(0, 1280, rows)]
+        assert sum(active) / len(active) == pytest.approx(share, abs=0.01)

@@ -143,7 +143,7 @@ def rows_and_vectors(level):
     ]
 
 
-@pytest.mark.parametrize("stem", ["tile_rows", "tile_columns"])
+@pytest.mark.parametrize("stem", ["tile_rows", "tile_columns", "tile_rows_from"])
 def test_tiles_multiply_and_add_in_registers(engine, stem):
     level, code = engine
     rows, vectors = rows_and_vectors(level)

@@ -124,17 +124,20 @@ FASTBP_INLINE void listed_body(const int R, const int V, ptrdiff_t K, const real
     vec acc[FASTBP_TILE_ROWS][FASTBP_TILE_VECTORS], b[FASTBP_TILE_VECTORS];
     const real minus_rate = rate ? -*rate : 0;
     int r, v;
-    ptrdiff_t k;
     FASTBP_UNROLL for (r = 0; r < R; r++)
         FASTBP_UNROLL for (v = 0; v < V; v++) acc[r][v] =
             init ? ((const vec *)(init + r * init_row))[v] : FASTBP_SPLAT(0);
-    for (k = 0; k < K; k++) {
-        const real *B_k = B + (B_at ? B_at[k] : k) * B_row;
-        FASTBP_PREFETCH_L2(next + k * next_step);
+    for (; K > 0; K--, a += a_k, next += next_step) { /* few addresses: they would take vectors */
+        const real *B_k = B;
+        if (B_at)
+            B_k += *B_at++ * B_row;
+        else
+            B += B_row;
+        FASTBP_PREFETCH_L2(next);
         FASTBP_UNROLL for (v = 0; v < V; v++) b[v] = ((const vec *)B_k)[v];
         FASTBP_UNROLL for (r = 0; r < R; r++)
         {
-            vec x = FASTBP_SPLAT(a[r * a_row + k * a_k]);
+            vec x = FASTBP_SPLAT(a[r * a_row]);
             FASTBP_UNROLL for (v = 0; v < V; v++) acc[r][v] = FASTBP_FMADD(x, b[v], acc[r][v]);
         }
     }
