@@ -520,3 +520,68 @@ def test_the_scale_link_is_trained(scaled, dtype, threads, clip):
         expected -= 0.1 * nabla
     doors.store_state(trainer, theta, slots)
     assert_allclose(theta, expected, rtol=0, atol=1e-4 if dtype == "float32" else 1e-13)
+
+
+# -- one unit: W as a row --------------------------------------------------------------------------
+
+WIDTHS = (2, 7, 9, 16, 17, 33, 100)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", WIDTHS)
+def test_one_unit_sums_in_sixteen_parts(level, dtype, n):
+    """The bits of sums by k mod 16, added in halves, for any number of rows at once."""
+    rng = np.random.default_rng(n)
+    net = fastbp.Network([3, n, 1], activation="relu", output="identity", loss="mse", dtype=dtype)
+    X = rng.standard_normal((37, 3)).astype(dtype)
+    zs, activations = net.feedforward(X)
+    a, w = activations[-2], net.weights[1][:, 0]
+    lane = np.zeros((len(X), 16), dtype)
+    for k in range(n):
+        term = a[:, k] * w[k] if level == "baseline" else a[:, k].astype(float) * float(w[k])
+        lane[:, k % 16] = lane[:, k % 16] + term  # with fma rounded once
+    while lane.shape[1] > 1:
+        half = lane.shape[1] // 2
+        lane = lane[:, :half] + lane[:, half:]
+    expected = lane[:, 0] + net.biases[1][0]
+    if dtype == "float32" or level == "baseline":  # NumPy has no fma for doubles
+        assert_array_equal(zs[-1][:, 0], expected)
+    assert_allclose(zs[-1][:, 0], expected, rtol=0, atol=64 * np.finfo(dtype).eps)
+    for m in (1, 2, 3, 5, 8, 15, 16, 17, 33):
+        assert_array_equal(net.predict(X[:m]), zs[-1][:m])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.05}, {"l2": 0.01}], ids=str)
+@pytest.mark.parametrize("optimizer", [fastbp.SGD(0.1), fastbp.Adam(0.01)], ids=["sgd", "adam"])
+def test_one_unit_is_trained_alike_by_any_number_of_threads(level, dtype, optimizer, options):
+    """After units whose value at 0 is not 0: what fills the last vector of W stays 0."""
+    rng = np.random.default_rng(1)
+    for sizes in ([5, 1, 1], [5, 9, 1], [40, 33, 1], [5, 17, 70, 1], [8, 100, 1]):
+        X = rng.standard_normal((60, sizes[0])).astype(dtype)
+        Y = np.sin(X.sum(axis=1, keepdims=True)).astype(dtype)
+        found = []
+        for threads in (1, 2, 3):
+            net = fastbp.Network(
+                sizes, activation="sigmoid", output="identity", loss="mse", dtype=dtype, seed=0
+            )
+            net.fit(
+                X,
+                Y,
+                epochs=3,
+                batch_size=20,
+                optimizer=optimizer,
+                seed=0,
+                threads=threads,
+                **options,
+            )
+            found.append(net)
+        for net in found[1:]:
+            for name, tensor in net.tensors.items():
+                assert_array_equal(tensor, found[0].tensors[name])
+        twin = found[0].copy()
+        before = {name: tensor.copy() for name, tensor in twin.tensors.items()}
+        gradient = twin.gradient(X, Y)
+        twin.fit(X, Y, epochs=1, batch_size=60, optimizer=fastbp.SGD(1.0), seed=0, threads=1)
+        step = np.concatenate([(before[k] - v).ravel() for k, v in twin.tensors.items()])
+        assert_allclose(step, gradient, rtol=0, atol=200 * np.finfo(dtype).eps)

@@ -174,6 +174,18 @@ def test_loops_on_singles_hold_no_doubles(engine, stem):
             assert not kinds_in(loop) & {"sd", "pd"}, (name, list(map(str, loop)))
 
 
+def test_dots_are_made_in_vectors(engine):
+    """Of one unit: its sums lie in registers, in 16 parts of each of one or several rows."""
+    level, code = engine
+    most = 0
+    for name, body in compiled_from(code, "dots").items():
+        for loop in innermost_loops(body):
+            if fmas(loop) and kinds_in(loop) == {"ps"} and not spills(loop):
+                assert all(REGISTER[level] in i.operands for i in loop if i.kind), name
+                most = max(most, fmas(loop))
+    assert most >= 4, most  # four rows
+
+
 def test_updates_are_made_in_vectors_alone(engine):
     """The step's numbers are doubles, and become vectors before the loop."""
     level, code = engine

@@ -7,10 +7,14 @@ the first layer's, which stays dense: rows of X may end where memory does.
 from libc.string cimport memset
 
 from fastbp.kernels.arithmetic.blocking cimport TILE_VECTORS, bias_gradient, gradient_tile
-from fastbp.kernels.arithmetic.real cimport PANEL, VECTOR_LANES, fma, real
-from fastbp.kernels.arithmetic.reductions cimport LANES, sum_of_lanes
+from fastbp.kernels.arithmetic.real cimport PANEL, VECTOR_LANES, real
 from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor, tensor
 from fastbp.kernels.update cimport numbers_of, update_rows
+
+cdef extern from "arithmetic/dots.h":
+    # z = a . w + b, whose rows lie z_row apart                                             z  # OUT
+    void dots(Py_ssize_t m, Py_ssize_t n_in, const real *a, Py_ssize_t a_row, const real *w, real b,
+              real *z, Py_ssize_t z_row) noexcept nogil
 
 
 cdef inline Py_ssize_t whole(Py_ssize_t n) noexcept nogil:
@@ -18,36 +22,19 @@ cdef inline Py_ssize_t whole(Py_ssize_t n) noexcept nogil:
     return (n + VECTOR_LANES - 1) / VECTOR_LANES * VECTOR_LANES
 
 
-cdef inline void dots(const Input *x, const real *w, real b, Py_ssize_t m, Py_ssize_t n_in, real *z,
-                      Py_ssize_t z_row) noexcept nogil:
-    # z = a . w + b   (m,), in LANES sums by k mod LANES                                    z  # OUT
-    cdef real lane[LANES]
-    cdef Py_ssize_t s, i, j
-    cdef const real *a
-    memset(z, 0, m * z_row * sizeof(real))
-    for s in range(m):
-        a = x.a + s * x.row
-        for i in range(LANES):
-            lane[i] = <real>0
-        for j in range(n_in / LANES):
-            for i in range(LANES):
-                lane[i] = fma(a[j * LANES + i], w[j * LANES + i], lane[i])
-        j = n_in - n_in % LANES
-        for i in range(n_in % LANES):
-            lane[i] = fma(a[j + i], w[j + i], lane[i])
-        z[s * z_row] = sum_of_lanes(&lane[0]) + b
-
-
 cdef inline void dot_forward(const Layer *f, const real *parameters, bint padded, const Input *x,
                              Py_ssize_t m, real *z, real *panel) noexcept nogil:
-    dots(x, tensor(f, 0, parameters, padded), tensor(f, 1, parameters, padded)[0], m, f.n_in, z,
-         f.z_row)
+    # z = a . w + b   (m,), the padding 0                                                 z  # OUT
+    memset(z, 0, m * f.z_row * sizeof(real))
+    dots(m, f.n_in, x.a, x.row, tensor(f, 0, parameters, padded),
+         tensor(f, 1, parameters, padded)[0], z, f.z_row)
 
 
 cdef inline void dot_tangent(const Layer *f, const real *parameters, const Input *x, Py_ssize_t m,
                              real *dz, real *panel) noexcept nogil:
     # dz = da . w   (m,)                                                                 dz  # OUT
-    dots(x, tensor(f, 0, parameters, False), <real>0, m, f.n_in, dz, f.z_row)
+    memset(dz, 0, m * f.z_row * sizeof(real))
+    dots(m, f.n_in, x.a, x.row, tensor(f, 0, parameters, False), <real>0, dz, f.z_row)
 
 
 cdef inline void dot_back(const Layer *f, const real *parameters, bint padded, const Input *x,
