@@ -111,7 +111,7 @@ cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py
 
 
 cdef Py_ssize_t scratch_reals(const Plan *plan, Py_ssize_t batch_size) noexcept nogil:
-    """A thread's room for panels, for packed columns of a, and for a list of columns."""
+    """A thread's room for panels, packed columns of a, a^0 without zeros, and a list of columns."""
     cdef const Tensor *t
     cdef Py_ssize_t reals = scratch_size(plan)
     cdef int l
@@ -119,6 +119,8 @@ cdef Py_ssize_t scratch_reals(const Plan *plan, Py_ssize_t batch_size) noexcept 
         t = &plan.layers[l].tensors[0]
         if is_large(batch_size, t.rows, t.row * <Py_ssize_t>sizeof(real)):
             reals = max(reals, (packed_columns() + PANEL) * batch_size)
+    if is_searched(plan, batch_size):
+        reals = max(reals, pointers(batch_size) + batch_size * plan.a0_row)
     return (reals + 15) / 16 * 16 + plan.a0_row
 
 
