@@ -85,9 +85,10 @@ def test_threads_leave_out_the_same_columns(trained, batch_size, threads, dtype)
 )
 def test_optimizers_move_what_they_move(trained, optimizer, dtype):
     """Moments go on where the gradient is 0: then forward alone leaves columns out."""
-    X = pixels(70, 90, dtype)
-    for threads in (1, 2):
-        same_bits(trained, X, [17, 3], dtype, batch_size=9, optimizer=optimizer, threads=threads)
+    X = pixels(140, 200, dtype)
+    for threads, batch_size in ((1, 9), (2, 9), (1, 70), (2, 70)):
+        options = {"optimizer": optimizer, "threads": threads, "batch_size": batch_size}
+        same_bits(trained, X, [17, 3], dtype, **options)
 
 
 @pytest.mark.parametrize(
