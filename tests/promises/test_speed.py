@@ -88,7 +88,7 @@ def test_a_step_executes_no_more_than_recorded(countable, case):
     # scalars: a sample's cost, a row's sum. One output alone has no vectors to be put in.
     kinds = arithmetic(executed, countable)
     share = 1 - kinds["ps"] / kinds.total()
-    assert share <= (0.15 if case.startswith("2-16-1") else 0.03), kinds
+    assert share <= (0.2 if case.startswith("2-16-1") else 0.03), kinds
 
 
 def major_version(compiler):
