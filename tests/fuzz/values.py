@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 POOL = np.random.default_rng(0).standard_normal(1 << 12)
 
@@ -148,6 +149,9 @@ NONSENSE = {  # each made anew for every call: some are used up or might be writ
     "pandas NaT": lambda: pd.NaT,
     "series": lambda: pd.Series([1.0, 2.0]),
     "frame": lambda: pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}),
+    "sparse": lambda: sparse.csr_array(np.eye(3)),
+    "sparse nan": lambda: sparse.coo_matrix(np.diag([1.0, math.nan, 1.0])),
+    "sparse vector": lambda: sparse.coo_array([0.0, 1.0, 2.0]),
     "timestamp": lambda: pd.Timestamp("2020-01-01"),
     "stubborn": Stubborn,
 }
