@@ -160,6 +160,20 @@ def test_tiles_multiply_and_add_in_registers(engine, stem):
     assert tallest and tallest % (rows * vectors) == 0, (tallest, rows, vectors)
 
 
+@pytest.mark.parametrize("stem", ["list_times_rows", "column_times_rows"])
+def test_lists_multiply_and_add_in_registers(engine, stem):
+    level, code = engine
+    n_loops = 0
+    for name, body in compiled_from(code, stem).items():
+        for loop in innermost_loops(body):
+            if fmas(loop):
+                n_loops += 1
+                assert kinds_in(loop) == {"ps"}, (name, list(map(str, loop)))
+                assert not spills(loop), (name, spills(loop))
+                assert all(REGISTER[level] in i.operands for i in loop if i.kind), name
+    assert n_loops
+
+
 @pytest.mark.parametrize(
     "stem",
     ["values", "values_and_slopes", "softmax", r"\w+_product", r"\w+_vjp", "terms_and_slopes"],
