@@ -26,7 +26,7 @@ FASTBP_INLINE void fastbp_fetch_row(const int V, const real *row)
         FASTBP_PREFETCH(row + v * FASTBP_VECTOR_LANES);
 }
 
-/* z = b + sum_i values[i] W[index[i]] over n elements, V vectors; index[n + AHEAD - 1] is readable */
+/* z = b + sum_i values[i] W[index[i]] over n elements, V vectors */
 FASTBP_INLINE void fastbp_list_body(const int V, ptrdiff_t n, const int32_t *index,
                                     const real *values, const real *W, ptrdiff_t W_row,
                                     const real *b, real *z)
@@ -38,7 +38,9 @@ FASTBP_INLINE void fastbp_list_body(const int V, ptrdiff_t n, const int32_t *ind
     for (i = 0; i < n; i++) {
         const vec x = FASTBP_SPLAT(values[i]);
         const vec *w = (const vec *)(W + index[i] * W_row);
-        fastbp_fetch_row(V, W + index[i + FASTBP_LIST_AHEAD] * W_row);
+        /* not beyond the row: what lies there another thread may be writing */
+        const ptrdiff_t ahead = i + FASTBP_LIST_AHEAD < n ? i + FASTBP_LIST_AHEAD : n - 1;
+        fastbp_fetch_row(V, W + index[ahead] * W_row);
         FASTBP_UNROLL for (v = 0; v < V; v++) acc[v] = FASTBP_FMADD(x, w[v], acc[v]);
     }
     FASTBP_UNROLL for (v = 0; v < V; v++)((vec *)z)[v] = acc[v];
