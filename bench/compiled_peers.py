@@ -1,7 +1,7 @@
-"""Numba, tinygrad and Keras on JAX: peers that compile what their user writes.
+"""Numba and tinygrad: peers that compile what their user writes.
 
-What belongs here: as in peers.py, whose table names these functions. What does not: libraries that
-come compiled, and JAX itself (peers.py).
+What belongs here: as in peers.py, whose table names these functions; how a vector of parameters is
+taken apart, for peers.py, too. What does not: libraries that come compiled, and JAX (peers.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,16 @@ import shutil
 import numpy as np
 
 from fastbp import SGD
+
+
+def views(flat, net):
+    """Weights and biases within a vector laid out as net.parameters."""
+    W, b, at = [], [], 0
+    for shape in (w.shape for w in net.weights):
+        W.append(flat[at : (at := at + shape[0] * shape[1])].reshape(shape))
+        b.append(flat[at : (at := at + shape[1])])
+    return W, b
+
 
 # Numba: a network by hand, loops and np.dot
 
@@ -116,8 +126,6 @@ def numba_epoch():
 
 def numba_training(case, net, X, Y):
     """As in NumPy one vector of parameters and one of their gradient; a call an epoch."""
-    from peers import views
-
     epoch, cross_entropy, squares = numba_epoch()
     o, t = case.optimizer, 0
     p, g = net.parameters.copy(), np.empty_like(net.parameters)
@@ -195,81 +203,5 @@ def tinygrad_training(case, net, X, Y):
                     step(x, y)
                 losses.append(total.item() / case.steps)
         return losses
-
-    return run
-
-
-# Keras
-
-
-def keras_training(case, net, X, Y):
-    """On JAX, by its stateless calls: a scan over the epochs of a scan over the batches, jitted.
-
-    Its Adam has epsilon beside the root that is not corrected, as scikit-learn's.
-    """
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    import keras
-
-    if net.dtype != np.float32:
-        raise ImportError("its optimizers' numbers are float32")
-    if keras.backend.backend() != "jax":
-        raise ImportError(f"Keras runs on {keras.backend.backend()} here, not on JAX")
-    import jax
-
-    from peers import jax_batches
-
-    jax.config.update("jax_enable_x64", False)
-    hidden, dtype = case.activation, net.dtype.name
-    last = len(case.sizes) - 2
-    model = keras.Sequential(
-        [keras.Input((case.sizes[0],), dtype=dtype)]
-        + [
-            keras.layers.Dense(n, activation=hidden if l < last else None, dtype=dtype)
-            for l, n in enumerate(case.sizes[1:])
-        ]
-    )
-    model.set_weights([part for pair in zip(net.weights, net.biases, strict=True) for part in pair])
-    o = case.optimizer
-    if isinstance(o, SGD):
-        optimizer = keras.optimizers.SGD(o.learning_rate)
-    else:
-        optimizer = keras.optimizers.Adam(o.learning_rate, o.beta1, o.beta2, o.epsilon)
-    optimizer.build(model.trainable_variables)
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
-
-    def cost(trainable, fixed, x, y):
-        z, fixed = model.stateless_call(trainable, fixed, x, training=True)
-        if case.classes:
-            return cross_entropy(y, z), fixed
-        return 0.5 * keras.ops.sum(keras.ops.square(z - y)) / case.batch, fixed
-
-    slope = jax.value_and_grad(cost, has_aux=True)
-
-    def step(state, xy):
-        trainable, fixed, slots = state
-        (loss, fixed), nabla = slope(trainable, fixed, *xy)
-        trainable, slots = optimizer.stateless_apply(slots, nabla, trainable)
-        return (trainable, fixed, slots), loss
-
-    @functools.partial(jax.jit, donate_argnums=0, static_argnums=2)
-    def several(state, batches, epochs):
-        def epoch(state, _):
-            state, losses = jax.lax.scan(step, state, batches)
-            return state, losses.mean()
-
-        return jax.lax.scan(epoch, state, length=epochs)
-
-    state = tuple(
-        [variable.value for variable in variables]
-        for variables in (
-            model.trainable_variables, model.non_trainable_variables, optimizer.variables,
-        )
-    )  # fmt: skip
-    batches = jax_batches(case, X, Y)
-
-    def run(epochs):
-        nonlocal state
-        state, losses = jax.block_until_ready(several(state, batches, epochs))
-        return losses.tolist()
 
     return run

@@ -16,6 +16,7 @@ import warnings
 
 import compiled_peers
 import numpy as np
+from compiled_peers import views
 
 from fastbp import SGD, benchmark
 
@@ -34,15 +35,6 @@ def fastbp_prediction(net, x):
 
 
 # NumPy
-
-
-def views(flat, net):
-    """Weights and biases within a vector laid out as net.parameters."""
-    W, b, at = [], [], 0
-    for shape in (w.shape for w in net.weights):
-        W.append(flat[at : (at := at + shape[0] * shape[1])].reshape(shape))
-        b.append(flat[at : (at := at + shape[1])])
-    return W, b
 
 
 NUMPY_ACTIVATIONS = {  # and the slope, from a
@@ -335,12 +327,9 @@ def jax_training(case, net, X, Y):
     return by_epoch(one_epoch)
 
 
-def jax_scan_training(case, net, X, Y):
+def scanned(step, state, batches):
     """A jitted call for all epochs: a scan over them of a scan over the batches."""
     import jax
-
-    step, state = jax_step(case, net)
-    batches = jax_batches(case, X, Y)
 
     @functools.partial(jax.jit, donate_argnums=0, static_argnums=2)
     def several(state, batches, epochs):
@@ -356,6 +345,69 @@ def jax_scan_training(case, net, X, Y):
         return losses.tolist()
 
     return run
+
+
+def jax_scan_training(case, net, X, Y):
+    return scanned(*jax_step(case, net), jax_batches(case, X, Y))
+
+
+# Keras
+
+
+def keras_training(case, net, X, Y):
+    """On JAX, by its stateless calls: a scan over the epochs of a scan over the batches, jitted.
+
+    Its Adam has epsilon beside the root that is not corrected, as scikit-learn's.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    import keras
+
+    if net.dtype != np.float32:
+        raise ImportError("its optimizers' numbers are float32")
+    if keras.backend.backend() != "jax":
+        raise ImportError(f"Keras runs on {keras.backend.backend()} here, not on JAX")
+    import jax
+
+    jax.config.update("jax_enable_x64", False)
+    hidden, dtype = case.activation, net.dtype.name
+    last = len(case.sizes) - 2
+    model = keras.Sequential(
+        [keras.Input((case.sizes[0],), dtype=dtype)]
+        + [
+            keras.layers.Dense(n, activation=hidden if l < last else None, dtype=dtype)
+            for l, n in enumerate(case.sizes[1:])
+        ]
+    )
+    model.set_weights([part for pair in zip(net.weights, net.biases, strict=True) for part in pair])
+    o = case.optimizer
+    if isinstance(o, SGD):
+        optimizer = keras.optimizers.SGD(o.learning_rate)
+    else:
+        optimizer = keras.optimizers.Adam(o.learning_rate, o.beta1, o.beta2, o.epsilon)
+    optimizer.build(model.trainable_variables)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
+
+    def cost(trainable, fixed, x, y):
+        z, fixed = model.stateless_call(trainable, fixed, x, training=True)
+        if case.classes:
+            return cross_entropy(y, z), fixed
+        return 0.5 * keras.ops.sum(keras.ops.square(z - y)) / case.batch, fixed
+
+    slope = jax.value_and_grad(cost, has_aux=True)
+
+    def step(state, xy):
+        trainable, fixed, slots = state
+        (loss, fixed), nabla = slope(trainable, fixed, *xy)
+        trainable, slots = optimizer.stateless_apply(slots, nabla, trainable)
+        return (trainable, fixed, slots), loss
+
+    state = tuple(
+        [variable.value for variable in variables]
+        for variables in (
+            model.trainable_variables, model.non_trainable_variables, optimizer.variables,
+        )
+    )  # fmt: skip
+    return scanned(step, state, jax_batches(case, X, Y))
 
 
 def jax_prediction(net, x):
@@ -482,7 +534,7 @@ TRAINING = {
     "scikit-learn": sklearn_training,
     "NumPy": numpy_training,
     "Numba": compiled_peers.numba_training,
-    "Keras on JAX": compiled_peers.keras_training,
+    "Keras on JAX": keras_training,
     "tinygrad": compiled_peers.tinygrad_training,
 }
 PREDICTION = {
