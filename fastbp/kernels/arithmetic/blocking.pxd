@@ -98,32 +98,31 @@ cdef inline bint is_large(Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t row_bytes) n
     return m >= 3 * TILE_ROWS and n_in * row_bytes >= SECOND_LEVEL_BYTES
 
 
+cdef inline const char *next_of(Ahead *ahead, Py_ssize_t n_bytes) noexcept nogil:
+    """Where the rest of the next row begins, of which `n_bytes` count as fetched from now on."""
+    cdef const char *place = ahead.X + ahead.order[0] * ahead.row_bytes + ahead.at
+    ahead.at += n_bytes
+    if ahead.at >= ahead.row_bytes:
+        ahead.at = 0
+        ahead.order += 1
+        ahead.rows -= 1
+    return place
+
+
 cdef inline void fetch(Ahead *ahead) noexcept nogil:
     cdef Py_ssize_t _i
     for _i in range(ahead.lines):
         if ahead.rows == 0:
             return
-        prefetch_L2(ahead.X + ahead.order[0] * ahead.row_bytes + ahead.at)
-        ahead.at += 64
-        if ahead.at >= ahead.row_bytes:
-            ahead.at = 0
-            ahead.order += 1
-            ahead.rows -= 1
+        prefetch_L2(next_of(ahead, 64))
 
 
 cdef inline const real *upcoming(Ahead *ahead, Py_ssize_t m, Py_ssize_t R, Py_ssize_t V,
                                  const real *W) noexcept nogil:
     """What a tile is to fetch, a line for each of its m terms: X's next rows where it has some to
     fetch and one is long enough, else W from there on; what is over is fetched at once."""
-    cdef const char *line
     if ahead.rows > 0 and R * V >= TILE_ROWS and 2 * ahead.row_bytes >= 64 * m >= 32 * ahead.lines:
-        line = ahead.X + ahead.order[0] * ahead.row_bytes + ahead.at
-        ahead.at += 64 * m
-        if ahead.at >= ahead.row_bytes:
-            ahead.at = 0
-            ahead.order += 1
-            ahead.rows -= 1
-        return <const real *>line
+        return <const real *>next_of(ahead, 64 * m)
     fetch(ahead)
     return W
 
@@ -150,10 +149,5 @@ cdef inline Stretch stretch_of(Ahead *ahead, Py_ssize_t K, Py_ssize_t most,
     if ahead.rows > 0 and K > 0:
         taken.K = min(K, (rest + most - 1) / most)
         taken.step = most
-        taken.next = ahead.X + ahead.order[0] * ahead.row_bytes + ahead.at
-        ahead.at += taken.K * most
-        if ahead.at >= ahead.row_bytes:
-            ahead.at = 0
-            ahead.order += 1
-            ahead.rows -= 1
+        taken.next = next_of(ahead, taken.K * most)
     return taken

@@ -70,15 +70,10 @@ cdef inline void propagate_back(const real *delta, Py_ssize_t delta_row, const T
     cdef const real *B
     while k < last:
         width = last - k if last - k < rows else rows
-        i = 0
-        row = panel_row(t, padded, 0)
-        while i < rows and t.n == 1:  # a column: 6 % of a step of case E
-            panel[i] = W[(k + i) * row] if i < width else <real>0
-            i += 1
         j = 0
         # by blocks in registers: 12 % of a 32-64-64-1 step, batch 32; what lies behind n_z is
         # turned too and never read
-        while j < t.n and t.n > 1:
+        while j < t.n:
             row = panel_row(t, padded, j)
             B = W + panel_at(t, padded, j) + k * row
             p = j

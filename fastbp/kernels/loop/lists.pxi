@@ -7,10 +7,6 @@
 # their values and the errors of these. They are copied out of X, so that what is dropped or scaled
 # has a place; no row is ever made dense.
 
-cdef enum:
-    LISTS_AHEAD = 16    # elements behind the last that are read, not used: at least lists.h's AHEAD
-
-
 cdef inline Py_ssize_t whole_lines(Py_ssize_t n_bytes) noexcept nogil:
     return (n_bytes + 63) / 64 * 64
 
@@ -21,7 +17,7 @@ cdef Py_ssize_t values_bytes(const Plan *plan, Py_ssize_t room) noexcept nogil:
 
 cdef double lists_bytes(const Plan *plan, Py_ssize_t room) noexcept nogil:
     """Memory of a batch that `lay_out_lists` divides."""
-    return whole_lines((room + LISTS_AHEAD) * 4) + 2.0 * values_bytes(plan, room)
+    return whole_lines(room * 4) + 2.0 * values_bytes(plan, room)
 
 
 cdef double columns_bytes(const Plan *plan, Py_ssize_t cap, Py_ssize_t room) noexcept nogil:
@@ -34,7 +30,7 @@ cdef void lay_out_lists(const Plan *plan, Py_ssize_t room, void *memory, Rows *r
     """Divide zeroed memory of a batch.                                                r  # OUT"""
     r.room = room
     r.index = <int32_t *>memory
-    r.values = <real *>(<char *>memory + whole_lines((room + LISTS_AHEAD) * 4))
+    r.values = <real *>(<char *>memory + whole_lines(room * 4))
     r.slopes = <real *>(<char *>r.values + values_bytes(plan, room))
 
 
