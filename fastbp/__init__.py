@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         RMSprop,
     )
     from fastbp.stopping import EarlyStopping
-    from fastbp.training import DivergenceError, History, each_step
+    from fastbp.training import DivergenceError, History, each_step, fit_many
 
 __version__ = "0.1.0"
 
@@ -53,6 +53,7 @@ __all__ = [
     "check",
     "datasets",
     "each_step",
+    "fit_many",
     "layers",
     "load",
     "schedules",
@@ -64,7 +65,7 @@ _LATER = {  # where the name is found; a module stands for itself
     "EarlyStopping": "fastbp.stopping",
     "check": "fastbp.check",
     "datasets": "fastbp.datasets",
-    **dict.fromkeys(("DivergenceError", "History", "each_step"), "fastbp.training"),
+    **dict.fromkeys(("DivergenceError", "History", "each_step", "fit_many"), "fastbp.training"),
     "load": "fastbp.files.model",
     "schedules": "fastbp.schedules",
     **{

@@ -15,13 +15,14 @@ from fastbp.sparse import Lists
 
 
 class Samples(NamedTuple):
-    """Samples as the engine reads them."""
+    """Samples as the engine reads them: all rows of the arrays, or some of them in an order."""
 
     X: np.ndarray | Lists
     dense: np.ndarray | None
     labels: np.ndarray | None
     weight: np.ndarray | None
     missing: bool = False  # NaN in `dense` stands for no target
+    rows: np.ndarray | None = None  # those that the samples are; None: all
 
     @property
     def Y(self) -> np.ndarray:
@@ -29,7 +30,31 @@ class Samples(NamedTuple):
         assert Y is not None
         return Y
 
+    @property
+    def n(self) -> int:
+        """Samples."""
+        return len(self.X) if self.rows is None else len(self.rows)
+
+    def arrays(self) -> tuple[np.ndarray | Lists | None, ...]:
+        """What tells them from others."""
+        return self[:4] if self.rows is None else (*self[:4], self.rows)
+
+    def of(self, rows: np.ndarray) -> Samples:
+        """Some of these samples, by their numbers; nothing is copied but these."""
+        return self._replace(rows=rows if self.rows is None else self.rows[rows])
+
+    def whole(self) -> Samples:
+        """The same samples as arrays of their own."""
+        return self if self.rows is None else self._replace(rows=None).take(self.rows)
+
+    def targets(self) -> Samples:
+        """What is known of the same samples, without their X."""
+        if self.rows is None:
+            return self
+        return self._replace(X=np.empty((len(self.X), 0)), rows=None).take(self.rows)
+
     def take(self, rows: np.ndarray) -> Samples:
+        """Some rows of the arrays as arrays of their own."""
         dense, labels, weight = (None if part is None else part[rows] for part in self[1:4])
         return Samples(self.X[rows], dense, labels, weight, self.missing)
 

@@ -65,9 +65,11 @@ class Lists:
         values = self.values.copy() if values is None else values
         return self.form((values, self.index.copy(), self.starts.copy()), self.shape)
 
-    def most(self, n_rows: int) -> int:
-        """Elements that n_rows of the rows have at most together."""
+    def most(self, n_rows: int, rows: np.ndarray | None = None) -> int:
+        """Elements that n_rows of the rows, or of these rows, have at most together."""
         lengths = np.diff(self.starts)
+        if rows is not None:
+            lengths = lengths[rows]
         if n_rows < len(lengths):
             lengths = np.partition(lengths, len(lengths) - n_rows)[-n_rows:]
         return int(lengths.sum())

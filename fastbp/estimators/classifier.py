@@ -22,7 +22,7 @@ from sklearn.utils.validation import validate_data
 
 from fastbp import functions, inputs
 from fastbp.estimators.mlp import SPARSE, BaseMLP
-from fastbp.training import request
+from fastbp.training import parts
 
 
 def _as_indicators(y):
@@ -279,7 +279,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _smoothed(self, net, data):
         share = inputs.as_penalty(self.label_smoothing, "label_smoothing")
-        return request.smoothed(net, data, share) if share else data
+        return parts.smoothed(net, data, share) if share else data
 
     def _strata(self, targets):
         # of two classes only, as scikit-learn does

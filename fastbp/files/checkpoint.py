@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from fastbp.files import model, replace
 from fastbp.sparse import Lists
 
 FORMAT = "fastbp checkpoint"
+FORMAT_OF_MANY = "fastbp checkpoint of many"
 VERSION = 1
 _FINGERPRINT_BYTES = 1 << 26  # of an array are read at most: some 50 ms
 
@@ -63,16 +64,25 @@ def _parts(array: np.ndarray | Lists | None) -> tuple[np.ndarray | None, ...]:
 
 def read(path: Path) -> Content:
     """What is on file."""
+    return _read(path, FORMAT, _content)
+
+
+def read_many(path: Path) -> dict[int, Content]:
+    """What is on file of several runs, by their numbers."""
+    return _read(path, FORMAT_OF_MANY, _contents)
+
+
+def _read(path: Path, form: str, content_of: Callable[..., Any]) -> Any:
     import safetensors
 
     try:
-        description = model.read_description(path, FORMAT, VERSION)
+        description = model.read_description(path, form, VERSION)
         with safetensors.safe_open(path, framework="numpy") as file:
             for name in (names := list(file.keys())):
                 kind = file.get_slice(name).get_dtype()
                 _fits(kind in ("F32", "F64"), repr(name), "of dtype F32 or F64", kind)
             tensors = {name: model.read_tensor(file, name) for name in names}
-        return _content(description, tensors)
+        return content_of(description, tensors)
     except safetensors.SafetensorError as error:
         raise ValueError(f"checkpoint: {path}: truncated or damaged: {error}") from None
     except (ValueError, TypeError, RecursionError) as error:
@@ -114,13 +124,33 @@ def write(path: Path, content: Content) -> None:
     OSError
         The disk is full, ...: the file is as it was.
     """
-    import safetensors.numpy
+    _write(path, FORMAT, *_described(content))
 
-    description: dict[str, Any] = {"format": FORMAT, "version": VERSION} | content._asdict()
+
+def write_many(path: Path, contents: Mapping[int, Content]) -> None:
+    """Replace the file by one of several runs, as `write` does."""
+    described, arrays = {}, {}
+    for i, content in contents.items():
+        described[str(i)], own = _described(content)
+        arrays |= {f"{i}.{name}": array for name, array in own.items()}
+    _write(path, FORMAT_OF_MANY, {"runs": described}, arrays)
+
+
+def _described(content: Content) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    description = content._asdict()
     del description["arrays"]
     description["columns"] = list(content.columns)
     columns = {f"history.{name}": values for name, values in content.columns.items()}
-    metadata = {FORMAT: json.dumps(description, allow_nan=False)}
+    return description, content.arrays | columns
+
+
+def _write(
+    path: Path, form: str, description: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> None:
+    import safetensors.numpy
+
+    description = {"format": form, "version": VERSION} | description
+    metadata = {form: json.dumps(description, allow_nan=False)}
     try:
         target = replace.destination(path, "checkpoint")
         # what runs that were killed in the middle of a writing have left
@@ -128,8 +158,7 @@ def write(path: Path, content: Content) -> None:
             if re.fullmatch(rf"\.{re.escape(target.name)}\.[0-9a-f]{{16}}", name):
                 with contextlib.suppress(OSError):
                     os.unlink(target.parent / name)
-        file = safetensors.numpy.save(content.arrays | columns, metadata)
-        replace.replace(path, file, "checkpoint")
+        replace.replace(path, safetensors.numpy.save(arrays, metadata), "checkpoint")
     except OSError as error:
         told = f"checkpoint: not written, the file is as it was: {error.strerror}"
         raise OSError(error.errno, told, str(path)) from error
@@ -203,6 +232,26 @@ def _content(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> Con
         columns,
         tensors,
     )
+
+
+def _contents(
+    description: dict[str, Any], tensors: dict[str, np.ndarray]
+) -> dict[int, Content]:
+    """Of several runs."""
+    runs = description.get("runs")
+    fits = isinstance(runs, dict) and all(key.isdecimal() for key in runs)
+    _fits(fits, "'runs'", "descriptions by number", runs)
+    assert runs is not None
+    of_each: dict[str, dict[str, np.ndarray]] = {key: {} for key in runs}
+    for name, tensor in tensors.items():
+        key, _, own = name.partition(".")
+        _fits(key in runs, repr(name), "a name that begins with a run's number", key)
+        of_each[key][own] = tensor
+    found = {}
+    for key, run in runs.items():
+        _fits(isinstance(run, dict), f"'runs' {key}", "a description", run)
+        found[int(key)] = _content(run, of_each[key])
+    return found
 
 
 def _taken(

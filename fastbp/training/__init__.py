@@ -8,7 +8,8 @@ state.py says what a run goes on from, history.py what it recorded.
 from fastbp.training.driver import DivergenceError
 from fastbp.training.fit import fit as fit
 from fastbp.training.history import History
+from fastbp.training.many import fit_many
 from fastbp.training.watchers.callbacks import each_step
 from fastbp.training.watchers.watcher import Event
 
-__all__ = ["DivergenceError", "Event", "History", "each_step", "fit"]
+__all__ = ["DivergenceError", "Event", "History", "each_step", "fit", "fit_many"]

@@ -114,14 +114,12 @@ class Run:
         self.trainer = self._trainer(
             1 if request.n_threads == 1 else self._gather(request.n_threads)
         )
-        self.trainer.position = tuple(state.position)
         self.per_epoch = -(-identity.n // identity.batch_size)  # steps
         self.end_epoch = state.position.epoch + request.epochs
-        n_ends = min(request.epochs, EPOCHS_PER_SLICE)
-        self.losses, self.clock = np.empty(n_ends), np.empty(n_ends)
-        self.order = np.arange(identity.n, dtype=np.intp)
-        if state.position.row:
-            self._redraw()
+        self.losses, self.clock = self._ends(min(request.epochs, EPOCHS_PER_SLICE))
+        rows = self.data.rows
+        self.order = np.arange(identity.n, dtype=np.intp) if rows is None else rows.copy()
+        self._redraw(state.position)
         self.ordered_epoch = -1
         # parameters (in the network) and slots as they were at `synced`, outside the trainer: a run
         # that diverges is made again from here
@@ -135,12 +133,14 @@ class Run:
         self.seconds = 0.0
         # about 1 ms to begin with
         self.n_steps = max(1, int(2e7 / flops(n_used(net, self.data.X), identity.batch_size)))
-        self.doors.load_state(self.trainer, parameters, self.slots)
-        if self.ema is not None:
-            self.doors.load_average(self.trainer, self.average)
+        self._load(parameters, state.position)
         # last: where memory or threads are wanting, nothing has been changed
         if parameters is not own:
             own[...] = parameters
+
+    def _ends(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Room for the losses and times of the ends of so many epochs."""
+        return np.empty(n), np.empty(n)
 
     def _trainer(self, n_threads: int) -> Any:
         """The engine's, for so many threads; for one where their memory leaves none for it."""
@@ -162,7 +162,8 @@ class Run:
                 self.loss is not None,
                 *self.factors,
                 self.ema,
-                X.most(run.batch_size) if isinstance(X, Lists) else 0,
+                X.most(run.batch_size, self.data.rows) if isinstance(X, Lists) else 0,
+                self.data.rows,
             )
         except MemoryError:
             if self.team is None:
@@ -293,8 +294,7 @@ class Run:
         if steps == self.n_steps or now - began > 2 * SLICE_SECONDS:
             growth = SLICE_SECONDS / max(now - began, 1e-6)
             self.n_steps = max(1, int(steps * min(growth, 8.0)))
-        if now - self.synced_at > SYNC_SECONDS:
-            self.sync()
+        self.sync_if_due()
 
     def _train(self, n_steps: int, end_epoch: int) -> int:
         """Make steps with every thread; returns how many. Losses of epochs begin at losses[0]."""
@@ -328,7 +328,7 @@ class Run:
         while steps < n_steps and self.epoch < end_epoch:
             epoch, row, _, total, weights = trainer.position
             if row == 0 and self.shuffle is True:
-                self.doors.draw_order(trainer, self.order)
+                self._draw(epoch)
             m = min(self.start.identity.batch_size, self.order.size - row)
             rows = self.order[row : row + m]
             outputs = np.empty((m, self.net.sizes[-1]), self.net.dtype)
@@ -393,19 +393,24 @@ class Run:
                 f"that range for epoch {epoch}"
             )
         self.sync()  # a replay from an earlier epoch would need that epoch's order
-        self.order[...] = order
+        self.order[...] = order if self.data.rows is None else self.data.rows[order]
         self.ordered_epoch = epoch
 
     def sync(self) -> None:
         """Copy the state out of the trainer, unless it is no longer finite."""
-        if not self.doors.has_finite_state(self.trainer):
+        if not self._is_finite():
             self._recover()
-        self.doors.store_state(self.trainer, self.net.parameters, self.slots)
+        self._store(self.net.parameters, self.slots)
         if self.ema is not None:
             average = np.empty_like(self.net.parameters)
             self.average = average if self.doors.store_average(self.trainer, average) else None
         self.synced = Position(*self.trainer.position)
         self.synced_at = time.perf_counter()
+
+    def sync_if_due(self) -> None:
+        """What a diverged run is made again from is not to be long ago."""
+        if time.perf_counter() - self.synced_at > SYNC_SECONDS:
+            self.sync()
 
     def settle(self) -> None:
         """Have the network hold the parameters after the last step."""
@@ -416,7 +421,34 @@ class Run:
         """Take the network's parameters, which the user or a callback may have written."""
         if not self.doors.is_finite(self.net.parameters):
             inputs.as_numbers(self.net.parameters, "parameters", self.net.dtype)
-        self.doors.load_state(self.trainer, self.net.parameters, self.slots)
+        self._take(self.net.parameters)
+
+    def _is_finite(self) -> bool:
+        """Whether what the engine holds is."""
+        return bool(self.doors.has_finite_state(self.trainer))
+
+    def _store(self, parameters: np.ndarray, slots: np.ndarray) -> None:
+        """Copy parameters and slots out of the engine."""
+        self.doors.store_state(self.trainer, parameters, slots)
+
+    def _take(self, parameters: np.ndarray) -> None:
+        """Have the engine go on with these parameters, and the slots that are here."""
+        self.doors.load_state(self.trainer, parameters, self.slots)
+
+    def _load(self, parameters: np.ndarray, position: Position) -> None:
+        """Have the engine go on from a state: what is here, and where it stands."""
+        self.trainer.position = tuple(position)
+        self._take(parameters)
+        if self.ema is not None:
+            self.doors.load_average(self.trainer, self.average)
+
+    def find_divergence(self, n_steps: int) -> None:
+        """Make steps that are known to diverge, and recover from it as `slice` does."""
+        while n_steps > 0 and not self.trainer.diverged:
+            n_steps -= self._train(min(n_steps, self.n_steps), self.end_epoch)
+        if not self.trainer.diverged:
+            self._train(1, self.end_epoch)
+        self._recover()
 
     def _recover(self) -> None:
         """Bring back the last finite parameters and raise.
@@ -425,7 +457,7 @@ class Run:
         state is found by halving the steps since the last copy and making them again.
         """
         place = ""
-        if self.doors.has_finite_state(self.trainer):
+        if self._is_finite():
             self.sync()
         else:
             place = self._overflowed()
@@ -433,7 +465,7 @@ class Run:
             while bad > 1:
                 half = bad // 2
                 self._remake(half)
-                if self.doors.has_finite_state(self.trainer):
+                if self._is_finite():
                     self.sync()
                     bad -= half
                 else:
@@ -444,7 +476,7 @@ class Run:
     def _overflowed(self) -> str:
         """The first parameter that is finite, as all are, and the optimizer's state of it not."""
         parameters, slots = np.empty_like(self.net.parameters), np.empty_like(self.slots)
-        self.doors.store_state(self.trainer, parameters, slots)
+        self._store(parameters, slots)
         if not np.isfinite(parameters).all():
             return ""
         at = int(np.argmin(np.isfinite(slots).all(axis=0)))
@@ -460,18 +492,18 @@ class Run:
         """Make n_steps steps from the last copy."""
         self.deadline = 0.0  # steps that had been made in time
         # first: from here on `close` has nothing to copy out
-        self.trainer.position = tuple(self.synced)
-        self.doors.load_state(self.trainer, self.net.parameters, self.slots)
-        if self.ema is not None:
-            self.doors.load_average(self.trainer, self.average)
-        self._redraw()
+        self._load(self.net.parameters, self.synced)
+        self._redraw(self.synced)
         while n_steps > 0 and not self.trainer.diverged:
             n_steps -= self._train(min(n_steps, self.n_steps), self.end_epoch)
 
-    def _redraw(self) -> None:
+    def _redraw(self, at: Position) -> None:
         """Have the order of an epoch in place that the engine, already within it, will not draw."""
-        if self.shuffle is True and self.trainer.position[1] > 0:
-            self.doors.draw_order(self.trainer, self.order)
+        if self.shuffle is True and at.row > 0:
+            self._draw(at.epoch)
+
+    def _draw(self, epoch: int) -> None:
+        self.doors.draw_order(self.order, self.data.rows, self.start.identity.seed, epoch)
 
     def close(self, quiet: bool = False) -> None:
         """Leave the network with the parameters after the last whole step that was a good one.

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp import inputs
-from fastbp import metrics as metrics_module
 from fastbp.dropout import as_rates
 from fastbp.functions import shown
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS, Adam, Optimizer
 from fastbp.samples import Samples
-from fastbp.training import own_loss, request
+from fastbp.training import own_loss, parts, request
 from fastbp.training.driver import Run
 from fastbp.training.history import History
 from fastbp.training.loop import Loop
@@ -208,7 +207,7 @@ def fit(
     >>> net.predict(X).argmax(axis=1)
     array([0, 1, 1, 0])
     """
-    asked = _Asked(**locals())
+    asked = Asked(**locals())
     asked.check_options()
     asked.check_data()
     if isinstance(asked.optimizer, LBFGS):
@@ -223,7 +222,7 @@ if not TYPE_CHECKING:  # so that `Network.fit` has these types too
 _NOTHING: dict[str, Any] = {}  # nobody writes there
 
 
-class _Asked(SimpleNamespace):
+class Asked(SimpleNamespace):
     """The arguments of one call, each as it came until it is checked.
 
     All are checked before anything is changed. What is left at its default needs no check, and
@@ -250,6 +249,7 @@ class _Asked(SimpleNamespace):
     file: Checkpoint | None = None
     held_out: Samples | None = None
     recorded: Mapping[str, Any] = _NOTHING
+    lock: Any = None  # of runs whose callbacks are called one at a time
     clipping: Mapping[str, float] = _NOTHING
 
     def check(self, options: Iterable[tuple[str, Any, str, Callable[[Any, str], Any]]]) -> None:
@@ -274,32 +274,25 @@ class _Asked(SimpleNamespace):
     def check_data(self) -> None:
         """Samples, what is held out of them, and what is recorded and watched of that."""
         net, loss = self.net, self.loss
-        given = self.X, self.Y, self.sample_weight
-        if loss is None:
-            data = net._samples(*given, self.ignore_missing)
-        else:
+        if loss is not None:
             refused = {name: getattr(self, name) for name in ("ignore_missing", "label_smoothing")}
             own_loss.check(loss, **refused)
-            data = own_loss.samples(net, *given)
+        data = self.samples()
         self.check(_EVERY)
         if self.checkpoint is not None:
-            self.file = _opened(self.checkpoint, self.every, self.resume)
+            self.file = self.opened()
         drops = self.dropped is not None or "dropout" in self.schedules
-        shares = self.validation is not None and isinstance(self.validation, (float, np.floating))
+        shares = isinstance(self.validation, (float, np.floating))
         old = None if self.resume is None else self.resume.state
         known = self.file.seed if self.file is not None else old and old.identity.seed
         draws = self.shuffle is True or drops or shares
         asked = draws or known or self.seed is not None
         self.seed = as_seed(self.seed, known, draws) if asked else 0
         if self.validation is not None:
-            data, self.held_out = as_validation(net, data, self.validation, self.seed, loss)
-        if self.class_weight is not None:
-            data = _weighted(net, data, self.class_weight)
-        if self.label_smoothing:
-            data = request.smoothed(net, data, self.label_smoothing)
-        self.data = data
+            data, self.held_out = self.parts(data, shares)
+        self.data = self.changed(data)
         if self.held_out is not None or self.metrics is not None:
-            self.recorded = as_metrics(net, self.held_out, self.metrics)
+            self.recorded = parts.as_metrics(net, self.judged(), self.metrics)
         for watcher in self.schedules.values():
             _check_monitor("schedule", watcher, self.held_out, self.recorded)
         if self.early_stopping is not None:
@@ -307,6 +300,44 @@ class _Asked(SimpleNamespace):
         self.check(_PENALTIES)
         if self.clip_value is not None or self.clip_norm is not None:
             self.clipping = request.as_clipping(self.clip_value, self.clip_norm)
+
+    def opened(self) -> Checkpoint:
+        """The checkpoint, with the run that it holds."""
+        from fastbp.training.watchers.checkpoint import Checkpoint
+
+        if self.resume is not None:
+            raise ValueError(
+                "resume: expected None with a checkpoint, which knows where its run ended; got "
+                f"{self.resume!r}"
+            )
+        return Checkpoint(self.checkpoint, self.every)
+
+    def samples(self) -> Samples:
+        """What was given, checked."""
+        given = self.X, self.Y, self.sample_weight
+        if self.loss is not None:
+            return own_loss.samples(self.net, *given)
+        return self.net._samples(*given, self.ignore_missing)
+
+    def parts(self, data: Samples, shares: bool) -> tuple[Samples, Samples]:
+        """What is trained on and what is held out of it, or given beside it."""
+        if not shares:
+            return data, parts.given(self.net, data, self.validation, self.loss)
+        data, held_out = map(data.take, parts.split_off(data.n, self.validation, self.seed))
+        parts.check_weights(data, held_out)
+        return data, held_out
+
+    def judged(self) -> Samples | None:
+        """What is held out, for the checks of what is recorded of it."""
+        return self.held_out
+
+    def changed(self, data: Samples) -> Samples:
+        """With weights and targets as they are to be."""
+        if self.class_weight is not None:
+            data = parts.weighted(self.net, data, self.class_weight)
+        if self.label_smoothing:
+            data = parts.smoothed(self.net, data, self.label_smoothing)
+        return data
 
     def watchers(self) -> list[Watcher]:
         """What looks at each epoch, whatever makes it."""
@@ -316,13 +347,13 @@ class _Asked(SimpleNamespace):
         if self.early_stopping is not None:
             watchers.append(Stopping(self.early_stopping))
         if self.callbacks:
-            watchers.append(callbacks_module.Callbacks(self.callbacks))
+            watchers.append(callbacks_module.Callbacks(self.callbacks, self.lock))
         return watchers
 
     def request(self) -> Request:
         """Of a run by mini-batches."""
         net, data, schedules = self.net, self.data, self.schedules
-        n = len(data.X)
+        n = data.n
         batch_size = min(self.batch_size, n)
         starts: dict[str, float] = {}
         relative = self.dropped
@@ -339,7 +370,8 @@ class _Asked(SimpleNamespace):
             watchers.insert(0, Average())
         history, state, epochs, file = History(self.resume), State(run), self.epochs, self.file
         if file is not None:
-            file.identify(net, run, self.told(), data, self.held_out and self.held_out[:4])
+            held = None if self.held_out is None else self.held_out.arrays()
+            file.identify(net, run, self.told(), data, held)
             state, epochs = file.start(run, net, watchers, epochs)
             history = file.history()
         elif self.resume is not None:
@@ -479,17 +511,6 @@ def _refuse_with_lbfgs(**options: Any) -> None:
             )
 
 
-def as_metrics(net: Network, held_out: Samples | None, value: Any) -> dict[str, Any]:
-    """What is recorded of the validation data beside its loss."""
-    if value is None:
-        is_class = held_out is not None and metrics_module.classes_of(net, held_out) is not None
-        return {"accuracy": None} if is_class else {}
-    if held_out is None:
-        raise ValueError("metrics: expected validation data with them; got none (validation=None)")
-    found = metrics_module.checked(value)
-    metrics_module.check_targets(net, held_out, found)
-    return found
-
 
 def _check_monitor(
     name: str, watcher: Any, held_out: Samples | None, watched: Mapping[str, Any]
@@ -515,26 +536,6 @@ def _check_monitor(
         )
 
 
-def _weighted(net: Network, data: Samples, class_weight: Any) -> Samples:
-    weight = metrics_module.class_weights(class_weight, net, data)
-    if data.weight is not None:
-        weight = inputs.in_range(weight, np.dtype(np.float64)) * data.weight
-    if not weight.any():
-        raise ValueError("class_weight: expected a weight above 0 for a class that occurs")
-    return data._replace(weight=inputs.in_range(weight, net.dtype))
-
-
-def _opened(checkpoint: Any, every: float, resume: History | None) -> Checkpoint:
-    """The checkpoint, with the run that it holds."""
-    from fastbp.training.watchers.checkpoint import Checkpoint
-
-    if resume is not None:
-        raise ValueError(
-            "resume: expected None with a checkpoint, which knows where its run ended; got "
-            f"{resume!r}"
-        )
-    return Checkpoint(checkpoint, every)
-
 
 def as_seed(seed: Any, known: int | None, needed: bool) -> int:
     """64 bits for the engine's streams; 0 where nothing is drawn, for SeedSequence takes a while.
@@ -557,41 +558,6 @@ def as_seed(seed: Any, known: int | None, needed: bool) -> int:
         return 0
     return inputs.as_bits(seed)
 
-
-def as_validation(
-    net: Network, data: Samples, validation: Any, seed: int, loss: UserLoss | None = None
-) -> tuple[Samples, Samples | None]:
-    """Training data and what is held out of it or given beside it."""
-    if validation is None:
-        return data, None
-    if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
-        try:
-            weight = validation[2] if len(validation) == 3 else None
-            X, Y = validation[:2]
-            if loss is not None:
-                return data, own_loss.samples(net, X, Y, weight)
-            return data, net._samples(X, Y, weight, data.missing)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"validation: {error}") from None
-    n = data.X.shape[0]
-    if isinstance(validation, bool) or not isinstance(validation, (float, np.floating)):
-        raise TypeError(
-            f"validation: expected (X, Y), (X, Y, sample_weight) or a share in (0, 1); got "
-            f"{type(validation).__name__}"
-        )
-    if not 0 < validation < 1 or n < 2:
-        raise ValueError(
-            f"validation: expected a share in (0, 1) of at least 2 rows; got {validation} of {n}"
-        )
-    n_held = min(max(1, round(n * float(validation))), n - 1)
-    order = np.random.default_rng([seed, 1]).permutation(n)
-    parts = data.take(np.sort(order[n_held:])), data.take(np.sort(order[:n_held]))
-    for part, what in zip(parts, ("training", "validation"), strict=True):
-        if part.weight is not None and not part.weight.any():
-            raise ValueError(
-                f"validation: expected weights above 0 in both parts; got only zeros for {what}"
-            )
-    return parts
 
 
 def _resumed(resume: History, run: RunIdentity, net: Network) -> State:

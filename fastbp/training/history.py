@@ -33,6 +33,8 @@ class History(Mapping[str, np.ndarray]):
     samples_per_second : float
     state : State or None
         What ``fit(resume=...)`` goes on from; None where no run has ended, and with LBFGS.
+    error : DivergenceError or None
+        What ended a run of `fit_many` before its time.
     """
 
     def __init__(self, earlier: History | None = None) -> None:
@@ -42,6 +44,7 @@ class History(Mapping[str, np.ndarray]):
         self.seconds = 0.0
         self.samples = 0
         self.state: State | None = None
+        self.error: ArithmeticError | None = None
         if earlier is None:
             return
         if not isinstance(earlier, History):

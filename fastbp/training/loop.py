@@ -27,7 +27,9 @@ class Loop:
     by_step, by_epoch : list of Watcher
         Those that are told of each step, of each epoch.
     stop : bool
-        Whether one of them asked for the end.
+        Whether one of them, or `halt`, asked for the end.
+    halted : bool
+        Whether it was the latter.
     """
 
     def __init__(self, request: Request) -> None:
@@ -40,7 +42,7 @@ class Loop:
         self.by_step: list[Watcher] = []
         self.by_epoch: list[Watcher] = []
         self.by_slice: list[Watcher] = []
-        self.stop = False
+        self.stop = self.halted = False
         for watcher in watchers:
             for kind in ("by_step", "by_epoch", "by_slice"):
                 if getattr(watcher, kind):
@@ -53,20 +55,29 @@ class Loop:
         finished = interrupted = False
         try:
             self.run.drive(self)
-            finished = True
+            finished, interrupted = not self.halted, self.halted
         except KeyboardInterrupt:
             interrupted = True
             raise
         finally:
-            self._end(finished, interrupted)
+            self.end(finished, interrupted)
         return self.history
+
+    def halt(self) -> None:
+        """Have the run end after the step at hand, as Ctrl-C does; from any thread."""
+        self.halted = self.stop = True
+
+    def note(self, epoch: int) -> int:
+        """Record the epochs that ended in a slice that began in `epoch`; how many."""
+        run = self.run
+        ended: int = run.epoch - epoch
+        if ended:
+            self.history.extend(**run.record(ended, self.began))
+        return ended
 
     def look(self, epoch: int) -> None:
         """What is to be done after a slice that began in `epoch`."""
-        run = self.run
-        ended = run.epoch - epoch
-        if ended:
-            self.history.extend(**run.record(ended, self.began))
+        ended = self.note(epoch)
         if self.by_step:
             self._tell("step", epoch)
         if ended and self.by_epoch:
@@ -85,7 +96,7 @@ class Loop:
             tell = watcher.after_step if kind == "step" else watcher.after_epoch
             self.stop |= bool(tell(event))
 
-    def _end(self, finished: bool, interrupted: bool) -> None:
+    def end(self, finished: bool, interrupted: bool) -> None:
         """Leave network and history as they are to be, however the run ended."""
         run, history = self.run, self.history
         if not finished:

@@ -181,19 +181,6 @@ def as_clipping(clip_value: Any, clip_norm: Any) -> dict[str, float]:
     return {k: inputs.as_positive(v, k) for k, v in given.items() if v is not None}
 
 
-def smoothed(net: Network, data: Samples, share: float) -> Samples:
-    if share >= 1:
-        raise ValueError(f"label_smoothing: expected a share in [0, 1); got {share}")
-    if net._loss.kind not in ("cross_entropy", "kl"):
-        raise ValueError(
-            f"label_smoothing: expected a network with loss 'cross_entropy' or 'kl'; got "
-            f"{net._loss.kind!r}"
-        )
-    y = inputs.as_dense_targets(data.Y, len(data.Y), net._n_targets, net._loss, net.dtype)
-    dense = net.dtype.type(1 - share) * y + net.dtype.type(share / net._n_targets)
-    return data._replace(dense=dense, labels=None)
-
-
 def as_threads(
     threads: Any,
     net: Network,
@@ -211,7 +198,11 @@ def threads_that_pay(net: Network, batch_size: int, X: np.ndarray | Lists | None
     pay = int(flops(n_used(net, X), batch_size) / FLOPS_PER_THREAD)
     if pay <= 1:
         return 1
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return min(pay, cores, dispatch.engine.f32.max_threads)
+    return min(pay, cores(), dispatch.engine.f32.max_threads)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -296,14 +296,14 @@ def test_given_validation_data(kind):
 def test_a_share_is_held_out(share, n_held, monkeypatch):
     """The rows of both parts are disjoint and all there; those held out never train."""
     seen = {}
-    fit_module = import_module("fastbp.training.fit")
-    real = fit_module.as_validation
+    parts = import_module("fastbp.training.parts")
+    real = parts.check_weights
 
     def spy(*args):
-        seen["train"], seen["held"] = real(*args)
-        return seen["train"], seen["held"]
+        seen["train"], seen["held"] = args
+        return real(*args)
 
-    monkeypatch.setattr(fit_module, "as_validation", spy)
+    monkeypatch.setattr(parts, "check_weights", spy)
     net = network()
     history = fit(net, validation=share, sample_weight=WEIGHT)
     train, held = seen["train"], seen["held"]

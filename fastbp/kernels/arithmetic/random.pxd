@@ -36,13 +36,14 @@ cdef inline uint32_t below(uint32_t n, uint64_t *state) noexcept nogil:
     return <uint32_t>(product >> 32)
 
 
-cdef inline void shuffle(Py_ssize_t *order, Py_ssize_t n, uint64_t seed,
+cdef inline void shuffle(Py_ssize_t *order, Py_ssize_t n, const Py_ssize_t *rows, uint64_t seed,
                          uint64_t epoch) noexcept nogil:
-    """The permutation of 0..n-1 of (seed, epoch), by Fisher and Yates; n < 2^32.    order  # OUT"""
+    """`rows` (NULL: 0..n-1) in the order of (seed, epoch), by Fisher and Yates; n < 2^32.
+    order  # OUT"""
     cdef uint64_t state = stream(seed, epoch)
     cdef Py_ssize_t i, j, kept
     for i in range(n):
-        order[i] = i
+        order[i] = i if rows == NULL else rows[i]
     for i in range(n - 1, 0, -1):
         j = below(<uint32_t>(i + 1), &state)
         kept = order[i]

@@ -63,7 +63,8 @@ cdef class Trainer:
     `rates`, `decays`: of each tensor in the order of the public layout, what its learning rate, and
     its penalties and weight decay, are multiplied by (rate 0: it is not trained). `ema`: decay of
     an average of the parameters, which begins with the first step unless `load_average` says
-    otherwise. `room`: elements of the longest batch there may be, where X is sparse.
+    otherwise. `room`: elements of the longest batch there may be, where X is sparse. `subset` (n,):
+    rows of X that are trained on, in the place of 0..n-1.
     """
     cdef CompiledNetwork net
     cdef Plan plan             # the network's, with the rates and decays of this run
@@ -76,11 +77,12 @@ cdef class Trainer:
     cdef int most_threads      # that there is scratch for
     cdef char *columns         # scratch of each thread for lists
     cdef const double[:, ::1] course
+    cdef const Py_ssize_t[::1] subset
 
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
                  Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed,
                  Masks masks=None, bint whole_batch=False, list rates=None, list decays=None,
-                 ema=None, Py_ssize_t room=0):
+                 ema=None, Py_ssize_t room=0, const Py_ssize_t[::1] subset=None):
         cdef const Plan *p = &net.plan
         cdef Step *step = &self.loop.step
         cdef bint clips = "clip_norm" in numbers
@@ -97,6 +99,9 @@ cdef class Trainer:
         self.n_slots = step.policy.n_slots
         self.loop.n_threads = self.most_threads = n_threads
         self.loop.n = n
+        if subset is not None:
+            self.subset = subset
+            self.loop.rows = &subset[0]
         self.loop.batch_size = batch_size
         self.loop.shuffled = shuffled
         self.loop.seed = seed
@@ -290,9 +295,14 @@ def store_state(Trainer t, real[::1] parameters, real[:, ::1] slots):
         unpad(p, <const real *>t.parameters + (i + 1) * p.n_padded, &slots[i, 0])
 
 
-def draw_order(Trainer t, Py_ssize_t[::1] order):
-    """Put the order of the epoch at hand in place; `train` does so only where an epoch begins."""
-    shuffle(&order[0], t.loop.n, t.loop.seed, <uint64_t>t.loop.at.epoch)
+def draw_order(Py_ssize_t[::1] order, const Py_ssize_t[::1] subset, uint64_t seed,
+               Py_ssize_t epoch):
+    """Put an epoch's order in place, of a subset (None: of all rows) of X.
+
+    `train` does so only where an epoch begins.
+    """
+    shuffle(&order[0], order.shape[0], &subset[0] if subset is not None else NULL, seed,
+            <uint64_t>epoch)
 
 
 def has_finite_state(Trainer t):

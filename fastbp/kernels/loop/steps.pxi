@@ -20,6 +20,7 @@ cdef struct Position:
 cdef struct Loop:
     int n_threads
     Py_ssize_t n, batch_size
+    const Py_ssize_t *rows      # of X, the n that are trained on; NULL: all
     Py_ssize_t slice            # rows that go through all layers before the next
     bint by_columns             # threads share the first layer by columns (columns.pxi)
     Py_ssize_t thread_reals     # from one thread's scratch to the next one's
@@ -381,7 +382,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     while steps < max_steps and at.epoch < end_epoch:
         if at.row == 0 and loop.shuffled:
             if thread == 0:
-                shuffle(order, loop.n, loop.seed, <uint64_t>at.epoch)
+                shuffle(order, loop.n, loop.rows, loop.seed, <uint64_t>at.epoch)
             wait(&loop.barrier, loop.n_threads)
         m = loop.n - at.row if loop.n - at.row < loop.batch_size else loop.batch_size
         weight = total_weight(<const real *>targets.weight, order + at.row, m)

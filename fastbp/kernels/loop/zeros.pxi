@@ -37,6 +37,8 @@ cdef int zeros_of(const Plan *plan, const Loop *loop, const real *X, const Rows 
         return IS_DENSE
     for s in range(m):
         order[s] = s * (loop.n / m)
+        if loop.rows != NULL:
+            order[s] = loop.rows[order[s]]
     if active_columns(X, plan.n_0, order, m, 0, 0, most, r.columns, NULL, 0, NULL, 0, rows) > most:
         return IS_DENSE
     return HAS_ZEROS

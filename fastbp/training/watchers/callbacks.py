@@ -7,6 +7,7 @@ callbacks that fastbp brings (fastbp/callbacks.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,8 @@ class Callbacks(Watcher):
 
     by_epoch = True
 
-    def __init__(self, callbacks: list[Callable[[Event], Any]]) -> None:
-        self.callbacks = callbacks
+    def __init__(self, callbacks: list[Callable[[Event], Any]], lock: Any = None) -> None:
+        self.callbacks, self.lock = callbacks, nullcontext() if lock is None else lock
         self.of_steps = [c for c in callbacks if getattr(c, "steps", False) is True]
         self.by_step = bool(self.of_steps)
 
@@ -81,6 +82,7 @@ class Callbacks(Watcher):
 
     def _tell(self, callbacks: list[Callable[[Event], Any]], event: Event) -> bool:
         """Call each, for every callback sees every event; whether one of them ends the run."""
-        answers = [callback(event) for callback in callbacks]
+        with self.lock:  # which runs in other threads hold too
+            answers = [callback(event) for callback in callbacks]
         self.run.reload()  # the parameters that they may have written
         return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)

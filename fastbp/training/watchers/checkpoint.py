@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import warnings
 from collections.abc import Iterable
@@ -74,8 +75,8 @@ class Checkpoint(Watcher):
             "optimizer": repr(run.optimizer),
             **{name: getattr(run, name) for name in ("n", "batch_size", "shuffle", "seed")},
             **{name: _plain(value) for name, value in told.items()},
-            "data": files.fingerprint(data[:4]),
-            "validation": None if held_out is None else files.fingerprint(held_out),
+            "data": self._fingerprint(data.arrays()),
+            "validation": None if held_out is None else self._fingerprint(held_out),
         }
         self.identity = identity = json.loads(json.dumps(identity))
         old = identity if self.content is None else self.content.identity
@@ -85,6 +86,9 @@ class Checkpoint(Watcher):
                     f"checkpoint: {self.path}: expected the same {name} as in that run, "
                     f"{old.get(name)}; got {identity.get(name)} (to train anew, remove the file)"
                 )
+
+    def _fingerprint(self, arrays: Iterable[Any]) -> Any:
+        return files.fingerprint(arrays)
 
     def start(
         self,
@@ -128,9 +132,13 @@ class Checkpoint(Watcher):
         if self.stopped:
             run.end_epoch = run.epoch
 
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() - self.written_at >= self.every
+
     def after_slice(self, n_epochs: int, stop: bool) -> None:
         self.stopped = stop
-        if time.monotonic() - self.written_at >= self.every:
+        if self.is_due:
             self.run.settle()
             state = self.run.state(None, states(self.watchers))
             self.write(state, self.run.net.parameters)
@@ -144,10 +152,14 @@ class Checkpoint(Watcher):
     def write(self, state: State, parameters: np.ndarray) -> None:
         """Replace the file. `parameters`: those after the last step."""
         self.written_at = time.monotonic()
+        files.write(self.path, self._content(state, parameters))
+        self.written_at = time.monotonic()
+
+    def _content(self, state: State, parameters: np.ndarray) -> files.Content:
         history = self.run.history
         assert state.slots is not None
         arrays = {"slots": state.slots, "parameters": parameters, **state.watched}
-        content = files.Content(
+        return files.Content(
             self.identity,
             state.position,
             state.identity.seed,
@@ -157,8 +169,77 @@ class Checkpoint(Watcher):
             dict(history),
             arrays,
         )
-        files.write(self.path, content)
+
+
+class Shared:
+    """The file of several runs, each of which hands over how it stands: written whole."""
+
+    def __init__(self, path: str | os.PathLike[str], every: float) -> None:
+        self.path: Path = inputs.as_path(path, "checkpoint")
+        self.every = every
+        replace.destination(self.path, "checkpoint")
+        self.contents = files.read_many(self.path) if self.path.exists() else {}
         self.written_at = time.monotonic()
+        self.lock, self.is_new = threading.Lock(), False
+        self.fingerprints: dict[tuple[int, ...], int] = {}
+
+    def part(self, index: int) -> Part:
+        """The checkpoint of one of the runs."""
+        return Part(self, index)
+
+    def fingerprint(self, arrays: tuple[Any, ...]) -> int:
+        """As `files.fingerprint`, of arrays that several runs share once."""
+        key = tuple(map(id, arrays))
+        if key not in self.fingerprints:
+            self.fingerprints[key] = files.fingerprint(arrays)
+        return self.fingerprints[key]
+
+    def begin(self) -> None:
+        """The runs are about to begin."""
+
+    def after(self, outcome: Any) -> None:
+        """One has ended, and handed over how it stands."""
+
+    def end(self) -> None:
+        """All have."""
+        if self.is_new:
+            self.write()
+
+    def write(self) -> None:
+        """Replace the file."""
+        with self.lock:
+            self.is_new = False
+            self.written_at = time.monotonic()
+            files.write_many(self.path, self.contents)
+            self.written_at = time.monotonic()
+
+
+class Part(Checkpoint):
+    """One run's part of a shared file."""
+
+    def __init__(self, shared: Shared, index: int) -> None:
+        self.shared, self.index, self.path = shared, index, shared.path
+        self.identity = {}
+        self.every = shared.every
+        self.written_at = time.monotonic()
+        self.content = shared.contents.get(index)
+        self.stopped = False
+
+    def _fingerprint(self, arrays: Iterable[Any]) -> Any:
+        whole = tuple(arrays)
+        return [self.shared.fingerprint(whole[:4]), files.fingerprint(whole[4:])]
+
+    def write(self, state: State, parameters: np.ndarray) -> None:
+        """Hand over how this run stands; replace the file if that is due."""
+        content = self._content(state, parameters)
+        # copies: the run goes on while others write the file
+        own = {name: array.copy() for name, array in content.arrays.items()}
+        with self.shared.lock:
+            self.shared.contents[self.index] = content._replace(arrays=own)
+            self.shared.is_new = True
+        self.written_at = time.monotonic()
+        if time.monotonic() - self.shared.written_at >= self.every:
+            self.shared.write()
 
 
 def _plain(value: Any) -> Any:

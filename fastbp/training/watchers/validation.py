@@ -6,7 +6,7 @@ themselves (metrics.py, `Network.loss`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,17 @@ class Validation(Watcher):
 
     def __init__(
         self,
-        data: Samples,
+        data: Samples | Callable[[], Any],
         metrics_by_name: Mapping[str, metrics.Metric | None],
         loss: own_loss.UserLoss | None = None,
     ) -> None:
-        self.data, self.metrics, self.loss = data, metrics_by_name, loss
+        self.given, self.metrics, self.loss = data, metrics_by_name, loss
 
     def before(self, run: Any) -> None:
         self.run = run
+        # of several runs one at hand may be asked for, which they share
+        self.held = self.given() if callable(self.given) else None
+        self.data = self.given if self.held is None else self.held.samples
         # there also where the run ends before its first epoch
         run.history.extend(**{f"validation_{name}": [] for name in ("loss", *self.metrics)})
 
@@ -41,6 +44,9 @@ class Validation(Watcher):
         with judged(event):
             values = self._values(event)
         event.history.extend(**{f"validation_{name}": [v] for name, v in values.items()})
+
+    def after(self, whole: bool) -> None:
+        del self.held, self.data
 
     def _values(self, event: Event) -> dict[str, float]:
         net, data = event.network, self.data

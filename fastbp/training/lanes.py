@@ -1,0 +1,246 @@
+"""Runs side by side: one network in each lane of the CPU's vectors, driven in one thread.
+
+What belongs here: which requests may share a group, what goes in and out of a lane, and when. What
+does not: a step (kernels/loop/lanes.pxi), which thread drives which group (crew.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.dropout import of_layers
+from fastbp.sparse import Lists
+from fastbp.training.driver import EPOCHS_PER_SLICE, SLICE_SECONDS, Run
+from fastbp.training.loop import Loop
+from fastbp.training.outcome import Outcome
+from fastbp.training.request import Request, flops
+from fastbp.training.state import Position, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Crew = Any  # crew.py's, which imports this file
+
+
+def key_of(request: Request) -> Any:
+    """What the runs of a group have in common; None: this one trains alone."""
+    net, data = request.net, request.data
+    if request.driver is not Run or request.loss is not None or request.ema is not None:
+        return None
+    if callable(request.shuffle) or isinstance(data.X, Lists):
+        return None
+    if "clip_norm" in request.numbers or any(watcher.by_step for watcher in request.watchers):
+        return None
+    doors = net._doors
+    if not hasattr(doors, "Lanes") or not doors.fits_lanes(net._compiled_of(data.X)):
+        return None
+    identity = request.state.identity
+    architecture = {k: v for k, v in net.architecture.items() if k != "init"}
+    return (
+        repr(architecture), net.dtype.char, identity.batch_size, identity.optimizer.policy,
+        data.labels is None, data.missing, request.dropout is None,
+        "batch_l2" in request.numbers,
+    )  # fmt: skip
+
+
+def fewest(request: Request) -> int:
+    """Networks from which on a group is faster than one after the other."""
+    doors, net = request.net._doors, request.net
+    compiled, batch_size = net._compiled_of(request.data.X), request.state.identity.batch_size
+    return int(doors.fewest_lanes(compiled, batch_size))
+
+
+class Queue:
+    """Requests of a kind that wait for a lane."""
+
+    def __init__(self, key: Any, members: Sequence[Outcome]) -> None:
+        self.key, self.waiting = key, deque(members)
+
+
+class Seat:
+    """One lane, as the engine's part of one run: what `Run` asks of a trainer."""
+
+    def __init__(self, lanes: Any, lane: int) -> None:
+        self.lanes, self.lane, self.n_slots = lanes, lane, lanes.n_slots
+        self.left_at: Position | None = None  # where a run stood that has left its lane
+
+    @property
+    def position(self) -> tuple[int, int, int, float, float]:
+        at: tuple[int, int, int, float, float]
+        at = self.lanes.position(self.lane) if self.left_at is None else self.left_at
+        return at
+
+    @property
+    def epoch(self) -> int:
+        return self.position[0]
+
+    @property
+    def diverged(self) -> bool:
+        return bool(self.lanes.has_diverged(self.lane))
+
+    def set_step(self, numbers: dict[str, float]) -> None:
+        self.lanes.set_step(self.lane, numbers)
+
+    def set_course(self, course: np.ndarray) -> None:
+        self.lanes.set_course(self.lane, course)
+
+
+class LaneRun(Run):
+    """A run in a lane. One that diverges is made again alone, from its last copy on."""
+
+    loop: Loop
+
+    def __init__(self, request: Request, group: Group, lane: int) -> None:
+        self.group, self.lane, self.request = group, lane, request
+        super().__init__(request)
+
+    def _trainer(self, n_threads: int) -> Seat:
+        return Seat(self.group.lanes, self.lane)
+
+    def _ends(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.group.losses[self.lane], self.group.clock[self.lane]
+
+    def _load(self, parameters: np.ndarray, position: Position) -> None:
+        data, identity, rates = self.data, self.start.identity, None
+        if self.dropout is not None:
+            rates = of_layers(self.dropout, self.net.layers)
+        self.group.lanes.load(
+            self.lane, data.X, data.dense, data.labels, data.weight, data.rows, self.order,
+            identity.n, identity.seed, self.shuffle is True, self.numbers, rates, *self.factors,
+            parameters, self.slots, tuple(position), data.missing,
+        )  # fmt: skip
+        self.course = self.course[:0]
+
+    def _take(self, parameters: np.ndarray) -> None:
+        self._load(parameters, Position(*self.trainer.position))
+
+    def _store(self, parameters: np.ndarray, slots: np.ndarray) -> None:
+        self.group.lanes.store(self.lane, parameters, slots)
+
+    def _is_finite(self) -> bool:
+        return bool(self.group.lanes.has_finite_state(self.lane))
+
+    def _recover(self) -> None:
+        at = self.trainer.position
+        state = State(self.start.identity, self.synced, self.slots)
+        alone = Run(replace(self.request, state=state, numbers=self.numbers, driver=Run))
+        alone.end_epoch = self.end_epoch
+        try:
+            alone.find_divergence(at[2] - self.synced.step)
+        finally:
+            self.trainer.left_at = self.synced = alone.synced
+            self.slots = alone.slots
+
+    @property
+    def next_end(self) -> int:
+        """Epoch before which the engine is to come back."""
+        end = self.epoch + 1 if self.loop.by_epoch else self.end_epoch
+        return min(end, self.epoch + self.losses.size)
+
+
+class Group:
+    """Up to as many runs as there are lanes; a lane whose run has ended takes the next."""
+
+    def __init__(self, crew: Crew, queue: Queue) -> None:
+        first = queue.waiting[0].request
+        net, identity = first.net, first.state.identity
+        self.crew, self.queue, self.doors = crew, queue, net._doors
+        self.lanes = self.doors.Lanes(
+            net._compiled_of(first.data.X), identity.optimizer.policy, identity.batch_size,
+            first.dropout is not None,
+        )  # fmt: skip
+        n = self.n_lanes = self.lanes.n_lanes
+        most = max(outcome.request.epochs for outcome in queue.waiting)
+        self.losses = np.empty((n, max(1, min(most, EPOCHS_PER_SLICE // n))))
+        self.clock = np.empty_like(self.losses)
+        self.seated: dict[int, tuple[Outcome, LaneRun]] = {}
+        self.n_steps = max(1, int(2e7 / flops(n * net.n_parameters, identity.batch_size)))
+
+    def drive(self) -> None:
+        """Train until nobody waits."""
+        try:
+            while self._fill():
+                self._slice()
+        except BaseException as error:
+            for lane in list(self.seated):
+                self._leave(lane, error)
+            raise
+
+    def _fill(self) -> int:
+        """Give free lanes to those that wait; how many are taken."""
+        free = [lane for lane in range(self.n_lanes) if lane not in self.seated]
+        if free and self.queue.waiting:
+            for outcome in self.crew.taken(self.queue, self.n_lanes, len(free)):
+                lane = free.pop(0)
+                made = replace(outcome.request, driver=lambda r, lane=lane: LaneRun(r, self, lane))
+                loop = self.crew.begin(outcome, lambda _, made=made: Loop(made))
+                if loop is None:
+                    self.lanes.clear(lane)
+                    free.insert(0, lane)
+                    continue
+                run: LaneRun = loop.run
+                run.loop = loop
+                self.seated[lane] = outcome, run
+                if self._is_over(run):
+                    self._leave(lane)
+                    free.insert(0, lane)
+        return len(self.seated)
+
+    def _is_over(self, run: LaneRun) -> bool:
+        return run.epoch >= run.end_epoch or run.loop.stop or run.is_late
+
+    def _slice(self) -> None:
+        """Make steps for about SLICE_SECONDS, and have each run's loop look."""
+        n = self.n_lanes
+        ends, firsts = np.zeros(n, np.intp), np.zeros(n, np.intp)
+        deadlines = [run.deadline for _, run in self.seated.values() if run.deadline]
+        for lane, (_, run) in self.seated.items():
+            firsts[lane], ends[lane] = run.epoch, run.next_end
+            if run.scheduled:
+                run._lay_course(self.n_steps, run.next_end)
+        began = time.perf_counter()
+        steps = self.doors.train_lanes(
+            self.lanes, self.n_steps, ends, firsts, self.losses, self.clock,
+            min(deadlines, default=0.0),
+        )  # fmt: skip
+        took = time.perf_counter() - began
+        if steps == self.n_steps or took > 2 * SLICE_SECONDS:
+            growth = SLICE_SECONDS / max(took, 1e-6)
+            self.n_steps = max(1, int(steps * min(growth, 8.0)))
+        of_each = took / len(self.seated)
+        for lane, (_, run) in list(self.seated.items()):
+            run.seconds += of_each
+            self._look(lane, int(firsts[lane]))
+
+    def _look(self, lane: int, epoch: int) -> None:
+        """What is to be done for one run after a slice that it began in `epoch`."""
+        _, run = self.seated[lane]
+        try:
+            if run.trainer.diverged:
+                run.loop.note(epoch)
+                run._recover()
+            run.sync_if_due()
+            run.loop.look(epoch)
+            if self._is_over(run):
+                run.close()
+        except BaseException as error:
+            self._leave(lane, error)
+        else:
+            if self._is_over(run):
+                self._leave(lane)
+
+    def _leave(self, lane: int, error: BaseException | None = None) -> None:
+        """A run has ended: its lane is free."""
+        outcome, run = self.seated.pop(lane)
+        outcome.error = error
+        try:
+            run.loop.end(error is None and not run.loop.halted, run.loop.halted)
+        except BaseException as failure:
+            outcome.error = failure
+        self.lanes.clear(lane)
+        self.crew.end(outcome)

@@ -1,0 +1,435 @@
+"""`fit_many`: many networks in one call.
+
+What belongs here: arguments of which each network may have its own, and data that networks share, as
+a request for each. What does not: an option's own check (fit.py), how requests are trained side by
+side (crew.py, lanes.py).
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbp import inputs
+from fastbp.functions import shown
+from fastbp.network import Network
+from fastbp.optimizers import LBFGS
+from fastbp.samples import Samples
+from fastbp.sparse import is_sparse
+from fastbp.training import parts
+from fastbp.training.crew import Crew, Outcome
+from fastbp.training.driver import DivergenceError
+from fastbp.training.fit import Asked, fit
+from fastbp.training.history import History
+from fastbp.training.watchers.bar import Members
+
+REST = "rest"  # of the rows, as validation
+PARAMETERS = list(inspect.signature(fit).parameters.values())[3:]  # behind net, X and Y
+OPTIONS = {p.name: p.default for p in PARAMETERS if p.name != "threads"}
+# of the whole call
+WHOLE = ("ignore_missing", "progress", "checkpoint", "every", "time_limit")
+# lists already: those of several networks are lists of lists
+LISTS = ("dropout", "metrics", "callbacks", "sample_weight")
+
+
+def fit_many(
+    networks: Iterable[Network],
+    X: Any,
+    Y: Any,
+    *,
+    rows: Any = None,
+    threads: int | None = None,
+    raise_on_divergence: bool = False,
+    **options: Any,
+) -> list[History]:
+    """Train many networks in place, each as its own `Network.fit` would.
+
+    ``fit_many(networks, X, Y, ...)[i]`` leaves, to the bit, what ``networks[i].fit(X[rows[i]],
+    Y[rows[i]], ...)`` leaves with the i-th of every option. Small networks of one shape train side
+    by side, one in each lane of the CPU's vectors; the others are spread over the cores.
+
+    Parameters
+    ----------
+    networks : iterable of Network
+        Of one or several architectures; none twice.
+    X, Y : as in `Network.fit`, or lists of one each
+        One for all networks, which is read where it lies and never copied for each; or as many as
+        networks.
+    rows : sequence of index arrays, or boolean (n_networks, n), optional
+        The rows of X and Y that each network trains on, in that order and as often as they are
+        named: folds, bootstraps, groups.
+    threads : int, optional
+        How many networks, or groups of them, train at once; every core when None.
+    raise_on_divergence : bool
+        Whether a network that diverges ends the call. Otherwise it alone ends, with its last finite
+        parameters, and its History has the `error`.
+    **options
+        Those of `Network.fit`. Each may be a list of one for each network (of `dropout`, `metrics`
+        and `callbacks`, which take lists already, a list of lists; of `sample_weight` a list of
+        arrays, each for all rows of X) but `ignore_missing`, `progress`, `checkpoint`, `every` and
+        `time_limit`, which are the whole call's: one bar, one file, seconds in all. A `seed` that
+        is no list is every network's own; None draws one for each. ``validation="rest"`` is the
+        rows of X that are not among the network's `rows`. Callbacks are called one at a time,
+        though from several threads.
+
+    Returns
+    -------
+    list of History
+        One for each network, in their order.
+
+    Raises
+    ------
+    DivergenceError
+        With `raise_on_divergence`; the other networks are left after a whole step.
+    KeyboardInterrupt
+        Ctrl-C leaves every network after a whole step.
+
+    Examples
+    --------
+    >>> import fastbp, numpy as np
+    >>> X = np.linspace(-1, 1, 60)[:, None]
+    >>> nets = [fastbp.Network([1, 8, 1], output="identity", loss="mse", seed=i) for i in range(3)]
+    >>> rates = [fastbp.Adam(rate) for rate in (0.001, 0.01, 0.1)]
+    >>> histories = fastbp.fit_many(nets, X, X**2, optimizer=rates, epochs=50, seed=0)
+    >>> len(histories), histories[0].epochs
+    (3, 50)
+    """
+    call = Call(networks, X, Y, rows, options)
+    members = call.members
+    checked = inputs.as_flag(raise_on_divergence, "raise_on_divergence")
+    requests = [member.request() for member in members]
+
+    def halts(error: BaseException) -> bool:
+        return checked or not isinstance(error, DivergenceError)
+
+    crew = Crew(requests, threads, halts)
+    if members[0].progress:
+        crew.watch(Members(len(members)))
+    if call.file is not None:
+        crew.watch(call.file)
+    return [_history(outcome) for outcome in crew.train()]
+
+
+fit_many.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        *list(inspect.signature(fit_many).parameters.values())[:6],
+        *(p for p in PARAMETERS if p.name in OPTIONS),
+    ],
+    return_annotation="list[History]",
+)
+
+
+def _history(outcome: Outcome) -> History:
+    history = outcome.history
+    assert history is not None
+    history.error = outcome.error if isinstance(outcome.error, DivergenceError) else None
+    return history
+
+
+class Call:
+    """The arguments of one call, taken apart: each network's own, and what several share."""
+
+    def __init__(
+        self, networks: Any, X: Any, Y: Any, rows: Any, options: Mapping[str, Any]
+    ) -> None:
+        self.networks = nets = _as_networks(networks)
+        _check_names(options)
+        self.lock = threading.RLock()
+        self.made: dict[Any, Any] = {}  # what was checked or made for one network serves others
+        self.kept: list[Any] = []  # whose ids stand in the keys
+        self.Xs, self.Ys = self._data(X, Y)
+        self.rows = self._rows(rows)
+        own = {name: self._of_each(name, value) for name, value in options.items()}
+        self.file: Any = None
+        if options.get("checkpoint") is not None:
+            from fastbp.training.watchers.checkpoint import Shared
+
+            every = inputs.as_penalty(options.get("every", OPTIONS["every"]), "every")
+            self.file = Shared(options["checkpoint"], every)
+        self.members = []
+        for i, net in enumerate(nets):
+            arguments = OPTIONS | {name: values[i] for name, values in own.items()}
+            self.members.append(Member(self, i, net, arguments))
+        for held in self.made.values():
+            if isinstance(held, HeldOut):
+                held.release()
+
+    def _data(self, X: Any, Y: Any) -> tuple[list[Any], list[Any]]:
+        """X and Y of each network."""
+        n = len(self.networks)
+        if isinstance(X, np.ndarray) and X.ndim == 3:
+            X = list(X)
+        if _is_list_of(X, _is_matrix):
+            for name, values in (("X", X), ("Y", Y)):
+                if not isinstance(values, (list, tuple, np.ndarray)) or len(values) != n:
+                    got = len(values) if hasattr(values, "__len__") else shown(values)
+                    raise ValueError(
+                        f"{name}: expected one for each of the {n} networks, as X is a list of "
+                        f"matrices; got {got}"
+                    )
+            return list(X), list(Y)
+        for i, net in enumerate(self.networks):
+            if net.dtype != self.networks[0].dtype:
+                raise TypeError(
+                    f"networks: expected one dtype for one X; got {self.networks[0].dtype} and "
+                    f"{net.dtype} (networks[{i}])"
+                )
+        length = _length(X) if hasattr(X, "shape") or hasattr(X, "__len__") else None
+        if _is_list_of(Y, lambda y: hasattr(y, "shape") and y.shape[:1] == (length,)):
+            _check_length("Y", Y, n)
+            return [X] * n, list(Y)
+        return [X] * n, [Y] * n
+
+    def _rows(self, rows: Any) -> list[np.ndarray | None]:
+        """The rows of each network; equal arrays are one object."""
+        n = len(self.networks)
+        if rows is None:
+            return [None] * n
+        if isinstance(rows, np.ndarray) and (rows.ndim != 2 or rows.dtype.kind not in "biu"):
+            raise ValueError(
+                f"rows: expected an index array for each of {n} networks, or a boolean "
+                f"({n}, n) mask; got shape {rows.shape} of {rows.dtype}"
+            )
+        if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, (Iterable, Sequence)):
+            raise TypeError(f"rows: expected an index array for each network; got {shown(rows)}")
+        given = list(rows)
+        _check_length("rows", given, n)
+        found: dict[Any, np.ndarray] = {}
+        result: list[np.ndarray | None] = []
+        for i, of_one in enumerate(given):
+            key = id(of_one), id(self.Xs[i])
+            if key not in found:
+                checked = _as_rows(of_one, f"rows[{i}]", _length(self.Xs[i]))
+                found[key] = found.setdefault(checked.tobytes(), checked)
+            result.append(found[key])
+        self.kept.append(given)
+        return result
+
+    def _of_each(self, name: str, value: Any) -> list[Any]:
+        """An option of each network."""
+        n = len(self.networks)
+        is_array = isinstance(value, np.ndarray) and value.ndim == 1 and name != "sample_weight"
+        if name in LISTS:
+            differs = isinstance(value, (list, tuple)) and any(
+                isinstance(part, (list, tuple, np.ndarray, Mapping)) for part in value
+            )
+        else:
+            differs = isinstance(value, list) or is_array
+        if differs and name in WHOLE:
+            raise TypeError(
+                f"{name}: expected one for the whole call, which cannot differ within it; got "
+                f"{shown(value)}"
+            )
+        if not differs:
+            return [value] * n
+        values = value.tolist() if is_array else list(value)
+        _check_length(name, values, n)
+        return values
+
+    def once(self, key: Any, make: Callable[[], Any], *kept: Any) -> Any:
+        """What `make` gives, the same for every network that asks by an equal key."""
+        if key not in self.made:
+            self.kept.append(kept)  # so that no other object is given an id of the key
+            self.made[key] = make()
+        return self.made[key]
+
+
+class HeldOut:
+    """Validation data of several networks, in memory while one of them trains."""
+
+    def __init__(self, part: Samples) -> None:
+        self.part = part
+        self.strong: Whole | None = None
+        self.weak: Callable[[], Whole | None] = lambda: None
+
+    def __call__(self) -> Whole:
+        whole = self.weak()
+        if whole is None:
+            whole = Whole(self.part.whole())
+            self.weak = weakref.ref(whole)
+        return whole
+
+    def arrays(self) -> tuple[Any, ...]:
+        return self.part.arrays()
+
+    def now(self) -> Samples:
+        """For the checks of all networks."""
+        self.strong = self()
+        return self.strong.samples
+
+    def release(self) -> None:
+        self.strong = None
+
+
+class Whole:
+    """Samples that can be referred to weakly."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+
+class Member(Asked):
+    """The arguments of one network, checked."""
+
+    def __init__(self, call: Call, index: int, net: Network, options: dict[str, Any]) -> None:
+        super().__init__(
+            net=net, X=call.Xs[index], Y=call.Ys[index], threads=1, **options
+        )
+        self.call, self.index, self.rows, self.lock = call, index, call.rows[index], call.lock
+        several = len(call.networks) > 1
+        try:
+            self.check_options()
+            if isinstance(self.optimizer, LBFGS):
+                raise ValueError(
+                    f"optimizer: expected one of steps in fit_many; got {self.optimizer}, which "
+                    "takes all samples at once: Network.fit has it"
+                )
+            self.check_data()
+        except (TypeError, ValueError) as error:
+            if not several:
+                raise
+            raise type(error)(f"{error} (networks[{index}])") from None
+
+    def opened(self) -> Any:
+        if self.resume is not None:
+            return super().opened()
+        return self.call.file.part(self.index)
+
+    def _check_parameters(self) -> None:
+        net = self.net
+        if not net._doors.is_finite(net.parameters):
+            inputs.as_numbers(net.parameters, "parameters", net.dtype)
+
+    def samples(self) -> Samples:
+        net, call = self.net, self.call
+        key = (
+            "samples", id(self.X), id(self.Y), id(self.sample_weight), net.dtype, net.sizes[0],
+            net._n_targets, net.architecture["loss"], net.architecture["output"], id(self.loss),
+            str(net.columns),
+        )  # fmt: skip
+        data: Samples = call.once(key, super().samples, self.X, self.Y, self.sample_weight)
+        self._check_parameters()
+        if self.rows is None:
+            return data
+        if data.weight is not None and not data.weight[self.rows].any():
+            raise ValueError(
+                "sample_weight: expected at least one weight above 0 among the network's rows; "
+                "got only zeros"
+            )
+        return data.of(self.rows)
+
+    def parts(self, data: Samples, shares: bool) -> tuple[Samples, Any]:
+        net, call, validation = self.net, self.call, self.validation
+        of_data = id(data.X), id(data.Y), id(data.weight)
+        if isinstance(validation, str) and validation == REST:
+            if self.rows is None:
+                raise ValueError("validation: expected rows with 'rest'; got none (rows=None)")
+            key = (REST, *of_data, id(self.rows))
+            return data, call.once(key, lambda: HeldOut(self._rest(data)), data)
+        if not shares:
+            key = ("given", id(validation), net.dtype, net.sizes[0], net._n_targets,
+                   net.architecture["loss"], data.missing, id(self.loss))  # fmt: skip
+            given = call.once(
+                key, lambda: HeldOut(parts.given(net, data, validation, self.loss)), validation
+            )
+            return data, given
+        trained, held = parts.split_off(data.n, validation, self.seed)
+        data, held_out = data.of(trained), data.of(held)
+        parts.check_weights(data, held_out)
+        return data, HeldOut(held_out)
+
+    def _rest(self, data: Samples) -> Samples:
+        n = len(data.X)
+        assert self.rows is not None
+        left = np.ones(n, bool)
+        left[self.rows] = False
+        if not left.any():
+            raise ValueError(f"validation: expected rows left over for 'rest'; got all {n} of X")
+        rest = data._replace(rows=np.flatnonzero(left))
+        parts.check_weights(data, rest)
+        return rest
+
+    def changed(self, data: Samples) -> Samples:
+        call = self.call
+        told = repr(self.class_weight), self.label_smoothing
+        if told == ("None", 0):
+            return data
+        key = ("changed", id(data.Y), id(data.weight), id(data.rows), self.net._n_targets,
+               self.net.architecture["loss"], told)  # fmt: skip
+        made: Samples = call.once(key, lambda: super(Member, self).changed(data), data)
+        return made
+
+    def judged(self) -> Samples | None:
+        return None if self.held_out is None else self.held_out.now()
+
+
+def _as_networks(networks: Any) -> list[Network]:
+    if isinstance(networks, Network) or not isinstance(networks, Iterable):
+        raise TypeError(f"networks: expected a list of Network; got {shown(networks)}")
+    nets = list(networks)
+    if not nets:
+        raise ValueError("networks: expected at least one; got none")
+    seen: dict[int, int] = {}
+    for i, net in enumerate(nets):
+        if not isinstance(net, Network):
+            raise TypeError(f"networks[{i}]: expected a Network; got {shown(net)}")
+        if id(net) in seen:
+            raise ValueError(
+                f"networks[{i}]: expected each network once; got networks[{seen[id(net)]}] again"
+            )
+        seen[id(net)] = i
+    return nets
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    from fastbp import hints
+
+    for name in options:
+        if name not in OPTIONS:
+            known = ["rows", "threads", "raise_on_divergence", *OPTIONS]
+            hint = hints.argument("fit_many", name, known)
+            raise TypeError(f"fit_many: unexpected argument {name!r}.{hint}")
+
+
+def _is_matrix(part: Any) -> bool:
+    if hasattr(part, "shape"):
+        return len(part.shape) == 2
+    return isinstance(part, (list, tuple)) and bool(part) and np.ndim(part[0]) == 1
+
+
+def _is_list_of(value: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(map(fits, value))
+
+
+def _length(X: Any) -> int:
+    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+
+
+def _check_length(name: str, values: Sequence[Any], n: int) -> None:
+    if len(values) != n:
+        raise ValueError(f"{name}: expected one for each of the {n} networks; got {len(values)}")
+
+
+def _as_rows(value: Any, name: str, n: int) -> np.ndarray:
+    array = inputs.as_array(value, name)
+    if array.ndim != 1 or (array.dtype.kind not in "biu" and array.size):
+        raise TypeError(
+            f"{name}: expected row numbers (m,) or a mask ({n},); got shape {array.shape} of "
+            f"{array.dtype}"
+        )
+    if array.dtype.kind == "b":
+        if array.shape != (n,):
+            raise ValueError(f"{name}: expected a mask of shape ({n},); got {array.shape}")
+        array = np.flatnonzero(array)
+    if array.size == 0:
+        raise ValueError(f"{name}: expected at least one row; got none")
+    if array.min() < 0 or array.max() >= n:
+        bad = array.min() if array.min() < 0 else array.max()
+        raise ValueError(f"{name}: expected rows 0..{n - 1}; got {bad}")
+    return np.ascontiguousarray(array, np.intp).copy()
+
