@@ -129,7 +129,8 @@ def write(path: Path, content: Content) -> None:
 
 def write_many(path: Path, contents: Mapping[int, Content]) -> None:
     """Replace the file by one of several runs, as `write` does."""
-    described, arrays = {}, {}
+    described: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
     for i, content in contents.items():
         described[str(i)], own = _described(content)
         arrays |= {f"{i}.{name}": array for name, array in own.items()}
@@ -234,9 +235,7 @@ def _content(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> Con
     )
 
 
-def _contents(
-    description: dict[str, Any], tensors: dict[str, np.ndarray]
-) -> dict[int, Content]:
+def _contents(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> dict[int, Content]:
     """Of several runs."""
     runs = description.get("runs")
     fits = isinstance(runs, dict) and all(key.isdecimal() for key in runs)

@@ -9,17 +9,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 from fastbp import inputs
 from fastbp.training import lanes
-from fastbp.training.loop import Loop
+from fastbp.training.loop import Halt, Loop
 from fastbp.training.outcome import Outcome
 from fastbp.training.request import Request, cores, flops, n_used, threads_that_pay
 from fastbp.training.team import Team
-
-WAIT_SECONDS = 0.05  # between looks of a thread that waits for others, for Ctrl-C
 
 
 class Overseer(Protocol):
@@ -45,9 +42,8 @@ class Crew:
         self.outcomes = [Outcome(i, request) for i, request in enumerate(requests)]
         self.n_threads = cores() if n_threads is None else inputs.as_count(n_threads, "threads")
         self.halts = halts
-        self.lock = threading.RLock()  # of all below, and of the user's callbacks
-        self.running: set[Loop] = set()
-        self.halted = False
+        self.lock = threading.Lock()  # of the queues and overseers
+        self.halt = Halt()
         self.overseers: list[Overseer] = []
         self.alone, self.groups = self._sorted()
 
@@ -76,111 +72,83 @@ class Crew:
     def train(self) -> list[Outcome]:
         """Every outcome, in the order of the requests."""
         n_units = len(self.alone) + sum(len(queue.waiting) for queue in self.groups)
-        # the few that there are share the threads
-        size = max(1, min(self.n_threads, n_units))
-        if len(self.alone) == n_units < self.n_threads:
+        self.size = max(1, min(self.n_threads, n_units))
+        if len(self.alone) == n_units < self.n_threads:  # the few that there are share the threads
             for outcome in self.alone:
                 request = outcome.request
-                pay = threads_that_pay(
-                    request.net, request.state.identity.batch_size, request.data.X
-                )
-                request.n_threads = min(pay, self.n_threads // size)
-        team = Team(size)
-        if team.size == 0:
-            raise RuntimeError("no thread could be started")
-        self.size = team.size
-        answers = [team.ask(thread, self._work) for thread in range(team.size)]
-        failures: list[BaseException] = []
+                batch_size = request.state.identity.batch_size
+                pay = threads_that_pay(request.net, batch_size, request.data.X)
+                request.n_threads = min(pay, self.n_threads // self.size)
         for overseer in self.overseers:
             overseer.begin()
+        team = None
         try:
-            for answer in answers:
-                self._await(answer, failures)
+            team = Team(self.size)
+            if team.size == 0:
+                raise RuntimeError("no thread could be started")
+            self.size = team.size
+            answers = [team.ask(thread, self._work) for thread in range(team.size)]
+            errors = [answer.get()[1] for answer in answers]
+        except BaseException:  # Ctrl-C, at any line
+            self.halt.on = True
+            raise
         finally:
+            if team is not None:
+                team.close()
             for overseer in self.overseers:
                 overseer.end()
-            team.close()
-        for failure in failures:
-            raise failure
-        for outcome in self.outcomes:
-            if outcome.error is not None and self.halts(outcome.error):
-                raise outcome.error
+        for error in [*errors, *(outcome.error for outcome in self.outcomes)]:
+            if error is not None and self.halts(error):
+                raise error
         return self.outcomes
-
-    def _await(self, answer: SimpleQueue[Any], failures: list[BaseException]) -> None:
-        """Wait for a thread; Ctrl-C has all runs end after a whole step."""
-        while True:
-            try:
-                error = answer.get()[1]
-            except KeyboardInterrupt as error:
-                failures.insert(0, error)
-                self.halt()
-            else:
-                failures += [] if error is None else [error]
-                return
-
-    def halt(self) -> None:
-        """Have every run end after the step at hand."""
-        with self.lock:
-            self.halted = True
-            for loop in self.running:
-                loop.halt()
 
     def _work(self) -> None:
         """What a thread does: requests one by one, then groups of them."""
         try:
             while (outcome := self._next_alone()) is not None:
-                self._train_alone(outcome)
+                if self.begin(outcome, outcome.request):
+                    self._train_alone(outcome)
             for queue in self.groups:
-                while not self.halted and queue.waiting:
+                while not self.halt.on and queue.waiting:
                     lanes.Group(self, queue).drive()
         except BaseException:
-            self.halt()
+            self.halt.on = True
             raise
 
     def _next_alone(self) -> Outcome | None:
         with self.lock:
-            return self.alone.popleft() if self.alone and not self.halted else None
+            return self.alone.popleft() if self.alone and not self.halt.on else None
 
     def _train_alone(self, outcome: Outcome) -> None:
-        loop = self.begin(outcome, Loop)
-        if loop is not None:
-            try:
-                loop.go()
-            except BaseException as error:
-                outcome.error = error
-            self.end(outcome)
-
-    def begin(self, outcome: Outcome, make: Callable[[Request], Loop]) -> Loop | None:
-        """The loop of a request, which is from now on halted with all others; None: it failed."""
+        assert outcome.loop is not None
         try:
-            loop = outcome.loop = make(outcome.request)
+            outcome.loop.go()
+        except BaseException as error:
+            outcome.error = error
+        self.end(outcome)
+
+    def begin(self, outcome: Outcome, request: Request) -> Loop | None:
+        """The loop of a request; None: it could not begin, and has ended."""
+        try:
+            outcome.loop = Loop(request, self.halt)
         except BaseException as error:
             outcome.error = error
             self.end(outcome)
-            return None
-        with self.lock:
-            self.running.add(loop)
-            if self.halted:
-                loop.halt()
-        return loop
+        return outcome.loop
 
     def end(self, outcome: Outcome) -> None:
         """A request has come to its end."""
+        if outcome.error is not None and self.halts(outcome.error):
+            self.halt.on = True
         with self.lock:
-            if outcome.loop is not None:
-                self.running.discard(outcome.loop)
-            outcome.is_done = True
             for overseer in self.overseers:
                 overseer.after(outcome)
-        if outcome.error is not None and self.halts(outcome.error):
-            self.halt()
 
     def taken(self, queue: lanes.Queue, most: int, free: int) -> Iterator[Outcome]:
         """Up to `free` of those that wait in a queue, so that every thread has a share of them."""
         with self.lock:
             share = -(-len(queue.waiting) // self.size) if free == most else free
-            for _ in range(0 if self.halted else min(free, share, len(queue.waiting))):
+            for _ in range(0 if self.halt.on else min(free, share, len(queue.waiting))):
                 yield queue.waiting.popleft()
 
 

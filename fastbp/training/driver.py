@@ -257,7 +257,7 @@ class Run:
     def drive(self, loop: Loop) -> None:
         """Make the run's epochs, and have the loop look after each slice of steps."""
         trainer = self.trainer
-        while (epoch := trainer.epoch) < self.end_epoch and not loop.stop and not self.is_late:
+        while (epoch := trainer.epoch) < self.end_epoch and not loop.is_over and not self.is_late:
             self.slice(epoch + 1 if loop.by_epoch else self.end_epoch, bool(loop.by_step))
             loop.look(epoch)
         self.close()  # which may find that the last step was one too many

@@ -511,7 +511,6 @@ def _refuse_with_lbfgs(**options: Any) -> None:
             )
 
 
-
 def _check_monitor(
     name: str, watcher: Any, held_out: Samples | None, watched: Mapping[str, Any]
 ) -> None:
@@ -536,7 +535,6 @@ def _check_monitor(
         )
 
 
-
 def as_seed(seed: Any, known: int | None, needed: bool) -> int:
     """64 bits for the engine's streams; 0 where nothing is drawn, for SeedSequence takes a while.
 
@@ -557,7 +555,6 @@ def as_seed(seed: Any, known: int | None, needed: bool) -> int:
     if not needed:
         return 0
     return inputs.as_bits(seed)
-
 
 
 def _resumed(resume: History, run: RunIdentity, net: Network) -> State:

@@ -178,7 +178,7 @@ class Group:
             for outcome in self.crew.taken(self.queue, self.n_lanes, len(free)):
                 lane = free.pop(0)
                 made = replace(outcome.request, driver=lambda r, lane=lane: LaneRun(r, self, lane))
-                loop = self.crew.begin(outcome, lambda _, made=made: Loop(made))
+                loop = self.crew.begin(outcome, made)
                 if loop is None:
                     self.lanes.clear(lane)
                     free.insert(0, lane)
@@ -192,7 +192,7 @@ class Group:
         return len(self.seated)
 
     def _is_over(self, run: LaneRun) -> bool:
-        return run.epoch >= run.end_epoch or run.loop.stop or run.is_late
+        return run.epoch >= run.end_epoch or run.loop.is_over or run.is_late
 
     def _slice(self) -> None:
         """Make steps for about SLICE_SECONDS, and have each run's loop look."""
@@ -239,7 +239,8 @@ class Group:
         outcome, run = self.seated.pop(lane)
         outcome.error = error
         try:
-            run.loop.end(error is None and not run.loop.halted, run.loop.halted)
+            halted = run.loop.halt.on
+            run.loop.end(error is None and not halted, halted)
         except BaseException as failure:
             outcome.error = failure
         self.lanes.clear(lane)

@@ -162,7 +162,7 @@ class Minimisation:
             self.epoch += 1
             self.loss = loss - twin._penalty(n, l2, 0.0, decays)
             loop.look(self.epoch - 1)
-            if loop.stop:
+            if loop.is_over:
                 raise _Halt
 
         twin.parameters[...] = net.parameters

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from fastbp.training.request import Request
 
 
+class Halt:
+    """Once it is on, every run that has it ends after the step at hand, as by Ctrl-C."""
+
+    on = False
+
+
 class Loop:
     """One run: its driver makes the epochs, its watchers look at them.
 
@@ -27,12 +33,13 @@ class Loop:
     by_step, by_epoch : list of Watcher
         Those that are told of each step, of each epoch.
     stop : bool
-        Whether one of them, or `halt`, asked for the end.
-    halted : bool
-        Whether it was the latter.
+        Whether one of them asked for the end.
+    halt : Halt
+        Of the runs that end with this one.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, halt: Halt | None = None) -> None:
+        self.halt = Halt() if halt is None else halt
         self.history = history = request.history
         self.watchers = watchers = request.watchers
         self.looked_at = epochs = history.epochs  # of which all is recorded
@@ -42,7 +49,7 @@ class Loop:
         self.by_step: list[Watcher] = []
         self.by_epoch: list[Watcher] = []
         self.by_slice: list[Watcher] = []
-        self.stop = self.halted = False
+        self.stop = False
         for watcher in watchers:
             for kind in ("by_step", "by_epoch", "by_slice"):
                 if getattr(watcher, kind):
@@ -55,7 +62,7 @@ class Loop:
         finished = interrupted = False
         try:
             self.run.drive(self)
-            finished, interrupted = not self.halted, self.halted
+            finished, interrupted = not self.halt.on, self.halt.on
         except KeyboardInterrupt:
             interrupted = True
             raise
@@ -63,9 +70,10 @@ class Loop:
             self.end(finished, interrupted)
         return self.history
 
-    def halt(self) -> None:
-        """Have the run end after the step at hand, as Ctrl-C does; from any thread."""
-        self.halted = self.stop = True
+    @property
+    def is_over(self) -> bool:
+        """Whether the run is to end before its last epoch."""
+        return self.stop or self.halt.on
 
     def note(self, epoch: int) -> int:
         """Record the epochs that ended in a slice that began in `epoch`; how many."""

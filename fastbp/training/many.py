@@ -1,8 +1,8 @@
 """`fit_many`: many networks in one call.
 
-What belongs here: arguments of which each network may have its own, and data that networks share, as
-a request for each. What does not: an option's own check (fit.py), how requests are trained side by
-side (crew.py, lanes.py).
+What belongs here: arguments of which each network may have its own, and data that networks share,
+as a request for each. What does not: an option's own check (fit.py), how requests are trained side
+by side (crew.py, lanes.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,12 +20,12 @@ from fastbp.functions import shown
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS
 from fastbp.samples import Samples
-from fastbp.sparse import is_sparse
 from fastbp.training import parts
-from fastbp.training.crew import Crew, Outcome
+from fastbp.training.crew import Crew
 from fastbp.training.driver import DivergenceError
 from fastbp.training.fit import Asked, fit
 from fastbp.training.history import History
+from fastbp.training.outcome import Outcome
 from fastbp.training.watchers.bar import Members
 
 REST = "rest"  # of the rows, as validation
@@ -100,16 +100,15 @@ def fit_many(
     (3, 50)
     """
     call = Call(networks, X, Y, rows, options)
-    members = call.members
     checked = inputs.as_flag(raise_on_divergence, "raise_on_divergence")
-    requests = [member.request() for member in members]
+    requests = [member.request() for member in call.members]
 
     def halts(error: BaseException) -> bool:
         return checked or not isinstance(error, DivergenceError)
 
     crew = Crew(requests, threads, halts)
-    if members[0].progress:
-        crew.watch(Members(len(members)))
+    if call.progress:
+        crew.watch(Members(len(call.members)))
     if call.file is not None:
         crew.watch(call.file)
     return [_history(outcome) for outcome in crew.train()]
@@ -151,6 +150,8 @@ class Call:
 
             every = inputs.as_penalty(options.get("every", OPTIONS["every"]), "every")
             self.file = Shared(options["checkpoint"], every)
+        self.progress = inputs.as_flag(options.get("progress", False), "progress")
+        own.pop("progress", None)  # one bar for all
         self.members = []
         for i, net in enumerate(nets):
             arguments = OPTIONS | {name: values[i] for name, values in own.items()}
@@ -277,9 +278,7 @@ class Member(Asked):
     """The arguments of one network, checked."""
 
     def __init__(self, call: Call, index: int, net: Network, options: dict[str, Any]) -> None:
-        super().__init__(
-            net=net, X=call.Xs[index], Y=call.Ys[index], threads=1, **options
-        )
+        super().__init__(net=net, X=call.Xs[index], Y=call.Ys[index], threads=1, **options)
         self.call, self.index, self.rows, self.lock = call, index, call.rows[index], call.lock
         several = len(call.networks) > 1
         try:
@@ -329,8 +328,8 @@ class Member(Asked):
         if isinstance(validation, str) and validation == REST:
             if self.rows is None:
                 raise ValueError("validation: expected rows with 'rest'; got none (rows=None)")
-            key = (REST, *of_data, id(self.rows))
-            return data, call.once(key, lambda: HeldOut(self._rest(data)), data)
+            of_rest = (REST, *of_data, id(self.rows))
+            return data, call.once(of_rest, lambda: HeldOut(self._rest(data)), data)
         if not shares:
             key = ("given", id(validation), net.dtype, net.sizes[0], net._n_targets,
                    net.architecture["loss"], data.missing, id(self.loss))  # fmt: skip
@@ -365,7 +364,7 @@ class Member(Asked):
         return made
 
     def judged(self) -> Samples | None:
-        return None if self.held_out is None else self.held_out.now()
+        return None if self.held_out is None else cast(HeldOut, self.held_out).now()
 
 
 def _as_networks(networks: Any) -> list[Network]:
@@ -432,4 +431,3 @@ def _as_rows(value: Any, name: str, n: int) -> np.ndarray:
         bad = array.min() if array.min() < 0 else array.max()
         raise ValueError(f"{name}: expected rows 0..{n - 1}; got {bad}")
     return np.ascontiguousarray(array, np.intp).copy()
-

@@ -27,7 +27,6 @@ class Outcome:
         self.index, self.request = index, request
         self.loop: Loop | None = None
         self.error: BaseException | None = None
-        self.is_done = False
 
     @property
     def history(self) -> History | None:

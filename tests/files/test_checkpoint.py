@@ -67,7 +67,32 @@ KILLED = """
     record = {k: v for k, v in history.items() if k != "seconds"}
     np.savez(out, parameters=net.parameters, slots=history.state.slots, **record)
 """
+SEVERAL = """
+    import os, sys
+    import numpy as np
+    import fastbp
+
+    path, out, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((900, 8)), rng.integers(0, 3, 900)
+    kinds = ["tanh"] * 21 + ["layer_norm"] * 2
+    nets = [fastbp.Network([8, 9, 3], activation=kind, seed=0) for kind in kinds]
+    rows = [rng.integers(0, 900, 400 + 20 * i) for i in range(23)]
+    early = [fastbp.EarlyStopping(99), None, None] * 7 + [None] * 2
+    print("go", flush=True)
+    histories = fastbp.fit_many(
+        nets, X, Y, rows=rows, epochs=[40 + i for i in range(23)], batch_size=16, seed=5,
+        optimizer=fastbp.Adam(0.003), threads=threads, early_stopping=early, validation="rest",
+        checkpoint=path, every=0.01,
+    )
+    record = {}
+    for i, (net, history) in enumerate(zip(nets, histories)):
+        record |= {f"{k} {i}": v for k, v in history.items() if k != "seconds"}
+        record |= {f"parameters {i}": net.parameters, f"slots {i}": history.state.slots}
+    np.savez(out, **record)
+"""
 KINDS = {
+    "several": (0, ""),
     "plain": (150, "seed=5"),
     "seed drawn": (150, "shuffle=False"),
     "all": (
@@ -80,6 +105,8 @@ KINDS = {
 
 def script(kind):
     epochs, options = KINDS[kind]
+    if kind == "several":
+        return textwrap.dedent(SEVERAL)
     return textwrap.dedent(KILLED).replace("EPOCHS", str(epochs)).replace("OPTIONS", options)
 
 
@@ -98,8 +125,18 @@ def finish(process):
     assert process.returncode == 0, errors
 
 
+def steps_on(path, kind):
+    """Steps that a file knows of, of all runs together."""
+    if kind != "several":
+        return persistence.read_description(path, "fastbp checkpoint", 1)["position"][2]
+    runs = persistence.read_description(path, "fastbp checkpoint of many", 1)["runs"]
+    return sum(run["position"][2] for run in runs.values())
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize(("kind", "threads"), [("plain", 1), ("all", 1), ("plain", 2)])
+@pytest.mark.parametrize(
+    ("kind", "threads"), [("plain", 1), ("all", 1), ("plain", 2), ("several", 1), ("several", 2)]
+)
 def test_killed_runs_end_with_the_same_bits(kind, threads, tmp_path):
     path, out, whole = tmp_path / "run.ckpt", tmp_path / "out.npz", tmp_path / "whole.npz"
     process = start(kind, tmp_path / "whole.ckpt", whole, 1)
@@ -119,8 +156,7 @@ def test_killed_runs_end_with_the_same_bits(kind, threads, tmp_path):
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
         if path.exists():
-            description = persistence.read_description(path, "fastbp checkpoint", 1)
-            positions.append(description["position"][2])
+            positions.append(steps_on(path, kind))
         if out.exists():
             break
     assert killed >= 2 and positions == sorted(positions), positions

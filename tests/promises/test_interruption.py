@@ -351,6 +351,41 @@ HASTY = """
 """
 
 
+SEVERAL = """
+    import json, sys, time
+    import numpy as np
+    import fastbp
+
+    threads, trials = int(sys.argv[1]), int(sys.argv[2])
+    # far from its targets: every parameter grows by the rate with each step, and is exact
+    X, Y, rate = np.ones((40, 4)), np.full((40, 1), 1e12), 2.0**-10
+    options = {
+        "batch_size": 16, "optimizer": fastbp.SGD(rate), "threads": threads,
+        "clip_norm": [None] * 21 + [1e30] * 2,  # in lanes, and alone
+    }
+
+    def networks():
+        return [
+            fastbp.Network([4, 1], output="identity", loss="mae", init="zeros", dtype="float64")
+            for _ in range(23)
+        ]
+
+    fastbp.fit_many(networks(), X, Y, epochs=1, **options)  # as above
+    for trial in range(trials):
+        nets = networks()
+        print("go", flush=True)
+        try:
+            fastbp.fit_many(nets, X, Y, epochs=10**7, **options)
+            raise SystemExit("not interrupted")
+        except KeyboardInterrupt:
+            caught = time.process_time()
+        steps = [net.parameters / rate for net in nets]
+        whole = all((of == of[0]).all() and of[0] == int(of[0]) for of in steps)
+        histories = fastbp.fit_many(nets, X, Y, epochs=1, **options)
+        usable = all(history.epochs == 1 for history in histories)
+        print(json.dumps([caught, whole, max(of[0] for of in steps), usable]), flush=True)
+"""
+
 WATCHED = "import faulthandler; faulthandler.dump_traceback_later(150, exit=True)\n"
 
 
@@ -405,14 +440,15 @@ def interrupt(process, trials, delays):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("script", [INTERRUPTED, SEVERAL], ids=["one", "several"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_ctrl_c(threads):
-    sent, answers = interrupt(child(INTERRUPTED, threads, 5), 5, (0.05, 0.3))
+def test_ctrl_c(threads, script):
+    sent, answers = interrupt(child(script, threads, 5), 5, (0.05, 0.3))
     late = []
     for at, answer in zip(sent, answers, strict=True):
         caught, found, steps, usable = json.loads(answer)
         late += [] if at is None else [caught - at]
-        assert found, f"after {steps} steps no bits like those of the interrupted network"
+        assert found, f"{steps} steps: no bits like those of the interrupted network"
         assert steps > 0 and usable
     limit = 0.1 * threads
     assert not late or (statistics.median(late) < limit and max(late) < 5 * limit), late

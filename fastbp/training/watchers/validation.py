@@ -7,7 +7,7 @@ themselves (metrics.py, `Network.loss`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -34,8 +34,8 @@ class Validation(Watcher):
     def before(self, run: Any) -> None:
         self.run = run
         # of several runs one at hand may be asked for, which they share
-        self.held = self.given() if callable(self.given) else None
-        self.data = self.given if self.held is None else self.held.samples
+        self.held = None if isinstance(self.given, Samples) else self.given()
+        self.data = cast(Samples, self.given if self.held is None else self.held.samples)
         # there also where the run ends before its first epoch
         run.history.extend(**{f"validation_{name}": [] for name in ("loss", *self.metrics)})
 
