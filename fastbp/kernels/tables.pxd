@@ -66,7 +66,7 @@ cdef struct Step:
     double scale  # by which all of it is multiplied then: clipping by norm
     double bias1, bias2  # Adam: 1 - beta^t
     double epsilon_hat   # Adam: where above 0, epsilon is that beside sqrt(v), v not corrected
-    double slow  # Adagrad: by which the learning rate is divided
+    double slow  # by which the learning rate is divided: 1, but for Adagrad
     bint shaped  # clipping or scaling changes the gradient before a policy sees it
 
 
@@ -183,10 +183,20 @@ cdef struct Cost:
     Terms terms_and_slopes
 
 
+cdef struct Numbers:
+    # What a policy computes with: one tensor's of a step, the same in every lane, or (loop/lanes.pxi)
+    # those of a network in each.
+    vec minus_rate, l2, l1, least, most, scale
+    vec mu, beta1, beta2, rest1, rest2, rho, rest, epsilon, keep, root_bias2, adam_rate
+
+
 # One step for R rows of V vectors; rows of W lie `row` vectors apart, slots `slot`
 #                                                                                W, slots  # OUT
 ctypedef void (*UpdateTile)(const Step *step, const Own *own, int R, int V, const vec *nabla,
                             vec *W, Py_ssize_t row, Py_ssize_t slot) noexcept nogil
+# the same of numbers that may differ by lane; `shaped`: those of any                W, slots  # OUT
+ctypedef void (*UpdateLanes)(const Numbers *numbers, bint shaped, int R, int V, const vec *nabla,
+                             vec *W, Py_ssize_t row, Py_ssize_t slot) noexcept nogil
 # Set what depends on the number t = 1, 2, ... of the step                             step  # OUT
 ctypedef void (*Begin)(Step *step, int64_t t) noexcept nogil
 
@@ -196,4 +206,5 @@ cdef struct Policy:
     bint in_registers           # W - rate nabla, which a tile makes without storing nabla
     bint zero_stays             # a gradient of 0 changes neither W nor slots
     UpdateTile update
+    UpdateLanes update_lanes
     Begin begin                 # or NULL

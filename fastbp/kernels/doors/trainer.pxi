@@ -207,6 +207,7 @@ cdef class Trainer:
         step.weight_decay = numbers.get("weight_decay", 0.0)
         step.rho = numbers.get("rho", 0.0)
         step.lr_decay = numbers.get("lr_decay", 0.0)
+        step.slow = 1.0
         step.l2 = numbers["l2"]
         step.l1 = numbers["l1"]
         step.epsilon_hat = numbers.get("epsilon_hat", 0.0)
