@@ -139,6 +139,36 @@ ctypedef void (*Tangent)(const Layer *f, const real *parameters, const Input *x,
 # rows, n, rate and decay of each; returns how many                                 tensors  # OUT
 ctypedef int (*Tensors)(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil
 
+
+# Where every number is a vector, of one network a lane (loop/lanes.pxi); what counts, counts vectors.
+
+cdef struct LaneTensor:
+    # rows of n vectors, `row` apart, from `at` on in the store
+    Py_ssize_t at, rows, n, row
+
+
+cdef struct LaneLayer:
+    Layer flat                  # the layer, as if one row held all that a batch has of z
+    Py_ssize_t n_in, n_z, row   # of z, a and delta rows lie `row` apart
+    LaneTensor tensors[MAX_TENSORS]
+    vec *z
+    vec *a
+    vec *delta
+
+
+# z = link(a)   (m, n_z)                                                                  z  # OUT
+ctypedef void (*ForwardLanes)(const LaneLayer *f, const vec *parameters, const vec *a,
+                              Py_ssize_t a_row, Py_ssize_t m, vec *z) noexcept nogil
+# g = g * (delta dz/da)   (m, n_in)                                                       g  # OUT
+ctypedef void (*BackLanes)(const LaneLayer *f, const vec *parameters, const vec *delta,
+                           Py_ssize_t m, vec *g, Py_ssize_t g_row) noexcept nogil
+# R rows from k on, V columns from j on, of tensor i's nabla: C = nabla, C = C + nabla where it
+# `adds`, or with minus_rate C = C + minus_rate nabla                                     C  # OUT
+ctypedef void (*NablaLanes)(const LaneLayer *f, int i, Py_ssize_t k, Py_ssize_t R, Py_ssize_t j,
+                            Py_ssize_t V, const vec *a, Py_ssize_t a_row, const vec *delta,
+                            Py_ssize_t m, const vec *minus_rate, bint adds, vec *C,
+                            Py_ssize_t C_row) noexcept nogil
+
 cdef struct Link:
     const char *name
     Forward forward
@@ -150,6 +180,9 @@ cdef struct Link:
     bint skips_zeros            # forward and update know x.active
     bint reads_lists            # x has starts
     bint gives_lists            # and so has z, with the same columns: z and delta are values alone
+    ForwardLanes forward_lanes  # NULL: not for networks in lanes
+    BackLanes back_lanes
+    NablaLanes nabla_lanes
 
 
 # a = sigma(z)   (m, n_a)                                                              z, a  # OUT
