@@ -15,7 +15,7 @@ from cpython.buffer cimport (
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.math cimport INFINITY, ldexp
 from libc.math cimport sqrt as sqrt_of_double
-from libc.stdint cimport int32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 from libc.time cimport time_t
 
@@ -27,25 +27,29 @@ from fastbp.kernels.arithmetic.caches cimport (
     SECOND_LEVEL_BYTES, SLICE_BYTES)
 from fastbp.kernels.arithmetic.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, tanh)
+from fastbp.kernels.arithmetic.lanes cimport (
+    LANES_P, LANES_Q, lanes_gather, lanes_sum)
 from fastbp.kernels.arithmetic.random cimport shuffle
 from fastbp.kernels.arithmetic.real cimport (
-    PANEL, PER_LINE, SINGLE, TILE_ROWS, VECTOR_LANES, real, root, splat, sqrt, vec)
+    PANEL, PER_LINE, SINGLE, TILE_ROWS, VECTOR_LANES, larger, real, root, splat, sqrt, vec)
 from fastbp.kernels.arithmetic.reductions cimport LANES, row_sum, sum_of_doubles
 from fastbp.kernels.functions.activation cimport (
     N_SIGMAS, exponentials, fill_sigmas, softmax_scale, softmax_shift)
 from fastbp.kernels.functions.cost cimport (
-    Canonical, N_CANONICAL, N_COSTS, cost_of_shifted, fill_canonical, fill_costs, softmax_delta)
-from fastbp.kernels.functions.dropout cimport Dropout, drop, drop_listed
+    Canonical, N_CANONICAL, N_COSTS, at_least_tiny, cost_of_shifted, fill_canonical, fill_costs,
+    softmax_delta)
+from fastbp.kernels.functions.dropout cimport (
+    Dropout, drop, drop_listed, kept, key_of_row, stream_of_layer)
 from fastbp.kernels.links.dense cimport dense_link
 from fastbp.kernels.links.dot cimport dot_link
 from fastbp.kernels.links.scale cimport scale_link
 from fastbp.kernels.links.sparse cimport sparse_link, sparse_scale_link
 from fastbp.kernels.loop.barrier cimport Barrier, MAX_THREADS, give_up, is_raised, raise_flag, wait
 from fastbp.kernels.tables cimport (
-    Active, Ahead, Cost, Input, Layer, Link, Own, Policy, Sigma, Step, Tensor, Terms, Turned,
-    dense_input)
+    Active, Ahead, Cost, Input, LaneLayer, LaneTensor, Layer, Link, Numbers, Own, Policy, Sigma,
+    Step, Tensor, Terms, Turned, dense_input)
 from fastbp.kernels.update cimport (
-    N_POLICIES, begin_step, fill_policies, numbers_of, set_scale, update_rows)
+    N_POLICIES, begin_step, fill_policies, numbers_in_vectors, numbers_of, set_scale, update_rows)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -147,8 +151,10 @@ include "loop/lists.pxi"
 include "loop/columns.pxi"
 include "loop/zeros.pxi"
 include "loop/steps.pxi"
+include "loop/lanes.pxi"
 include "doors/network.pxi"
 include "doors/capi.pxi"
 include "doors/predictor.pxi"
 include "doors/trainer.pxi"
+include "doors/many.pxi"
 include "doors/timing.pxi"

@@ -66,7 +66,7 @@ cdef struct Step:
     double scale  # by which all of it is multiplied then: clipping by norm
     double bias1, bias2  # Adam: 1 - beta^t
     double epsilon_hat   # Adam: where above 0, epsilon is that beside sqrt(v), v not corrected
-    double slow  # Adagrad: by which the learning rate is divided
+    double slow  # by which the learning rate is divided: 1, but for Adagrad
     bint shaped  # clipping or scaling changes the gradient before a policy sees it
 
 
@@ -139,6 +139,36 @@ ctypedef void (*Tangent)(const Layer *f, const real *parameters, const Input *x,
 # rows, n, rate and decay of each; returns how many                                 tensors  # OUT
 ctypedef int (*Tensors)(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil
 
+
+# Where every number is a vector, of one network a lane (loop/lanes.pxi); what counts, counts vectors.
+
+cdef struct LaneTensor:
+    # rows of n vectors, `row` apart, from `at` on in the store
+    Py_ssize_t at, rows, n, row
+
+
+cdef struct LaneLayer:
+    Layer flat                  # the layer, as if one row held all that a batch has of z
+    Py_ssize_t n_in, n_z, row   # of z, a and delta rows lie `row` apart
+    LaneTensor tensors[MAX_TENSORS]
+    vec *z
+    vec *a
+    vec *delta
+
+
+# z = link(a)   (m, n_z)                                                                  z  # OUT
+ctypedef void (*ForwardLanes)(const LaneLayer *f, const vec *parameters, const vec *a,
+                              Py_ssize_t a_row, Py_ssize_t m, vec *z) noexcept nogil
+# g = g * (delta dz/da)   (m, n_in)                                                       g  # OUT
+ctypedef void (*BackLanes)(const LaneLayer *f, const vec *parameters, const vec *delta,
+                           Py_ssize_t m, vec *g, Py_ssize_t g_row) noexcept nogil
+# R rows from k on, V columns from j on, of tensor i's nabla: C = nabla, C = C + nabla where it
+# `adds`, or with minus_rate C = C + minus_rate nabla                                     C  # OUT
+ctypedef void (*NablaLanes)(const LaneLayer *f, int i, Py_ssize_t k, Py_ssize_t R, Py_ssize_t j,
+                            Py_ssize_t V, const vec *a, Py_ssize_t a_row, const vec *delta,
+                            Py_ssize_t m, const vec *minus_rate, bint adds, vec *C,
+                            Py_ssize_t C_row) noexcept nogil
+
 cdef struct Link:
     const char *name
     Forward forward
@@ -150,6 +180,9 @@ cdef struct Link:
     bint skips_zeros            # forward and update know x.active
     bint reads_lists            # x has starts
     bint gives_lists            # and so has z, with the same columns: z and delta are values alone
+    ForwardLanes forward_lanes  # NULL: not for networks in lanes
+    BackLanes back_lanes
+    NablaLanes nabla_lanes
 
 
 # a = sigma(z)   (m, n_a)                                                              z, a  # OUT
@@ -183,10 +216,20 @@ cdef struct Cost:
     Terms terms_and_slopes
 
 
+cdef struct Numbers:
+    # What a policy computes with: one tensor's of a step, the same in every lane, or (loop/lanes.pxi)
+    # those of a network in each.
+    vec minus_rate, l2, l1, least, most, scale
+    vec mu, beta1, beta2, rest1, rest2, rho, rest, epsilon, keep, root_bias2, adam_rate
+
+
 # One step for R rows of V vectors; rows of W lie `row` vectors apart, slots `slot`
 #                                                                                W, slots  # OUT
 ctypedef void (*UpdateTile)(const Step *step, const Own *own, int R, int V, const vec *nabla,
                             vec *W, Py_ssize_t row, Py_ssize_t slot) noexcept nogil
+# the same of numbers that may differ by lane; `shaped`: those of any                W, slots  # OUT
+ctypedef void (*UpdateLanes)(const Numbers *numbers, bint shaped, int R, int V, const vec *nabla,
+                             vec *W, Py_ssize_t row, Py_ssize_t slot) noexcept nogil
 # Set what depends on the number t = 1, 2, ... of the step                             step  # OUT
 ctypedef void (*Begin)(Step *step, int64_t t) noexcept nogil
 
@@ -196,4 +239,5 @@ cdef struct Policy:
     bint in_registers           # W - rate nabla, which a tile makes without storing nabla
     bint zero_stays             # a gradient of 0 changes neither W nor slots
     UpdateTile update
+    UpdateLanes update_lanes
     Begin begin                 # or NULL

@@ -14,7 +14,8 @@ from libc.string cimport memcpy
 
 from fastbp.kernels.arithmetic.real cimport (
     VECTOR_LANES, fmadd, larger, real, root, sign, smaller, splat, vec)
-from fastbp.kernels.tables cimport Begin, Own, Policy, Step, Tensor, UpdateTile
+from fastbp.kernels.tables cimport (
+    Begin, Numbers, Own, Policy, Step, Tensor, UpdateLanes, UpdateTile)
 
 cdef struct Sgd:
     char tag
@@ -83,7 +84,7 @@ cdef inline void set_scale(Step *step, double scale) noexcept nogil:
 cdef inline Own numbers_of(const Step *step, const Tensor *t) noexcept nogil:
     """The step's numbers for one tensor: its learning rate, and what it decays by."""
     cdef Own own
-    own.learning_rate = t.rate * step.learning_rate
+    own.learning_rate = t.rate * step.learning_rate / step.slow
     own.weight_decay = t.decay * step.weight_decay
     own.l2 = t.decay * step.l2
     own.l1 = t.decay * step.l1
@@ -92,102 +93,107 @@ cdef inline Own numbers_of(const Step *step, const Tensor *t) noexcept nogil:
     return own
 
 
-cdef inline void update_tile(policy *tag, const Step *step, const Own *own, int R, int V,
+cdef inline Numbers numbers_in_vectors(const Step *step, const Own *own) noexcept nogil:
+    """What a policy computes with. Of what it does not read, nothing is made where this is inlined.
+    """
+    cdef Numbers c
+    c.minus_rate = splat(<real>(-own.learning_rate))
+    c.l2 = splat(<real>own.l2)
+    c.l1 = splat(<real>own.l1)
+    c.least = splat(<real>(-step.clip_value))
+    c.most = splat(<real>step.clip_value)
+    c.scale = splat(<real>step.scale)
+    c.mu = splat(<real>step.momentum)
+    c.beta1 = splat(<real>step.beta1)
+    c.beta2 = splat(<real>step.beta2)
+    c.rest1 = splat(<real>(1.0 - step.beta1))
+    c.rest2 = splat(<real>(1.0 - step.beta2))
+    c.rho = splat(<real>step.rho)
+    c.rest = splat(<real>(1.0 - step.rho))
+    c.epsilon = splat(<real>step.epsilon)
+    c.keep = splat(<real>(1.0 - own.learning_rate * own.weight_decay))
+    c.root_bias2 = splat(<real>(1.0 / c_sqrt(step.bias2)))
+    c.adam_rate = splat(<real>(own.learning_rate / step.bias1))
+    return c
+
+
+cdef inline void update_tile(policy *tag, const Numbers *numbers, bint shaped, int R, int V,
                              const vec *nabla, vec *W, Py_ssize_t row,
                              Py_ssize_t slot) noexcept nogil:
     """Apply one step to R rows of V vectors; rows of W lie `row` vectors apart.  W, slots  # OUT"""
-    cdef vec minus_rate = splat(<real>(-own.learning_rate))
-    cdef vec l2 = splat(<real>own.l2), l1 = splat(<real>own.l1)
-    cdef vec least = splat(<real>(-step.clip_value)), most = splat(<real>step.clip_value)
-    cdef vec scale = splat(<real>step.scale), zero = splat(<real>0.0)
-    cdef vec mu, beta1, beta2, rest1, rest2, rho, rest, epsilon, keep, root_bias2, adam_rate
-    cdef vec g, w, m, v, d
-    cdef bint shaped = own.shaped
+    cdef Numbers c = numbers[0]
+    cdef vec g, w, m, v, d, zero = splat(<real>0.0)
     cdef vec *first = W + slot
     cdef vec *second = first + slot
     cdef vec *third = second + slot
     cdef int _i, j
-    mu = splat(<real>step.momentum)
-    beta1 = splat(<real>step.beta1)
-    beta2 = splat(<real>step.beta2)
-    rest1 = splat(<real>(1.0 - step.beta1))
-    rest2 = splat(<real>(1.0 - step.beta2))
-    rho = splat(<real>step.rho)
-    rest = splat(<real>(1.0 - step.rho))
-    epsilon = splat(<real>step.epsilon)
-    keep = splat(<real>(1.0 - own.learning_rate * own.weight_decay))
-    if policy is Adam or policy is AdamW or policy is AmsGrad:
-        root_bias2 = splat(<real>(1.0 / c_sqrt(step.bias2)))
-        adam_rate = splat(<real>(own.learning_rate / step.bias1))
-    if policy is AdaGrad:
-        minus_rate = splat(<real>(-own.learning_rate / step.slow))
     for _i in range(R):
         for j in range(V):
             g = nabla[j]
             w = W[j]
             if shaped:
-                g = fmadd(l1, sign(w), fmadd(l2, w, g))
-                g = larger(least, smaller(most, g)) * scale
+                g = fmadd(c.l1, sign(w), fmadd(c.l2, w, g))
+                g = larger(c.least, smaller(c.most, g)) * c.scale
             if policy is Sgd:
-                W[j] = fmadd(minus_rate, g, w)
+                W[j] = fmadd(c.minus_rate, g, w)
             elif policy is Momentum:
                 # v <- mu v + g, W <- W - eta v
-                v = fmadd(mu, first[j], g)
+                v = fmadd(c.mu, first[j], g)
                 first[j] = v
-                W[j] = fmadd(minus_rate, v, w)
+                W[j] = fmadd(c.minus_rate, v, w)
             elif policy is Nesterov:
                 # v <- mu v + g, W <- W - eta (g + mu v)
-                v = fmadd(mu, first[j], g)
+                v = fmadd(c.mu, first[j], g)
                 first[j] = v
-                W[j] = fmadd(minus_rate, fmadd(mu, v, g), w)
+                W[j] = fmadd(c.minus_rate, fmadd(c.mu, v, g), w)
             elif policy is RmsProp or policy is RmsPropMomentum or policy is RmsPropCentered:
                 # v <- rho v + (1-rho) g^2, d = g / (sqrt v + eps), W <- W - eta d;
                 # momentum: d <- mu d + g / (sqrt v + eps); centered: v - m^2 for v,
                 # m <- rho m + (1-rho) g
-                v = fmadd(rho, first[j], rest * (g * g))
+                v = fmadd(c.rho, first[j], c.rest * (g * g))
                 first[j] = v
                 if policy is RmsPropCentered:
-                    m = fmadd(rho, third[j], rest * g)
+                    m = fmadd(c.rho, third[j], c.rest * g)
                     third[j] = m
                     v = larger(zero, v - m * m)  # a variance, but for rounding
-                d = g / (root(v) + epsilon)
+                d = g / (root(v) + c.epsilon)
                 if policy is not RmsProp:
-                    d = fmadd(mu, second[j], d)
+                    d = fmadd(c.mu, second[j], d)
                     second[j] = d
-                W[j] = fmadd(minus_rate, d, w)
+                W[j] = fmadd(c.minus_rate, d, w)
             elif policy is AdaGrad:
                 # v <- v + g^2, W <- W - eta / (1 + (t-1) lr_decay) g / (sqrt v + eps)
                 v = fmadd(g, g, first[j])
                 first[j] = v
-                W[j] = fmadd(minus_rate, g / (root(v) + epsilon), w)
+                W[j] = fmadd(c.minus_rate, g / (root(v) + c.epsilon), w)
             elif policy is AdaDelta:
                 # v <- rho v + (1-rho) g^2, d = sqrt((u + eps) / (v + eps)) g,
                 # u <- rho u + (1-rho) d^2, W <- W - eta d
-                v = fmadd(rho, first[j], rest * (g * g))
+                v = fmadd(c.rho, first[j], c.rest * (g * g))
                 first[j] = v
-                d = root(second[j] + epsilon) / root(v + epsilon) * g
-                second[j] = fmadd(rho, second[j], rest * (d * d))
-                W[j] = fmadd(minus_rate, d, w)
+                d = root(second[j] + c.epsilon) / root(v + c.epsilon) * g
+                second[j] = fmadd(c.rho, second[j], c.rest * (d * d))
+                W[j] = fmadd(c.minus_rate, d, w)
             elif policy is Lion:
                 # W <- (1 - eta lambda) W - eta sign(b1 m + (1-b1) g), m <- b2 m + (1-b2) g
                 m = first[j]
-                d = sign(fmadd(beta1, m, rest1 * g))
-                first[j] = fmadd(beta2, m, rest2 * g)
-                W[j] = fmadd(minus_rate, d, w * keep)
+                d = sign(fmadd(c.beta1, m, c.rest1 * g))
+                first[j] = fmadd(c.beta2, m, c.rest2 * g)
+                W[j] = fmadd(c.minus_rate, d, w * c.keep)
             else:
                 # m <- b1 m + (1-b1) g, v <- b2 v + (1-b2) g^2,
                 # W <- W - eta (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps);
                 # amsgrad: the largest v so far for v
                 if policy is AdamW:
-                    w = w * keep
-                m = fmadd(beta1, first[j], rest1 * g)
-                v = fmadd(beta2, second[j], rest2 * (g * g))
+                    w = w * c.keep
+                m = fmadd(c.beta1, first[j], c.rest1 * g)
+                v = fmadd(c.beta2, second[j], c.rest2 * (g * g))
                 first[j] = m
                 second[j] = v
                 if policy is AmsGrad:
                     v = larger(third[j], v)
                     third[j] = v
-                W[j] = w - adam_rate * m / fmadd(root(v), root_bias2, epsilon)
+                W[j] = w - c.adam_rate * m / fmadd(root(v), c.root_bias2, c.epsilon)
         nabla += V
         W += row
         first += row
@@ -198,12 +204,19 @@ cdef inline void update_tile(policy *tag, const Step *step, const Own *own, int 
 cdef inline void update_kind(const policy *numbers, const Own *own, int R, int V, const vec *nabla,
                              vec *W, Py_ssize_t row, Py_ssize_t slot) noexcept nogil:
     # `numbers` is a const Step *: the type that it is given under names the kind, as a tag does
-    cdef const Step *step = <const Step *>numbers
+    cdef Numbers c = numbers_in_vectors(<const Step *>numbers, own)
     # constant, V unrolls: 6 % of a step of case A in bench/compare.py
     if V == 2:
-        update_tile(<policy *>NULL, step, own, R, 2, nabla, W, row, slot)
+        update_tile(<policy *>NULL, &c, own.shaped, R, 2, nabla, W, row, slot)
     else:
-        update_tile(<policy *>NULL, step, own, R, V, nabla, W, row, slot)
+        update_tile(<policy *>NULL, &c, own.shaped, R, V, nabla, W, row, slot)
+
+
+cdef inline void update_kind_of_lanes(const policy *numbers, bint shaped, int R, int V,
+                                      const vec *nabla, vec *W, Py_ssize_t row,
+                                      Py_ssize_t slot) noexcept nogil:
+    # `numbers` is a const Numbers *
+    update_tile(<policy *>NULL, <const Numbers *>numbers, shaped, R, V, nabla, W, row, slot)
 
 
 cdef inline void update_rows(const Step *step, const Own *own, Py_ssize_t R, Py_ssize_t V,
@@ -226,17 +239,29 @@ cdef inline void fill_policies(Policy *table) noexcept:
     Every step of moments that fade moves what they are of.                      table  # OUT
     """
     cdef Policy[N_POLICIES] rows = [
-        Policy("sgd", 0, True, True, <UpdateTile>update_kind[Sgd], NULL),
-        Policy("momentum", 1, False, False, <UpdateTile>update_kind[Momentum], NULL),
-        Policy("nesterov", 1, False, False, <UpdateTile>update_kind[Nesterov], NULL),
-        Policy("adam", 2, False, False, <UpdateTile>update_kind[Adam], correct_bias),
-        Policy("adamw", 2, False, False, <UpdateTile>update_kind[AdamW], correct_bias),
-        Policy("amsgrad", 3, False, False, <UpdateTile>update_kind[AmsGrad], correct_bias),
-        Policy("rmsprop", 1, False, False, <UpdateTile>update_kind[RmsProp], NULL),
-        Policy("rmsprop_momentum", 2, False, False, <UpdateTile>update_kind[RmsPropMomentum], NULL),
-        Policy("rmsprop_centered", 3, False, False, <UpdateTile>update_kind[RmsPropCentered], NULL),
-        Policy("adagrad", 1, False, True, <UpdateTile>update_kind[AdaGrad], slow_down),
-        Policy("adadelta", 2, False, False, <UpdateTile>update_kind[AdaDelta], NULL),
-        Policy("lion", 1, False, False, <UpdateTile>update_kind[Lion], NULL),
+        Policy("sgd", 0, True, True, <UpdateTile>update_kind[Sgd],
+               <UpdateLanes>update_kind_of_lanes[Sgd], NULL),
+        Policy("momentum", 1, False, False, <UpdateTile>update_kind[Momentum],
+               <UpdateLanes>update_kind_of_lanes[Momentum], NULL),
+        Policy("nesterov", 1, False, False, <UpdateTile>update_kind[Nesterov],
+               <UpdateLanes>update_kind_of_lanes[Nesterov], NULL),
+        Policy("adam", 2, False, False, <UpdateTile>update_kind[Adam],
+               <UpdateLanes>update_kind_of_lanes[Adam], correct_bias),
+        Policy("adamw", 2, False, False, <UpdateTile>update_kind[AdamW],
+               <UpdateLanes>update_kind_of_lanes[AdamW], correct_bias),
+        Policy("amsgrad", 3, False, False, <UpdateTile>update_kind[AmsGrad],
+               <UpdateLanes>update_kind_of_lanes[AmsGrad], correct_bias),
+        Policy("rmsprop", 1, False, False, <UpdateTile>update_kind[RmsProp],
+               <UpdateLanes>update_kind_of_lanes[RmsProp], NULL),
+        Policy("rmsprop_momentum", 2, False, False, <UpdateTile>update_kind[RmsPropMomentum],
+               <UpdateLanes>update_kind_of_lanes[RmsPropMomentum], NULL),
+        Policy("rmsprop_centered", 3, False, False, <UpdateTile>update_kind[RmsPropCentered],
+               <UpdateLanes>update_kind_of_lanes[RmsPropCentered], NULL),
+        Policy("adagrad", 1, False, True, <UpdateTile>update_kind[AdaGrad],
+               <UpdateLanes>update_kind_of_lanes[AdaGrad], slow_down),
+        Policy("adadelta", 2, False, False, <UpdateTile>update_kind[AdaDelta],
+               <UpdateLanes>update_kind_of_lanes[AdaDelta], NULL),
+        Policy("lion", 1, False, False, <UpdateTile>update_kind[Lion],
+               <UpdateLanes>update_kind_of_lanes[Lion], NULL),
     ]
     memcpy(table, rows, sizeof(rows))

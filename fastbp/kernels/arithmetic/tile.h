@@ -173,19 +173,16 @@ static void tile_columns_to(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t 
                   (const real *)0, 0, rate, C, C_row, C_at)
 }
 
-/* A square block turned: t[j, i] = a[i, j] for as many i and j as a vector has lanes; rows i >= n of
- * `a` count as zero. In registers, by exchanging halves, quarters, ... of pairs of rows; the masks
- * are constants once the loops are unrolled. */
-static FASTBP_NOINLINE void transpose(int n, const real *a, ptrdiff_t a_row, real *t, ptrdiff_t t_row)
-{
+/* A square block of as many rows as a vector has lanes, turned in registers: by exchanging halves,
+ * quarters, ... of pairs of rows; the masks are constants once the loops are unrolled. */
 #if defined(FASTBP_VECTOR_BYTES) && !defined(__clang__) /* __builtin_shuffle is GCC's */
+#define FASTBP_TURNS 1
+FASTBP_INLINE void turn(vec *x)
+{
     enum { L = FASTBP_VECTOR_LANES };
-    vec x[L];
     vec_bits lane;
     int i, s;
     FASTBP_UNROLL for (i = 0; i < L; i++) lane[i] = i;
-    FASTBP_UNROLL for (i = 0; i < L; i++) x[i] =
-        i < n ? *(const vec *)(a + i * a_row) : FASTBP_SPLAT(0);
     FASTBP_UNROLL for (s = 1; s < L; s *= 2)
     {
         const vec_bits odd = (lane & s) != 0;
@@ -196,6 +193,19 @@ static FASTBP_NOINLINE void transpose(int n, const real *a, ptrdiff_t a_row, rea
             x[i + s] = __builtin_shuffle(low, high, lane + (odd & L) + (~odd & s));
         }
     }
+}
+#endif
+
+/* t[j, i] = a[i, j] for as many i and j as a vector has lanes; rows i >= n of `a` count as zero. */
+static FASTBP_NOINLINE void transpose(int n, const real *a, ptrdiff_t a_row, real *t, ptrdiff_t t_row)
+{
+#ifdef FASTBP_TURNS
+    enum { L = FASTBP_VECTOR_LANES };
+    vec x[L];
+    int i;
+    FASTBP_UNROLL for (i = 0; i < L; i++) x[i] =
+        i < n ? *(const vec *)(a + i * a_row) : FASTBP_SPLAT(0);
+    turn(x);
     FASTBP_UNROLL for (i = 0; i < L; i++) *(vec *)(t + i * t_row) = x[i];
 #else
     int i, j;

@@ -56,6 +56,24 @@ cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, i
     return need
 
 
+cdef int read_step(dict numbers, Step *step) except -1:
+    # a step's numbers by their names                                                   step  # OUT
+    step.learning_rate = numbers["learning_rate"]
+    step.momentum = numbers.get("momentum", 0.0)
+    step.beta1 = numbers.get("beta1", 0.0)
+    step.beta2 = numbers.get("beta2", 0.0)
+    step.epsilon = numbers.get("epsilon", 1.0)
+    step.weight_decay = numbers.get("weight_decay", 0.0)
+    step.rho = numbers.get("rho", 0.0)
+    step.lr_decay = numbers.get("lr_decay", 0.0)
+    step.slow = 1.0
+    step.l2 = numbers["l2"]
+    step.l1 = numbers["l1"]
+    step.epsilon_hat = numbers.get("epsilon_hat", 0.0)
+    step.clip_value = numbers.get("clip_value", INFINITY)
+    return 0
+
+
 cdef class Trainer:
     """Padded parameters, optimizer slots and work area of one `fit`, and where it stands.
 
@@ -203,21 +221,9 @@ cdef class Trainer:
         L2 term is divided by the batch's weight and part of the loss, and an epoch's loss is the
         mean of the batches' by their rows.
         """
-        cdef Step *step = &self.loop.step
-        step.learning_rate = numbers["learning_rate"]
-        step.momentum = numbers.get("momentum", 0.0)
-        step.beta1 = numbers.get("beta1", 0.0)
-        step.beta2 = numbers.get("beta2", 0.0)
-        step.epsilon = numbers.get("epsilon", 1.0)
-        step.weight_decay = numbers.get("weight_decay", 0.0)
-        step.rho = numbers.get("rho", 0.0)
-        step.lr_decay = numbers.get("lr_decay", 0.0)
-        step.l2 = numbers["l2"]
-        step.l1 = numbers["l1"]
-        step.epsilon_hat = numbers.get("epsilon_hat", 0.0)
+        read_step(numbers, &self.loop.step)
         self.loop.batch_means = "batch_l2" in numbers
         self.loop.batch_l2 = numbers.get("batch_l2", 0.0)
-        step.clip_value = numbers.get("clip_value", INFINITY)
         self.loop.dropout.factor = numbers.get("dropout", 1.0)
 
     @property

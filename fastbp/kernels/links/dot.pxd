@@ -7,8 +7,9 @@ the first layer's, which stays dense: rows of X may end where memory does.
 from libc.string cimport memset
 
 from fastbp.kernels.arithmetic.blocking cimport TILE_VECTORS, bias_gradient, gradient_tile
-from fastbp.kernels.arithmetic.real cimport PANEL, VECTOR_LANES, real
-from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor, tensor
+from fastbp.kernels.arithmetic.lanes cimport lanes_dots, lanes_gradient
+from fastbp.kernels.arithmetic.real cimport PANEL, VECTOR_LANES, real, splat, vec
+from fastbp.kernels.tables cimport Ahead, Input, LaneLayer, Layer, Link, Own, Step, Tensor, tensor
 from fastbp.kernels.update cimport numbers_of, update_rows
 
 cdef extern from "arithmetic/dots.h":
@@ -109,6 +110,40 @@ cdef inline void dot_update(const Layer *f, const Step *step, const Input *x, co
         update_rows(step, &own, 1, 1, scratch, parameters + f.tensors[1].padded_at, 0, slot)
 
 
+# ---- one network a lane --------------------------------------------------------------------------
+
+cdef inline void dot_forward_lanes(const LaneLayer *f, const vec *parameters, const vec *a,
+                                   Py_ssize_t a_row, Py_ssize_t m, vec *z) noexcept nogil:
+    # z = a . w + b   (m,)                                                                z  # OUT
+    lanes_dots(m, f.n_in, a, a_row, parameters + f.tensors[0].at, parameters + f.tensors[1].at, z,
+               f.row)
+
+
+cdef inline void dot_back_lanes(const LaneLayer *f, const vec *parameters, const vec *delta,
+                                Py_ssize_t m, vec *g, Py_ssize_t g_row) noexcept nogil:
+    # BP2: g = g * (delta w)   (m, n_in)                                                  g  # OUT
+    cdef const vec *w = parameters + f.tensors[0].at
+    cdef vec delta_s
+    cdef Py_ssize_t s, k
+    for s in range(m):
+        delta_s = delta[s * f.row]
+        for k in range(f.n_in):
+            g[k] = g[k] * (delta_s * w[k])
+        g += g_row
+
+
+cdef inline void dot_nabla_lanes(const LaneLayer *f, int i, Py_ssize_t k, Py_ssize_t R,
+                                 Py_ssize_t j, Py_ssize_t V, const vec *a, Py_ssize_t a_row,
+                                 const vec *delta, Py_ssize_t m, const vec *minus_rate, bint adds,
+                                 vec *C, Py_ssize_t C_row) noexcept nogil:
+    # BP3, BP4: w is a row                                                                C  # OUT
+    cdef vec one = splat(<real>1)
+    lanes_gradient(1, V, delta, 0, f.row, <const vec *>&one if i == 1 else a + j, 0 if i == 1 else a_row, m,
+                   minus_rate, adds, C, C_row)
+
+
+# ---- the row -------------------------------------------------------------------------------------
+
 cdef inline int dot_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
     tensors[0] = Tensor(0, 0, 1, n_in, 0, 0, 1.0, 1.0, 0)  # W
     tensors[1] = Tensor(0, 0, 1, 1, 0, 0, 1.0, 0.0, 0)     # b
@@ -117,4 +152,4 @@ cdef inline int dot_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) no
 
 cdef inline Link dot_link() noexcept:
     return Link("dot", dot_forward, dot_back, dot_gradient, dot_update, dot_tangent, dot_tensors,
-                False, False, False)
+                False, False, False, dot_forward_lanes, dot_back_lanes, dot_nabla_lanes)

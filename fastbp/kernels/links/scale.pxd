@@ -5,8 +5,8 @@ and the link's row. What does not: matrices (dense.pxd), formulas of optimizers.
 """
 from libc.string cimport memset
 
-from fastbp.kernels.arithmetic.real cimport VECTOR_LANES, fma, real
-from fastbp.kernels.tables cimport Ahead, Input, Layer, Link, Own, Step, Tensor
+from fastbp.kernels.arithmetic.real cimport VECTOR_LANES, fma, fmadd, real, splat, vec
+from fastbp.kernels.tables cimport Ahead, Input, LaneLayer, Layer, Link, Own, Step, Tensor
 from fastbp.kernels.update cimport numbers_of, update_rows
 
 
@@ -76,6 +76,44 @@ cdef inline void scale_update(const Layer *f, const Step *step, const Input *x, 
                     parameters + f.tensors[0].padded_at, f.z_row, slot)
 
 
+# ---- one network a lane --------------------------------------------------------------------------
+
+cdef inline void scale_forward_lanes(const LaneLayer *f, const vec *parameters, const vec *a,
+                                     Py_ssize_t a_row, Py_ssize_t m, vec *z) noexcept nogil:
+    # z = s * a   (m, n)                                                                  z  # OUT
+    cdef const vec *s = parameters + f.tensors[0].at
+    cdef Py_ssize_t i, k
+    for i in range(m):
+        for k in range(f.n_in):
+            z[i * f.row + k] = a[i * a_row + k] * s[k]
+
+
+cdef inline void scale_back_lanes(const LaneLayer *f, const vec *parameters, const vec *delta,
+                                  Py_ssize_t m, vec *g, Py_ssize_t g_row) noexcept nogil:
+    # g = g * (s * delta)   (m, n)                                                        g  # OUT
+    cdef const vec *s = parameters + f.tensors[0].at
+    cdef Py_ssize_t i, k
+    for i in range(m):
+        for k in range(f.n_in):
+            g[i * g_row + k] = g[i * g_row + k] * (delta[i * f.row + k] * s[k])
+
+
+cdef inline void scale_nabla_lanes(const LaneLayer *f, int i, Py_ssize_t k, Py_ssize_t R,
+                                   Py_ssize_t j, Py_ssize_t V, const vec *a, Py_ssize_t a_row,
+                                   const vec *delta, Py_ssize_t m, const vec *minus_rate,
+                                   bint adds, vec *C, Py_ssize_t C_row) noexcept nogil:
+    # nabla_s = sum_i delta_i * a_i, samples in order                                     C  # OUT
+    cdef vec sum
+    cdef Py_ssize_t s, c
+    for c in range(V):
+        sum = C[c] if adds else splat(<real>0)
+        for s in range(m):
+            sum = fmadd(delta[s * f.row + j + c], a[s * a_row + j + c], sum)
+        C[c] = sum if minus_rate == NULL else fmadd(minus_rate[0], sum, C[c])
+
+
+# ---- the row -------------------------------------------------------------------------------------
+
 cdef inline int scale_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
     tensors[0] = Tensor(0, 0, 1, n_z, 0, 0, 1.0, 0.0, 0)  # s
     return 1
@@ -83,4 +121,5 @@ cdef inline int scale_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) 
 
 cdef inline Link scale_link() noexcept:
     return Link("scale", scale_forward, scale_back, scale_gradient, scale_update, scale_tangent,
-                scale_tensors, False, False, False)
+                scale_tensors, False, False, False, scale_forward_lanes, scale_back_lanes,
+                scale_nabla_lanes)
