@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from fastbp import inputs
@@ -144,12 +144,13 @@ class Crew:
             for overseer in self.overseers:
                 overseer.after(outcome)
 
-    def taken(self, queue: lanes.Queue, most: int, free: int) -> Iterator[Outcome]:
-        """Up to `free` of those that wait in a queue, so that every thread has a share of them."""
+    def taken(self, queue: lanes.Queue, n_lanes: int, free: int) -> list[Outcome]:
+        """Of those that wait in a queue, what is to have the free lanes of one thread's group."""
         with self.lock:
-            share = -(-len(queue.waiting) // self.size) if free == most else free
-            for _ in range(0 if self.halt.on else min(free, share, len(queue.waiting))):
-                yield queue.waiting.popleft()
+            n = 0 if self.halt.on else min(free, len(queue.waiting))
+            if free == n_lanes:  # a new group: every thread is to have its share
+                n = min(n, -(-len(queue.waiting) // self.size))
+            return [queue.waiting.popleft() for _ in range(n)]
 
 
 def work_of(request: Request) -> float:

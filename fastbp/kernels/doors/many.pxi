@@ -61,13 +61,15 @@ cdef class Lanes:
     Attributes
     ----------
     n_lanes : int
+    n_slots : int
+        Of the optimizer.
     """
     cdef CompiledNetwork net
     cdef Block block
     cdef Group group
     cdef list kept              # of each lane, what it reads and writes
     cdef double *dropped        # of each lane, the rates of its dropout
-    cdef readonly int n_lanes
+    cdef readonly int n_lanes, n_slots
 
     def __init__(self, CompiledNetwork net, str optimizer, Py_ssize_t batch_size, bint drops):
         cdef const Plan *p = &net.plan
@@ -81,6 +83,7 @@ cdef class Lanes:
         memset(g, 0, sizeof(Group))
         g.plan = p
         g.policy = &POLICIES[<int>POLICY_ROWS[optimizer]]
+        self.n_slots = g.policy.n_slots
         g.batch_size = batch_size
         g.drops = drops
         need = group_memory(p, g.policy, batch_size)

@@ -83,7 +83,7 @@ cdef inline Py_ssize_t row_of_lanes(Py_ssize_t n) noexcept nogil:
 cdef void draw_orders(Group *g) noexcept nogil:
     # where an epoch begins, its order; each lane's rows of the batch at hand         orders, m  # OUT
     cdef Member *f
-    cdef Py_ssize_t k, m
+    cdef Py_ssize_t m
     cdef int i
     cdef bint same = not g.weighted
     g.m = 1
@@ -92,10 +92,7 @@ cdef void draw_orders(Group *g) noexcept nogil:
         m = 0
         if f.here:
             if f.at.row == 0 and f.shuffled:
-                shuffle(f.order, f.n, f.seed, <uint64_t>f.at.epoch)
-                if f.rows != NULL:
-                    for k in range(f.n):
-                        f.order[k] = f.rows[f.order[k]]
+                shuffle(f.order, f.n, f.rows, f.seed, <uint64_t>f.at.epoch)
             m = min(f.n - f.at.row, g.batch_size)
         same = same and m == f.m
         f.m = m
