@@ -40,10 +40,9 @@ def key_of(request: Request) -> Any:
     if not doors.lanes_fit(net._compiled_of(data.X)):
         return None
     identity = request.state.identity
-    architecture = {k: v for k, v in net.architecture.items() if k != "init"}
     return (
-        repr(architecture), net.dtype.char, identity.batch_size, identity.optimizer.policy,
-        data.labels is None, data.missing, request.dropout is None,
+        net.sizes[0], net.layers, net._loss.name, net.dtype.char, identity.batch_size,
+        identity.optimizer.policy, data.labels is None, data.missing, request.dropout is None,
         "batch_l2" in request.numbers,
     )  # fmt: skip
 

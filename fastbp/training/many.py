@@ -308,8 +308,7 @@ class Member(Asked):
         net, call = self.net, self.call
         key = (
             "samples", id(self.X), id(self.Y), id(self.sample_weight), net.dtype, net.sizes[0],
-            net._n_targets, net.architecture["loss"], net.architecture["output"], id(self.loss),
-            str(net.columns),
+            net._n_targets, net._loss.name, net._output.name, id(self.loss), str(net.columns),
         )  # fmt: skip
         data: Samples = call.once(key, super().samples, self.X, self.Y, self.sample_weight)
         self._check_parameters()
@@ -332,7 +331,7 @@ class Member(Asked):
             return data, call.once(of_rest, lambda: HeldOut(self._rest(data)), data)
         if not shares:
             key = ("given", id(validation), net.dtype, net.sizes[0], net._n_targets,
-                   net.architecture["loss"], data.missing, id(self.loss))  # fmt: skip
+                   net._loss.name, data.missing, id(self.loss))  # fmt: skip
             given = call.once(
                 key, lambda: HeldOut(parts.given(net, data, validation, self.loss)), validation
             )
@@ -359,7 +358,7 @@ class Member(Asked):
         if told == ("None", 0):
             return data
         key = ("changed", id(data.Y), id(data.weight), id(data.rows), self.net._n_targets,
-               self.net.architecture["loss"], told)  # fmt: skip
+               self.net._loss.name, told)  # fmt: skip
         made: Samples = call.once(key, lambda: super(Member, self).changed(data), data)
         return made
 
