@@ -8,6 +8,7 @@ over the epochs (training/loop.py), a step (the engine).
 from __future__ import annotations
 
 import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -139,6 +140,10 @@ class Orders:
             self.drawn += 1
         return self.order
 
+    def separate(self):
+        """Draw from now on by a generator that this one seeds."""
+        self.random_state = np.random.RandomState(self.random_state.randint(2**31))
+
 
 class Record(Watcher):
     """The loss of each epoch as scikit-learn has it."""
@@ -257,10 +262,41 @@ class Convergence(Watcher):
         return {} if self.held_out is None or self.best is None else {"best": self.best}
 
 
+class End(NamedTuple):
+    """How the run of an estimator's request ended; the run itself and its memory are let go."""
+
+    error: BaseException | None
+    stopped: bool = False
+    epochs: int = 0  # on record
+    state: State | None = None
+    rate: float = 0.0
+    result: Any = None  # SciPy's
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, loop, error):
+        """The end of a loop; of None where there was not memory enough to begin."""
+        if loop is None:
+            return cls(error)
+        run, history = loop.run, loop.history
+        found = getattr(run, "rate", 0.0), getattr(run, "result", None)
+        return cls(error, loop.stop, loop.looked_at, history.state, *found, run.seconds)
+
+
+def run(solver):
+    """Train the network of one estimator."""
+    loop, error = Loop(solver.request), None
+    try:
+        loop.go()
+    except BaseException as ended:
+        error = ended
+    solver.finish(End.of(loop, error))
+
+
 class Descent:
     """One fit by mini-batches, until convergence, `max_iter` or, incrementally, for one epoch.
 
-    All is checked when it is made; `run` trains.
+    All is checked when it is made; its request is trained, and `finish` told how that ended.
     """
 
     def __init__(self, model, net, data, held_out, random_state, *, incremental, constants):
@@ -327,36 +363,39 @@ class Descent:
                 )
         return Checkpoint(model.checkpoint, inputs.as_penalty(model.every, "every"))
 
-    def run(self):
-        """Train; the estimator has what scikit-learn's has then."""
-        model, loop = self.model, Loop(self.request)
-        try:
-            loop.go()
-            self._warn_unless_converged(loop)
-        except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
-        except DivergenceError as error:
-            self._warn_unless_converged(loop)
+    def separate(self):
+        """Have the epochs' orders drawn by a generator of this fit's own."""
+        if isinstance(self.request.shuffle, Orders):
+            self.request.shuffle.separate()
+
+    def finish(self, end):
+        """Leave the estimator as scikit-learn's is when a run has come to this end."""
+        model, error = self.model, end.error
+        self.progress.state, self.progress.learning_rate = end.state, end.rate
+        if error is None or isinstance(error, DivergenceError):
+            self._warn_unless_converged(end)
+        if isinstance(error, KeyboardInterrupt):
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+        elif isinstance(error, DivergenceError):
             if self.held_out is None:
                 raise ValueError(f"{NON_FINITE} {error}" if error.place else NON_FINITE) from error
             model.validation_scores_.append(np.nan)
             warnings.warn(
                 f"{error}. The weights of the best validation score are kept.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        finally:
-            progress = self.progress
-            progress.state, progress.learning_rate = loop.history.state, loop.run.rate
+        elif error is not None:
+            raise error
 
-    def _warn_unless_converged(self, loop):
-        stopped = loop.stop or (self.file is not None and self.file.stopped)
-        if self.warns and loop.looked_at == self.epochs and not stopped:
+    def _warn_unless_converged(self, end):
+        stopped = end.stopped or (self.file is not None and self.file.stopped)
+        if self.warns and end.epochs == self.epochs and not stopped:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.epochs}) reached and the "
                 "optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
 
@@ -374,7 +413,7 @@ def _batch_size(model, n):
         warnings.warn(
             f"batch_size: expected at most the {n} training samples; got "
             f"{shown(model.batch_size)}. It is going to be clipped",
-            stacklevel=6,
+            stacklevel=7,
         )
     return min(int(model.batch_size), n)
 
@@ -448,7 +487,7 @@ class Iterations(Watcher):
 class Minimum:
     """One fit by L-BFGS over all samples; an exception leaves the last iteration.
 
-    All is checked when it is made; `run` trains.
+    All is checked when it is made; its request is trained, and `finish` told how that ended.
     """
 
     def __init__(self, model, net, data, *, constants):
@@ -466,23 +505,25 @@ class Minimum:
         watchers = [Iterations(model, self.offset)]
         factors = request.as_factors(net, model.rates, model.decays, optimizer)
         self.request = lbfgs.request_of(net, data, optimizer, self.l2, deadline, watchers, *factors)
-
-    def run(self):
-        """Minimise."""
-        model, data, loop = self.model, self.data, Loop(self.request)
         model.n_iter_ = 0
-        try:
-            loop.go()
-        except DivergenceError as error:
-            raise ValueError(NON_FINITE) from error
-        result = loop.run.result
+
+    def separate(self):
+        """Nothing is drawn while it runs."""
+
+    def finish(self, end):
+        """Leave the estimator as scikit-learn's is when a run has come to this end."""
+        model, data, result = self.model, self.data, end.result
+        if isinstance(end.error, DivergenceError):
+            raise ValueError(NON_FINITE) from end.error
+        if end.error is not None:
+            raise end.error
         if result is not None and result.status != 0:
             warnings.warn(
                 f"lbfgs failed to converge after {result.nit} iteration(s) "
                 f"(status={result.status}):\n{result.message}\nYou might also want to scale the "
                 "data, or raise max_iter or max_fun.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         if result is None:
             loss = self.net.loss(
