@@ -16,6 +16,7 @@ from sklearn import config_context
 from fastbp.estimators.solvers import End
 from fastbp.functions import shown
 from fastbp.training.crew import Crew
+from fastbp.training.draws import Draws, share
 from fastbp.training.watchers import callbacks as of_user
 
 
@@ -101,7 +102,9 @@ def fit_all(fits, n_threads=None):
         for watcher in request.watchers:
             if isinstance(watcher, of_user.Callbacks):
                 watcher.lock = lock
+    requests = [fit.solver.request for fit in fits]
+    share((r.shuffle, r.data.n, r.epochs) for r in requests if isinstance(r.shuffle, Draws))
     if fits:
-        crew = Crew([fit.solver.request for fit in fits], n_threads, halts=lambda error: False)
+        crew = Crew(requests, n_threads, halts=lambda error: False)
         crew.watch(_Notes(fits))
         crew.train()
