@@ -16,6 +16,26 @@ except ImportError as error:
 
 from fastbp.estimators.classifier import MLPClassifier
 from fastbp.estimators.regressor import MLPRegressor
+from fastbp.estimators.search import GridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
+from fastbp.estimators.validation import (
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+    learning_curve,
+    validation_curve,
+)
 from fastbp.plotting import LossCurveDisplay
 
-__all__ = ["LossCurveDisplay", "MLPClassifier", "MLPRegressor"]
+__all__ = [
+    "GridSearchCV",
+    "HalvingRandomSearchCV",
+    "LossCurveDisplay",
+    "MLPClassifier",
+    "MLPRegressor",
+    "RandomizedSearchCV",
+    "cross_val_predict",
+    "cross_val_score",
+    "cross_validate",
+    "learning_curve",
+    "validation_curve",
+]

@@ -192,15 +192,18 @@ class BaseMLP(BaseEstimator):
     # training
 
     def _fit(self, X, y, sample_weight, incremental=False, validation=(None, None, None)):
+        solvers.run(self._begin(X, y, sample_weight, incremental, validation))
+        return self
+
+    def _begin(self, X, y, sample_weight=None, incremental=False, validation=(None, None, None)):
+        """The solver whose request is to be trained; where that is refused, nothing changes."""
         before = dict(self.__dict__)
         try:
-            solver = self._prepared(X, y, sample_weight, incremental, validation)
-        except BaseException:  # refused: an earlier fit stays what it was
+            return self._prepared(X, y, sample_weight, incremental, validation)
+        except BaseException:  # an earlier fit stays what it was
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        solver.run()
-        return self
 
     def _prepared(self, X, y, sample_weight, incremental, validation):
         """The solver that is to run, everything checked."""

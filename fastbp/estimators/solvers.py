@@ -8,6 +8,7 @@ over the epochs (training/loop.py), a step (the engine).
 from __future__ import annotations
 
 import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -17,6 +18,7 @@ from fastbp.dropout import as_rates
 from fastbp.functions import shown
 from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer
 from fastbp.training import lbfgs, request
+from fastbp.training.draws import Draws
 from fastbp.training.driver import DivergenceError, Run, check_fit
 from fastbp.training.history import History
 from fastbp.training.loop import Loop
@@ -125,65 +127,53 @@ def _optimizer(model):
     return SGD(model.learning_rate_init, momentum, bool(model.nesterovs_momentum and momentum > 0))
 
 
-class Orders:
-    """The order of each epoch: scikit-learn's draws, each from the order before."""
-
-    def __init__(self, random_state, n):
-        self.random_state, self.order, self.drawn = random_state, np.arange(n), 0
-
-    def __call__(self, epoch, n):
-        while self.drawn <= epoch:  # of a run that is gone on with, also those before
-            permutation = np.arange(n)
-            self.random_state.shuffle(permutation)
-            self.order = self.order[permutation]
-            self.drawn += 1
-        return self.order
-
-
 class Record(Watcher):
     """The loss of each epoch as scikit-learn has it."""
-
-    by_epoch = True
 
     def __init__(self, model, data, batch_size, constants):
         self.model, self.data = model, data
         self.batch_size, self.constants = batch_size, constants
+        self.by_epoch = bool(constants is not None or model.verbose)
+        self.in_bulk = not self.by_epoch
 
     def before(self, run):
         self.run = run
         self.model.n_iter_ = 0
-        for loss in run.history["loss"].tolist():  # of the run that is gone on with
-            self._note(loss)
+        self.after_epochs(run.history["loss"].tolist())  # of the run that is gone on with
 
     def after_epoch(self, event):
         if self.constants is not None:
             order = self.run.order
             mean = _mean_of_batches(self.constants, self.data.weight, order, self.batch_size)
             event.history.amend("loss", event.history.latest("loss") + mean)
-        self._note(event.history.latest("loss"))
+        self.after_epochs([event.history.latest("loss")])
         if self.model.verbose:
             print(f"Iteration {self.model.n_iter_}, loss = {self.model.loss_:.8f}")
 
-    def _note(self, loss):
+    def after_epochs(self, losses):
         model = self.model
-        model.n_iter_ += 1
-        model.t_ += len(self.data.X)
-        model.loss_ = loss
-        model.loss_curve_.append(loss)
+        model.n_iter_ += len(losses)
+        model.t_ += len(losses) * len(self.data.X)
+        model.loss_curve_ += losses
+        if losses:
+            model.loss_ = losses[-1]
 
 
 class Convergence(Watcher):
     """scikit-learn's stopping, by the loss or by a score, its rates, and the best weights.
 
-    `held_out` is None or a partial function that scores the network on validation data.
+    `held_out` is None or a partial function that scores the network on validation data; `record`
+    tells of the losses.
     """
 
-    by_epoch = True
     keeps = ("best",)
 
-    def __init__(self, model, held_out):
+    def __init__(self, model, held_out, record):
         self.model, self.held_out = model, held_out
         self.best = None if held_out is None else model._best_parameters
+        changes = model.solver == "sgd" and model.learning_rate in ("invscaling", "adaptive")
+        self.by_epoch = held_out is not None or record.by_epoch or changes
+        self.in_bulk = not self.by_epoch
 
     def restore(self, state):
         self.best = state.get("best", self.best)
@@ -195,13 +185,19 @@ class Convergence(Watcher):
             history.extend(**{SCORE: []})
         t, model.t_ = model.t_, model.t_ - history.epochs * len(run.data.X)
         for epoch, loss in enumerate(history["loss"].tolist()):  # of the run that is gone on with
-            model.loss_ = loss
             model.t_ += len(run.data.X)
-            score = None if self.held_out is None else float(history[SCORE][epoch])
-            self._note(score)
+            self._note(loss, None if self.held_out is None else float(history[SCORE][epoch]))
             rate, _ = self._judge(rate)
         model.t_ = t
         run.rate = rate
+        if self.in_bulk:
+            known = model.best_loss_, model._no_improvement_count
+            run.stop_by(float(model.tol), *known, float(model.n_iter_no_change))
+
+    def after_epochs(self, losses):
+        for loss in losses:
+            self._note(loss, None)
+        return self._judge(self.run.rate)[1].endswith("Stopping.")
 
     def after_epoch(self, event):
         model, run, score = self.model, self.run, None
@@ -212,7 +208,7 @@ class Convergence(Watcher):
             event.history.extend(**{SCORE: [score]})
             if model.verbose:
                 print(f"Validation score: {score:f}")
-        if self._note(score):
+        if self._note(event.history.latest("loss"), score):
             parameters = event.network.parameters if event.average is None else event.average
             self.best = model._best_parameters = parameters.copy()
         rate, ending = self._judge(run.rate)
@@ -225,12 +221,12 @@ class Convergence(Watcher):
         _set_rate(model, run, rate)
         return ending.endswith("Stopping.")
 
-    def _note(self, score):
+    def _note(self, loss, score):
         """Count epochs without improvement; whether the score is the best so far."""
         model = self.model
         if self.held_out is None:
-            worse = not model.loss_ <= model.best_loss_ - model.tol
-            model.best_loss_, is_best = min(model.best_loss_, model.loss_), False
+            worse = not loss <= model.best_loss_ - model.tol
+            model.best_loss_, is_best = min(model.best_loss_, loss), False
         else:
             worse, is_best = _note_score(model, score)
         model._no_improvement_count = model._no_improvement_count + 1 if worse else 0
@@ -257,10 +253,41 @@ class Convergence(Watcher):
         return {} if self.held_out is None or self.best is None else {"best": self.best}
 
 
+class End(NamedTuple):
+    """How the run of an estimator's request ended; the run itself and its memory are let go."""
+
+    error: BaseException | None
+    stopped: bool = False
+    epochs: int = 0  # on record
+    state: State | None = None
+    rate: float = 0.0
+    result: Any = None  # SciPy's
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, loop, error):
+        """The end of a loop; of None where there was not memory enough to begin."""
+        if loop is None:
+            return cls(error)
+        run, history = loop.run, loop.history
+        found = getattr(run, "rate", 0.0), getattr(run, "result", None)
+        return cls(error, loop.stop, loop.looked_at, history.state, *found, run.seconds)
+
+
+def run(solver):
+    """Train the network of one estimator."""
+    loop, error = Loop(solver.request), None
+    try:
+        loop.go()
+    except BaseException as ended:
+        error = ended
+    solver.finish(End.of(loop, error))
+
+
 class Descent:
     """One fit by mini-batches, until convergence, `max_iter` or, incrementally, for one epoch.
 
-    All is checked when it is made; `run` trains.
+    All is checked when it is made; its request is trained, and `finish` told how that ended.
     """
 
     def __init__(self, model, net, data, held_out, random_state, *, incremental, constants):
@@ -278,12 +305,13 @@ class Descent:
         rates, decays = request.as_factors(net, model.rates, model.decays, progress.optimizer)
         self.epochs = epochs = 1 if incremental else int(model.max_iter)
         self.warns = not incremental
-        shuffle = Orders(random_state, n) if model.shuffle else False
+        shuffle = Draws(random_state) if model.shuffle else False
         identity = RunIdentity(n, batch_size, str(bool(model.shuffle)), seed, progress.optimizer)
         average = request.as_average(model.ema)
         state = progress.begin(identity, average is not None)
         watchers: list[Watcher] = [] if average is None else [Average()]
-        watchers += [Record(model, data, batch_size, constants), Convergence(model, held_out)]
+        record = Record(model, data, batch_size, constants)
+        watchers += [record, Convergence(model, held_out, record)]
         history, self.file, scheduled = History(), None, {}
         if model.checkpoint is not None:
             self.file = self._opened(incremental)
@@ -327,36 +355,39 @@ class Descent:
                 )
         return Checkpoint(model.checkpoint, inputs.as_penalty(model.every, "every"))
 
-    def run(self):
-        """Train; the estimator has what scikit-learn's has then."""
-        model, loop = self.model, Loop(self.request)
-        try:
-            loop.go()
-            self._warn_unless_converged(loop)
-        except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
-        except DivergenceError as error:
-            self._warn_unless_converged(loop)
+    def separate(self):
+        """Have the epochs' orders drawn by a generator of this fit's own."""
+        if isinstance(self.request.shuffle, Draws):
+            self.request.shuffle.separate()
+
+    def finish(self, end):
+        """Leave the estimator as scikit-learn's is when a run has come to this end."""
+        model, error = self.model, end.error
+        self.progress.state, self.progress.learning_rate = end.state, end.rate
+        if error is None or isinstance(error, DivergenceError):
+            self._warn_unless_converged(end)
+        if isinstance(error, KeyboardInterrupt):
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+        elif isinstance(error, DivergenceError):
             if self.held_out is None:
                 raise ValueError(f"{NON_FINITE} {error}" if error.place else NON_FINITE) from error
             model.validation_scores_.append(np.nan)
             warnings.warn(
                 f"{error}. The weights of the best validation score are kept.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        finally:
-            progress = self.progress
-            progress.state, progress.learning_rate = loop.history.state, loop.run.rate
+        elif error is not None:
+            raise error
 
-    def _warn_unless_converged(self, loop):
-        stopped = loop.stop or (self.file is not None and self.file.stopped)
-        if self.warns and loop.looked_at == self.epochs and not stopped:
+    def _warn_unless_converged(self, end):
+        stopped = end.stopped or (self.file is not None and self.file.stopped)
+        if self.warns and end.epochs == self.epochs and not stopped:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.epochs}) reached and the "
                 "optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
 
@@ -374,7 +405,7 @@ def _batch_size(model, n):
         warnings.warn(
             f"batch_size: expected at most the {n} training samples; got "
             f"{shown(model.batch_size)}. It is going to be clipped",
-            stacklevel=6,
+            stacklevel=7,
         )
     return min(int(model.batch_size), n)
 
@@ -448,7 +479,7 @@ class Iterations(Watcher):
 class Minimum:
     """One fit by L-BFGS over all samples; an exception leaves the last iteration.
 
-    All is checked when it is made; `run` trains.
+    All is checked when it is made; its request is trained, and `finish` told how that ended.
     """
 
     def __init__(self, model, net, data, *, constants):
@@ -466,23 +497,25 @@ class Minimum:
         watchers = [Iterations(model, self.offset)]
         factors = request.as_factors(net, model.rates, model.decays, optimizer)
         self.request = lbfgs.request_of(net, data, optimizer, self.l2, deadline, watchers, *factors)
-
-    def run(self):
-        """Minimise."""
-        model, data, loop = self.model, self.data, Loop(self.request)
         model.n_iter_ = 0
-        try:
-            loop.go()
-        except DivergenceError as error:
-            raise ValueError(NON_FINITE) from error
-        result = loop.run.result
+
+    def separate(self):
+        """Nothing is drawn while it runs."""
+
+    def finish(self, end):
+        """Leave the estimator as scikit-learn's is when a run has come to this end."""
+        model, data, result = self.model, self.data, end.result
+        if isinstance(end.error, DivergenceError):
+            raise ValueError(NON_FINITE) from end.error
+        if end.error is not None:
+            raise end.error
         if result is not None and result.status != 0:
             warnings.warn(
                 f"lbfgs failed to converge after {result.nit} iteration(s) "
                 f"(status={result.status}):\n{result.message}\nYou might also want to scale the "
                 "data, or raise max_iter or max_fun.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         if result is None:
             loss = self.net.loss(

@@ -13,6 +13,7 @@ from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_IsContiguous, PyBuffer_Release,
     PyObject_GetBuffer)
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.math cimport INFINITY, ldexp
 from libc.math cimport sqrt as sqrt_of_double
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
@@ -25,6 +26,7 @@ from fastbp.kernels.arithmetic.blocking cimport (
 from fastbp.kernels.arithmetic.caches cimport (
     BRIEF, CHUNK_REALS, CHUNK_ROWS, FEW, FEW_BYTES, HALF_OF_IT_BYTES, KEPT_BYTES, PAGE_BYTES,
     SECOND_LEVEL_BYTES, SLICE_BYTES)
+from fastbp.kernels.arithmetic.draws cimport bitgen_t, shuffle_by
 from fastbp.kernels.arithmetic.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, tanh)
 from fastbp.kernels.arithmetic.lanes cimport (

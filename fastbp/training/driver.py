@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from fastbp import inputs
 from fastbp.dropout import of_layers
 from fastbp.sparse import Lists
+from fastbp.training.draws import Draws
 from fastbp.training.own_loss import UserLoss, value_and_slope
 from fastbp.training.request import Request, flops, n_used
 from fastbp.training.state import Position, State
@@ -99,6 +101,8 @@ class Run:
         check_fit(request.numbers, own.dtype)
         self.net, self.data, self.start = net, request.data, state
         self.history, self.shuffle, self.loss = request.history, request.shuffle, request.loss
+        self.draws = self.shuffle if isinstance(self.shuffle, Draws) else None
+        self.is_drawn = self.shuffle is True or self.draws is not None  # by the engine
         self.doors = net._doors
         self.numbers, self.dropout = request.numbers, request.dropout
         self.factors = request.rates, request.decays
@@ -120,6 +124,8 @@ class Run:
         rows = self.data.rows
         self.order = np.arange(identity.n, dtype=np.intp) if rows is None else rows.copy()
         self._redraw(state.position)
+        if self.draws is not None:
+            self.draws.mark(state.position, self.order)
         self.ordered_epoch = -1
         # parameters (in the network) and slots as they were at `synced`, outside the trainer: a run
         # that diverges is made again from here
@@ -156,7 +162,7 @@ class Run:
                 run.n,
                 run.batch_size,
                 n_threads,
-                self.shuffle is True,
+                self.is_drawn,
                 run.seed,
                 masks,
                 self.loss is not None,
@@ -280,7 +286,7 @@ class Run:
 
     def slice(self, end_epoch: int, one_step: bool = False) -> None:
         """Make steps for about SLICE_SECONDS, ending before `end_epoch`, or one step."""
-        if callable(self.shuffle):
+        if not self.is_drawn and callable(self.shuffle):
             self._take_order(self.epoch, self.shuffle)
             end_epoch = min(end_epoch, self.epoch + 1)
         began = time.perf_counter()
@@ -312,6 +318,11 @@ class Run:
         rest += (self.order, first, self.losses, self.clock, deadline, data.missing)
         if self.team is not None and not self.team.is_here:  # this is a fork of the run's process
             self._gather(self.team.size)
+        with nullcontext() if self.draws is None else self.draws.lock:
+            return self._make(rest)
+
+    def _make(self, rest: tuple[Any, ...]) -> int:
+        """Have the engine make steps, with every thread."""
         if self.team is None:
             self.trainer.share(1)
             return int(self.doors.train(self.trainer, 0, *rest))
@@ -327,7 +338,7 @@ class Run:
         trainer, data, first, steps = self.trainer, self.data, self.epoch, 0
         while steps < n_steps and self.epoch < end_epoch:
             epoch, row, _, total, weights = trainer.position
-            if row == 0 and self.shuffle is True:
+            if row == 0 and self.is_drawn:
                 self._draw(epoch)
             m = min(self.start.identity.batch_size, self.order.size - row)
             rows = self.order[row : row + m]
@@ -405,12 +416,18 @@ class Run:
             average = np.empty_like(self.net.parameters)
             self.average = average if self.doors.store_average(self.trainer, average) else None
         self.synced = Position(*self.trainer.position)
+        if self.draws is not None:
+            self.draws.mark(self.synced, self.order)
         self.synced_at = time.perf_counter()
 
     def sync_if_due(self) -> None:
         """What a diverged run is made again from is not to be long ago."""
         if time.perf_counter() - self.synced_at > SYNC_SECONDS:
             self.sync()
+
+    def stop_by(self, tol: float, best: float, count: int, most: float) -> None:
+        """Have slices end with the epoch after which this rule ends the run (Trainer.stop_by)."""
+        self.trainer.stop_by(tol, best, count, most)
 
     def settle(self) -> None:
         """Have the network hold the parameters after the last step."""
@@ -437,6 +454,8 @@ class Run:
 
     def _load(self, parameters: np.ndarray, position: Position) -> None:
         """Have the engine go on from a state: what is here, and where it stands."""
+        if self.draws is not None:
+            self.trainer.draw_by(self.draws.source)
         self.trainer.position = tuple(position)
         self._take(parameters)
         if self.ema is not None:
@@ -499,10 +518,15 @@ class Run:
 
     def _redraw(self, at: Position) -> None:
         """Have the order of an epoch in place that the engine, already within it, will not draw."""
-        if self.shuffle is True and at.row > 0:
+        if self.draws is not None:
+            self.draws.place(at, self.order, self.data.rows)
+        elif self.shuffle is True and at.row > 0:
             self._draw(at.epoch)
 
     def _draw(self, epoch: int) -> None:
+        if self.draws is not None:
+            self.draws.random_state.shuffle(self.order)
+            return
         self.doors.draw_order(self.order, self.data.rows, self.start.identity.seed, epoch)
 
     def close(self, quiet: bool = False) -> None:

@@ -122,6 +122,10 @@ class History(Mapping[str, np.ndarray]):
         column = self._columns.get(name, [])
         return column[-1] if column and len(column) == self.epochs else math.nan
 
+    def last(self, name: str, n: int) -> list[float]:
+        """Values of the last n epochs, which all have one."""
+        return self._columns[name][-n:]
+
     def in_words(self) -> str:
         """The values of the last epoch, in words; before the first none."""
         values = {name: self.latest(name) for name in self._columns} if self.epochs else {}

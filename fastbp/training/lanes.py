@@ -80,6 +80,12 @@ class Seat:
     def diverged(self) -> bool:
         return bool(self.lanes.has_diverged(self.lane))
 
+    def draw_by(self, source: Any) -> None:
+        self.lanes.draw_by(self.lane, source)
+
+    def stop_by(self, *rule: float) -> None:
+        self.lanes.stop_by(self.lane, *rule)
+
     def set_step(self, numbers: dict[str, float]) -> None:
         self.lanes.set_step(self.lane, numbers)
 
@@ -108,9 +114,11 @@ class LaneRun(Run):
             rates = of_layers(self.dropout, self.net.layers)
         self.group.lanes.load(
             self.lane, data.X, data.dense, data.labels, data.weight, data.rows, self.order,
-            identity.n, identity.seed, self.shuffle is True, self.numbers, rates, *self.factors,
+            identity.n, identity.seed, self.is_drawn, self.numbers, rates, *self.factors,
             parameters, self.slots, tuple(position), data.missing,
         )  # fmt: skip
+        if self.draws is not None:
+            self.trainer.draw_by(self.draws.source)
         self.course = self.course[:0]
 
     def _take(self, parameters: np.ndarray) -> None:

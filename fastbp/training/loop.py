@@ -30,8 +30,8 @@ class Loop:
     Attributes
     ----------
     run : driver.Run or lbfgs.Minimisation
-    by_step, by_epoch : list of Watcher
-        Those that are told of each step, of each epoch.
+    by_step, by_epoch, in_bulk : list of Watcher
+        Those that are told of each step, of each epoch, of the epochs of a slice together.
     stop : bool
         Whether one of them asked for the end.
     halt : Halt
@@ -49,9 +49,10 @@ class Loop:
         self.by_step: list[Watcher] = []
         self.by_epoch: list[Watcher] = []
         self.by_slice: list[Watcher] = []
+        self.in_bulk: list[Watcher] = []
         self.stop = False
         for watcher in watchers:
-            for kind in ("by_step", "by_epoch", "by_slice"):
+            for kind in ("by_step", "by_epoch", "by_slice", "in_bulk"):
                 if getattr(watcher, kind):
                     getattr(self, kind).append(watcher)
             watcher.restore(request.state.watched)
@@ -88,6 +89,10 @@ class Loop:
         ended = self.note(epoch)
         if self.by_step:
             self._tell("step", epoch)
+        if ended and self.in_bulk:
+            losses = self.history.last("loss", ended)
+            for watcher in self.in_bulk:
+                self.stop |= bool(watcher.after_epochs(losses))
         if ended and self.by_epoch:
             self._tell("epoch", epoch)
         self.looked_at = epoch + ended

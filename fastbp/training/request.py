@@ -22,6 +22,7 @@ from fastbp.optimizers import LBFGS, OPTIMIZERS, Optimizer
 from fastbp.samples import Samples
 from fastbp.sparse import Lists
 from fastbp.training import own_loss
+from fastbp.training.draws import Draws
 from fastbp.training.history import History
 from fastbp.training.state import State
 from fastbp.training.watchers.watcher import Watcher
@@ -52,7 +53,7 @@ class Request:
         What the run is, and where it begins.
     watchers : sequence of Watcher
         What looks at it, in this order.
-    shuffle : bool or callable (epoch, n) -> order
+    shuffle : bool, Draws or callable (epoch, n) -> order
     dropout : rates of a^0, ..., a^{L-1}
     deadline : float
         In seconds of time.monotonic; 0: none.
@@ -78,7 +79,7 @@ class Request:
     state: State
     watchers: Sequence[Watcher]
     history: History = field(default_factory=History)
-    shuffle: bool | Callable[[int, int], Any] = True
+    shuffle: bool | Draws | Callable[[int, int], Any] = True
     n_threads: int = 1
     dropout: list[float] | None = None
     deadline: float = 0.0

@@ -68,6 +68,7 @@ cdef class Lanes:
     cdef Block block
     cdef Group group
     cdef list kept              # of each lane, what it reads and writes
+    cdef list sources           # of each lane, what its orders are drawn by
     cdef double *dropped        # of each lane, the rates of its dropout
     cdef readonly int n_lanes, n_slots
 
@@ -80,6 +81,7 @@ cdef class Lanes:
         self.net = net
         self.n_lanes = VECTOR_LANES
         self.kept = [None] * VECTOR_LANES
+        self.sources = [None] * VECTOR_LANES
         memset(g, 0, sizeof(Group))
         g.plan = p
         g.policy = &POLICIES[<int>POLICY_ROWS[optimizer]]
@@ -253,9 +255,22 @@ cdef class Lanes:
 
     def clear(self, int lane):
         """Leave a lane to nobody."""
-        self.member(lane).here = False
+        cdef Member *f = self.member(lane)
+        memset(&f.orders, 0, sizeof(Orders))
+        memset(&f.rule, 0, sizeof(Rule))
+        f.here = False
         self.kept[lane] = None
         self.share_numbers()
+
+    def draw_by(self, int lane, source):
+        """As Trainer.draw_by, of a lane that has been loaded."""
+        cdef Member *f = self.member(lane)
+        f.orders = orders_of(source, f.n)
+        self.sources[lane] = source
+
+    def stop_by(self, int lane, double tol, double best, Py_ssize_t count, double most):
+        """As Trainer.stop_by, until the lane is cleared."""
+        self.member(lane).rule = rule_of(tol, best, count, most)
 
     def set_step(self, int lane, dict numbers not None):
         """The lane's numbers from here on, as Trainer.set_step takes them."""

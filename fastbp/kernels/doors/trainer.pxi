@@ -74,6 +74,27 @@ cdef int read_step(dict numbers, Step *step) except -1:
     return 0
 
 
+cdef Orders orders_of(source, Py_ssize_t n):
+    """See Trainer.draw_by; `source` has to live as long."""
+    cdef Orders orders
+    cdef const int32_t[:, ::1] laid
+    orders.bits, orders.laid = NULL, NULL
+    if PyCapsule_IsValid(source, "BitGenerator"):
+        orders.bits = <bitgen_t *>PyCapsule_GetPointer(source, "BitGenerator")
+        return orders
+    laid = source
+    if laid.shape[1] != n:
+        raise ValueError(f"orders: expected {n} columns; got {laid.shape[1]}")
+    orders.laid = &laid[0, 0]
+    return orders
+
+
+cdef Rule rule_of(double tol, double best, Py_ssize_t count, double most) noexcept:
+    cdef Rule rule
+    rule.applies, rule.tol, rule.best, rule.count, rule.most = True, tol, best, count, most
+    return rule
+
+
 cdef class Trainer:
     """Padded parameters, optimizer slots and work area of one `fit`, and where it stands.
 
@@ -96,6 +117,7 @@ cdef class Trainer:
     cdef char *columns         # scratch of each thread for lists
     cdef const double[:, ::1] course
     cdef const Py_ssize_t[::1] subset
+    cdef object drawn_by       # a generator's capsule
 
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
                  Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed,
@@ -225,6 +247,22 @@ cdef class Trainer:
         self.loop.batch_means = "batch_l2" in numbers
         self.loop.batch_l2 = numbers.get("batch_l2", 0.0)
         self.loop.dropout.factor = numbers.get("dropout", 1.0)
+
+    def draw_by(self, source):
+        """Have each epoch's order drawn from the one before, as `RandomState.shuffle` draws it.
+
+        `source`: the capsule of a NumPy bit generator, which nobody else may use meanwhile; or all
+        orders there will be, int32 (epochs, n).
+        """
+        self.loop.orders = orders_of(source, self.loop.n)
+        self.drawn_by = source
+
+    def stop_by(self, double tol, double best, Py_ssize_t count, double most):
+        """Have `train` end with the epoch after which more than `most` in a row were no better.
+
+        That is: their losses were not `tol` below the best of before. `best`, `count`: so far.
+        """
+        self.loop.rule = rule_of(tol, best, count, most)
 
     @property
     def epoch(self):

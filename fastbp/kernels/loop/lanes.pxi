@@ -27,6 +27,8 @@ cdef struct Member:
     Py_ssize_t *order
     Py_ssize_t n, m             # rows of all; of the batch at hand
     uint64_t seed
+    Orders orders
+    Rule rule
     double batch_l2
     Step told, step             # as told, and as the course and t have made it
     double factor               # of dropout, as told
@@ -92,7 +94,7 @@ cdef void draw_orders(Group *g) noexcept nogil:
         m = 0
         if f.here:
             if f.at.row == 0 and f.shuffled:
-                shuffle(f.order, f.n, f.rows, f.seed, <uint64_t>f.at.epoch)
+                draw(f.order, f.n, f.rows, f.seed, f.at.epoch, &f.orders)
             m = min(f.n - f.at.row, g.batch_size)
         same = same and m == f.m
         f.m = m
@@ -664,6 +666,7 @@ cdef bint move_on(Group *g, const Py_ssize_t *end, const Py_ssize_t *first, doub
         if at.row == f.n:
             losses[i * losses_row + at.epoch - first[i]] = at.loss / at.weight
             clock[i * clock_row + at.epoch - first[i]] = seconds()
+            ends = ends_run(&f.rule, losses[i * losses_row + at.epoch - first[i]]) or ends
             at.epoch += 1
             at.row = 0
             at.loss = 0.0
@@ -677,7 +680,7 @@ cdef Py_ssize_t run_lanes(Group *g, Py_ssize_t max_steps, const Py_ssize_t *end,
                           double *clock, Py_ssize_t clock_row, double deadline) noexcept nogil:
     """Make at most max_steps steps of every lane; returns how many.
 
-    The step with which a lane comes to epoch end[i], that of which a lane's cost was not finite (it
+    The step with which a lane comes to epoch end[i] or its rule ends it, that of which a lane's cost was not finite (it
     makes none), and the one at hand when `seconds` reach the deadline (not 0) are the last.
     parameters, slots, losses, clock  # OUT
     """

@@ -17,6 +17,17 @@ cdef struct Position:
     long long t                 # steps made
     double loss, weight         # sums of w C and of w over the epoch so far
 
+cdef struct Rule:
+    # ends a run after more than `most` epochs in a row whose loss is not `tol` below the best
+    bint applies
+    double tol, best, most
+    Py_ssize_t count            # of such epochs so far
+
+cdef struct Orders:
+    # where each epoch's order comes from, if not from seed and epoch:
+    bitgen_t *bits              # what draws it from the one before,
+    const int32_t *laid         # or all of them, of n numbers each
+
 cdef struct Loop:
     int n_threads
     Py_ssize_t n, batch_size
@@ -28,6 +39,8 @@ cdef struct Loop:
     double clip_norm            # of the whole gradient, which is then stored; or infinity
     bint shuffled
     uint64_t seed
+    Orders orders
+    Rule rule
     bint batch_means            # see Trainer.set_step
     double batch_l2
     Dropout dropout             # without rates: nothing is dropped
@@ -45,12 +58,38 @@ cdef struct Loop:
     int zeros                   # NOT_SEEN, HAS_ZEROS or IS_DENSE (zeros.pxi)
     int diverged                # raised by a thread whose samples' cost is not finite
     int late                    # raised by thread 0 when the deadline has passed
+    int over                    # raised by thread 0 when the rule ends the run
 
 
 cdef double seconds() noexcept nogil:
     cdef timespec now
     timespec_get(&now, TIME_UTC)
     return <double>now.tv_sec + 1e-9 * <double>now.tv_nsec
+
+
+cdef bint ends_run(Rule *rule, double loss) noexcept nogil:
+    """Whether a run is over, after an epoch with that loss (NaN is no improvement)."""
+    if not rule.applies:
+        return False
+    rule.count = 0 if loss <= rule.best - rule.tol else rule.count + 1
+    if loss < rule.best:
+        rule.best = loss
+    return <double>rule.count > rule.most
+
+
+cdef void draw(Py_ssize_t *order, Py_ssize_t n, const Py_ssize_t *rows, uint64_t seed,
+               Py_ssize_t epoch, const Orders *orders) noexcept nogil:
+    # the order of an epoch that begins                                                order  # OUT
+    cdef Py_ssize_t i
+    if orders.laid != NULL:
+        for i in range(n):
+            order[i] = orders.laid[epoch * n + i]
+            if rows != NULL:
+                order[i] = rows[order[i]]
+    elif orders.bits != NULL:
+        shuffle_by(orders.bits, order, n)
+    else:
+        shuffle(order, n, rows, seed, <uint64_t>epoch)
 
 
 cdef void gather(const real *X, Py_ssize_t n_0, const Py_ssize_t *order, Py_ssize_t m, real *a,
@@ -356,7 +395,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
 
     `order` is drawn at the start of each epoch when the loop is shuffled, else left as it is.
     Where epoch e ends, its mean loss and the time go to losses[e - first_epoch] and
-    clock[e - first_epoch].                       parameters, slots, losses, clock  # OUT
+    clock[e - first_epoch]. An epoch with which the rule ends the run is the last.
+    parameters, slots, losses, clock  # OUT
     """
     cdef Position at = loop.at
     cdef Step step = loop.step
@@ -373,7 +413,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
                                <real *>r.scratch + scratch_reals(plan, loop.batch_size))
     r.dropout = &dropout if dropout.rates != NULL else NULL
     if thread == 0:  # the others look at it behind two barriers
-        loop.late = 0
+        loop.late = loop.over = 0
     wait(&loop.barrier, loop.n_threads)  # all are here: from now on none can fail to come
     if is_raised(&loop.barrier.given_up):
         return 0
@@ -382,7 +422,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     while steps < max_steps and at.epoch < end_epoch:
         if at.row == 0 and loop.shuffled:
             if thread == 0:
-                shuffle(order, loop.n, loop.rows, loop.seed, <uint64_t>at.epoch)
+                draw(order, loop.n, loop.rows, loop.seed, at.epoch, &loop.orders)
             wait(&loop.barrier, loop.n_threads)
         m = loop.n - at.row if loop.n - at.row < loop.batch_size else loop.batch_size
         weight = total_weight(<const real *>targets.weight, order + at.row, m)
@@ -465,6 +505,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             if thread == 0:
                 losses[at.epoch - first_epoch] = at.loss / at.weight
                 clock[at.epoch - first_epoch] = seconds()
+                if ends_run(&loop.rule, losses[at.epoch - first_epoch]):
+                    raise_flag(&loop.over)
             at.epoch += 1
             at.row = 0
             at.loss = 0.0
@@ -476,6 +518,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         if loop.average != NULL:  # nobody writes the parameters before the next step's barriers
             follow(plan, loop, thread, loop.n_threads, at.t, parameters)
         if deadline != 0.0 and is_raised(&loop.late):
+            break
+        if at.row == 0 and is_raised(&loop.over):
             break
     if thread == 0:
         loop.at = at

@@ -63,14 +63,14 @@ class Watcher:
 
     Attributes
     ----------
-    by_epoch, by_step, by_slice : bool
-        Of which of `after_epoch`, `after_step` and `after_slice` the loop is to call; one that asks
-        for each step or each epoch has the engine come back to Python there.
+    by_epoch, by_step, by_slice, in_bulk : bool
+        Of which of `after_epoch`, `after_step`, `after_slice` and `after_epochs` the loop is to
+        call; one that asks for each step or each epoch has the engine come back to Python there.
     keeps : tuple of str
         Names of the arrays in its state, each in the layout of the parameters.
     """
 
-    by_epoch, by_step, by_slice = False, False, False
+    by_epoch, by_step, by_slice, in_bulk = False, False, False, False
     keeps: tuple[str, ...] = ()
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -88,6 +88,13 @@ class Watcher:
 
     def after_epoch(self, event: Event) -> Any:
         """An epoch ended, and is in the history; True ends the run."""
+
+    def after_epochs(self, losses: list[float]) -> Any:
+        """Epochs ended, with these losses, and are in the history; before `after_epoch` of others.
+
+        True ends the run; for it to end right there, the engine has to know the rule
+        (`driver.Run.stop_by`).
+        """
 
     def after_slice(self, n_epochs: int, stop: bool) -> None:
         """The engine came back, so many epochs on; `stop`: the run is to end."""

@@ -1,0 +1,105 @@
+"""scikit-learn's searches for estimators of ours: candidates and folds are trained together.
+
+What belongs here: the classes by name. What does not: how tasks are trained together (tasks.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn import model_selection
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+
+from fastbp.estimators.tasks import together
+
+
+class _Search:
+    """Has the fits of a search trained together where its estimator is ours."""
+
+    estimator: Any
+
+    def fit(self, X, y=None, **params):
+        """Search; as scikit-learn's.
+
+        Parameters
+        ----------
+        X, y, **params : as in scikit-learn's
+
+        Returns
+        -------
+        self
+        """
+        with together(self.estimator, self):
+            return super().fit(X, y, **params)  # type: ignore[misc]
+
+
+class GridSearchCV(_Search, model_selection.GridSearchCV):
+    """scikit-learn's `GridSearchCV`, whose fits are trained together: networks a vector lane each.
+
+    Parameters, attributes, messages and, to rounding, results are scikit-learn's. Where the
+    estimator is `MLPClassifier` or `MLPRegressor` of this package, or a pipeline that ends in one,
+    all candidates and folds are trained in this process, on `n_jobs` threads (None: all cores);
+    transformers are fitted once for a fold and their own parameters. Any other estimator, and any
+    under ``joblib.parallel_config(backend=...)``, goes scikit-learn's own way.
+
+    Parameters
+    ----------
+    estimator, param_grid, scoring, refit, cv, verbose, error_score, return_train_score, n_jobs, ...
+        As in scikit-learn. An estimator with a `checkpoint` is refused. With random_state None each
+        fit has draws of its own, which ``numpy.random.seed`` repeats, though not as scikit-learn.
+
+    Attributes
+    ----------
+    cv_results_, best_estimator_, best_score_, best_params_, best_index_, ...
+        As in scikit-learn; fit_time is the share of a fit in its training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.estimators import GridSearchCV, MLPRegressor
+    >>> X = np.linspace(-1, 1, 60)[:, None]
+    >>> model = MLPRegressor(hidden_layer_sizes=8, max_iter=300, random_state=0)
+    >>> search = GridSearchCV(model, {"learning_rate_init": [1e-5, 1e-2]}, cv=3)
+    >>> search.fit(X, X[:, 0]).best_params_
+    {'learning_rate_init': 0.01}
+    """
+
+
+class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
+    """scikit-learn's `RandomizedSearchCV`, whose fits are trained together; see `GridSearchCV`.
+
+    Parameters
+    ----------
+    estimator, param_distributions, n_iter, random_state, ...
+        As in scikit-learn, and in `GridSearchCV`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.estimators import MLPRegressor, RandomizedSearchCV
+    >>> X = np.linspace(-1, 1, 60)[:, None]
+    >>> model = MLPRegressor(hidden_layer_sizes=8, solver="lbfgs", random_state=0)
+    >>> grid = {"alpha": [1e-4, 1e3]}
+    >>> RandomizedSearchCV(model, grid, n_iter=2, cv=3, random_state=0).fit(X, X[:, 0]).best_params_
+    {'alpha': 0.0001}
+    """
+
+
+class HalvingRandomSearchCV(_Search, model_selection.HalvingRandomSearchCV):
+    """scikit-learn's `HalvingRandomSearchCV`, whose fits are trained together; see `GridSearchCV`.
+
+    Parameters
+    ----------
+    estimator, param_distributions, n_candidates, factor, resource, ...
+        As in scikit-learn, and in `GridSearchCV`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.estimators import HalvingRandomSearchCV, MLPRegressor
+    >>> X = np.linspace(-1, 1, 60)[:, None]
+    >>> model = MLPRegressor(hidden_layer_sizes=8, solver="lbfgs", random_state=0)
+    >>> search = HalvingRandomSearchCV(model, {"alpha": [1.0, 1e3]}, n_candidates=2, cv=3)
+    >>> search.fit(X, X[:, 0]).n_iterations_ >= 1
+    True
+    """

@@ -1,0 +1,265 @@
+"""scikit-learn's tasks of fitting and scoring, trained together: a backend of joblib's.
+
+scikit-learn's searches and cross-validation hand joblib one task a candidate and fold. The backend
+here begins the fits of all of them, has them trained at once, and then runs each task as it is,
+with an estimator whose `fit` finds its training done. So scores, warnings, messages and what is
+made of failures are scikit-learn's own.
+
+What belongs here: which tasks those are, and what candidates of a fold share. What does not: fits
+(together.py), the classes and functions that users call (search.py, validation.py).
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from contextlib import nullcontext
+
+import joblib
+from joblib.parallel import ParallelBackendBase
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params
+
+from fastbp.estimators.mlp import BaseMLP
+from fastbp.estimators.together import Fit, fit_all
+from fastbp.functions import shown
+from fastbp.training.request import cores
+
+TASKS = {"_fit_and_score", "_fit_and_predict"}  # of sklearn.model_selection
+SPLIT_BYTES = 1 << 28  # that parts of X may take at a time, before those at hand are trained
+
+
+def ours(estimator):
+    """The estimator of ours that is fitted last where this one is, or None."""
+    if type(estimator) is Pipeline and estimator.steps:
+        steps = [step for _, step in estimator.steps]
+        if any(hasattr(step, "_skl_callbacks") for step in (estimator, *steps)):
+            return None
+        estimator = steps[-1]
+    return estimator if isinstance(estimator, BaseMLP) else None
+
+
+def together(estimator, caller=None):
+    """A context in which scikit-learn's tasks of `estimator` are trained together, if it is ours.
+
+    Under another backend of joblib's, or with callbacks of scikit-learn's, they stay its own.
+    """
+    model = ours(estimator)
+    if model is None or hasattr(caller, "_skl_callbacks"):
+        return nullcontext()
+    if model.checkpoint is not None:
+        raise ValueError(
+            "checkpoint: expected None in the estimator of a search, whose fits would share the "
+            f"file; got {shown(model.checkpoint)}"
+        )
+    chosen = getattr(getattr(joblib.parallel, "_backend", None), "config", {})
+    if isinstance(chosen.get("backend"), ParallelBackendBase):
+        return nullcontext()
+    return joblib.parallel_config(backend=Together())
+
+
+class Together(ParallelBackendBase):
+    """Collects tasks, and has the fits in them trained at once, in this process."""
+
+    default_n_jobs = -1
+    uses_threads = supports_sharedmem = True
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.waiting, self.n_threads = [], cores()
+
+    def effective_n_jobs(self, n_jobs):
+        """How many joblib is told: above 1, for one would have it run tasks itself."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        self.n_threads = n_jobs if n_jobs > 0 else max(1, cores() + 1 + n_jobs)
+        return max(2, self.n_threads)
+
+    def submit(self, func, callback=None):
+        """Have a batch of tasks wait."""
+        batch = Batch(func, callback)
+        self.waiting.append(batch)
+        return batch
+
+    apply_async = submit  # its name before joblib 1.5
+
+    def retrieve_result(self, out, timeout=None):
+        """The results of a batch; the first that is asked for has all of them made."""
+        if out.results is None and out.error is None:
+            self._work()
+        if out.error is not None:
+            raise out.error
+        return out.results
+
+    def abort_everything(self, ensure_ready=True):
+        """Forget those that wait."""
+        self.waiting = []
+
+    def _work(self):
+        batches = []
+        while self.waiting:  # each that is told to have been taken makes room for another
+            batch = self.waiting.pop(0)
+            batches.append(batch)
+            if batch.callback is not None:
+                batch.callback(batch)
+        shared, begun = Shared(), []
+        for i, batch in enumerate(batches):
+            begun.append(batch)
+            batch.begin(shared)
+            if shared.n_bytes > SPLIT_BYTES or i + 1 == len(batches):
+                fit_all([fit for done in begun for fit in done.fits], self.n_threads)
+                for done in begun:
+                    if not done.end():
+                        return
+                shared, begun = Shared(), []
+
+
+class Shared:
+    """What the tasks of a search have in common: parts of X and y, and fitted transformers.
+
+    A memory of a pipeline's too, as joblib's is, of what transformers came to on the same part.
+    """
+
+    def __init__(self):
+        self.parts, self.fitted, self.n_bytes = {}, {}, 0
+
+    def part(self, estimator, X, y, train):
+        """X and y of some rows, made once; `train` is known by what it is, not by its numbers."""
+        key = id(X), id(y), id(train)
+        if key not in self.parts:
+            of_train = _safe_split(estimator, X, y, train)
+            self.n_bytes += getattr(of_train[0], "nbytes", 0)
+            self.parts[key] = of_train, (X, y, train)  # alive, for others not to get their ids
+        return self.parts[key][0]
+
+    def cache(self, function, ignore=None, **options):
+        """`function`, which fits a transformer and transforms, as one that does so once."""
+
+        def known(transformer, X, y, *args, params=None, **rest):
+            key = None
+            if not any((params or {}).values()):
+                try:
+                    key = id(X), id(y), joblib.hash(transformer)
+                except Exception:  # it cannot be pickled, nor be told from others
+                    key = None
+            if key is None:
+                return function(transformer, X, y, *args, params=params, **rest)
+            if key not in self.fitted:
+                found = function(transformer, X, y, *args, params=params, **rest)
+                self.n_bytes += getattr(found[0], "nbytes", 0)
+                self.fitted[key] = found, (X, y)
+            return self.fitted[key][0]
+
+        return known
+
+
+class Batch:
+    """Some of joblib's tasks, and what has come of them."""
+
+    def __init__(self, calls, callback):
+        self.calls, self.callback = calls, callback
+        self.tasks, self.results, self.error = [], None, None
+
+    def begin(self, shared):
+        """Begin the fits of the tasks that are known."""
+        items = getattr(self.calls, "items", [])
+        self.tasks = [Task.of(function, args, named) for function, args, named in items]
+        for task in self.tasks:
+            if task is not None:
+                task.begin(shared)
+
+    @property
+    def fits(self):
+        """What has been begun."""
+        return [task.fit for task in self.tasks if task is not None and task.fit is not None]
+
+    def end(self):
+        """Run the tasks; whether none failed."""
+        try:
+            self.results = self.calls()
+        except BaseException as error:
+            self.error = error
+            return False
+        for task, result in zip(self.tasks, self.results, strict=False):
+            if task is not None and isinstance(result, dict) and "fit_time" in result:
+                result["fit_time"] += task.seconds
+        return True
+
+
+class Task:
+    """One of scikit-learn's tasks that fit an estimator of ours to some rows."""
+
+    def __init__(self, given):
+        self.given, self.fit, self.seconds_before = given, None, 0.0
+
+    @classmethod
+    def of(cls, function, args, named):
+        """The task, or None where it is another."""
+        function = getattr(function, "function", function)
+        if getattr(function, "__name__", "") not in TASKS:
+            return None
+        try:
+            given = inspect.signature(function).bind(*args, **named).arguments
+        except TypeError:
+            return None
+        known = {"estimator", "X", "y", "train", "fit_params"} <= set(given)
+        return cls(given) if known and ours(given["estimator"]) is not None else None
+
+    @property
+    def seconds(self):
+        """That the fit took beside what the task itself counts."""
+        return self.seconds_before + (0.0 if self.fit is None else self.fit.seconds)
+
+    def begin(self, shared):
+        """Begin the fit; what goes wrong is told when the task runs."""
+        began = time.perf_counter()
+        estimator, parameters = self.given["estimator"], self.given.get("parameters")
+        try:
+            if parameters is not None:
+                estimator.set_params(**clone(parameters, safe=False))
+            model = ours(estimator)
+            if model is None:
+                return
+            X, y, train = self.given["X"], self.given["y"], self.given["train"]
+            params = _check_method_params(X, params=self.given["fit_params"] or {}, indices=train)
+            part = shared.part(estimator, X, y, train)
+        except Exception:  # the task comes to the same
+            return
+        part = part if part[1] is not None else part[:1]
+        fit = Fit(model)
+        try:
+            if estimator is model:
+                fit.begin(*part, **params)
+            else:
+                fit_but_last(estimator, fit, shared, part, params)
+        except Exception as error:
+            fit.error = error
+        self.stand_in(estimator, fit)
+        self.seconds_before = time.perf_counter() - began
+
+    def stand_in(self, estimator, fit):
+        """Have the estimator's own `fit` find that it has been trained."""
+        self.fit = fit
+
+        def end(*_, **__):
+            vars(estimator).pop("fit")
+            vars(estimator).pop("set_params")
+            fit.end()
+            return estimator
+
+        vars(estimator).update(fit=end, set_params=lambda **_: estimator)
+
+
+def fit_but_last(pipeline, fit, shared, part, params):
+    """Fit a pipeline but for its last step, whose fit only begins."""
+    memory = pipeline.memory
+    vars(fit.model)["fit"] = fit.begin
+    if memory is None:
+        pipeline.memory = shared
+    try:
+        pipeline.fit(*part, **params)
+    finally:
+        pipeline.memory = memory
+        vars(fit.model).pop("fit")

@@ -1,0 +1,110 @@
+"""Fits of several estimators that are trained in one crew: `Fit` and `fit_all`.
+
+What belongs here: a fit taken apart into what comes before its training and what comes after. What
+does not: who asks for many of them (tasks.py, ensemble.py, groups.py), how one is checked and what
+it leaves (mlp.py, solvers.py), how they are trained side by side (training/crew.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from sklearn import config_context
+
+from fastbp.estimators.solvers import End
+from fastbp.functions import shown
+from fastbp.training.crew import Crew
+from fastbp.training.draws import Draws, share
+from fastbp.training.watchers import callbacks as of_user
+
+
+class Fit:
+    """One call of an estimator's `fit`, before and after its training.
+
+    Attributes
+    ----------
+    model : MLPClassifier or MLPRegressor
+    seconds : float
+        That its training took, without what it waited for others.
+    """
+
+    def __init__(self, model):
+        self.model, self.seconds = model, 0.0
+        self.solver: Any = None
+        self.error = self.ended = None
+
+    def begin(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """What `fit` does before it trains; what it refuses is raised by `end`."""
+        model = self.model
+        try:
+            if model.checkpoint is not None:
+                raise ValueError(
+                    "checkpoint: expected None where many are fitted at once; got "
+                    f"{shown(model.checkpoint)}"
+                )
+            model._validate_params()
+            with config_context(skip_parameter_validation=True):
+                self.solver = model._begin(
+                    X, y, sample_weight, validation=(X_val, y_val, sample_weight_val)
+                )
+        except Exception as error:
+            self.error = error
+        return model
+
+    def end(self):
+        """What `fit` does after it has trained; the estimator."""
+        if self.error is not None:
+            raise self.error
+        solver, self.solver = self.solver, None
+        solver.finish(self.ended)
+        return self.model
+
+    def note(self, outcome):
+        """The training has come to its end: keep what `end` needs, and let go of its memory."""
+        self.ended = End.of(outcome.loop, outcome.error)
+        self.seconds = self.ended.seconds
+        outcome.loop = self.solver.request = None
+        outcome.request.watchers = ()  # which hold the run
+
+
+class _Notes:
+    """Tells each fit how its training ended."""
+
+    def __init__(self, fits):
+        self.fits = fits
+
+    def begin(self):
+        """All are about to begin."""
+
+    def after(self, outcome):
+        """One has ended."""
+        self.fits[outcome.index].note(outcome)
+
+    def end(self):
+        """All have."""
+
+
+def fit_all(fits, n_threads=None):
+    """Train what `begin` has prepared, on up to `n_threads` threads (None: all cores).
+
+    Afterwards `end` of each tells how it ended, as `fit` alone would have. Each has draws of its
+    own: where random_state is None, of a generator that is seeded by NumPy's global one.
+    """
+    fits = [fit for fit in fits if fit.solver is not None]
+    lock = threading.RLock()  # held while a callback of the user's runs
+    for fit in fits:
+        request = fit.solver.request
+        request.n_threads = 1
+        if fit.model.random_state is None or fit.model.random_state is np.random:
+            fit.solver.separate()
+        for watcher in request.watchers:
+            if isinstance(watcher, of_user.Callbacks):
+                watcher.lock = lock
+    requests = [fit.solver.request for fit in fits]
+    share((r.shuffle, r.data.n, r.epochs) for r in requests if isinstance(r.shuffle, Draws))
+    if fits:
+        crew = Crew(requests, n_threads, halts=lambda error: False)
+        crew.watch(_Notes(fits))
+        crew.train()

@@ -1,0 +1,335 @@
+"""Searches and cross-validation whose fits are trained together: scikit-learn's own results.
+
+What belongs here: that they equal those of scikit-learn's classes and functions, on our estimators
+to the bit and on its own to rounding. What does not: one fit (test_estimators.py).
+"""
+
+import threading
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+import sklearn
+from sklearn import linear_model, model_selection, neural_network
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import fastbp
+from fastbp import estimators
+from fastbp.estimators import tasks
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+N = 90
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, 5))
+Y = X[:, 0] + np.sin(X[:, 1]) + 0.1 * RNG.normal(size=N)
+LABELS = np.where(Y > 0, "up", np.where(Y < -1, "down", "level"))
+GRID = {"alpha": [1e-4, 1.0], "learning_rate_init": [1e-3, 1e-2]}
+OPTIONS = {"hidden_layer_sizes": (7,), "max_iter": 6, "random_state": 3}
+FUNCTIONS = {
+    "cross_validate": {"return_train_score": True},
+    "cross_val_score": {},
+    "cross_val_predict": {},
+    "learning_curve": {"train_sizes": [20, 40]},
+    "validation_curve": {"param_name": "alpha", "param_range": [1e-4, 1.0]},
+}
+
+
+def regressor(**options):
+    return estimators.MLPRegressor(**(OPTIONS | options))
+
+
+def classifier(**options):
+    return estimators.MLPClassifier(**(OPTIONS | options))
+
+
+def without_times(results):
+    return {k: v for k, v in results.items() if "time" not in k}
+
+
+def assert_equal(found, expected, tolerance=0.0):
+    assert list(found) == list(expected)
+    for name, values in without_times(expected).items():
+        if np.asarray(values).dtype.kind == "f":
+            np.testing.assert_allclose(found[name], values, rtol=tolerance, atol=tolerance)
+        else:
+            np.testing.assert_array_equal(found[name], values)
+
+
+def trained_together(monkeypatch):
+    """Counts what is trained by `fit_all` at a time."""
+    counts, own = [], tasks.fit_all
+    monkeypatch.setattr(
+        tasks, "fit_all", lambda fits, *a: (counts.append(len(fits)), own(fits, *a))[1]
+    )
+    return counts
+
+
+@pytest.mark.parametrize("kind", ["classifier", "regressor"])
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_a_grid_gives_what_scikit_learn_gives(kind, solver, monkeypatch):
+    make, theirs = {
+        "classifier": (classifier, neural_network.MLPClassifier),
+        "regressor": (regressor, neural_network.MLPRegressor),
+    }[kind]
+    y = LABELS if kind == "classifier" else Y
+    counts = trained_together(monkeypatch)
+    options = {"cv": 3, "return_train_score": True}
+    found = estimators.GridSearchCV(make(solver=solver), GRID, **options).fit(X, y)
+    assert counts == [12]
+    one_by_one = model_selection.GridSearchCV(make(solver=solver), GRID, **options).fit(X, y)
+    assert_equal(found.cv_results_, one_by_one.cv_results_)
+    assert found.best_params_ == one_by_one.best_params_
+    assert found.best_score_ == one_by_one.best_score_
+    np.testing.assert_array_equal(found.predict(X), one_by_one.predict(X))
+    expected = model_selection.GridSearchCV(theirs(solver=solver, **OPTIONS), GRID, **options)
+    assert_equal(found.cv_results_, expected.fit(X, y).cv_results_, 1e-6)
+
+
+def test_random_and_halving_searches_draw_the_same_candidates():
+    spaces = {"alpha": [1e-5, 1e-3, 1e-1, 10.0], "activation": ["relu", "tanh"]}
+    options = {"cv": 3, "random_state": 1}
+    found = estimators.RandomizedSearchCV(regressor(), spaces, n_iter=5, **options).fit(X, Y)
+    expected = model_selection.RandomizedSearchCV(regressor(), spaces, n_iter=5, **options)
+    assert_equal(found.cv_results_, expected.fit(X, Y).cv_results_)
+    options["n_candidates"] = 6
+    found = estimators.HalvingRandomSearchCV(regressor(), spaces, **options).fit(X, Y)
+    expected = model_selection.HalvingRandomSearchCV(regressor(), spaces, **options).fit(X, Y)
+    assert_equal(found.cv_results_, expected.cv_results_)
+    assert found.n_iterations_ == expected.n_iterations_ > 1
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_cross_validation_gives_what_scikit_learn_gives(name, monkeypatch):
+    counts = trained_together(monkeypatch)
+    found = getattr(estimators, name)(classifier(), X, LABELS, cv=3, **FUNCTIONS[name])
+    assert sum(counts) in (3, 6)
+    expected = getattr(model_selection, name)(classifier(), X, LABELS, cv=3, **FUNCTIONS[name])
+    if isinstance(expected, dict):
+        assert_equal(found, expected)
+    else:
+        for own, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(own, theirs)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba"])
+def test_cross_val_predict_asks_each_method(method):
+    found = estimators.cross_val_predict(classifier(), X, LABELS, cv=3, method=method)
+    expected = model_selection.cross_val_predict(classifier(), X, LABELS, cv=3, method=method)
+    np.testing.assert_array_equal(found, expected)
+
+
+class Counted(StandardScaler):
+    """Counts its fits."""
+
+    fits = 0
+
+    def fit(self, X, y=None, sample_weight=None):
+        type(self).fits += 1
+        return super().fit(X, y, sample_weight)
+
+
+def test_transformers_of_a_pipeline_are_fitted_once_a_fold_and_their_own_parameters(monkeypatch):
+    counts = trained_together(monkeypatch)
+    pipeline = Pipeline([("scale", Counted()), ("again", StandardScaler()), ("net", regressor())])
+    grid = {"net__alpha": [1e-4, 1.0, 10.0], "scale__with_mean": [True, False]}
+    monkeypatch.setattr(Counted, "fits", 0)
+    found = estimators.GridSearchCV(pipeline, grid, cv=3, refit=False).fit(X, Y)
+    assert Counted.fits == 3 * 2
+    assert counts == [18]
+    expected = model_selection.GridSearchCV(pipeline, grid, cv=3, refit=False).fit(X, Y)
+    assert_equal(found.cv_results_, expected.cv_results_)
+
+
+def test_a_pipeline_comes_back_as_it_would_have_been_fitted():
+    pipeline = make_pipeline(StandardScaler(), regressor())
+    found = estimators.cross_validate(pipeline, X, Y, cv=3, return_estimator=True)["estimator"]
+    for fitted in found:
+        assert fitted.memory is None
+        assert "fit" not in vars(fitted) and "set_params" not in vars(fitted)
+        assert "fit" not in vars(fitted[-1])
+        assert fitted.predict(X).shape == (N,)
+    assert len({id(fitted[0]) for fitted in found}) == 3
+    search = estimators.GridSearchCV(pipeline, {"mlpregressor__alpha": [1e-4, 1.0]}, cv=3)
+    assert search.fit(X, Y).best_estimator_.memory is None
+    steps = {"mlpregressor": [regressor(), linear_model.Ridge()]}  # one of which is not ours
+    found = estimators.GridSearchCV(pipeline, steps, cv=3).fit(X, Y)
+    expected = model_selection.GridSearchCV(pipeline, steps, cv=3).fit(X, Y)
+    assert_equal(without_params(found), without_params(expected))
+
+
+def without_params(search):
+    return {k: v for k, v in search.cv_results_.items() if not k.startswith("param")}
+
+
+def test_several_scores_and_a_choice_of_the_best():
+    options = {
+        "cv": 3,
+        "scoring": {"r2": "r2", "mae": "neg_mean_absolute_error"},
+        "refit": lambda results: int(np.argmin(results["mean_test_mae"])),
+    }
+    found = estimators.GridSearchCV(regressor(), GRID, **options).fit(X, Y)
+    expected = model_selection.GridSearchCV(regressor(), GRID, **options).fit(X, Y)
+    assert_equal(found.cv_results_, expected.cv_results_)
+    assert found.best_index_ == expected.best_index_
+
+
+def test_weights_and_groups_are_routed():
+    groups, weight = np.arange(N) % 4, RNG.uniform(0.5, 2, N)
+    options = {"cv": model_selection.GroupKFold(4)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found, expected = (
+            module.GridSearchCV(regressor(), GRID, **options).fit(
+                X, Y, groups=groups, sample_weight=weight
+            )
+            for module in (estimators, model_selection)
+        )
+    assert_equal(found.cv_results_, expected.cv_results_)
+    np.testing.assert_array_equal(found.predict(X), expected.predict(X))
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = regressor().set_fit_request(sample_weight=True)
+        model = model.set_score_request(sample_weight=True)
+        found, expected = (
+            module.GridSearchCV(model, GRID, **options).fit(
+                X, Y, groups=groups, sample_weight=weight
+            )
+            for module in (estimators, model_selection)
+        )
+    assert_equal(found.cv_results_, expected.cv_results_)
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
+def test_failures_are_scored_as_scikit_learn_scores_them():
+    grid = {"hidden_layer_sizes": [(7,), (0,)], "learning_rate_init": [1e-3, 1e150]}
+    with pytest.warns(FitFailedWarning) as told:
+        found = estimators.GridSearchCV(regressor(solver="sgd"), grid, cv=3).fit(X, Y)
+    with pytest.warns(FitFailedWarning) as expected_told:
+        expected = model_selection.GridSearchCV(regressor(solver="sgd"), grid, cv=3).fit(X, Y)
+    assert_equal(found.cv_results_, expected.cv_results_)
+    assert np.isnan(found.cv_results_["mean_test_score"]).sum() == 3
+
+    def summary(record):
+        message = next(str(w.message) for w in record if w.category is FitFailedWarning)
+        return message.split("\n")[:2]
+
+    assert summary(told) == summary(expected_told)
+    grid, options = {"hidden_layer_sizes": [(7,), (0,)]}, {"cv": 3, "error_score": "raise"}
+    with pytest.raises(ValueError, match="hidden_layer_sizes must be > 0"):
+        estimators.GridSearchCV(regressor(), grid, **options).fit(X, Y)
+
+
+def test_warnings_come_from_the_fits():
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        estimators.cross_val_score(regressor(), X, Y, cv=3)
+    assert [w.category for w in record] == [ConvergenceWarning] * 3
+
+
+def test_messages_are_scikit_learns(capsys):
+    def told(module):
+        search = module.GridSearchCV(regressor(), GRID, cv=2, verbose=10, refit=False)
+        search.fit(X, Y)
+        lines = capsys.readouterr().out.splitlines()
+        return [line.split(" total time=")[0].replace(".", "") for line in lines]
+
+    assert told(estimators) == told(model_selection)
+
+
+@pytest.mark.parametrize("options", [{"n_jobs": 1}, {"n_jobs": 2}, {"pre_dispatch": 3}])
+def test_neither_threads_nor_dispatching_change_results(options, monkeypatch):
+    counts = trained_together(monkeypatch)
+    found = estimators.GridSearchCV(regressor(), GRID, cv=3, **options).fit(X, Y)
+    assert counts == [12]
+    expected = estimators.GridSearchCV(regressor(), GRID, cv=3).fit(X, Y)
+    assert_equal(found.cv_results_, expected.cv_results_)
+
+
+def test_parts_of_x_are_bounded(monkeypatch):
+    counts = trained_together(monkeypatch)
+    monkeypatch.setattr(tasks, "SPLIT_BYTES", 2.5 * 60 * 5 * 8)
+    found = estimators.GridSearchCV(regressor(), GRID, cv=3).fit(X, Y)
+    assert counts == [3] * 4
+    expected = model_selection.GridSearchCV(regressor(), GRID, cv=3).fit(X, Y)
+    assert_equal(found.cv_results_, expected.cv_results_)
+
+
+def test_what_is_not_ours_goes_scikit_learns_way(monkeypatch):
+    counts = trained_together(monkeypatch)
+    search = estimators.GridSearchCV(linear_model.Ridge(), {"alpha": [0.1, 1.0]}, cv=3).fit(X, Y)
+    expected = model_selection.GridSearchCV(linear_model.Ridge(), {"alpha": [0.1, 1.0]}, cv=3)
+    assert_equal(search.cv_results_, expected.fit(X, Y).cv_results_)
+    with joblib.parallel_config(backend="threading"):
+        estimators.GridSearchCV(regressor(), GRID, cv=3, n_jobs=2).fit(X, Y)
+    estimators.cross_val_score(linear_model.Ridge(), X, Y, cv=3)
+    assert counts == []
+
+
+def test_early_stopping_callbacks_and_scorers():
+    inside, most = [], []
+
+    def watch(event):
+        inside.append(threading.get_ident())
+        most.append(len(inside))
+        inside.pop()
+
+    model = classifier(early_stopping=True, callbacks=[watch], max_iter=20)
+    found = estimators.GridSearchCV(model, GRID, cv=3, refit=False).fit(X, LABELS)
+    assert set(most) == {1}
+    expected = model_selection.GridSearchCV(model, GRID, cv=3, refit=False).fit(X, LABELS)
+    assert_equal(found.cv_results_, expected.cv_results_)
+
+
+def test_a_checkpoint_is_refused(tmp_path):
+    model = regressor(checkpoint=tmp_path / "fit.npz")
+    for search in (
+        lambda: estimators.GridSearchCV(model, GRID).fit(X, Y),
+        lambda: estimators.cross_val_score(make_pipeline(StandardScaler(), model), X, Y),
+    ):
+        with pytest.raises(ValueError, match="checkpoint: expected None in the estimator"):
+            search()
+    grid = {"checkpoint": [tmp_path / "fit.npz"]}
+    with pytest.raises(ValueError, match="checkpoint: expected None where many are fitted at once"):
+        estimators.GridSearchCV(regressor(), grid, error_score="raise").fit(X, Y)
+    assert not (tmp_path / "fit.npz").exists()
+
+
+def test_without_a_random_state_fits_draw_their_own(monkeypatch):
+    def scores():
+        np.random.seed(5)  # noqa: NPY002
+        return estimators.cross_val_score(regressor(random_state=None), X, Y, cv=3)
+
+    np.testing.assert_array_equal(scores(), scores())
+    state = np.random.RandomState(1)
+    found = estimators.cross_val_score(regressor(random_state=state), X, Y, cv=3)
+    state = np.random.RandomState(1)
+    expected = model_selection.cross_val_score(regressor(random_state=state), X, Y, cv=3)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_run_lets_go_of_its_memory_when_it_ends():
+    fits = [estimators.together.Fit(regressor()) for _ in range(3)]
+    for fit in fits:
+        fit.begin(X, Y)
+    estimators.together.fit_all(fits)
+    assert all(fit.solver.request is None for fit in fits)
+    expected = regressor().fit(X, Y)
+    for fit in fits:
+        model = fit.end()
+        np.testing.assert_array_equal(model.network_.parameters, expected.network_.parameters)
+        assert model.loss_curve_ == expected.loss_curve_
+        model.partial_fit(X, Y)
+    np.testing.assert_array_equal(
+        model.network_.parameters, expected.partial_fit(X, Y).network_.parameters
+    )
+
+
+def test_optimizers_of_ours_are_candidates():
+    grid = {"solver": [fastbp.SGD(0.01), fastbp.AdamW(0.01)]}
+    found = estimators.GridSearchCV(regressor(), grid, cv=3).fit(X, Y)
+    expected = model_selection.GridSearchCV(regressor(), grid, cv=3).fit(X, Y)
+    assert_equal(without_params(found), without_params(expected))
