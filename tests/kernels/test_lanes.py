@@ -302,7 +302,7 @@ def test_penalties_by_batch(level, dtype):
             run = Run(net, fastbp.SGD(1e-4), X, Y, numbers={"batch_l2": 0.1 * i}, weight=weight,
                       decays=[0.5 + i] * (2 * len(sizes) - 2) if i == 3 else None)  # fmt: skip
             if i == 4:  # squares that no double holds
-                run.parameters *= dtype == "float64" and 1e160 or 1.0
+                run.parameters *= 1e160 if dtype == "float64" else 1.0
                 run.X = run.X * 0
             runs.append(run)
         same(runs)
