@@ -13,7 +13,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    first, training, sklearn, checks, torch = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, training, many, sklearn, checks, torch = blocks
     names = {}
     exec(compile(first, "README.md", "exec"), names)
     assert "gradient check: pass" in capsys.readouterr().out
@@ -21,6 +22,8 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     assert fastbp.load("digits.safetensors").n_parameters == 2260
     exec(compile(training, "README.md", "exec"), names)
     assert names["history"]["validation_balanced_accuracy"].max() > 0.95
+    exec(compile(many, "README.md", "exec"), names)
+    assert max(h["validation_accuracy"].max() for h in names["histories"]) > 0.9
     exec(compile(sklearn, "README.md", "exec"), names)
     assert names["model"].score(names["digits"].X, names["digits"].Y) > 0.93
     capsys.readouterr()
