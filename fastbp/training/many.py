@@ -22,10 +22,11 @@ from fastbp.optimizers import LBFGS
 from fastbp.samples import Samples
 from fastbp.training import parts
 from fastbp.training.crew import Crew
-from fastbp.training.driver import DivergenceError
+from fastbp.training.driver import DivergenceError, check_fit
 from fastbp.training.fit import Asked, fit
 from fastbp.training.history import History
 from fastbp.training.outcome import Outcome
+from fastbp.training.request import Request
 from fastbp.training.watchers.bar import Members
 
 REST = "rest"  # of the rows, as validation
@@ -167,12 +168,9 @@ class Call:
             X = list(X)
         if _is_list_of(X, _is_matrix):
             for name, values in (("X", X), ("Y", Y)):
-                if not isinstance(values, (list, tuple, np.ndarray)) or len(values) != n:
-                    got = len(values) if hasattr(values, "__len__") else shown(values)
-                    raise ValueError(
-                        f"{name}: expected one for each of the {n} networks, as X is a list of "
-                        f"matrices; got {got}"
-                    )
+                what = f"one for each of the {n} networks, as X is a list of matrices"
+                if len(_as_list(values, name, what)) != n:
+                    raise ValueError(f"{name}: expected {what}; got {len(values)}")
             return list(X), list(Y)
         for i, net in enumerate(self.networks):
             if net.dtype != self.networks[0].dtype:
@@ -180,14 +178,15 @@ class Call:
                     f"networks: expected one dtype for one X; got {self.networks[0].dtype} and "
                     f"{net.dtype} (networks[{i}])"
                 )
-        length = _length(X) if hasattr(X, "shape") or hasattr(X, "__len__") else None
-        if _is_list_of(Y, lambda y: hasattr(y, "shape") and y.shape[:1] == (length,)):
+        length = len(X) if isinstance(X, Sequence) else getattr(X, "shape", ())[:1]
+        length = (length,) if isinstance(length, int) else length
+        if _is_list_of(Y, lambda y: _shape(y)[:1] == length != ()):
             _check_length("Y", Y, n)
             return [X] * n, list(Y)
         return [X] * n, [Y] * n
 
-    def _rows(self, rows: Any) -> list[np.ndarray | None]:
-        """The rows of each network; equal arrays are one object."""
+    def _rows(self, rows: Any) -> list[Any]:
+        """The rows of each network, as they were given."""
         n = len(self.networks)
         if rows is None:
             return [None] * n
@@ -196,20 +195,22 @@ class Call:
                 f"rows: expected an index array for each of {n} networks, or a boolean "
                 f"({n}, n) mask; got shape {rows.shape} of {rows.dtype}"
             )
-        if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, (Iterable, Sequence)):
+        if isinstance(rows, (str, bytes, Mapping)):
             raise TypeError(f"rows: expected an index array for each network; got {shown(rows)}")
-        given = list(rows)
+        given = _as_list(rows, "rows", "an index array for each network")
         _check_length("rows", given, n)
-        found: dict[Any, np.ndarray] = {}
-        result: list[np.ndarray | None] = []
-        for i, of_one in enumerate(given):
-            key = id(of_one), id(self.Xs[i])
-            if key not in found:
-                checked = _as_rows(of_one, f"rows[{i}]", _length(self.Xs[i]))
-                found[key] = found.setdefault(checked.tobytes(), checked)
-            result.append(found[key])
-        self.kept.append(given)
-        return result
+        return given
+
+    def rows_of(self, index: int, n: int) -> np.ndarray | None:
+        """The rows of one network, of n, checked; equal ones are one object."""
+        given = self.rows[index]
+        if given is None:
+            return None
+        name = f"rows[{index}]"
+        rows: np.ndarray = self.once(
+            ("rows", id(given), n), lambda: _as_rows(given, name, n), given
+        )
+        return cast(np.ndarray, self.once(("rows", rows.tobytes()), lambda: rows))
 
     def _of_each(self, name: str, value: Any) -> list[Any]:
         """An option of each network."""
@@ -279,7 +280,8 @@ class Member(Asked):
 
     def __init__(self, call: Call, index: int, net: Network, options: dict[str, Any]) -> None:
         super().__init__(net=net, X=call.Xs[index], Y=call.Ys[index], threads=1, **options)
-        self.call, self.index, self.rows, self.lock = call, index, call.rows[index], call.lock
+        self.call, self.index, self.lock = call, index, call.lock
+        self.rows: np.ndarray | None = None
         several = len(call.networks) > 1
         try:
             self.check_options()
@@ -312,6 +314,7 @@ class Member(Asked):
         )  # fmt: skip
         data: Samples = call.once(key, super().samples, self.X, self.Y, self.sample_weight)
         self._check_parameters()
+        self.rows = call.rows_of(self.index, len(data.X))
         if self.rows is None:
             return data
         if data.weight is not None and not data.weight[self.rows].any():
@@ -362,14 +365,19 @@ class Member(Asked):
         made: Samples = call.once(key, lambda: super(Member, self).changed(data), data)
         return made
 
+    def request(self) -> Request:
+        request = super().request()
+        check_fit(request.numbers, self.net.dtype)  # before any other network is trained
+        return request
+
     def judged(self) -> Samples | None:
         return None if self.held_out is None else cast(HeldOut, self.held_out).now()
 
 
 def _as_networks(networks: Any) -> list[Network]:
-    if isinstance(networks, Network) or not isinstance(networks, Iterable):
+    if isinstance(networks, Network):
         raise TypeError(f"networks: expected a list of Network; got {shown(networks)}")
-    nets = list(networks)
+    nets = _as_list(networks, "networks", "a list of Network")
     if not nets:
         raise ValueError("networks: expected at least one; got none")
     seen: dict[int, int] = {}
@@ -394,18 +402,33 @@ def _check_names(options: Mapping[str, Any]) -> None:
             raise TypeError(f"fit_many: unexpected argument {name!r}.{hint}")
 
 
+def _as_list(value: Any, name: str, what: str) -> list[Any]:
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name}: expected {what}; got {shown(value)}")
+    try:
+        return list(value)
+    except Exception as error:
+        raise TypeError(f"{name}: expected {what}; got {shown(value)}: {error}") from error
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Of an array, a frame, a sparse matrix; () of what has none."""
+    shape = getattr(value, "shape", ())
+    return shape if isinstance(shape, tuple) else ()
+
+
 def _is_matrix(part: Any) -> bool:
-    if hasattr(part, "shape"):
-        return len(part.shape) == 2
-    return isinstance(part, (list, tuple)) and bool(part) and np.ndim(part[0]) == 1
+    if len(_shape(part)) == 2:
+        return True
+    return (
+        isinstance(part, (list, tuple))
+        and bool(part)
+        and (isinstance(part[0], (list, tuple)) or len(_shape(part[0])) == 1)
+    )
 
 
 def _is_list_of(value: Any, fits: Callable[[Any], bool]) -> bool:
     return isinstance(value, (list, tuple)) and bool(value) and all(map(fits, value))
-
-
-def _length(X: Any) -> int:
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
 
 def _check_length(name: str, values: Sequence[Any], n: int) -> None:

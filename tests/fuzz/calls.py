@@ -193,6 +193,8 @@ def _near(good, d):
         return d.pick(
             (-good, good + 0.5, str(good), np.array(good), [good], np.nan, 1e300 * good, 10**9)
         )
+    if isinstance(good, list) and any(not isinstance(v, (bool, int, float)) for v in good):
+        return d.pick((good[:-1], [*good, *good], good[:1], [good], [near(v, d) for v in good]))
     if isinstance(good, (np.ndarray, list)):
         array = np.atleast_1d(np.array(good))
         bad = [array[:-1], array[None], array.ravel(), array.T, array.astype(str), array[..., :1]]
@@ -285,7 +287,7 @@ def _is_finite(result):
         return all(map(_is_finite, result))
     if isinstance(result, fastbp.History):
         own = "validation_r2", "validation_mine"  # NaN of a constant, and the user's numbers
-        return all(np.isfinite(v).all() for k, v in result.items() if k not in own)
+        return result.error is not None or all(np.isfinite(v).all() for k, v in result.items() if k not in own)
     return True
 
 

@@ -374,6 +374,68 @@ def fit(s, d):
     )  # fmt: skip
 
 
+SEVERAL = (  # options of which networks may have their own
+    "epochs", "batch_size", "optimizer", "seed", "l2", "l1", "clip_value", "clip_norm", "schedule",
+    "rates", "decays", "early_stopping", "ema", "class_weight", "label_smoothing", "validation",
+)  # fmt: skip
+WHOLE = ("threads", "resume", "checkpoint", "every", "time_limit")
+
+
+def fit_many(s, d):
+    """The session's network among copies of it, each as its own fit leaves it."""
+    few = d.pick((0.0, 0.1, 0.1, 0.3))
+    n, n_rows = 1 + d.below(20), len(s.X)
+    nets = [s.net, *(s.net.copy() for _ in range(n - 1))]
+    for net in nets[1:]:
+        net.parameters[...] *= d.pick((0.5, 1.0, 2.0))
+    arguments, twins = {}, [net.copy() for net in nets]
+    for name, make in FIT.items():
+        if name not in WHOLE and d.chance(SHARES.get(name, few)):
+            arguments[name] = make(s, d)
+            if name in SEVERAL and d.chance(0.5):
+                arguments[name] = [make(s, d) for _ in nets]
+    arguments.setdefault("epochs", 2)
+    arguments.setdefault("seed", 0)
+    own = dict(arguments)
+    arguments |= {
+        "networks": nets, "X": s.X, "Y": s.Y if s.labels is None else s.labels,
+        "threads": 1 + d.below(3),
+    }  # fmt: skip
+    rows = [np.arange(n_rows)] * n
+    if d.chance(0.4):
+        rows = [d.of_rows(n_rows) for _ in nets]
+        arguments["rows"] = rows
+    untimely = any(name in own for name in UNTIMELY)
+    if "callbacks" in own:
+        own["callbacks"] = [Callback(c.kind, c.steps) for c in own["callbacks"]]
+        untimely = untimely or n > 1  # one object for all: in which order it is called
+
+    def again():
+        histories = []
+        for i, (net, of) in enumerate(zip(twins, rows, strict=True)):
+            one = {k: v[i] if k in SEVERAL and isinstance(v, list) else v for k, v in own.items()}
+            if one.get("sample_weight") is not None:
+                one["sample_weight"] = np.asarray(one["sample_weight"])[of]
+            try:
+                history = net.fit(s.X[of], arguments["Y"][of], **one)
+            except fastbp.DivergenceError as error:
+                history = str(error)
+            histories.append((net.parameters.copy(), history))
+        return histories
+
+    def keep(histories):
+        s.history = None
+        return [
+            (net.parameters.copy(), str(h.error) if h.error is not None else h)
+            for net, h in zip(nets, histories, strict=False)  # bad ones may be fewer
+        ]
+
+    return Call(
+        fastbp.fit_many, arguments, owner=s.net, keep=keep,
+        twice=None if untimely or d.chance(0.6) else again, writes=("networks",),
+    )  # fmt: skip
+
+
 def options(table):
     """One of a table of classes, with some of its arguments."""
 
@@ -619,6 +681,7 @@ OPERATIONS = {  # each with how often it comes
     file: 0.3,
     load: 0.3,
     fit: 30,
+    fit_many: 6,
     options(OPTIMIZERS): 6,
     options(SCHEDULES): 3,
     options(SMALL): 8,

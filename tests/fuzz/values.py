@@ -39,6 +39,10 @@ class Draws:
         """One of a sequence."""
         return values[self.below(len(values))]
 
+    def of_rows(self, n):
+        """Some of n rows, in an order, perhaps several times."""
+        return np.array([self.below(n) for _ in range(1 + self.below(2 * n))])
+
     def normal(self, *shape):
         """Numbers of a standard normal distribution, float64."""
         size = math.prod(shape)
