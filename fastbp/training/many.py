@@ -357,12 +357,14 @@ class Member(Asked):
 
     def changed(self, data: Samples) -> Samples:
         call = self.call
-        told = repr(self.class_weight), self.label_smoothing
-        if told == ("None", 0):
+        if self.class_weight is None and not self.label_smoothing:
             return data
-        key = ("changed", id(data.Y), id(data.weight), id(data.rows), self.net._n_targets,
-               self.net._loss.name, told)  # fmt: skip
-        made: Samples = call.once(key, lambda: super(Member, self).changed(data), data)
+        key = (
+            "changed", id(data.Y), id(data.weight), id(data.rows), self.net._n_targets,
+            self.net._loss.name, id(self.class_weight), self.label_smoothing,
+        )  # fmt: skip
+        kept = data, self.class_weight
+        made: Samples = call.once(key, lambda: super(Member, self).changed(data), *kept)
         return made
 
     def request(self) -> Request:
