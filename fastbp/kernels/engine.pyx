@@ -30,7 +30,7 @@ from fastbp.kernels.arithmetic.draws cimport bitgen_t, shuffle_by
 from fastbp.kernels.arithmetic.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, tanh)
 from fastbp.kernels.arithmetic.lanes cimport (
-    LANES_P, LANES_Q, lanes_gather, lanes_sum)
+    LANES_P, Source, lanes_columns, lanes_gather, lanes_sum)
 from fastbp.kernels.arithmetic.random cimport shuffle
 from fastbp.kernels.arithmetic.real cimport (
     PANEL, PER_LINE, SINGLE, TILE_ROWS, VECTOR_LANES, larger, real, root, splat, sqrt, vec)
@@ -154,6 +154,7 @@ include "loop/columns.pxi"
 include "loop/zeros.pxi"
 include "loop/steps.pxi"
 include "loop/lanes.pxi"
+include "loop/lane_steps.pxi"
 include "doors/network.pxi"
 include "doors/capi.pxi"
 include "doors/predictor.pxi"

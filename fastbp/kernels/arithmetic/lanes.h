@@ -14,15 +14,28 @@
 
 #include "dots.h"
 
-#if FASTBP_TILE_ROWS >= 8 /* 32 registers: 4 x 6 accumulators + 4 of A + 1 of B */
+/* Accumulators, and the most rows of them; with these P (P + 1 where products are numbers of their own)
+ * registers of A and one of B. */
+#if FASTBP_TILE_ROWS >= 8 /* 32 registers */
+#define FASTBP_LANES_SUMS 24
 #define FASTBP_LANES_P 4
-#define FASTBP_LANES_Q 6
-#elif defined(FASTBP_VECTOR_BYTES) && FASTBP_VECTOR_BYTES == 32 /* 16: 3 x 4 + 3 + 1 */
+#elif defined(FASTBP_VECTOR_BYTES) && FASTBP_VECTOR_BYTES == 32 /* 16 */
+#define FASTBP_LANES_SUMS 12
 #define FASTBP_LANES_P 3
-#define FASTBP_LANES_Q 4
-#else /* 3 x 3 + 3 + 1 + a product: no FMA here */
+#else /* 16, without FMA */
+#define FASTBP_LANES_SUMS 9
 #define FASTBP_LANES_P 3
-#define FASTBP_LANES_Q 3
+#endif
+#define FASTBP_LANES_MOST_Q 12 /* of lower tiles */
+
+/* GCC makes the load of b part of each multiply-add that reads it: P loads for one, and loads are what
+ * tiles wait for (3 x 6: 51 % of the peak for 73) */
+#if defined(__GNUC__) && defined(__AVX512F__)
+#define FASTBP_IN_REGISTER(x) __asm__("" : "+v"(x))
+#elif defined(__GNUC__) && defined(__SSE2__)
+#define FASTBP_IN_REGISTER(x) __asm__("" : "+x"(x))
+#else
+#define FASTBP_IN_REGISTER(x) ((void)(x))
 #endif
 
 /* What becomes of the sum: C = it, C = C * it, or with minus_rate C = C + minus_rate * it. */
@@ -31,7 +44,7 @@ FASTBP_INLINE void lanes_body(const int P, const int Q, ptrdiff_t K, const vec *
                               const vec *init, ptrdiff_t init_p, const vec *minus_rate, int times,
                               vec *C, ptrdiff_t C_p)
 {
-    vec acc[FASTBP_LANES_P][FASTBP_LANES_Q], a[FASTBP_LANES_P];
+    vec acc[FASTBP_LANES_P][FASTBP_LANES_MOST_Q], a[FASTBP_LANES_P];
     ptrdiff_t t;
     int p, q;
     FASTBP_UNROLL for (p = 0; p < P; p++)
@@ -41,7 +54,8 @@ FASTBP_INLINE void lanes_body(const int P, const int Q, ptrdiff_t K, const vec *
         FASTBP_UNROLL for (p = 0; p < P; p++) a[p] = A[p * A_p];
         FASTBP_UNROLL for (q = 0; q < Q; q++)
         {
-            const vec b = B[q * B_q];
+            vec b = B[q * B_q];
+            FASTBP_IN_REGISTER(b);
             FASTBP_UNROLL for (p = 0; p < P; p++) acc[p][q] = FASTBP_FMADD(a[p], b, acc[p][q]);
         }
     }
@@ -57,21 +71,25 @@ FASTBP_INLINE void lanes_body(const int P, const int Q, ptrdiff_t K, const vec *
             FASTBP_UNROLL for (q = 0; q < Q; q++) C[p * C_p + q] = acc[p][q];
 }
 
-#define FASTBP_LANES_SHAPE(P, Q, ...)                                                       \
-    case (P)*8 + (Q):                                                                       \
-        if (P <= FASTBP_LANES_P && Q <= FASTBP_LANES_Q)                                     \
-            lanes_body(P <= FASTBP_LANES_P ? P : 1, Q <= FASTBP_LANES_Q ? Q : 1, __VA_ARGS__); \
+#define FASTBP_LANES_SHAPE(P, Q, ...)                                                    \
+    case (P)*16 + (Q):                                                                   \
+        if (P <= FASTBP_LANES_P && P * Q <= FASTBP_LANES_SUMS)                           \
+            lanes_body(P <= FASTBP_LANES_P ? P : 1, P * Q <= FASTBP_LANES_SUMS ? Q : 1, \
+                       __VA_ARGS__);                                                     \
         break;
-#define FASTBP_LANES_SHAPES(P, ...)                                                        \
-    FASTBP_LANES_SHAPE(P, 1, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 2, __VA_ARGS__)            \
-    FASTBP_LANES_SHAPE(P, 3, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 4, __VA_ARGS__)            \
-    FASTBP_LANES_SHAPE(P, 5, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 6, __VA_ARGS__)
+#define FASTBP_LANES_SHAPES(P, ...)                                                       \
+    FASTBP_LANES_SHAPE(P, 1, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 2, __VA_ARGS__)           \
+    FASTBP_LANES_SHAPE(P, 3, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 4, __VA_ARGS__)           \
+    FASTBP_LANES_SHAPE(P, 5, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 6, __VA_ARGS__)           \
+    FASTBP_LANES_SHAPE(P, 7, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 8, __VA_ARGS__)           \
+    FASTBP_LANES_SHAPE(P, 9, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 10, __VA_ARGS__)          \
+    FASTBP_LANES_SHAPE(P, 11, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 12, __VA_ARGS__)
 
-static void lanes_tile(int P, int Q, ptrdiff_t K, const vec *A, ptrdiff_t A_p, ptrdiff_t A_t,
+FASTBP_INLINE void lanes_tile(int P, int Q, ptrdiff_t K, const vec *A, ptrdiff_t A_p, ptrdiff_t A_t,
                        const vec *B, ptrdiff_t B_q, ptrdiff_t B_t, const vec *init,
                        ptrdiff_t init_p, const vec *minus_rate, int times, vec *C, ptrdiff_t C_p)
 {
-    switch (P * 8 + Q) {
+    switch (P * 16 + Q) {
         FASTBP_LANES_SHAPES(1, K, A, A_p, A_t, B, B_q, B_t, init, init_p, minus_rate, times, C, C_p)
         FASTBP_LANES_SHAPES(2, K, A, A_p, A_t, B, B_q, B_t, init, init_p, minus_rate, times, C, C_p)
         FASTBP_LANES_SHAPES(3, K, A, A_p, A_t, B, B_q, B_t, init, init_p, minus_rate, times, C, C_p)
@@ -79,15 +97,23 @@ static void lanes_tile(int P, int Q, ptrdiff_t K, const vec *A, ptrdiff_t A_p, p
     }
 }
 
+/* Columns of a tile of a product of P rows */
+FASTBP_INLINE ptrdiff_t lanes_columns(ptrdiff_t P)
+{
+    const ptrdiff_t columns = FASTBP_LANES_SUMS / (P < FASTBP_LANES_P ? P : FASTBP_LANES_P);
+    return columns < FASTBP_LANES_MOST_Q ? columns : FASTBP_LANES_MOST_Q;
+}
+
 /* The whole product, cut into tiles of nearly equal sides. */
-static void lanes_product(ptrdiff_t P, ptrdiff_t Q, ptrdiff_t K, const vec *A, ptrdiff_t A_p,
+FASTBP_INLINE void lanes_product(ptrdiff_t P, ptrdiff_t Q, ptrdiff_t K, const vec *A, ptrdiff_t A_p,
                           ptrdiff_t A_t, const vec *B, ptrdiff_t B_q, ptrdiff_t B_t,
                           const vec *init, ptrdiff_t init_p, const vec *minus_rate, int times,
                           vec *C, ptrdiff_t C_p)
 {
+    const ptrdiff_t most = lanes_columns(P);
     ptrdiff_t p, q, R, V, tiles;
     for (q = 0; q < Q; q += V) {
-        tiles = (Q - q + FASTBP_LANES_Q - 1) / FASTBP_LANES_Q;
+        tiles = (Q - q + most - 1) / most;
         V = (Q - q + tiles - 1) / tiles;
         for (p = 0; p < P; p += R) {
             tiles = (P - p + FASTBP_LANES_P - 1) / FASTBP_LANES_P;
@@ -97,6 +123,28 @@ static void lanes_product(ptrdiff_t P, ptrdiff_t Q, ptrdiff_t K, const vec *A, p
                        C + p * C_p + q, C_p);
         }
     }
+}
+
+/* C = init + A B */
+static void lanes_forward(ptrdiff_t m, ptrdiff_t n, ptrdiff_t K, const vec *A, ptrdiff_t A_row,
+                          const vec *B, ptrdiff_t B_row, const vec *b, vec *C, ptrdiff_t C_row)
+{
+    lanes_product(m, n, K, A, A_row, 1, B, 1, B_row, b, 0, 0, 0, C, C_row);
+}
+
+/* C = C * (A B^T) */
+static void lanes_back(ptrdiff_t m, ptrdiff_t n, ptrdiff_t K, const vec *A, ptrdiff_t A_row,
+                       const vec *B, ptrdiff_t B_row, vec *C, ptrdiff_t C_row)
+{
+    lanes_product(m, n, K, A, A_row, 1, B, B_row, 1, 0, 0, 0, 1, C, C_row);
+}
+
+/* C = A^T B, or C = C + A^T B, or C = C + minus_rate * A^T B */
+static void lanes_gradient(ptrdiff_t P, ptrdiff_t Q, ptrdiff_t m, const vec *A, ptrdiff_t A_row,
+                           const vec *B, ptrdiff_t B_row, const vec *minus_rate, int adds, vec *C,
+                           ptrdiff_t C_row)
+{
+    lanes_product(P, Q, m, A, 1, A_row, B, 1, B_row, adds ? C : 0, C_row, minus_rate, 0, C, C_row);
 }
 
 /* z[s * z_row] = b + sum_k a(s, k) w(k), s < m, in the order of dots.h: 16 sums by k mod 16, of which
@@ -131,34 +179,101 @@ static vec lanes_sum(const vec *x, ptrdiff_t n)
     int i;
     if (n <= 4)
         return (x[0] + (n > 2 ? x[2] : zero)) + ((n > 1 ? x[1] : zero) + (n > 3 ? x[3] : zero));
-    for (i = 0; i < 16; i++) lane[i] = zero;
-    for (j = 0; j < n; j++) lane[j % 16] += x[j];
-    for (i = 0; i < 8; i++) lane[i] += lane[i + 8];
-    for (i = 0; i < 4; i++) lane[i] += lane[i + 4];
+    FASTBP_UNROLL for (i = 0; i < 16; i++) lane[i] = i < n ? x[i] : zero;
+    for (j = 16; j + 16 <= n; j += 16) FASTBP_UNROLL for (i = 0; i < 16; i++) lane[i] += x[j + i];
+    FASTBP_UNROLL for (i = 0; i < 16; i++) if (j + i < n) lane[i] += x[j + i];
+    FASTBP_UNROLL for (i = 0; i < 8; i++) lane[i] += lane[i + 8];
+    FASTBP_UNROLL for (i = 0; i < 4; i++) lane[i] += lane[i + 4];
     return (lane[0] + lane[2]) + (lane[1] + lane[3]);
 }
 
-/* t[k] = number k of each of the rows, k < n: whole blocks of as many columns as there are lanes are
- * turned in registers, the last one over what the one before has turned already */
-static void lanes_gather(const real *const *rows, ptrdiff_t n, vec *t)
+/* What each lane reads: row order[s] of X, which has rows of n; of samples s >= m the first again. */
+typedef struct {
+    const real *X;
+    const ptrdiff_t *order;
+    ptrdiff_t m;
+} lanes_source;
+
+#ifdef FASTBP_TURNS
+/* 16 bytes of columns are turned at once, of rows that lie side by side in a vector, `apart` in the
+ * list: loads take most of the work from the one port that moves lanes. */
+FASTBP_INLINE vec lanes_side_by_side(const real *const *rows, int apart, ptrdiff_t k)
+{
+#if FASTBP_VECTOR_BYTES == 64
+    __m512 x = _mm512_castps128_ps512(_mm_loadu_ps((const float *)(rows[0] + k)));
+    x = _mm512_insertf32x4(x, _mm_loadu_ps((const float *)(rows[apart] + k)), 1);
+    x = _mm512_insertf32x4(x, _mm_loadu_ps((const float *)(rows[2 * apart] + k)), 2);
+    return (vec)_mm512_insertf32x4(x, _mm_loadu_ps((const float *)(rows[3 * apart] + k)), 3);
+#elif FASTBP_VECTOR_BYTES == 32
+    __m256 x = _mm256_castps128_ps256(_mm_loadu_ps((const float *)(rows[0] + k)));
+    return (vec)_mm256_insertf128_ps(x, _mm_loadu_ps((const float *)(rows[apart] + k)), 1);
+#else
+    (void)apart;
+    return *(const vec *)(rows[0] + k);
+#endif
+}
+#endif
+
+/* t[k, i] = number k of row i of L, k < n; not inlined, or GCC keeps the rows in vector registers */
+static FASTBP_NOINLINE void lanes_turned(const real *const *rows, ptrdiff_t n, vec *t)
 {
     enum { L = FASTBP_VECTOR_LANES };
-    ptrdiff_t k;
+    ptrdiff_t k = 0;
     int i;
 #ifdef FASTBP_TURNS
-    vec x[L];
-    if (n >= L) {
-        for (k = 0; k < n; k += L) {
-            if (k > n - L) k = n - L;
-            FASTBP_UNROLL for (i = 0; i < L; i++) x[i] = *(const vec *)(rows[i] + k);
-            turn(x);
-            FASTBP_UNROLL for (i = 0; i < L; i++) t[k + i] = x[i];
-        }
-        return;
+    enum { W = 16 / sizeof(real) };
+    vec x[W];
+    for (; n >= W && k < n; k += W) {
+        if (k > n - W) k = n - W; /* the last over what the one before has turned already */
+        FASTBP_UNROLL for (i = 0; i < W; i++) x[i] = lanes_side_by_side(rows + i, W, k);
+        turn(x, W);
+        FASTBP_UNROLL for (i = 0; i < W; i++) t[k + i] = x[i];
     }
 #endif
-    for (k = 0; k < n; k++)
+    for (; k < n; k++)
         FASTBP_UNROLL for (i = 0; i < L; i++)((real *)(t + k))[i] = rows[i][k];
+}
+
+/* The few columns of narrow rows, lane by lane */
+FASTBP_INLINE void lanes_narrow(const int n, const lanes_source *lanes, ptrdiff_t first,
+                                ptrdiff_t last, vec *t, ptrdiff_t t_row)
+{
+    enum { L = FASTBP_VECTOR_LANES };
+    ptrdiff_t s;
+    int i, k;
+    for (i = 0; i < L; i++) {
+        const lanes_source f = lanes[i];
+        const ptrdiff_t own = f.m < last ? f.m : last;
+        real *t_i = (real *)t + i;
+        for (s = first; s < own; s++, t_i += t_row * L)
+            FASTBP_UNROLL for (k = 0; k < n; k++) t_i[k * L] = f.X[f.order[s] * n + k];
+        for (; s < last; s++, t_i += t_row * L)
+            FASTBP_UNROLL for (k = 0; k < n; k++) t_i[k * L] = f.X[f.order[0] * n + k];
+    }
+}
+
+/* t[s - first, k] = number k of each lane's sample s, first <= s < last   (last - first, n) */
+static void lanes_gather(const lanes_source *lanes, ptrdiff_t n, ptrdiff_t first, ptrdiff_t last,
+                         vec *t, ptrdiff_t t_row)
+{
+    enum { L = FASTBP_VECTOR_LANES };
+    const real *rows[L];
+    ptrdiff_t s;
+    int i;
+    if (n * (ptrdiff_t)sizeof(real) < 16) { /* no block of columns is as narrow */
+        if (n == 1)
+            lanes_narrow(1, lanes, first, last, t, t_row);
+        else if (n == 2)
+            lanes_narrow(2, lanes, first, last, t, t_row);
+        else
+            lanes_narrow(3, lanes, first, last, t, t_row);
+        return;
+    }
+    for (s = first; s < last; s++, t += t_row) {
+        FASTBP_UNROLL for (i = 0; i < L; i++) rows[i] =
+            lanes[i].X + lanes[i].order[s < lanes[i].m ? s : 0] * n;
+        lanes_turned(rows, n, t);
+    }
 }
 
 #endif

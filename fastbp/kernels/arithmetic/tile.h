@@ -173,20 +173,20 @@ static void tile_columns_to(int R, int V, ptrdiff_t K, const real *a, ptrdiff_t 
                   (const real *)0, 0, rate, C, C_row, C_at)
 }
 
-/* A square block of as many rows as a vector has lanes, turned in registers: by exchanging halves,
+/* Square blocks of n rows, side by side in n vectors, turned in registers: by exchanging halves,
  * quarters, ... of pairs of rows; the masks are constants once the loops are unrolled. */
 #if defined(FASTBP_VECTOR_BYTES) && !defined(__clang__) /* __builtin_shuffle is GCC's */
 #define FASTBP_TURNS 1
-FASTBP_INLINE void turn(vec *x)
+FASTBP_INLINE void turn(vec *x, const int n)
 {
     enum { L = FASTBP_VECTOR_LANES };
     vec_bits lane;
     int i, s;
     FASTBP_UNROLL for (i = 0; i < L; i++) lane[i] = i;
-    FASTBP_UNROLL for (s = 1; s < L; s *= 2)
+    FASTBP_UNROLL for (s = 1; s < n; s *= 2)
     {
         const vec_bits odd = (lane & s) != 0;
-        FASTBP_UNROLL for (i = 0; i < L; i++) if (!(i & s))
+        FASTBP_UNROLL for (i = 0; i < n; i++) if (!(i & s))
         {
             const vec low = x[i], high = x[i + s];
             x[i] = __builtin_shuffle(low, high, lane + (odd & (L - s)));
@@ -205,7 +205,7 @@ static FASTBP_NOINLINE void transpose(int n, const real *a, ptrdiff_t a_row, rea
     int i;
     FASTBP_UNROLL for (i = 0; i < L; i++) x[i] =
         i < n ? *(const vec *)(a + i * a_row) : FASTBP_SPLAT(0);
-    turn(x);
+    turn(x, L);
     FASTBP_UNROLL for (i = 0; i < L; i++) *(vec *)(t + i * t_row) = x[i];
 #else
     int i, j;

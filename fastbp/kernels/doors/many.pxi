@@ -3,6 +3,12 @@
 # What belongs here: memory of a group, what goes in and comes out of a lane. What does not: the order
 # of work in a step (loop/lanes.pxi), which networks are grouped and when (training/many.py).
 
+cdef Py_ssize_t PART_OF_LANES = 1 << 14
+
+def _part(Py_ssize_t n):
+    global PART_OF_LANES
+    PART_OF_LANES = n
+
 cpdef bint lanes_fit(CompiledNetwork net):
     """Whether networks of this description can go into lanes."""
     cdef const Plan *p = &net.plan
@@ -17,7 +23,7 @@ cpdef bint lanes_fit(CompiledNetwork net):
 
 cdef struct GroupMemory:
     double parameters, work     # the slots among the parameters, in bytes
-    Py_ssize_t slice
+    Py_ssize_t slice, part
     Py_ssize_t n_vectors, n_tensors
 
 
@@ -25,19 +31,24 @@ cdef GroupMemory group_memory(const Plan *p, const Policy *policy, Py_ssize_t ba
     """Bytes of a group's parameters and slots, and of all else."""
     cdef GroupMemory need
     cdef const Tensor *t
-    cdef Py_ssize_t width = row_of_lanes(p.n_0), vectors = 0, tensors = 0
+    # of a sample, what a batch has of it: a^0, z and a of hidden layers and delta of the last; and
+    # what a part has: z, a, y and C_j of the last
+    cdef Py_ssize_t last = row_of_lanes(p.layers[p.n_layers - 1].n_z)
+    cdef Py_ssize_t width = row_of_lanes(p.n_0) + last, vectors = 0, tensors = 0
     cdef int l, i
     for l in range(p.n_layers):
-        width += 2 * row_of_lanes(p.layers[l].n_z)
+        if l < p.n_layers - 1:
+            width += 2 * row_of_lanes(p.layers[l].n_z)
         for i in range(p.layers[l].n_tensors):
             t = &p.layers[l].tensors[i]
             vectors += t.rows * (row_of_lanes(t.n) if t.rows > 1 else t.n)
             tensors += 1
-    width += 3 * row_of_lanes(p.layers[p.n_layers - 1].n_z)  # delta, y and C_j
     need.slice = batch_size
+    need.part = min(batch_size, max(4, PART_OF_LANES // ((width + 4 * last) * <Py_ssize_t>sizeof(vec))
+                                    // 4 * 4))
     need.n_vectors, need.n_tensors = vectors, tensors
     need.parameters = (policy.n_slots + 1) * <double>vectors * sizeof(vec)
-    need.work = (need.slice * <double>width + 3 * batch_size) * sizeof(vec)
+    need.work = (need.slice * <double>width + need.part * 4 * last + 3 * batch_size) * sizeof(vec)
     if need.slice < batch_size:
         need.work += <double>vectors * sizeof(vec)
     need.work += max(p.n_0, p.n_y) * sizeof(real) + 64
@@ -89,7 +100,7 @@ cdef class Lanes:
         g.batch_size = batch_size
         g.drops = drops
         need = group_memory(p, g.policy, batch_size)
-        g.slice = need.slice
+        g.slice, g.part = need.slice, need.part
         g.n_vectors, g.n_tensors = need.n_vectors, need.n_tensors
         self.block = Block(need.parameters + need.work)
         self.lay_out(need.parameters)
@@ -102,7 +113,7 @@ cdef class Lanes:
         cdef LaneTensor *t
         cdef double *numbers
         cdef vec *at
-        cdef Py_ssize_t vectors = 0, width
+        cdef Py_ssize_t vectors = 0, width, of_batches, rows
         cdef int l, i
         g.parameters = <vec *>self.block.data
         at = <vec *>(<char *>self.block.data + <size_t>of_parameters)
@@ -115,10 +126,11 @@ cdef class Lanes:
         g.a0 = at
         at += g.slice * g.a0_row
         # behind the matrices, whose sizes are known first
-        width = 3 * row_of_lanes(p.layers[p.n_layers - 1].n_z)
-        for l in range(p.n_layers):
-            width += 2 * row_of_lanes(p.layers[l].n_z)
-        g.layers = <LaneLayer *>aligned(at + g.slice * width)
+        width = row_of_lanes(p.layers[p.n_layers - 1].n_z)
+        of_batches = width
+        for l in range(p.n_layers - 1):
+            of_batches += 2 * row_of_lanes(p.layers[l].n_z)
+        g.layers = <LaneLayer *>aligned(at + g.slice * of_batches + 4 * g.part * width)
         g.numbers = <LaneNumbers *>aligned(g.layers + p.n_layers)
         g.members = <Member *>aligned(g.numbers + g.n_tensors)
         numbers = <double *>(g.members + VECTOR_LANES)
@@ -135,9 +147,10 @@ cdef class Lanes:
             f.flat = p.layers[l]
             f.n_in, f.n_z = p.layers[l].n_in, p.layers[l].n_z
             f.row = row_of_lanes(f.n_z)
+            rows = g.slice if l < p.n_layers - 1 else g.part
             f.z = f.delta = at
-            f.a = at + g.slice * f.row
-            at += 2 * g.slice * f.row
+            f.a = at + rows * f.row
+            at += 2 * rows * f.row
             for i in range(f.flat.n_tensors):
                 t = &f.tensors[i]
                 t.rows, t.n = f.flat.tensors[i].rows, f.flat.tensors[i].n
@@ -145,7 +158,7 @@ cdef class Lanes:
                 t.at = vectors
                 vectors += t.rows * t.row
         f = &g.layers[p.n_layers - 1]
-        f.delta, g.y, g.term = at, at + g.slice * f.row, at + 2 * g.slice * f.row
+        g.y, g.term, f.delta = at, at + g.part * f.row, at + 2 * g.part * f.row
 
     cdef void move(self, int lane, real *outside, Py_ssize_t slot, bint inwards) noexcept:
         # a network's parameters, or a slot, between the public layout and its lane   (n_parameters,)

@@ -11,7 +11,7 @@ from fastbp.kernels.arithmetic.blocking cimport (
     BLOCK_ROWS, TILE_SIZE, TILE_VECTORS, Stretch, balanced, bias_gradient, fetch, gradient_tile,
     is_large, packed_columns, rows_times, stretch_of, strip, tile_columns_to, tile_rows_from,
     transpose, upcoming)
-from fastbp.kernels.arithmetic.lanes cimport lanes_gradient, lanes_product
+from fastbp.kernels.arithmetic.lanes cimport lanes_back, lanes_forward, lanes_gradient
 from fastbp.kernels.arithmetic.real cimport (
     PANEL, PER_LINE, TILE_ROWS, VECTOR_LANES, prefetch, real, splat, vec)
 from fastbp.kernels.tables cimport (
@@ -308,15 +308,15 @@ cdef inline void update_active_tile(const real *a, Py_ssize_t a_row, const real 
 cdef inline void dense_forward_lanes(const LaneLayer *f, const vec *parameters, const vec *a,
                                      Py_ssize_t a_row, Py_ssize_t m, vec *z) noexcept nogil:
     # z = a W + b   (m, n_z)                                                              z  # OUT
-    lanes_product(m, f.n_z, f.n_in, a, a_row, 1, parameters + f.tensors[0].at, 1,
-                  f.tensors[0].row, parameters + f.tensors[1].at, 0, NULL, False, z, f.row)
+    lanes_forward(m, f.n_z, f.n_in, a, a_row, parameters + f.tensors[0].at, f.tensors[0].row,
+                  parameters + f.tensors[1].at, z, f.row)
 
 
 cdef inline void dense_back_lanes(const LaneLayer *f, const vec *parameters, const vec *delta,
                                   Py_ssize_t m, vec *g, Py_ssize_t g_row) noexcept nogil:
     # BP2: g = g * (delta W^T)   (m, n_in)                                                g  # OUT
-    lanes_product(m, f.n_in, f.n_z, delta, f.row, 1, parameters + f.tensors[0].at,
-                  f.tensors[0].row, 1, NULL, 0, NULL, True, g, g_row)
+    lanes_back(m, f.n_in, f.n_z, delta, f.row, parameters + f.tensors[0].at, f.tensors[0].row, g,
+               g_row)
 
 
 cdef inline void dense_nabla_lanes(const LaneLayer *f, int i, Py_ssize_t k, Py_ssize_t R,
@@ -325,8 +325,8 @@ cdef inline void dense_nabla_lanes(const LaneLayer *f, int i, Py_ssize_t k, Py_s
                                    bint adds, vec *C, Py_ssize_t C_row) noexcept nogil:
     # BP3, BP4: b is the row of W of an input that is 1                                   C  # OUT
     cdef vec one = splat(<real>1)
-    lanes_gradient(R, V, <const vec *>&one if i == 1 else a + k, 1, 0 if i == 1 else a_row, delta + j, f.row, m,
-                   minus_rate, adds, C, C_row)
+    lanes_gradient(R, V, m, <const vec *>&one if i == 1 else a + k, 0 if i == 1 else a_row,
+                   delta + j, f.row, minus_rate, adds, C, C_row)
 
 
 # ---- the row -------------------------------------------------------------------------------------

@@ -138,8 +138,8 @@ cdef inline void dot_nabla_lanes(const LaneLayer *f, int i, Py_ssize_t k, Py_ssi
                                  vec *C, Py_ssize_t C_row) noexcept nogil:
     # BP3, BP4: w is a row                                                                C  # OUT
     cdef vec one = splat(<real>1)
-    lanes_gradient(1, V, delta, 0, f.row, <const vec *>&one if i == 1 else a + j, 0 if i == 1 else a_row, m,
-                   minus_rate, adds, C, C_row)
+    lanes_gradient(1, V, m, delta, f.row, <const vec *>&one if i == 1 else a + j,
+                   0 if i == 1 else a_row, minus_rate, adds, C, C_row)
 
 
 # ---- the row -------------------------------------------------------------------------------------
