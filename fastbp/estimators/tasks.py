@@ -23,7 +23,7 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
 from fastbp.estimators.mlp import BaseMLP
-from fastbp.estimators.together import Fit, fit_all
+from fastbp.estimators.together import Common, Fit, fit_all
 from fastbp.functions import shown
 from fastbp.training.request import cores
 
@@ -123,7 +123,7 @@ class Shared:
     """
 
     def __init__(self):
-        self.parts, self.fitted, self.n_bytes = {}, {}, 0
+        self.parts, self.fitted, self.n_bytes, self.common = {}, {}, 0, Common()
 
     def part(self, estimator, X, y, train):
         """X and y of some rows, made once; `train` is known by what it is, not by its numbers."""
@@ -228,7 +228,7 @@ class Task:
         except Exception:  # the task comes to the same
             return
         part = part if part[1] is not None else part[:1]
-        fit = Fit(model)
+        fit = Fit(model, shared.common)
         try:
             if estimator is model:
                 fit.begin(*part, **params)

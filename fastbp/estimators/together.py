@@ -12,12 +12,40 @@ from typing import Any
 
 import numpy as np
 from sklearn import config_context
+from sklearn.utils._param_validation import validate_parameter_constraints
 
+from fastbp.estimators.mlp import Part
 from fastbp.estimators.solvers import End
 from fastbp.functions import shown
 from fastbp.training.crew import Crew
 from fastbp.training.draws import Draws, share
 from fastbp.training.watchers import callbacks as of_user
+
+
+class Common:
+    """What fits have in common that are begun one after another: it is checked once."""
+
+    def __init__(self):
+        self.parameters, self.parts = {}, {}
+
+    def validate(self, model):
+        """scikit-learn's look at the parameters: those that the model before had not."""
+        own, before = model.get_params(deep=False), self.parameters.get(type(model), {})
+        new = {name: v for name, v in own.items() if v is not before.get(name, before)}
+        constraints = model._parameter_constraints
+        validate_parameter_constraints(constraints, new, caller_name=type(model).__name__)
+        self.parameters[type(model)] = own
+
+    def part(self, model, X, y, incremental, first):
+        """X and y, which are known by what they are, not by their numbers."""
+        if "n_features_in_" in vars(model):  # it has been fitted: what it knows may stay
+            return Part(model, X, y, incremental, first)
+        key = type(model), id(X), id(y), model.loss
+        if key not in self.parts:
+            self.parts[key] = Part(model, X, y, incremental, first)
+        part = self.parts[key]
+        vars(model).update(part.facts)
+        return part
 
 
 class Fit:
@@ -30,7 +58,8 @@ class Fit:
         That its training took, without what it waited for others.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, common=None):
+        self.common = Common() if common is None else common
         self.model, self.seconds = model, 0.0
         self.solver: Any = None
         self.error = self.ended = None
@@ -44,10 +73,11 @@ class Fit:
                     "checkpoint: expected None where many are fitted at once; got "
                     f"{shown(model.checkpoint)}"
                 )
-            model._validate_params()
+            self.common.validate(model)
+            held_out = X_val, y_val, sample_weight_val
             with config_context(skip_parameter_validation=True):
                 self.solver = model._begin(
-                    X, y, sample_weight, validation=(X_val, y_val, sample_weight_val)
+                    X, y, sample_weight, validation=held_out, common=self.common.part
                 )
         except Exception as error:
             self.error = error
