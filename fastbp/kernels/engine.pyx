@@ -25,7 +25,7 @@ from fastbp.kernels.arithmetic.blocking cimport (
     TILE_SIZE, TILE_VECTORS, is_large, packed_columns, rows_times)
 from fastbp.kernels.arithmetic.caches cimport (
     BRIEF, CHUNK_REALS, CHUNK_ROWS, FEW, FEW_BYTES, HALF_OF_IT_BYTES, KEPT_BYTES, PAGE_BYTES,
-    SECOND_LEVEL_BYTES, SLICE_BYTES)
+    PART_BYTES, PART_ROWS, SECOND_LEVEL_BYTES, SLICE_BYTES)
 from fastbp.kernels.arithmetic.draws cimport bitgen_t, shuffle_by
 from fastbp.kernels.arithmetic.elementary cimport (
     erf, exp, expm1, log, log1p, normal_cdf, normal_pdf, sigmoid, softplus, tanh)

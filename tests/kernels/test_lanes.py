@@ -414,3 +414,19 @@ def test_what_cannot_go_into_lanes(level):
     net = fastbp.Network([3, 4, 2], activation="maxout(2)")
     with pytest.raises(TypeError, match="cannot go into lanes"):
         net._doors.Lanes(net._compiled, "sgd", 8, False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", [fastbp.SGD(0.01), fastbp.Adam(0.01)], ids=str)
+def test_batches_in_slices(level, optimizer, dtype):
+    """A batch that overflows the cache adds its gradient slice by slice, samples in order."""
+    rng = np.random.default_rng(11)
+    for sizes in ([9, 33, 17, 1], [40, 2]):
+        nets = networks(5, sizes, dtype, activation="relu", output="identity", loss="mse")
+        rates = [0.0, 1.0] * (len(sizes) - 1)
+        runs = [
+            Run(net, optimizer, *regression(rng, 1500 + 700 * i, net), batch_size=1400, seed=i,
+                rates=rates if i == 1 else None, numbers={"l2": 1e-3} if i == 2 else {})
+            for i, net in enumerate(nets)
+        ]  # fmt: skip
+        same(runs)

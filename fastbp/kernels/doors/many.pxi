@@ -3,12 +3,6 @@
 # What belongs here: memory of a group, what goes in and comes out of a lane. What does not: the order
 # of work in a step (loop/lanes.pxi), which networks are grouped and when (training/many.py).
 
-cdef Py_ssize_t PART_OF_LANES = 1 << 14
-
-def _part(Py_ssize_t n):
-    global PART_OF_LANES
-    PART_OF_LANES = n
-
 cpdef bint lanes_fit(CompiledNetwork net):
     """Whether networks of this description can go into lanes."""
     cdef const Plan *p = &net.plan
@@ -34,7 +28,7 @@ cdef GroupMemory group_memory(const Plan *p, const Policy *policy, Py_ssize_t ba
     # of a sample, what a batch has of it: a^0, z and a of hidden layers and delta of the last; and
     # what a part has: z, a, y and C_j of the last
     cdef Py_ssize_t last = row_of_lanes(p.layers[p.n_layers - 1].n_z)
-    cdef Py_ssize_t width = row_of_lanes(p.n_0) + last, vectors = 0, tensors = 0
+    cdef Py_ssize_t width = row_of_lanes(p.n_0) + last, vectors = 0, tensors = 0, sample
     cdef int l, i
     for l in range(p.n_layers):
         if l < p.n_layers - 1:
@@ -43,9 +37,13 @@ cdef GroupMemory group_memory(const Plan *p, const Policy *policy, Py_ssize_t ba
             t = &p.layers[l].tensors[i]
             vectors += t.rows * (row_of_lanes(t.n) if t.rows > 1 else t.n)
             tensors += 1
+    sample = width * <Py_ssize_t>sizeof(vec)
     need.slice = batch_size
-    need.part = min(batch_size, max(4, PART_OF_LANES // ((width + 4 * last) * <Py_ssize_t>sizeof(vec))
-                                    // 4 * 4))
+    if batch_size * sample > SECOND_LEVEL_BYTES:
+        need.slice = max(PART_ROWS, HALF_OF_IT_BYTES // sample // PART_ROWS * PART_ROWS)
+        need.slice = min(need.slice, batch_size)
+    need.part = max(1, PART_BYTES // (sample + 4 * last * <Py_ssize_t>sizeof(vec)) // LANES_P)
+    need.part = min(need.part * LANES_P, need.slice)
     need.n_vectors, need.n_tensors = vectors, tensors
     need.parameters = (policy.n_slots + 1) * <double>vectors * sizeof(vec)
     need.work = (need.slice * <double>width + need.part * 4 * last + 3 * batch_size) * sizeof(vec)

@@ -240,15 +240,13 @@ cdef void add_gradients(const Group *g, Py_ssize_t m, bint adds) noexcept nogil:
     cdef const LaneTensor *t
     cdef const vec *a = g.a0
     cdef Py_ssize_t a_row = g.a0_row
-    cdef int l, i, at = 0
+    cdef int l, i
     for l in range(g.plan.n_layers):
         f = &g.layers[l]
         for i in range(f.flat.n_tensors):
             t = &f.tensors[i]
-            if g.numbers[g.numbers_of[at]].trained:
-                f.flat.link.nabla_lanes(f, i, 0, t.rows, 0, t.n, a, a_row, f.delta, m, NULL, adds,
-                                        g.nabla + t.at, t.row)
-            at += 1
+            f.flat.link.nabla_lanes(f, i, 0, t.rows, 0, t.n, a, a_row, f.delta, m, NULL, adds,
+                                    g.nabla + t.at, t.row)
         a = f.a
         a_row = f.row
 
