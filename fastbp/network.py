@@ -493,12 +493,17 @@ class Network(Architecture):
 
     def _outputs_and_loss(self, data: Samples) -> tuple[Array, float]:
         """a^L and the loss without penalties, from one pass."""
-        n = len(data.X)
-        outputs, C = np.empty((n, self._sizes[-1]), self._dtype), np.empty(n, self._dtype)
+        outputs, C = self._outputs_and_costs(data, self._parameters[None])
+        return outputs[0], mean_cost(C[0], data)
+
+    def _outputs_and_costs(self, data: Samples, parameters: Array) -> tuple[Array, Array]:
+        """a^L (k, n, n_L) and C_x (k, n) by each of k parameter vectors."""
+        k, n = len(parameters), len(data.X)
+        outputs, C = np.empty((k, n, self._sizes[-1]), self._dtype), np.empty((k, n), self._dtype)
         self._doors.outputs_and_costs(
-            self._compiled_of(data.X), self._parameters, *data[:3], outputs, C, data.missing
+            self._compiled_of(data.X), parameters, *data[:3], outputs, C, data.missing
         )
-        return outputs, mean_cost(C, data)
+        return outputs, C
 
     def _loss_and_gradient(
         self, data: Samples, l2: float, of_tensors: list[float]

@@ -70,3 +70,14 @@ def mean_cost(C: np.ndarray, data: Samples) -> float:
         if math.isinf(mean):  # of costs, not their sum
             mean = float(np.average(2.0**-100 * C, weights=data.weight)) * 2.0**100
     return mean
+
+
+def mean_costs(C: np.ndarray, data: Samples) -> list[float]:
+    """`mean_cost` of each of several C   (k, n)."""
+    if data.weight is None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            means = C.astype(np.float64).mean(axis=1)
+        if not np.isinf(means).any():
+            of_each: list[float] = means.tolist()
+            return of_each
+    return [mean_cost(of_one, data) for of_one in C]

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     Crew = Any  # crew.py's, which imports this file
 
 
+# of epochs that are looked at together: a run that is to end has made up to as many for nothing
+EPOCHS_TOGETHER = 8
+KEPT_BYTES = 1 << 21
+
+
 def key_of(request: Request) -> Any:
     """What the runs of a group have in common; None: this one trains alone."""
     net, data = request.net, request.data
@@ -97,10 +102,20 @@ class LaneRun(Run):
     """A run in a lane. One that diverges is made again alone, from its last copy on."""
 
     loop: Loop
+    kept: np.ndarray | None = (
+        None  # of epochs that are looked at together: the states at their ends
+    )
 
     def __init__(self, request: Request, group: Group, lane: int) -> None:
         self.group, self.lane, self.request = group, lane, request
         super().__init__(request)
+
+    def begin(self, loop: Loop) -> None:
+        """The loop that has this run is there."""
+        self.loop = loop
+        if loop.takes_several:
+            self.kept = self.group.states(self.lane)
+            self.group.lanes.keep(self.lane, self.kept)
 
     def _trainer(self, n_threads: int) -> Seat:
         return Seat(self.group.lanes, self.lane)
@@ -120,6 +135,7 @@ class LaneRun(Run):
         if self.draws is not None:
             self.trainer.draw_by(self.draws.source)
         self.course = self.course[:0]
+        self.group.lanes.keep(self.lane, self.kept)
 
     def _take(self, parameters: np.ndarray) -> None:
         self._load(parameters, Position(*self.trainer.position))
@@ -141,11 +157,37 @@ class LaneRun(Run):
             self.trainer.left_at = self.synced = alone.synced
             self.slots = alone.slots
 
+    def end_with(self, epoch: int, made: int) -> None:
+        """Be where so many of the epochs from `epoch` on had ended."""
+        assert self.kept is not None
+        at = self.trainer.position
+        over = (at[0] - epoch - made) * self.per_epoch + at[1] // self.start.identity.batch_size
+        self.trainer.left_at = self.synced = Position(epoch + made, step=at[2] - over)
+        self.net.parameters[...], self.slots = (
+            self.kept[made - 1, 0],
+            self.kept[made - 1, 1:].copy(),
+        )
+
+    def look(self, epoch: int) -> None:
+        """Have the loop look after a slice that began in `epoch`."""
+        ended = self.epoch - epoch
+        if self.kept is not None and ended:
+            self.loop.look_at_several(epoch, self.kept[:ended, 0])
+        if self.trainer.diverged and not self.loop.stop:
+            if self.kept is None:
+                self.loop.note(epoch)
+            self._recover()
+        self.sync_if_due()
+        if self.kept is None or not ended:
+            self.loop.look(epoch)
+
     @property
     def next_end(self) -> int:
         """Epoch before which the engine is to come back."""
-        end = self.epoch + 1 if self.loop.by_epoch else self.end_epoch
-        return min(end, self.epoch + self.losses.size)
+        most = self.losses.size
+        if self.loop.by_epoch:
+            most = 1 if self.kept is None else len(self.kept)
+        return min(self.end_epoch, self.epoch + most)
 
 
 class Group:
@@ -154,7 +196,8 @@ class Group:
     def __init__(self, crew: Crew, queue: Queue) -> None:
         first = queue.waiting[0].request
         net, identity = first.net, first.state.identity
-        self.crew, self.queue, self.doors = crew, queue, net._doors
+        self.crew, self.queue, self.doors, self.net = crew, queue, net._doors, net
+        self.kept: np.ndarray | None = None
         self.lanes = self.doors.Lanes(
             net._compiled_of(first.data.X), identity.optimizer.policy, identity.batch_size,
             first.dropout is not None,
@@ -165,6 +208,17 @@ class Group:
         self.clock = np.empty_like(self.losses)
         self.seated: dict[int, tuple[Outcome, LaneRun]] = {}
         self.n_steps = max(1, int(2e7 / flops(n * net.n_parameters, identity.batch_size)))
+
+    def states(self, lane: int) -> np.ndarray:
+        """Room for a lane's parameters and slots at the ends of some epochs."""
+        if self.kept is None:
+            net, n_arrays = self.net, 1 + self.lanes.n_slots
+            of_epoch = self.n_lanes * n_arrays * net.n_parameters * net.dtype.itemsize
+            k = max(1, min(EPOCHS_TOGETHER, KEPT_BYTES // of_epoch, self.losses.shape[1]))
+            shape = self.n_lanes, k, n_arrays, net.n_parameters
+            self.kept = np.empty(shape, net.dtype)
+        states: np.ndarray = self.kept[lane]
+        return states
 
     def drive(self) -> None:
         """Train until nobody waits."""
@@ -189,7 +243,7 @@ class Group:
                     free.insert(0, lane)
                     continue
                 run: LaneRun = loop.run
-                run.loop = loop
+                run.begin(loop)
                 self.seated[lane] = outcome, run
                 if self._is_over(run):
                     self._leave(lane)
@@ -226,11 +280,7 @@ class Group:
         """What is to be done for one run after a slice that it began in `epoch`."""
         _, run = self.seated[lane]
         try:
-            if run.trainer.diverged:
-                run.loop.note(epoch)
-                run._recover()
-            run.sync_if_due()
-            run.loop.look(epoch)
+            run.look(epoch)
             if self._is_over(run):
                 run.close()
         except BaseException as error:

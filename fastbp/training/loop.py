@@ -12,9 +12,11 @@ import time
 from typing import TYPE_CHECKING
 
 from fastbp.training.history import History
-from fastbp.training.watchers.watcher import Event, Watcher, states
+from fastbp.training.watchers.watcher import Epochs, Event, Watcher, states
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fastbp.training.request import Request
 
 
@@ -83,6 +85,29 @@ class Loop:
         if ended:
             self.history.extend(**run.record(ended, self.began))
         return ended
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether all that watch each epoch can be told of several at once."""
+        several = all(watcher.takes_several for watcher in self.by_epoch)
+        return several and bool(self.by_epoch) and not self.in_bulk
+
+    def look_at_several(self, epoch: int, parameters: np.ndarray) -> None:
+        """What is to be done after a slice in which several epochs ended, from `epoch` on.
+
+        `parameters`: as they were after each.
+        """
+        run, made = self.run, len(parameters)
+        epochs = Epochs(run.net, parameters, dict(run.record(made, self.began)))
+        for watcher in self.by_epoch:
+            if (end := watcher.after_several(epochs)) is not None:
+                self.stop, made = True, min(made, end)
+        self.history.extend(**{name: column[:made] for name, column in epochs.values.items()})
+        self.looked_at = epoch + made
+        if self.stop:
+            run.end_with(epoch, made)
+        for watcher in self.by_slice:
+            watcher.after_slice(made, self.stop)
 
     def look(self, epoch: int) -> None:
         """What is to be done after a slice that began in `epoch`."""

@@ -159,6 +159,31 @@ def test_an_option_may_differ(name, level):
     compare("softmax", optimizer=options.pop("optimizer", fastbp.SGD(0.3)), epochs=4, **options)
 
 
+WATCHED = {
+    "numbers": ("numbers", {}),
+    "classes": ("softmax", {}),
+    "by accuracy": ("softmax", {"monitor": "validation_accuracy"}),
+    "by loss": ("softmax", {"monitor": "loss", "min_delta": 0.01}),
+    "one": ("one output", {"min_delta": 0.001}),
+}
+
+
+@pytest.mark.parametrize("patience", [1, 2, 9])
+@pytest.mark.parametrize("watched", WATCHED)
+def test_runs_end_at_the_epoch_that_stops_them(watched, patience, level):
+    """Epochs are made and judged several at a time; those behind the end leave no trace."""
+    kind, options = WATCHED[watched]
+    n = 22
+    _, histories = compare(
+        kind, n, epochs=[17 + i for i in range(n)], validation=0.3, threads=2,
+        early_stopping=fastbp.EarlyStopping(patience=patience, **options),
+        optimizer=[fastbp.Adam(10 ** -(0.5 + i / 10)) for i in range(n)],
+        seed=list(range(n)), metrics="mse" if kind == "numbers" else None,
+    )  # fmt: skip
+    ends = {history.epochs for history in histories}
+    assert len(ends) > 1 and (min(ends) < 17 or patience == 9)
+
+
 def test_metrics_and_callbacks_may_differ():
     seen = []
 

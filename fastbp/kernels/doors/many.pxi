@@ -77,6 +77,7 @@ cdef class Lanes:
     cdef Block block
     cdef Group group
     cdef list kept              # of each lane, what it reads and writes
+    cdef list states            # of each lane, what `keep` was given
     cdef list sources           # of each lane, what its orders are drawn by
     cdef double *dropped        # of each lane, the rates of its dropout
     cdef readonly int n_lanes, n_slots
@@ -90,6 +91,7 @@ cdef class Lanes:
         self.net = net
         self.n_lanes = VECTOR_LANES
         self.kept = [None] * VECTOR_LANES
+        self.states = [None] * VECTOR_LANES
         self.sources = [None] * VECTOR_LANES
         memset(g, 0, sizeof(Group))
         g.plan = p
@@ -158,26 +160,6 @@ cdef class Lanes:
         f = &g.layers[p.n_layers - 1]
         g.y, g.term, f.delta = at, at + g.part * f.row, at + 2 * g.part * f.row
 
-    cdef void move(self, int lane, real *outside, Py_ssize_t slot, bint inwards) noexcept:
-        # a network's parameters, or a slot, between the public layout and its lane   (n_parameters,)
-        cdef const Group *g = &self.group
-        cdef const Tensor *o
-        cdef const LaneTensor *t
-        cdef real *x
-        cdef Py_ssize_t k, j
-        cdef int l, i
-        for l in range(g.plan.n_layers):
-            for i in range(g.layers[l].flat.n_tensors):
-                o = &g.plan.layers[l].tensors[i]
-                t = &g.layers[l].tensors[i]
-                for k in range(t.rows):
-                    x = <real *>(g.parameters + slot * g.n_vectors + t.at + k * t.row) + lane
-                    for j in range(t.n):
-                        if inwards:
-                            x[j * VECTOR_LANES] = outside[o.at + k * t.n + j]
-                        else:
-                            outside[o.at + k * t.n + j] = x[j * VECTOR_LANES]
-
     cdef Member *member(self, int lane) except NULL:
         if not 0 <= lane < self.n_lanes:
             raise IndexError(f"lane: expected 0 to {self.n_lanes - 1}; got {lane}")
@@ -224,11 +206,12 @@ cdef class Lanes:
                 f.decays[at] = t.decay if tensor_decays is None else tensor_decays[at]
                 at += 1
         f.course = NULL
+        f.kept = NULL
         f.at.epoch, f.at.row, f.at.t, f.at.loss, f.at.weight = position
         self.take_step(f, numbers)
-        self.move(lane, <real *>&parameters[0], 0, True)
+        move_lane(&self.group, lane, <real *>&parameters[0], 0, True)
         for i in range(g.policy.n_slots):
-            self.move(lane, <real *>&slots[i, 0], i + 1, True)
+            move_lane(&self.group, lane, <real *>&slots[i, 0], i + 1, True)
         f.m = -1  # weights are new
         f.here, f.diverged = True, False
         self.kept[lane] = (data, dense, labels, weight, rows, order)
@@ -270,7 +253,8 @@ cdef class Lanes:
         memset(&f.orders, 0, sizeof(Orders))
         memset(&f.rule, 0, sizeof(Rule))
         f.here = False
-        self.kept[lane] = None
+        f.kept = NULL
+        self.kept[lane] = self.states[lane] = None
         self.share_numbers()
 
     def draw_by(self, int lane, source):
@@ -300,6 +284,13 @@ cdef class Lanes:
             f.course = &course[0, 0]
             f.n_course, f.first_t = course.shape[0], f.at.t
 
+    def keep(self, int lane, real[:, :, ::1] states):
+        """Have states[e - first epoch] (1 + n_slots, n_parameters) hold parameters and slots as they
+        are where the lane's epochs end; None: nowhere. Until the lane is loaded again."""
+        cdef Member *f = self.member(lane)
+        self.states[lane] = states
+        f.kept = &states[0, 0, 0] if states is not None else NULL
+
     def position(self, int lane):
         """Where the lane's run stands: as Trainer.position."""
         cdef Position at = self.member(lane).at
@@ -309,9 +300,9 @@ cdef class Lanes:
         """Copy a lane's parameters (n_parameters,) and slots (n_slots, n_parameters) out."""
         cdef int i
         self.member(lane)
-        self.move(lane, &parameters[0], 0, False)
+        move_lane(&self.group, lane, &parameters[0], 0, False)
         for i in range(self.group.policy.n_slots):
-            self.move(lane, &slots[i, 0], i + 1, False)
+            move_lane(&self.group, lane, &slots[i, 0], i + 1, False)
 
     def has_finite_state(self, int lane):
         """Whether a lane's parameters and slots are finite."""

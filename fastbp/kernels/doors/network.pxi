@@ -309,10 +309,11 @@ def costs(CompiledNetwork net, const real[::1] parameters, X,
             s += r.m
 
 
-def outputs_and_costs(CompiledNetwork net, const real[::1] parameters, X,
-                      const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[:, ::1] out,
-                      real[::1] C, bint missing=False):
-    """out = a^L   (n, n_L) and C = C_x of every sample   (n,), from one pass."""
+def outputs_and_costs(CompiledNetwork net, const real[:, :] parameters, X,
+                      const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[:, :, ::1] out,
+                      real[:, ::1] C, bint missing=False):
+    """out = a^L   (k, n, n_L) and C = C_x of every sample   (k, n), by k parameter vectors, each
+    from one pass."""
     cdef Data data = Data(X)
     cdef Work work = Work(net, data)
     cdef Rows *r = &work.rows
@@ -320,17 +321,19 @@ def outputs_and_costs(CompiledNetwork net, const real[::1] parameters, X,
     cdef Input x
     cdef const Layer *f = &p.layers[p.n_layers - 1]
     cdef Targets targets = targets_of(Y, labels, None, missing)
-    cdef Py_ssize_t s = 0, n = data.n
+    cdef Py_ssize_t i, s, n = data.n
     with nogil:
-        while s < n:
-            r.m = min(r.cap, n - s)
-            # neither slopes nor an output left to the cost: what that makes of delta nobody reads
-            x = input_rows(p, &data.x, s, r)
-            forward(p, &parameters[0], False, &x, r, KEEP_Z)
-            copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, &out[s, 0], f.n_a, r.m, f.n_a)
-            output_error(p, &targets, s, r, 1.0)
-            memcpy(&C[s], r.C, r.m * sizeof(real))
-            s += r.m
+        for i in range(parameters.shape[0]):
+            s = 0
+            while s < n:
+                r.m = min(r.cap, n - s)
+                # neither slopes nor an output left to the cost: what it makes of delta nobody reads
+                x = input_rows(p, &data.x, s, r)
+                forward(p, &parameters[i, 0], False, &x, r, KEEP_Z)
+                copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, &out[i, s, 0], f.n_a, r.m, f.n_a)
+                output_error(p, &targets, s, r, 1.0)
+                memcpy(&C[i, s], r.C, r.m * sizeof(real))
+                s += r.m
 
 
 def perturbed_costs(CompiledNetwork net, real[::1] parameters, X,

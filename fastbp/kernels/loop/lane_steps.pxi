@@ -242,6 +242,35 @@ cdef inline Py_ssize_t part_of(Py_ssize_t left, Py_ssize_t most) noexcept nogil:
     return (left + parts - 1) / parts
 
 
+cdef void move_lane(const Group *g, int lane, real *outside, Py_ssize_t slot,
+                    bint inwards) noexcept nogil:
+    # a network's parameters, or a slot, between the public layout and its lane   (n_parameters,)
+    cdef const Tensor *o
+    cdef const LaneTensor *t
+    cdef real *x
+    cdef Py_ssize_t k, j
+    cdef int l, i
+    for l in range(g.plan.n_layers):
+        for i in range(g.layers[l].flat.n_tensors):
+            o = &g.plan.layers[l].tensors[i]
+            t = &g.layers[l].tensors[i]
+            for k in range(t.rows):
+                x = <real *>(g.parameters + slot * g.n_vectors + t.at + k * t.row) + lane
+                for j in range(t.n):
+                    if inwards:
+                        x[j * VECTOR_LANES] = outside[o.at + k * t.n + j]
+                    else:
+                        outside[o.at + k * t.n + j] = x[j * VECTOR_LANES]
+
+
+cdef void keep_state(const Group *g, int lane, Py_ssize_t epoch) noexcept nogil:
+    # parameters and slots as they are where the lane's epoch ends, so many behind the first
+    #                                                                                kept  # OUT
+    cdef Py_ssize_t n = g.plan.n_parameters, slots = g.policy.n_slots + 1, slot
+    for slot in range(slots):
+        move_lane(g, lane, g.members[lane].kept + (epoch * slots + slot) * n, slot, False)
+
+
 cdef bint move_on(Group *g, const Py_ssize_t *end, const Py_ssize_t *first, double *losses,
                   Py_ssize_t losses_row, double *clock, Py_ssize_t clock_row) noexcept nogil:
     """Sum the costs and count the step; whether a lane is where it is to end.
@@ -279,6 +308,8 @@ cdef bint move_on(Group *g, const Py_ssize_t *end, const Py_ssize_t *first, doub
             losses[i * losses_row + at.epoch - first[i]] = at.loss / at.weight
             clock[i * clock_row + at.epoch - first[i]] = seconds()
             ends = ends_run(&f.rule, losses[i * losses_row + at.epoch - first[i]]) or ends
+            if f.kept != NULL:
+                keep_state(g, i, at.epoch - first[i])
             at.epoch += 1
             at.row = 0
             at.loss = 0.0

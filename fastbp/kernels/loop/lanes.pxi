@@ -35,6 +35,7 @@ cdef struct Member:
     const double *course        # as Loop has it
     long long first_t
     Py_ssize_t n_course
+    real *kept                  # states at the ends of epochs, or NULL (Lanes.keep)
     double *rates               # of each tensor, in the order of the public layout
     double *decays
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.stopping import Best, EarlyStopping
-from fastbp.training.watchers.watcher import Event, Watcher
+from fastbp.training.watchers.watcher import Epochs, Event, Watcher
 
 
 class Stopping(Watcher):
@@ -44,6 +44,22 @@ class Stopping(Watcher):
             judged = event.network.parameters if event.average is None else event.average
             self.best = judged.copy()
         return self.rule.has_waited
+
+    @property
+    def takes_several(self) -> bool:
+        return self.monitor == "loss" or self.monitor.startswith("validation_")
+
+    def after_several(self, epochs: Epochs) -> int | None:
+        best, end = -1, None
+        for place, value in enumerate(epochs.values[self.monitor]):
+            if self._improves(value):
+                best = place
+            if self.rule.has_waited:
+                end = place + 1
+                break
+        if best >= 0:
+            self.best = epochs.parameters[best].copy()
+        return end
 
     def _improves(self, value: float) -> bool:
         if self.rule.has_waited:  # whoever goes on all the same is given as many epochs again

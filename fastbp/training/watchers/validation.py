@@ -6,16 +6,17 @@ themselves (metrics.py, `Network.loss`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
 
 from fastbp import metrics
-from fastbp.samples import Samples
+from fastbp.samples import Samples, mean_costs
 from fastbp.training import own_loss
 from fastbp.training.watchers.average import judged
-from fastbp.training.watchers.watcher import Event, Watcher, attach
+from fastbp.training.watchers.watcher import Epochs, Event, Watcher, attach
 
 
 class Validation(Watcher):
@@ -44,6 +45,25 @@ class Validation(Watcher):
         with judged(event):
             values = self._values(event)
         event.history.extend(**{f"validation_{name}": [v] for name, v in values.items()})
+
+    @property
+    def takes_several(self) -> bool:
+        return self.loss is None
+
+    def after_several(self, epochs: Epochs) -> None:
+        net, data = epochs.network, self.data
+        outputs, C = net._outputs_and_costs(data, epochs.parameters)
+        values: dict[str, list[float]] = {name: [] for name in ("loss", *self.metrics)}
+        values["loss"] = mean_costs(C, data)
+        for loss, of_epoch in zip(values["loss"], outputs, strict=True):
+            if not math.isfinite(loss):
+                net._warn_unless_finite("loss", np.array(loss))
+            if self.metrics:
+                net._warn_unless_finite("predict", of_epoch)
+                found = metrics.evaluate(net, data, of_epoch, self.metrics)
+                for name, value in found.items():
+                    values[name].append(value)
+        epochs.values |= {f"validation_{name}": of for name, of in values.items()}
 
     def after(self, whole: bool) -> None:
         del self.held, self.data

@@ -50,6 +50,23 @@ class Event:
     outputs: np.ndarray | None = field(default=None, repr=False)
 
 
+@dataclass
+class Epochs:
+    """Several epochs that ended, and what was kept of each.
+
+    Attributes
+    ----------
+    network : Network
+    parameters : ndarray (k, n_parameters)
+    values : dict of str: list of float
+        What is recorded of them, by name.
+    """
+
+    network: Network
+    parameters: np.ndarray
+    values: dict[str, list[float]]
+
+
 def attach(event: Event, **values: Any) -> None:
     """Have an event tell what a watcher has found to those after it."""
     vars(event).update(values)  # which is frozen for everybody else
@@ -73,6 +90,11 @@ class Watcher:
     by_epoch, by_step, by_slice, in_bulk = False, False, False, False
     keeps: tuple[str, ...] = ()
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether `after_several` does for several epochs what `after_epoch` does for each."""
+        return False
+
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take up what `state` gave when the run that is gone on with ended; before `before`."""
 
@@ -95,6 +117,13 @@ class Watcher:
         True ends the run; for it to end right there, the engine has to know the rule
         (`driver.Run.stop_by`).
         """
+
+    def after_several(self, epochs: Epochs) -> int | None:
+        """Several epochs ended, which are not in the history yet; it may add to their values.
+
+        With which of them, counted from 1, the run is to end; None: it goes on.
+        """
+        return None
 
     def after_slice(self, n_epochs: int, stop: bool) -> None:
         """The engine came back, so many epochs on; `stop`: the run is to end."""
