@@ -15,6 +15,7 @@ except ImportError as error:
     raise hints.missing("fastbp.estimators needs", "scikit-learn", "sklearn") from error
 
 from fastbp.estimators.classifier import MLPClassifier
+from fastbp.estimators.ensemble import BaggingClassifier, BaggingRegressor
 from fastbp.estimators.regressor import MLPRegressor
 from fastbp.estimators.search import GridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
 from fastbp.estimators.validation import (
@@ -27,6 +28,8 @@ from fastbp.estimators.validation import (
 from fastbp.plotting import LossCurveDisplay
 
 __all__ = [
+    "BaggingClassifier",
+    "BaggingRegressor",
     "GridSearchCV",
     "HalvingRandomSearchCV",
     "LossCurveDisplay",

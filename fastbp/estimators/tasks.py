@@ -11,6 +11,7 @@ What belongs here: which tasks those are, and what candidates of a fold share. W
 
 from __future__ import annotations
 
+import functools
 import inspect
 import time
 from contextlib import nullcontext
@@ -38,13 +39,13 @@ def ours(estimator):
         if any(hasattr(step, "_skl_callbacks") for step in (estimator, *steps)):
             return None
         estimator = steps[-1]
-    return estimator if isinstance(estimator, BaseMLP) else None
+    return estimator if isinstance(estimator, BaseMLP) and estimator.n_ensemble == 1 else None
 
 
-def together(estimator, caller=None):
+def together(estimator, n_jobs=None, caller=None):
     """A context in which scikit-learn's tasks of `estimator` are trained together, if it is ours.
 
-    Under another backend of joblib's, or with callbacks of scikit-learn's, they stay its own.
+    With `n_jobs` threads, as joblib counts them; None: all cores. Under another backend of joblib's, or with callbacks of scikit-learn's, they stay its own.
     """
     model = ours(estimator)
     if model is None or hasattr(caller, "_skl_callbacks"):
@@ -57,24 +58,43 @@ def together(estimator, caller=None):
     chosen = getattr(getattr(joblib.parallel, "_backend", None), "config", {})
     if isinstance(chosen.get("backend"), ParallelBackendBase):
         return nullcontext()
-    return joblib.parallel_config(backend=Together())
+    if n_jobs is None and isinstance(chosen.get("n_jobs"), int):
+        n_jobs = chosen["n_jobs"]
+    return joblib.parallel_config(backend=Together(n_jobs))
 
 
 class Together(ParallelBackendBase):
     """Collects tasks, and has the fits in them trained at once, in this process."""
 
-    default_n_jobs = -1
     uses_threads = supports_sharedmem = True
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.waiting, self.n_threads = [], cores()
+    def __init__(self, n_jobs=None):
+        super().__init__()
+        n_jobs = -1 if n_jobs is None else n_jobs
+        self.n_threads = n_jobs if n_jobs > 0 else max(1, cores() + 1 + n_jobs)
+        self.waiting = []
+        self.common, self.captured = Common(), []
+
+    def capture(self, estimator):
+        """Have the `fit` of an estimator of ours only begin, in a task; it is trained after those.
+
+        Under the estimator's own `fit` the training is done when the tasks' results are there.
+        """
+        fit = Fit(ours(estimator), self.common)
+
+        def begin(*part, **params):
+            vars(estimator).pop("fit")
+            self.captured.append(fit)
+            if estimator is fit.model:
+                return fit.begin(*part, **params)
+            return fit_but_last(estimator, fit, None, part, params)
+
+        vars(estimator)["fit"] = begin
 
     def effective_n_jobs(self, n_jobs):
         """How many joblib is told: above 1, for one would have it run tasks itself."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        self.n_threads = n_jobs if n_jobs > 0 else max(1, cores() + 1 + n_jobs)
         return max(2, self.n_threads)
 
     def submit(self, func, callback=None):
@@ -114,6 +134,10 @@ class Together(ParallelBackendBase):
                     if not done.end():
                         return
                 shared, begun = Shared(), []
+        if self.captured:
+            fit_all(self.captured, self.n_threads)
+        for fit in self.captured:
+            fit.end()
 
 
 class Shared:
@@ -188,6 +212,9 @@ class Batch:
         return True
 
 
+_signature = functools.cache(inspect.signature)
+
+
 class Task:
     """One of scikit-learn's tasks that fit an estimator of ours to some rows."""
 
@@ -201,7 +228,7 @@ class Task:
         if getattr(function, "__name__", "") not in TASKS:
             return None
         try:
-            given = inspect.signature(function).bind(*args, **named).arguments
+            given = _signature(function).bind(*args, **named).arguments
         except TypeError:
             return None
         known = {"estimator", "X", "y", "train", "fit_params"} <= set(given)
@@ -253,13 +280,13 @@ class Task:
 
 
 def fit_but_last(pipeline, fit, shared, part, params):
-    """Fit a pipeline but for its last step, whose fit only begins."""
+    """Fit a pipeline but for its last step, whose fit only begins; with a memory of its own."""
     memory = pipeline.memory
     vars(fit.model)["fit"] = fit.begin
     if memory is None:
         pipeline.memory = shared
     try:
-        pipeline.fit(*part, **params)
+        return pipeline.fit(*part, **params)
     finally:
         pipeline.memory = memory
         vars(fit.model).pop("fit")
