@@ -16,6 +16,7 @@ except ImportError as error:
 
 from fastbp.estimators.classifier import MLPClassifier
 from fastbp.estimators.ensemble import BaggingClassifier, BaggingRegressor
+from fastbp.estimators.groups import Groups, fit_groups
 from fastbp.estimators.regressor import MLPRegressor
 from fastbp.estimators.search import GridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
 from fastbp.estimators.validation import (
@@ -31,6 +32,7 @@ __all__ = [
     "BaggingClassifier",
     "BaggingRegressor",
     "GridSearchCV",
+    "Groups",
     "HalvingRandomSearchCV",
     "LossCurveDisplay",
     "MLPClassifier",
@@ -39,6 +41,7 @@ __all__ = [
     "cross_val_predict",
     "cross_val_score",
     "cross_validate",
+    "fit_groups",
     "learning_curve",
     "validation_curve",
 ]

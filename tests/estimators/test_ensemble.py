@@ -48,7 +48,7 @@ def trained_together(monkeypatch):
 
 
 def assert_equal(bag, other, X=X, tolerance=0.0):
-    np.testing.assert_allclose(*(getattr(b, "_seeds") for b in (bag, other)))
+    np.testing.assert_allclose(bag._seeds, other._seeds)
     for mine, theirs in zip(bag.estimators_samples_, other.estimators_samples_, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     ask = "predict_proba" if hasattr(bag, "predict_proba") else "predict"

@@ -108,9 +108,8 @@ def test_partial_fit_and_warm_start_go_on():
     for net, single in zip(model.networks_, singles, strict=True):
         np.testing.assert_array_equal(net.parameters, single.network_.parameters)
     model = MLPRegressor(n_ensemble=2, warm_start=True, **OPTIONS)
-    singles = [
-        MLPRegressor(**(OPTIONS | {"random_state": s, "warm_start": True})) for s in seeds(2)
-    ]
+    options = OPTIONS | {"warm_start": True}
+    singles = [MLPRegressor(**(options | {"random_state": seed})) for seed in seeds(2)]
     for rate in (0.01, 0.001):
         for each in (model, *singles):
             each.set_params(learning_rate_init=rate).fit(X, Y)
