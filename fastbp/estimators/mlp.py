@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 import os
+from dataclasses import fields, replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -31,6 +32,10 @@ from fastbp.sparse import Lists, is_sparse
 STOCHASTIC = ("sgd", "adam")
 NAMES = {"logistic": "sigmoid"}  # scikit-learn's where fastbp's differs
 SPARSE = ["csr", "csc"]
+PARTED: dict[str, Any] = {
+    "solver": Optimizer,
+    "learning_rate": schedules.Schedule,
+}  # parameters with their own
 
 
 class OfOneNetwork:
@@ -119,6 +124,66 @@ class BaseMLP(BaseEstimator):
     def _get_param_names(cls):
         """Of the parameters; asked for several times in a fit, and 0.2 ms to find."""
         return list(cls._names())
+
+    def get_params(self, deep=True):
+        """The parameters by name.
+
+        Parameters
+        ----------
+        deep : bool
+            Also the numbers of an optimizer and of a schedule: ``solver__learning_rate``.
+
+        Returns
+        -------
+        dict
+        """
+        found = super().get_params(deep=deep)
+        if deep:
+            for name in PARTED:
+                if isinstance(found[name], PARTED[name]):
+                    for field in fields(found[name]):
+                        found[f"{name}__{field.name}"] = getattr(found[name], field.name)
+        return found
+
+    def set_params(self, **params):
+        """Set parameters by name.
+
+        Optimizers and schedules are frozen: ``set_params(solver__learning_rate=0.1)`` gives the
+        estimator another.
+
+        Parameters
+        ----------
+        **params
+
+        Returns
+        -------
+        self
+        """
+        own, parts = {}, {name: {} for name in PARTED}
+        for name, value in params.items():
+            whole, _, part = name.partition("__")
+            if part and whole in parts:
+                parts[whole][part] = value
+            else:
+                own[name] = value
+        for name, changed in parts.items():
+            now = own.get(name, getattr(self, name))
+            if changed and isinstance(now, PARTED[name]):
+                known = [field.name for field in fields(now)]
+                for part in changed:
+                    if part not in known:
+                        raise ValueError(
+                            f"{name}__{part}: expected one of {', '.join(known)}, the numbers of "
+                            f"{now}"
+                        )
+                own[name] = replace(now, **changed)
+            elif changed:
+                kind = PARTED[name].__name__.lower()
+                raise ValueError(
+                    f"{name}__{next(iter(changed))}: expected a fastbp {kind} as {name}, whose "
+                    f"number it is; got {functions.shown(now)}"
+                )
+        return super().set_params(**own)
 
     # the network
 
