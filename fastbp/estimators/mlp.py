@@ -32,10 +32,8 @@ from fastbp.sparse import Lists, is_sparse
 STOCHASTIC = ("sgd", "adam")
 NAMES = {"logistic": "sigmoid"}  # scikit-learn's where fastbp's differs
 SPARSE = ["csr", "csc"]
-PARTED: dict[str, Any] = {
-    "solver": Optimizer,
-    "learning_rate": schedules.Schedule,
-}  # parameters with their own
+# parameters that have numbers of their own
+PARTED: dict[str, Any] = {"solver": Optimizer, "learning_rate": schedules.Schedule}
 
 
 class OfOneNetwork:
@@ -159,7 +157,8 @@ class BaseMLP(BaseEstimator):
         -------
         self
         """
-        own, parts = {}, {name: {} for name in PARTED}
+        own: dict[str, Any] = {}
+        parts: dict[str, dict[str, Any]] = {name: {} for name in PARTED}
         for name, value in params.items():
             whole, _, part = name.partition("__")
             if part and whole in parts:
