@@ -15,6 +15,8 @@ except ImportError as error:
     raise hints.missing("fastbp.estimators needs", "scikit-learn", "sklearn") from error
 
 from fastbp.estimators.classifier import MLPClassifier
+from fastbp.estimators.ensemble import BaggingClassifier, BaggingRegressor
+from fastbp.estimators.groups import Groups, fit_groups
 from fastbp.estimators.regressor import MLPRegressor
 from fastbp.estimators.search import GridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
 from fastbp.estimators.validation import (
@@ -27,7 +29,10 @@ from fastbp.estimators.validation import (
 from fastbp.plotting import LossCurveDisplay
 
 __all__ = [
+    "BaggingClassifier",
+    "BaggingRegressor",
     "GridSearchCV",
+    "Groups",
     "HalvingRandomSearchCV",
     "LossCurveDisplay",
     "MLPClassifier",
@@ -36,6 +41,7 @@ __all__ = [
     "cross_val_predict",
     "cross_val_score",
     "cross_validate",
+    "fit_groups",
     "learning_curve",
     "validation_curve",
 ]

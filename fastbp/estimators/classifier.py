@@ -78,6 +78,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     rates, decays : dict, optional
         As in `Network.fit`: what the learning rate, and `alpha` and weight decay, are multiplied by
         of the tensors W1, b1, ... that a pattern matches; lbfgs takes rates 0 and 1.
+    n_ensemble : int
+        How many networks are trained together, on as many threads as `n_threads` says (None: all
+        cores), each with a random_state of its own that `random_state` draws. Their
+        probabilities are averaged.
 
     Attributes
     ----------
@@ -86,6 +90,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     network_ : fastbp.Network
         For checks, gradients and files: ``fastbp.check.gradients(model.network_, X, Y)``. Its
         `classes` are those of classes_, its metadata also names the columns of a frame.
+    networks_, members_ : list
+        Of an ensemble, the networks, and the estimators that have them. It has no `network_`,
+        coefs_, intercepts_ and loss_curve_ of its own; loss_ is the mean, n_iter_ the most.
 
     Examples
     --------
@@ -145,6 +152,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_threads=None,
         rates=None,
         decays=None,
+        n_ensemble=1,
     ):
         super().__init__(**{k: v for k, v in locals().items() if k not in ("self", "__class__")})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 import os
+from dataclasses import fields, replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -22,33 +23,39 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastbp import functions, inputs, schedules
-from fastbp.estimators import solvers
+from fastbp.estimators import members, solvers
+from fastbp.estimators.together import Part
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer
-from fastbp.samples import Samples
 from fastbp.sparse import Lists, is_sparse
 
 STOCHASTIC = ("sgd", "adam")
 NAMES = {"logistic": "sigmoid"}  # scikit-learn's where fastbp's differs
 SPARSE = ["csr", "csc"]
+# parameters that have numbers of their own
+PARTED: dict[str, Any] = {"solver": Optimizer, "learning_rate": schedules.Schedule}
 
 
-class Part:
-    """X and y of a fit, checked, and what checking them has an estimator know."""
+class OfOneNetwork:
+    """An attribute of a fitted estimator that an ensemble of networks has not."""
 
-    def __init__(self, model, X, y, incremental, first):
-        before = dict(vars(model))
-        self.given = X, y
-        self.X, self.y, self.targets = model._validated(X, y, incremental, first)
-        self.facts = {k: v for k, v in vars(model).items() if v is not before.get(k, before)}
-        self.known = None
+    def __set_name__(self, owner, name):
+        self.name = name
 
-    def samples(self, model, net):
-        """As the engine reads them."""
-        if self.known is None:
-            dense, labels = model._targets(net, self.targets)
-            self.known = Samples(net._ready(self.X), dense, labels, None)
-        return self.known
+    def __get__(self, model, owner=None):
+        if model is None:
+            return self
+        own = vars(model)
+        if self.name in own:
+            return own[self.name]
+        members.check_single(model, self.name)
+        raise AttributeError(f"{type(model).__name__!r} object has no attribute {self.name!r}")
+
+    def __set__(self, model, value):
+        vars(model)[self.name] = value
+
+    def __delete__(self, model):
+        del vars(model)[self.name]
 
 
 class BaseMLP(BaseEstimator):
@@ -99,7 +106,9 @@ class BaseMLP(BaseEstimator):
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "rates": [dict, None],
         "decays": [dict, None],
+        "n_ensemble": [Interval(Integral, 1, None, closed="left")],
     }
+    coefs_, intercepts_ = OfOneNetwork(), OfOneNetwork()
 
     def __init__(self, **parameters):
         self.__dict__.update(parameters)
@@ -113,6 +122,67 @@ class BaseMLP(BaseEstimator):
     def _get_param_names(cls):
         """Of the parameters; asked for several times in a fit, and 0.2 ms to find."""
         return list(cls._names())
+
+    def get_params(self, deep=True):
+        """The parameters by name.
+
+        Parameters
+        ----------
+        deep : bool
+            Also the numbers of an optimizer and of a schedule: ``solver__learning_rate``.
+
+        Returns
+        -------
+        dict
+        """
+        found = super().get_params(deep=deep)
+        if deep:
+            for name in PARTED:
+                if isinstance(found[name], PARTED[name]):
+                    for field in fields(found[name]):
+                        found[f"{name}__{field.name}"] = getattr(found[name], field.name)
+        return found
+
+    def set_params(self, **params):
+        """Set parameters by name.
+
+        Optimizers and schedules are frozen: ``set_params(solver__learning_rate=0.1)`` gives the
+        estimator another.
+
+        Parameters
+        ----------
+        **params
+
+        Returns
+        -------
+        self
+        """
+        own: dict[str, Any] = {}
+        parts: dict[str, dict[str, Any]] = {name: {} for name in PARTED}
+        for name, value in params.items():
+            whole, _, part = name.partition("__")
+            if part and whole in parts:
+                parts[whole][part] = value
+            else:
+                own[name] = value
+        for name, changed in parts.items():
+            now = own.get(name, getattr(self, name))
+            if changed and isinstance(now, PARTED[name]):
+                known = [field.name for field in fields(now)]
+                for part in changed:
+                    if part not in known:
+                        raise ValueError(
+                            f"{name}__{part}: expected one of {', '.join(known)}, the numbers of "
+                            f"{now}"
+                        )
+                own[name] = replace(now, **changed)
+            elif changed:
+                kind = PARTED[name].__name__.lower()
+                raise ValueError(
+                    f"{name}__{next(iter(changed))}: expected a fastbp {kind} as {name}, whose "
+                    f"number it is; got {functions.shown(now)}"
+                )
+        return super().set_params(**own)
 
     # the network
 
@@ -168,6 +238,7 @@ class BaseMLP(BaseEstimator):
     def network_(self):
         """The trained `fastbp.Network`: its checks, gradients and files."""
         check_is_fitted(self)
+        members.check_single(self, "network_")
         net = self.__dict__.get("_network")
         if net is None or not self._is_current(net):  # unpickled, or coefs_ were replaced
             coefs = [np.asarray(W) for W in self.coefs_]
@@ -181,11 +252,21 @@ class BaseMLP(BaseEstimator):
             self._adopt(net)
         return net
 
+    @property
+    def networks_(self):
+        """The trained networks: of an ensemble all, else the one."""
+        check_is_fitted(self)
+        if "members_" in vars(self):
+            return [member.network_ for member in self.members_]
+        return [self.network_]
+
     def _is_current(self, net):
+        own = self.__dict__
+        coefs, intercepts = own["coefs_"], own["intercepts_"]
         return (
-            len(self.coefs_) == len(net._weights)
-            and all(map(operator.is_, self.coefs_, net._weights))
-            and all(map(operator.is_, self.intercepts_, net._biases))
+            len(coefs) == len(net._weights)
+            and all(map(operator.is_, coefs, net._weights))
+            and all(map(operator.is_, intercepts, net._biases))
         )
 
     def _n_network_outputs(self):
@@ -204,6 +285,7 @@ class BaseMLP(BaseEstimator):
             W[...] = random_state.uniform(-bound, bound, W.shape)
             b[...] = random_state.uniform(-bound, bound, b.shape)
         self._adopt(net)
+        self.__dict__.pop("members_", None)
         self.n_iter_ = 0
         self.t_ = 0
         self.loss_ = np.nan  # until an epoch ends
@@ -221,6 +303,8 @@ class BaseMLP(BaseEstimator):
     # training
 
     def _fit(self, X, y, sample_weight, incremental=False, validation=(None, None, None)):
+        if self.n_ensemble > 1:
+            return members.fit(self, X, y, sample_weight, incremental, validation)
         solvers.run(self._begin(X, y, sample_weight, incremental, validation))
         return self
 
@@ -405,9 +489,15 @@ class BaseMLP(BaseEstimator):
             outputs = net._predictor.predict(X, None)
             if outputs is not None:
                 return outputs
-        net = self.network_
+        nets = self.networks_
         X = validate_data(self, X, accept_sparse=SPARSE, reset=False)
-        return net.predict(X)
+        if len(nets) == 1:
+            return nets[0].predict(X)
+        return self._averaged(np.array([net.predict(X) for net in nets]))
+
+    def _averaged(self, outputs):
+        """What an ensemble says, of what its networks say."""
+        return outputs.mean(axis=0)
 
     # what scikit-learn asks of an estimator
 
@@ -434,4 +524,6 @@ class BaseMLP(BaseEstimator):
 
     def _layers_html(self):
         """A table of the layers of a fitted network."""
-        return self.network_._repr_html_() if hasattr(self, "coefs_") else ""
+        if not {"coefs_", "members_"} & set(vars(self)):
+            return ""
+        return "".join(net._repr_html_() for net in self.networks_)

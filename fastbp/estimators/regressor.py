@@ -59,6 +59,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     rates, decays : dict, optional
         As in `Network.fit`: what the learning rate, and `alpha` and weight decay, are multiplied by
         of the tensors W1, b1, ... that a pattern matches; lbfgs takes rates 0 and 1.
+    n_ensemble : int
+        How many networks are trained together, on as many threads as `n_threads` says (None: all
+        cores), each with a random_state of its own that `random_state` draws. Their
+        predictions are averaged.
 
     Attributes
     ----------
@@ -66,6 +70,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         As in scikit-learn; coefs_ and intercepts_ are views of the network's parameters.
     network_ : fastbp.Network
         For checks, gradients and files: ``fastbp.check.gradients(model.network_, X, Y)``.
+    networks_, members_ : list
+        Of an ensemble, the networks, and the estimators that have them. It has no `network_`,
+        coefs_, intercepts_ and loss_curve_ of its own; loss_ is the mean, n_iter_ the most.
 
     Notes
     -----
@@ -125,6 +132,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_threads=None,
         rates=None,
         decays=None,
+        n_ensemble=1,
     ):
         super().__init__(**{k: v for k, v in locals().items() if k not in ("self", "__class__")})
 
@@ -189,6 +197,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return (y * np.log(y, out=np.zeros_like(y), where=y > 0) - y).sum(axis=1)
 
     # predictions
+
+    def _averaged(self, outputs):
+        if not self._is_gaussian():
+            return super()._averaged(outputs)
+        # of the mixture: its mean, and the logarithm of its variance
+        means, logs = outputs[..., : self.n_outputs_], outputs[..., self.n_outputs_ :]
+        mean = means.mean(axis=0)
+        variance = (np.exp(logs) + (means - mean) ** 2).mean(axis=0)
+        return np.concatenate([mean, np.log(variance)], axis=1)
 
     def _decoded(self, outputs):
         if self._is_gaussian():

@@ -17,6 +17,7 @@ class _Search:
     """Has the fits of a search trained together where its estimator is ours."""
 
     estimator: Any
+    n_jobs: Any
 
     def fit(self, X, y=None, **params):
         """Search; as scikit-learn's.
@@ -29,7 +30,7 @@ class _Search:
         -------
         self
         """
-        with together(self.estimator, self):
+        with together(self.estimator, self.n_jobs, self):
             return super().fit(X, y, **params)  # type: ignore[misc]
 
 

@@ -11,6 +11,7 @@ What belongs here: which tasks those are, and what candidates of a fold share. W
 
 from __future__ import annotations
 
+import functools
 import inspect
 import time
 from contextlib import nullcontext
@@ -38,13 +39,14 @@ def ours(estimator):
         if any(hasattr(step, "_skl_callbacks") for step in (estimator, *steps)):
             return None
         estimator = steps[-1]
-    return estimator if isinstance(estimator, BaseMLP) else None
+    return estimator if isinstance(estimator, BaseMLP) and estimator.n_ensemble == 1 else None
 
 
-def together(estimator, caller=None):
+def together(estimator, n_jobs=None, caller=None):
     """A context in which scikit-learn's tasks of `estimator` are trained together, if it is ours.
 
-    Under another backend of joblib's, or with callbacks of scikit-learn's, they stay its own.
+    With `n_jobs` threads, as joblib counts them; None: all cores. Under another backend of
+    joblib's, or with callbacks of scikit-learn's, they stay its own.
     """
     model = ours(estimator)
     if model is None or hasattr(caller, "_skl_callbacks"):
@@ -57,24 +59,46 @@ def together(estimator, caller=None):
     chosen = getattr(getattr(joblib.parallel, "_backend", None), "config", {})
     if isinstance(chosen.get("backend"), ParallelBackendBase):
         return nullcontext()
-    return joblib.parallel_config(backend=Together())
+    if n_jobs is None and isinstance(chosen.get("n_jobs"), int):
+        n_jobs = chosen["n_jobs"]
+    return joblib.parallel_config(backend=Together(n_jobs))
+
+
+def threads_of(n_jobs):
+    """How many threads, of joblib's number; None: all cores."""
+    if n_jobs == 0:
+        raise ValueError("n_jobs == 0 in Parallel has no meaning")
+    if n_jobs is None:
+        return cores()
+    return n_jobs if n_jobs > 0 else max(1, cores() + 1 + n_jobs)
 
 
 class Together(ParallelBackendBase):
     """Collects tasks, and has the fits in them trained at once, in this process."""
 
-    default_n_jobs = -1
     uses_threads = supports_sharedmem = True
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.waiting, self.n_threads = [], cores()
+    def __init__(self, n_jobs=None):
+        super().__init__()
+        self.n_threads = threads_of(n_jobs)
+        self.waiting = []
+        self.common, self.captured = Common(), []
+
+    def capture(self, estimator):
+        """Have the `fit` of an estimator of ours only begin, in a task; it is trained after those.
+
+        Under the estimator's own `fit` the training is done when the tasks' results are there.
+        """
+
+        def begin(*part, **params):
+            vars(estimator).pop("fit")
+            self.captured.append(begun(estimator, part, params, self.common))
+            return estimator
+
+        vars(estimator)["fit"] = begin
 
     def effective_n_jobs(self, n_jobs):
         """How many joblib is told: above 1, for one would have it run tasks itself."""
-        if n_jobs == 0:
-            raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        self.n_threads = n_jobs if n_jobs > 0 else max(1, cores() + 1 + n_jobs)
         return max(2, self.n_threads)
 
     def submit(self, func, callback=None):
@@ -114,6 +138,10 @@ class Together(ParallelBackendBase):
                     if not done.end():
                         return
                 shared, begun = Shared(), []
+        if self.captured:
+            fit_all(self.captured, self.n_threads)
+        for fit in self.captured:
+            fit.end()
 
 
 class Shared:
@@ -188,6 +216,9 @@ class Batch:
         return True
 
 
+_signature = functools.cache(inspect.signature)
+
+
 class Task:
     """One of scikit-learn's tasks that fit an estimator of ours to some rows."""
 
@@ -201,7 +232,7 @@ class Task:
         if getattr(function, "__name__", "") not in TASKS:
             return None
         try:
-            given = inspect.signature(function).bind(*args, **named).arguments
+            given = _signature(function).bind(*args, **named).arguments
         except TypeError:
             return None
         known = {"estimator", "X", "y", "train", "fit_params"} <= set(given)
@@ -219,8 +250,7 @@ class Task:
         try:
             if parameters is not None:
                 estimator.set_params(**clone(parameters, safe=False))
-            model = ours(estimator)
-            if model is None:
+            if ours(estimator) is None:
                 return
             X, y, train = self.given["X"], self.given["y"], self.given["train"]
             params = _check_method_params(X, params=self.given["fit_params"] or {}, indices=train)
@@ -228,15 +258,7 @@ class Task:
         except Exception:  # the task comes to the same
             return
         part = part if part[1] is not None else part[:1]
-        fit = Fit(model, shared.common)
-        try:
-            if estimator is model:
-                fit.begin(*part, **params)
-            else:
-                fit_but_last(estimator, fit, shared, part, params)
-        except Exception as error:
-            fit.error = error
-        self.stand_in(estimator, fit)
+        self.stand_in(estimator, begun(estimator, part, params, shared.common, shared))
         self.seconds_before = time.perf_counter() - began
 
     def stand_in(self, estimator, fit):
@@ -252,14 +274,25 @@ class Task:
         vars(estimator).update(fit=end, set_params=lambda **_: estimator)
 
 
-def fit_but_last(pipeline, fit, shared, part, params):
-    """Fit a pipeline but for its last step, whose fit only begins."""
-    memory = pipeline.memory
-    vars(fit.model)["fit"] = fit.begin
-    if memory is None:
-        pipeline.memory = shared
+def begun(estimator, part, params, common, memory=None):
+    """The fit of an estimator of ours, or of the last in a pipeline, which has only begun.
+
+    What is refused is raised by its `end`. `memory`: of a pipeline that has none.
+    """
+    fit = Fit(ours(estimator), common)
     try:
-        pipeline.fit(*part, **params)
-    finally:
-        pipeline.memory = memory
-        vars(fit.model).pop("fit")
+        if estimator is fit.model:
+            fit.begin(*part, **params)
+            return fit
+        own = estimator.memory
+        vars(fit.model)["fit"] = fit.begin
+        if own is None:
+            estimator.memory = memory
+        try:
+            estimator.fit(*part, **params)
+        finally:
+            estimator.memory = own
+            vars(fit.model).pop("fit")
+    except Exception as error:
+        fit.error = error
+    return fit

@@ -14,12 +14,30 @@ import numpy as np
 from sklearn import config_context
 from sklearn.utils._param_validation import validate_parameter_constraints
 
-from fastbp.estimators.mlp import Part
 from fastbp.estimators.solvers import End
 from fastbp.functions import shown
+from fastbp.samples import Samples
 from fastbp.training.crew import Crew
 from fastbp.training.draws import Draws, share
 from fastbp.training.watchers import callbacks as of_user
+
+
+class Part:
+    """X and y of a fit, checked, and what checking them has an estimator know."""
+
+    def __init__(self, model, X, y, incremental, first):
+        before = dict(vars(model))
+        self.given = X, y
+        self.X, self.y, self.targets = model._validated(X, y, incremental, first)
+        self.facts = {k: v for k, v in vars(model).items() if v is not before.get(k, before)}
+        self.known = None
+
+    def samples(self, model, net):
+        """As the engine reads them."""
+        if self.known is None:
+            dense, labels = model._targets(net, self.targets)
+            self.known = Samples(net._ready(self.X), dense, labels, None)
+        return self.known
 
 
 class Common:
@@ -66,6 +84,10 @@ class Fit:
 
     def begin(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """What `fit` does before it trains; what it refuses is raised by `end`."""
+        return self.prepare(X, y, sample_weight, False, (X_val, y_val, sample_weight_val))
+
+    def prepare(self, X, y, sample_weight, incremental, validation):
+        """`begin`, or where it is `incremental` what `partial_fit` does."""
         model = self.model
         try:
             if model.checkpoint is not None:
@@ -74,10 +96,9 @@ class Fit:
                     f"{shown(model.checkpoint)}"
                 )
             self.common.validate(model)
-            held_out = X_val, y_val, sample_weight_val
             with config_context(skip_parameter_validation=True):
                 self.solver = model._begin(
-                    X, y, sample_weight, validation=held_out, common=self.common.part
+                    X, y, sample_weight, incremental, validation, self.common.part
                 )
         except Exception as error:
             self.error = error

@@ -29,7 +29,7 @@ def _together(name, call, shown):
 
     @functools.wraps(own)
     def function(estimator, *args, **named):
-        with together(estimator):
+        with together(estimator, named.get("n_jobs")):
             return own(estimator, *args, **named)
 
     function.__module__ = __name__

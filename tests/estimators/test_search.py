@@ -333,3 +333,31 @@ def test_optimizers_of_ours_are_candidates():
     found = estimators.GridSearchCV(regressor(), grid, cv=3).fit(X, Y)
     expected = model_selection.GridSearchCV(regressor(), grid, cv=3).fit(X, Y)
     assert_equal(without_params(found), without_params(expected))
+
+
+def test_numbers_of_optimizers_and_schedules_are_candidates():
+    model = regressor(solver=fastbp.AdamW(0.01), learning_rate=fastbp.schedules.Cosine())
+    params = model.get_params()
+    assert params["solver__learning_rate"] == 0.01 and "learning_rate__warmup" in params
+    assert "solver__learning_rate" not in model.get_params(deep=False)
+    old = model.solver
+    assert model.set_params(solver__learning_rate=0.1, alpha=0.5) is model
+    assert model.solver == fastbp.AdamW(0.1) and model.alpha == 0.5
+    assert old == fastbp.AdamW(0.01) and hash(old) == hash(fastbp.AdamW(0.01))
+    model.set_params(solver__momentum=0.5, solver=fastbp.SGD(0.2))
+    assert model.solver == fastbp.SGD(0.2, momentum=0.5)
+    model.set_params(learning_rate__warmup=2)
+    assert model.learning_rate == fastbp.schedules.Cosine(warmup=2)
+    assert sklearn.base.clone(model).solver == model.solver
+    with pytest.raises(ValueError, match="solver__beta: expected one of learning_rate, momentum"):
+        model.set_params(solver__beta=1)
+    with pytest.raises(ValueError, match=r"SGD.learning_rate: expected a number >= 0"):
+        model.set_params(solver__learning_rate=-1.0)
+    assert model.solver == fastbp.SGD(0.2, momentum=0.5)
+    with pytest.raises(ValueError, match="solver__learning_rate: expected a fastbp optimizer as"):
+        regressor().set_params(solver__learning_rate=1.0)
+    pipeline = make_pipeline(StandardScaler(), regressor(solver=fastbp.SGD()))
+    grid = {"mlpregressor__solver__learning_rate": [1e-6, 1e-2]}
+    found = estimators.GridSearchCV(pipeline, grid, cv=3).fit(X, Y)
+    assert found.best_params_ == {"mlpregressor__solver__learning_rate": 1e-2}
+    assert found.best_estimator_[-1].solver == fastbp.SGD(1e-2)

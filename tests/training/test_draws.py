@@ -13,6 +13,7 @@ import pytest
 import fastbp
 from fastbp.samples import Samples
 from fastbp.training import draws
+from fastbp.training.crew import Crew
 from fastbp.training.draws import Draws, share
 from fastbp.training.driver import DivergenceError, Run
 from fastbp.training.loop import Loop
@@ -256,3 +257,58 @@ def test_too_many_orders_are_not_laid(monkeypatch):
     together = [Draws(np.random.RandomState(1)) for _ in range(2)]
     share((own, 37, 5) for own in together)
     assert together[0].laid is None
+
+
+def crew_of(several, n_threads=1):
+    crew = Crew(several, n_threads, halts=lambda error: False)
+    assert not crew.alone  # all of them in lanes
+    return crew.train()
+
+
+def test_lanes_draw_and_end_as_runs_alone(monkeypatch):
+    """More than there are lanes: each takes the place of one that has ended by its rule."""
+
+    def several():
+        rules = [(1e-3, 0), (1e-4, 2), (1e9, 3), (0.0, np.inf)]
+        return [
+            request(
+                37 + i % 3, Draws(np.random.RandomState(i % 5)), 20 + i % 4, batch_size=8,
+                watchers=[Rule(*rules[i % 4])],
+            )
+            for i in range(41)
+        ]  # fmt: skip
+
+    alone = several()
+    for made in alone:
+        Loop(made).go()
+    together, halves = several(), several()
+    share((made.shuffle, made.data.n, made.epochs) for made in halves)
+    assert any(made.shuffle.laid is not None for made in halves)
+    for made in (together, halves):
+        crew_of(made, 2)
+        for own, other in zip(made, alone, strict=True):
+            np.testing.assert_array_equal(own.net.parameters, other.net.parameters)
+            assert own.history["loss"].tolist() == other.history["loss"].tolist()
+    for own, other in zip(together, alone, strict=True):
+        assert same_state(own.shuffle.random_state, other.shuffle.random_state)
+
+
+def test_a_lane_that_diverges_is_made_again_in_the_same_order():
+    def several():
+        rates = [2.0 if i % 3 == 0 else 0.01 for i in range(20)]
+        return [
+            request(37, Draws(np.random.RandomState(i)), 60, rate=rate, batch_size=8)
+            for i, rate in enumerate(rates)
+        ]
+
+    alone, together = several(), several()
+    errors = [outcome.error for outcome in crew_of(together)]
+    assert sum(error is not None for error in errors) > 3
+    for own, other, error in zip(together, alone, errors, strict=True):
+        if error is None:
+            Loop(other).go()
+        else:
+            with pytest.raises(DivergenceError) as told:
+                Loop(other).go()
+            assert (error.step, error.epoch) == (told.value.step, told.value.epoch)
+        np.testing.assert_array_equal(own.net.parameters, other.net.parameters)

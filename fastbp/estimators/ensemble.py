@@ -1,0 +1,92 @@
+"""scikit-learn's bagging for estimators of ours: all members are trained together.
+
+What belongs here: the classes by name, and that their members' fits only begin until all have. What
+does not: draws and averages, which are scikit-learn's; ensembles of one estimator (members.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import joblib
+from sklearn import ensemble
+
+from fastbp.estimators.tasks import Together, ours, together
+
+
+class _Bagging:
+    """Has the fits of the members trained together where the estimator is ours."""
+
+    estimator: Any
+    n_jobs: Any
+
+    def fit(self, X, y, sample_weight=None, **fit_params):
+        """Fit the members; as scikit-learn's.
+
+        Parameters
+        ----------
+        X, y, sample_weight, **fit_params : as in scikit-learn's
+
+        Returns
+        -------
+        self
+        """
+        with together(self.estimator, self.n_jobs, self):
+            self._backend, _ = joblib.parallel.get_active_backend()
+            try:
+                return super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
+            finally:
+                del self._backend
+
+    def _make_estimator(self, append=True, random_state=None):
+        made = super()._make_estimator(append, random_state)  # type: ignore[misc]
+        backend = vars(self).get("_backend")
+        if isinstance(backend, Together) and ours(made) is not None:
+            backend.capture(made)
+        return made
+
+
+class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):
+    """scikit-learn's `BaggingClassifier`, whose members are trained together.
+
+    Draws, parameters, attributes and, to rounding, results are scikit-learn's. Where the estimator
+    is `MLPClassifier` of this package, or a pipeline that ends in it, the members are trained in
+    this process on `n_jobs` threads (None: all cores), networks of one shape a vector lane each. A
+    network's rows are given by their weights, so X is not copied for each, unless `max_features`
+    has every member see columns of its own. See `GridSearchCV` for what goes scikit-learn's way.
+
+    Parameters
+    ----------
+    estimator, n_estimators, max_samples, max_features, bootstrap, oob_score, warm_start, ...
+        As in scikit-learn. An estimator with a `checkpoint` is refused.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.estimators import BaggingClassifier, MLPClassifier
+    >>> X = np.linspace(-1, 1, 60)[:, None]
+    >>> member = MLPClassifier(hidden_layer_sizes=8, solver="lbfgs")
+    >>> bag = BaggingClassifier(member, n_estimators=5, random_state=0).fit(X, X[:, 0] > 0)
+    >>> bag.score(X, X[:, 0] > 0) > 0.9
+    True
+    """
+
+
+class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):
+    """scikit-learn's `BaggingRegressor`, whose members are trained together.
+
+    Parameters
+    ----------
+    estimator, n_estimators, max_samples, max_features, bootstrap, oob_score, warm_start, ...
+        As in scikit-learn and in `BaggingClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.estimators import BaggingRegressor, MLPRegressor
+    >>> X = np.linspace(-1, 1, 60)[:, None]
+    >>> member = MLPRegressor(hidden_layer_sizes=8, solver="lbfgs")
+    >>> bag = BaggingRegressor(member, n_estimators=5, random_state=0).fit(X, X[:, 0] ** 2)
+    >>> bag.score(X, X[:, 0] ** 2) > 0.9
+    True
+    """

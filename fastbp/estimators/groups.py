@@ -1,0 +1,248 @@
+"""`fit_groups`: a model for each group of rows, trained together.
+
+What belongs here: which rows are whose, and which model is asked for which row. What does not: fits
+(together.py, tasks.py).
+"""
+
+from __future__ import annotations
+
+import joblib
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
+
+from fastbp.estimators.tasks import begun, ours, threads_of, together
+from fastbp.estimators.together import Common, fit_all
+from fastbp.functions import shown
+
+UNSEEN = ("error", "pooled")
+
+
+def fit_groups(estimator, X, y, groups, *, sample_weight=None, unseen="error", n_jobs=None):
+    """Fit a model for each group, as ``clone(estimator).fit(X[rows], y[rows])`` would.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Where it is `MLPClassifier` or `MLPRegressor` of this package, or a pipeline that ends in
+        one, all are trained together in this process, networks of one shape a vector lane each.
+    X, y, sample_weight : as `fit` takes them
+    groups : array_like (n,)
+        A label for each row.
+    unseen : "error" or "pooled"
+        What is done about groups that are met later only: "pooled" fits a model to all rows too,
+        which is asked then.
+    n_jobs : int, optional
+        Threads, as joblib counts them; None: all cores.
+
+    Returns
+    -------
+    Groups
+
+    Raises
+    ------
+    ValueError
+        Also where the fit of one group fails, whose name is told.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.estimators import MLPRegressor, fit_groups
+    >>> X = np.linspace(-1, 1, 90)[:, None]
+    >>> pump = np.repeat(["a", "b", "c"], 30)
+    >>> y = np.where(pump == "b", X[:, 0], -X[:, 0])
+    >>> model = MLPRegressor(hidden_layer_sizes=8, solver="lbfgs", random_state=0)
+    >>> fitted = fit_groups(model, X, y, pump)
+    >>> fitted.score(X, y, pump) > 0.99
+    True
+    >>> fitted.predict([[0.5]], ["d"])
+    Traceback (most recent call last):
+    ValueError: groups: expected those of the fit, or unseen='pooled' there; got 'd'
+    """
+    if unseen not in UNSEEN:
+        raise ValueError(f"unseen: expected 'error' or 'pooled'; got {shown(unseen)}")
+    names, codes = _as_groups(groups, _num_samples(X))
+    parts = [np.flatnonzero(codes == i) for i in range(len(names))]
+    if unseen == "pooled":
+        parts.append(np.arange(len(codes)))
+    models = [clone(estimator) for _ in parts]
+    jobs = []
+    for rows in parts:
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+        params = {name: _safe_indexing(values, rows) for name, values in weight.items()}
+        jobs.append(((_safe_indexing(X, rows), _safe_indexing(y, rows)), params))
+    titles = [*(f"group {name!r}" for name in names), "all rows"]
+    with together(estimator, n_jobs) as ours_too:
+        if ours_too is None or ours(estimator) is None:
+            joblib.Parallel(n_jobs, require="sharedmem")(
+                joblib.delayed(_fit)(*job) for job in zip(models, jobs, titles, strict=False)
+            )
+        else:
+            _fit_together(models, jobs, titles, n_jobs)
+    pooled = models.pop() if unseen == "pooled" else None
+    counts = [len(rows) for rows in parts]
+    return Groups(dict(zip(names, models, strict=True)), pooled, counts)
+
+
+def _as_groups(groups, n):
+    """The names of the groups, in order, and the number of each row's."""
+    labels = np.asarray(groups)
+    if labels.shape != (n,):
+        raise ValueError(f"groups: expected {n} labels, one a row of X; got shape {labels.shape}")
+    missing = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]
+    if missing:
+        raise ValueError(f"groups: expected a label in each row; got none in row {missing[0]}")
+    try:
+        names, codes = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise TypeError(f"groups: expected labels that can be sorted: {error}") from None
+    return names.tolist(), codes
+
+
+def _named(error, title):
+    return ValueError(f"groups: {title}: {error}")
+
+
+def _fit(model, job, title):
+    part, params = job
+    try:
+        model.fit(*part, **params)
+    except Exception as error:
+        raise _named(error, title) from error
+
+
+def _fit_together(models, jobs, titles, n_jobs):
+    common = Common()
+    fits = [
+        begun(model, part, params, common)
+        for model, (part, params) in zip(models, jobs, strict=True)
+    ]
+    fit_all(fits, threads_of(n_jobs))
+    for fit, title in zip(fits, titles, strict=False):
+        try:
+            fit.end()
+        except Exception as error:
+            raise _named(error, title) from error
+
+
+class Groups:
+    """A model for each group of rows.
+
+    Attributes
+    ----------
+    models_ : dict
+        The fitted model of each group, by its label.
+    pooled_ : estimator or None
+        What is asked for groups without a model.
+    classes_ : ndarray
+        Of classifiers, all that some group has.
+    """
+
+    def __init__(self, models, pooled, counts):
+        self.models_, self.pooled_, self._counts = models, pooled, counts
+        several = [model for model in (*models.values(), pooled) if model is not None]
+        self._classifies = is_classifier(several[0])
+        if self._classifies:
+            self.classes_ = np.unique(np.concatenate([model.classes_ for model in several]))
+
+    def _asked(self, X, groups, ask):
+        """What each row's model says, in the rows' order."""
+        names, codes = _as_groups(groups, _num_samples(X))
+        unseen = [name for name in names if name not in self.models_]
+        if unseen and self.pooled_ is None:
+            several = ", ".join(map(repr, unseen[:5])) + (", ..." if len(unseen) > 5 else "")
+            raise ValueError(
+                f"groups: expected those of the fit, or unseen='pooled' there; got {several}"
+            )
+        parts = [np.flatnonzero(codes == i) for i in range(len(names))]
+        said = [
+            ask(self.models_.get(name, self.pooled_), _safe_indexing(X, rows))
+            for name, rows in zip(names, parts, strict=True)
+        ]
+        whole = np.concatenate(said)
+        out = np.empty_like(whole)
+        out[np.concatenate(parts)] = whole
+        return out
+
+    def predict(self, X, groups):
+        """What the model of each row's group predicts.
+
+        Parameters
+        ----------
+        X : array_like, sparse matrix or frame (n, n_features)
+        groups : array_like (n,)
+
+        Returns
+        -------
+        ndarray (n,) or (n, n_outputs)
+        """
+        return self._asked(X, groups, lambda model, part: model.predict(part))
+
+    def predict_proba(self, X, groups):
+        """Probabilities of the classes in classes_; 0 of those that a group has not.
+
+        Parameters
+        ----------
+        X : array_like, sparse matrix or frame (n, n_features)
+        groups : array_like (n,)
+
+        Returns
+        -------
+        ndarray (n, n_classes)
+        """
+        if not self._classifies:
+            raise AttributeError("predict_proba: expected models of classes; got regressors")
+
+        def ask(model, part):
+            own = model.predict_proba(part)
+            columns = np.searchsorted(self.classes_, model.classes_)
+            all_of_them = np.zeros((len(own), len(self.classes_)), own.dtype)
+            all_of_them[:, columns] = own[:, : len(columns)] if len(columns) > 1 else 1.0
+            return all_of_them
+
+        return self._asked(X, groups, ask)
+
+    def score(self, X, y, groups, sample_weight=None):
+        """Accuracy, or R^2, over all rows.
+
+        Parameters
+        ----------
+        X, groups : as in `predict`
+        y : array_like (n,) or (n, n_outputs)
+        sample_weight : array_like (n,), optional
+
+        Returns
+        -------
+        float
+        """
+        metric = accuracy_score if self._classifies else r2_score
+        return float(metric(y, self.predict(X, groups), sample_weight=sample_weight))
+
+    def to_dict(self):
+        """Rows, iterations and loss of each group's model; JSON-able but for odd labels.
+
+        Returns
+        -------
+        dict
+        """
+        rows = zip(self.models_.items(), self._counts, strict=False)
+        return {name: {"rows": n, **_facts(model)} for (name, model), n in rows}
+
+    def __str__(self):
+        lines = [f"{len(self.models_)} groups, {sum(self._counts[: len(self.models_)])} rows"]
+        for name, facts in self.to_dict().items():
+            told = ", ".join(f"{key} {value:.4g}" for key, value in facts.items())
+            lines.append(f"  {name}: {told}")
+        if self.pooled_ is not None:
+            lines.append("  any other: a model of all rows")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _facts(model):
+    last = ours(model) or model
+    told = {"iterations": getattr(last, "n_iter_", None), "loss": getattr(last, "loss_", None)}
+    return {name: value for name, value in told.items() if value is not None}
