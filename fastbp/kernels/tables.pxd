@@ -140,7 +140,7 @@ ctypedef void (*Tangent)(const Layer *f, const real *parameters, const Input *x,
 ctypedef int (*Tensors)(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil
 
 
-# Where every number is a vector, of one network a lane (loop/lanes.pxi); what counts, counts vectors.
+# Where every number is a vector, of one network a lane (loop/lanes.pxi); all counts are of vectors.
 
 cdef struct LaneTensor:
     # rows of n vectors, `row` apart, from `at` on in the store
@@ -217,8 +217,8 @@ cdef struct Cost:
 
 
 cdef struct Numbers:
-    # What a policy computes with: one tensor's of a step, the same in every lane, or (loop/lanes.pxi)
-    # those of a network in each.
+    # What a policy computes with: one tensor's of a step, the same in every lane, or those of a
+    # network in each (loop/lane_steps.pxi).
     vec minus_rate, l2, l1, least, most, scale
     vec mu, beta1, beta2, rest1, rest2, rho, rest, epsilon, keep, root_bias2, adam_rate
 

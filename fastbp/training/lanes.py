@@ -6,6 +6,7 @@ does not: a step (kernels/loop/lanes.pxi), which thread drives which group (crew
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from dataclasses import replace
@@ -52,9 +53,13 @@ def key_of(request: Request) -> Any:
     )  # fmt: skip
 
 
-def fewest(request: Request) -> int:
+def fewest(request: Request) -> float:
     """Networks from which on a group is faster than one after the other."""
-    return 2 if max(request.net.sizes) <= 64 else 1000
+    net, identity = request.net, request.state.identity
+    n: int = net._doors.fewest_in_lanes(
+        net._compiled_of(request.data.X), identity.optimizer.policy, identity.batch_size
+    )
+    return n or math.inf
 
 
 class Queue:

@@ -430,3 +430,17 @@ def test_batches_in_slices(level, optimizer, dtype):
             for i, net in enumerate(nets)
         ]  # fmt: skip
         same(runs)
+
+
+def test_how_many_networks_lanes_pay_for(level):
+    def fewest(sizes, batch_size=32, optimizer="sgd", **options):
+        net = fastbp.Network(sizes, output="identity", loss="mse", **options)
+        assert net._doors.lanes_bytes(net._compiled, optimizer, batch_size) > 0
+        return net._doors.fewest_in_lanes(net._compiled, optimizer, batch_size)
+
+    net = fastbp.Network([2, 1], output="identity", loss="mse")
+    n_lanes = net._doors.Lanes(net._compiled, "sgd", 8, False).n_lanes
+    assert 1 <= fewest([2, 16, 1]) <= fewest([20, 16, 1]) <= fewest([32, 32, 32, 1]) == n_lanes
+    assert fewest([64, 128, 128, 1]) == 0  # as wide as a vector, and tiles are as full
+    assert fewest([3000, 10]) == 0  # 16 of them do not stay in the cache
+    assert fewest([9, 9, 1], activation="layer_norm") == 0

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from disassembly import Instruction, disassembled, functions, innermost_loops
-from instructions import CASES, LEVEL, count
+from instructions import CASES, LANES, LEVEL, count
 
 from fastbp.kernels import cpu, dispatch
 
@@ -72,7 +72,11 @@ def countable():
     "case",
     [
         *list(CASES)[:2],
-        *(pytest.param(case, marks=pytest.mark.exhaustive) for case in list(CASES)[2:]),
+        *list(LANES)[:1],
+        *(
+            pytest.param(case, marks=pytest.mark.exhaustive)
+            for case in [*list(CASES)[2:], *list(LANES)[1:]]
+        ),
     ],
 )
 def test_a_step_executes_no_more_than_recorded(countable, case):
@@ -200,6 +204,37 @@ def test_dots_are_made_in_vectors(engine):
     assert most >= 4, most  # four rows
 
 
+@pytest.mark.parametrize("stem", ["lanes_forward", "lanes_back", "lanes_gradient"])
+def test_tiles_of_lanes_multiply_and_add_in_registers(engine, stem):
+    """And load what several products share once, but for a vector where registers are few."""
+    level, code = engine
+    most, tile = 0, []
+    for name, body in compiled_from(code, stem).items():
+        for loop in innermost_loops(body):
+            if not fmas(loop):
+                continue
+            assert kinds_in(loop) == {"ps"}, (name, list(map(str, loop)))
+            assert not spills(loop), (name, spills(loop))
+            assert all(REGISTER[level] in i.operands for i in loop if i.kind), name
+            if fmas(loop) > most:
+                most, tile = fmas(loop), loop
+    assert most % (24 if level == "avx512" else 12) == 0, most
+    assert sum(bool(i.kind and i.memory) for i in tile) <= (0 if level == "avx512" else most // 3)
+
+
+def test_lanes_hold_no_scalars(engine):
+    """Whatever is computed of all networks at once: sums, dot products, updates, output errors."""
+    level, code = engine
+    found = 0
+    for stem in ("lanes_(dots|sum)", "update_kind_of_lanes", "(dot|scale)_back_lanes"):
+        for name, body in compiled_from(code, stem).items():
+            for i in body:
+                if i.kind:
+                    found += 1
+                    assert i.kind == "ps" and REGISTER[level] in i.operands, (name, str(i))
+    assert found > 100
+
+
 def test_updates_are_made_in_vectors_alone(engine):
     """The step's numbers are doubles, and become vectors before the loop."""
     level, code = engine
@@ -316,7 +351,7 @@ def test_a_compiled_loop_shows_what_it_computes_in(tmp_path, formula, kinds):
 
 def record() -> None:
     """Count every case and write the record."""
-    instructions = {case: round(count(case)[0]) for case in CASES}
+    instructions = {case: round(count(case)[0]) for case in CASES | LANES}
     text = {"compiler": dispatch.build_info()["compiler"], "instructions": instructions}
     RECORD.write_text(json.dumps(text, indent=1) + "\n")
     print(RECORD.read_text(), end="")

@@ -26,7 +26,7 @@
 #define FASTBP_LANES_SUMS 9
 #define FASTBP_LANES_P 3
 #endif
-#define FASTBP_LANES_MOST_Q 12 /* of lower tiles */
+#define FASTBP_LANES_MOST_Q 8 /* of lower tiles: as many sums as hide a multiply-add's latency */
 
 /* GCC makes the load of b part of each multiply-add that reads it: P loads for one, and loads are what
  * tiles wait for (3 x 6: 51 % of the peak for 73) */
@@ -81,9 +81,7 @@ FASTBP_INLINE void lanes_body(const int P, const int Q, ptrdiff_t K, const vec *
     FASTBP_LANES_SHAPE(P, 1, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 2, __VA_ARGS__)           \
     FASTBP_LANES_SHAPE(P, 3, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 4, __VA_ARGS__)           \
     FASTBP_LANES_SHAPE(P, 5, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 6, __VA_ARGS__)           \
-    FASTBP_LANES_SHAPE(P, 7, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 8, __VA_ARGS__)           \
-    FASTBP_LANES_SHAPE(P, 9, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 10, __VA_ARGS__)          \
-    FASTBP_LANES_SHAPE(P, 11, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 12, __VA_ARGS__)
+    FASTBP_LANES_SHAPE(P, 7, __VA_ARGS__) FASTBP_LANES_SHAPE(P, 8, __VA_ARGS__)
 
 FASTBP_INLINE void lanes_tile(int P, int Q, ptrdiff_t K, const vec *A, ptrdiff_t A_p, ptrdiff_t A_t,
                        const vec *B, ptrdiff_t B_q, ptrdiff_t B_t, const vec *init,
@@ -149,8 +147,8 @@ static void lanes_gradient(ptrdiff_t P, ptrdiff_t Q, ptrdiff_t m, const vec *A, 
 
 /* z[s * z_row] = b + sum_k a(s, k) w(k), s < m, in the order of dots.h: 16 sums by k mod 16, of which
  * i, i + 4, i + 8 and i + 12 are made together */
-static void lanes_dots(ptrdiff_t m, ptrdiff_t K, const vec *a, ptrdiff_t a_row, const vec *w,
-                       const vec *b, vec *z, ptrdiff_t z_row)
+static FASTBP_NOINLINE void lanes_dots(ptrdiff_t m, ptrdiff_t K, const vec *a, ptrdiff_t a_row,
+                                       const vec *w, const vec *b, vec *z, ptrdiff_t z_row)
 {
     vec acc[4], part[4];
     ptrdiff_t s, k;

@@ -25,4 +25,3 @@ cdef extern from "arithmetic/lanes.h":
         Py_ssize_t m
     void lanes_gather(const Source *lanes, Py_ssize_t n, Py_ssize_t first, Py_ssize_t last, vec *t,
                       Py_ssize_t t_row) noexcept nogil
-

@@ -42,7 +42,8 @@ cdef inline uint32_t below(uint32_t n, uint64_t *state) noexcept nogil:
     return <uint32_t>(product >> 32)
 
 
-cdef inline bint all_below(uint64_t state, uint64_t n, Py_ssize_t m, uint64_t *found) noexcept nogil:
+cdef inline bint all_below(uint64_t state, uint64_t n, Py_ssize_t m,
+                           uint64_t *found) noexcept nogil:
     """What `below` gives of n, n - 1, ..., n - m + 1; False where one may have to be drawn again.
 
     The state counts, so that they can be made side by side in vectors.                 found  # OUT

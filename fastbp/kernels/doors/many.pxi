@@ -1,7 +1,8 @@
 # Training of many networks of one shape at once: one group of them, each in a lane of the vectors.
 #
-# What belongs here: memory of a group, what goes in and comes out of a lane. What does not: the order
-# of work in a step (loop/lanes.pxi), which networks are grouped and when (training/many.py).
+# What belongs here: memory of a group, what goes in and comes out of a lane, for which networks that
+# pays. What does not: the order of work in a step (loop/lane_steps.pxi), which networks are grouped
+# and when (training/lanes.py).
 
 cpdef bint lanes_fit(CompiledNetwork net):
     """Whether networks of this description can go into lanes."""
@@ -13,6 +14,33 @@ cpdef bint lanes_fit(CompiledNetwork net):
         if f.link.forward_lanes == NULL or (l < p.n_layers - 1 and not f.sigma.elementwise):
             return False
     return p.output_error != coupled_output_error
+
+
+cdef enum:
+    # of a group's memory what is above this comes from beyond the second-level cache in each step,
+    # where one network's own stays there
+    PAYING_BYTES = 5 << 18
+
+
+cpdef int fewest_in_lanes(CompiledNetwork net, str optimizer, Py_ssize_t batch_size):
+    """How many networks there have to be, for lanes to be faster than one after the other; or 0.
+
+    Wide layers of one network fill vectors and tiles as well: then lanes gain nothing, or only
+    where each is taken (bench/README.md has the ratios). The bits are the same.
+    """
+    cdef const Plan *p = &net.plan
+    cdef double products = 0.0, width = 0.0, of_layer
+    cdef int l
+    for l in range(p.n_layers):
+        of_layer = <double>p.layers[l].tensors[0].rows * p.layers[l].tensors[0].n
+        products += of_layer
+        width += of_layer * p.layers[l].n_z
+    width /= products  # of the layer that a multiply-add is of, on average
+    if not lanes_fit(net) or width > 40 or lanes_bytes(net, optimizer, batch_size) > PAYING_BYTES:
+        return 0
+    if products <= 150:
+        return (3 * VECTOR_LANES + 7) // 8
+    return (3 * VECTOR_LANES + 3) // 4 if width <= 20 else VECTOR_LANES
 
 
 cdef struct GroupMemory:
@@ -325,7 +353,7 @@ cdef class Lanes:
         return rest == <real>0
 
     def has_diverged(self, int lane):
-        """Whether the lane made no step in the last one of `train_lanes`: its cost was not finite."""
+        """Whether the lane made no step in the last of `train_lanes`: its cost was not finite."""
         return self.member(lane).diverged
 
 

@@ -1,7 +1,7 @@
 # The training loop of many networks in lanes: whole steps of all of them without the GIL.
 #
-# What belongs here: the order of work in a step, each lane's numbers, and where it stands. What does
-# not: the passes (lanes.pxi), formulas of optimizers (update.pxd).
+# What belongs here: the order of work in a step, each lane's numbers, and where it stands. What
+# does not: the passes (lanes.pxi), formulas of optimizers (update.pxd).
 
 cdef bint find_diverged(Group *g) noexcept nogil:
     """Whether a cost of some lane's batch is not finite: that lane makes no step."""
@@ -82,7 +82,7 @@ cdef void find_penalties(Group *g) noexcept nogil:
 
 
 cdef void take_courses(Group *g) noexcept nogil:
-    # before the passes: the numbers of the step at hand, where each has its own         steps  # OUT
+   # before the passes: the numbers of the step at hand, where each has its own         steps  # OUT
     cdef Member *f
     cdef const double *now
     cdef double l2
@@ -105,7 +105,7 @@ cdef void take_courses(Group *g) noexcept nogil:
 
 
 cdef void begin_steps(Group *g) noexcept nogil:
-    # what depends on t; lanes that stand alike have it from the one before              steps  # OUT
+   # what depends on t; lanes that stand alike have it from the one before              steps  # OUT
     cdef Member *f
     cdef Step *step
     cdef const Step *one = NULL
@@ -131,7 +131,7 @@ cdef void begin_steps(Group *g) noexcept nogil:
 
 
 cdef void spread_numbers(Group *g) noexcept nogil:
-    # each lane's numbers of every tensor                                              numbers  # OUT
+   # each lane's numbers of every tensor                                              numbers  # OUT
     cdef Member *f
     cdef LaneNumbers *all
     cdef Numbers one
@@ -323,9 +323,9 @@ cdef Py_ssize_t run_lanes(Group *g, Py_ssize_t max_steps, const Py_ssize_t *end,
                           double *clock, Py_ssize_t clock_row, double deadline) noexcept nogil:
     """Make at most max_steps steps of every lane; returns how many.
 
-    The step with which a lane comes to epoch end[i] or its rule ends it, that of which a lane's cost
-    was not finite (it makes none), and the one at hand when `seconds` reach the deadline (not 0) are
-    the last.
+    The step with which a lane comes to epoch end[i] or its rule ends it, that of which a lane's
+    cost was not finite (it makes none), and the one at hand when `seconds` reach the deadline
+    (not 0) are the last.
     parameters, slots, losses, clock  # OUT
     """
     cdef Member *f
