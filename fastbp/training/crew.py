@@ -18,6 +18,8 @@ from fastbp.training.outcome import Outcome
 from fastbp.training.request import Request, cores, flops, n_used, threads_that_pay
 from fastbp.training.team import Team
 
+WAIT_SECONDS = 0.05  # at most, until Ctrl-C is noticed
+
 
 class Overseer(Protocol):
     """Who is told of each outcome, one at a time."""
@@ -42,7 +44,9 @@ class Crew:
         self.outcomes = [Outcome(i, request) for i, request in enumerate(requests)]
         self.n_threads = cores() if n_threads is None else inputs.as_count(n_threads, "threads")
         self.halts = halts
-        self.lock = threading.Lock()  # of the queues and overseers
+        self.lock = threading.RLock()  # of the queues and overseers
+        self.changed = threading.Condition(self.lock)
+        self.n_groups = 0  # at work
         self.halt = Halt()
         self.overseers: list[Overseer] = []
         self.alone, self.groups = self._sorted()
@@ -61,9 +65,9 @@ class Crew:
             else:
                 by_key.setdefault(key, []).append(outcome)
         groups = []
-        for key, members in by_key.items():
-            if len(members) >= lanes.fewest(members[0].request):
-                groups.append(lanes.Queue(key, members))
+        for members in by_key.values():
+            if len(members) >= (fewest := lanes.fewest(members[0].request)):
+                groups.append(lanes.Queue(members, int(fewest)))
             else:
                 alone += members
         alone.sort(key=lambda outcome: -work_of(outcome.request))
@@ -103,26 +107,45 @@ class Crew:
         return self.outcomes
 
     def _work(self) -> None:
-        """What a thread does: requests one by one, then groups of them."""
+        """What a thread does: requests one by one, then groups of them, until there are none."""
         try:
-            while (outcome := self._next_alone()) is not None:
-                if self.begin(outcome, outcome.request):
-                    self._train_alone(outcome)
-            for queue in self.groups:
-                while not self.halt.on and queue.waiting:
-                    lanes.Group(self, queue).drive()
+            while (work := self._next()) is not None:
+                if isinstance(work, Outcome):
+                    self._train_alone(work)
+                    continue
+                try:
+                    lanes.Group(self, work).drive()
+                finally:
+                    with self.changed:
+                        self.n_groups -= 1
+                        self.changed.notify_all()
         except BaseException:
-            self.halt.on = True
+            with self.changed:
+                self.halt.on = True
+                self.changed.notify_all()
             raise
 
-    def _next_alone(self) -> Outcome | None:
-        with self.lock:
-            return self.alone.popleft() if self.alone and not self.halt.on else None
+    def _next(self) -> Outcome | lanes.Queue | None:
+        """What a thread is to train; it waits while groups are at work, which may leave some."""
+        with self.changed:
+            while not self.halt.on:
+                if self.alone:
+                    return self.alone.popleft()
+                for queue in self.groups:
+                    if queue.waiting:
+                        self.n_groups += 1
+                        return queue
+                if not self.n_groups:
+                    return None
+                self.changed.wait(WAIT_SECONDS)
+        return None
 
     def _train_alone(self, outcome: Outcome) -> None:
-        assert outcome.loop is not None
+        loop = outcome.loop or self.begin(outcome, outcome.request)
+        if loop is None:
+            return
         try:
-            outcome.loop.go()
+            loop.go()
         except BaseException as error:
             outcome.error = error
         self.end(outcome)
@@ -145,12 +168,26 @@ class Crew:
                 overseer.after(outcome)
 
     def taken(self, queue: lanes.Queue, n_lanes: int, free: int) -> list[Outcome]:
-        """Of those that wait in a queue, what is to have the free lanes of one thread's group."""
-        with self.lock:
-            n = 0 if self.halt.on else min(free, len(queue.waiting))
-            if free == n_lanes:  # a new group: every thread is to have its share
-                n = min(n, -(-len(queue.waiting) // self.size))
-            return [queue.waiting.popleft() for _ in range(n)]
+        """Of those that wait in a queue, what is to have the free lanes of one thread's group.
+
+        To a new group every thread is to bring its share; of too few for one, each trains alone.
+        """
+        with self.changed:
+            waiting = queue.waiting
+            n = 0 if self.halt.on else min(free, len(waiting))
+            if free == n_lanes:
+                share = -(-len(waiting) // self.size)
+                n = min(n, max(share, queue.fewest))
+                if n < queue.fewest:
+                    self.leave_alone([waiting.popleft() for _ in range(n)])
+                    n = 0
+            return [waiting.popleft() for _ in range(n)]
+
+    def leave_alone(self, outcomes: list[Outcome]) -> None:
+        """Have them train alone, on whichever threads."""
+        with self.changed:
+            self.alone.extend(outcomes)
+            self.changed.notify_all()
 
 
 def work_of(request: Request) -> float:

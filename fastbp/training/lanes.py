@@ -65,8 +65,8 @@ def fewest(request: Request) -> float:
 class Queue:
     """Requests of a kind that wait for a lane."""
 
-    def __init__(self, key: Any, members: Sequence[Outcome]) -> None:
-        self.key, self.waiting = key, deque(members)
+    def __init__(self, members: Sequence[Outcome], fewest: int) -> None:
+        self.waiting, self.fewest = deque(members), fewest
 
 
 class Seat:
@@ -162,6 +162,20 @@ class LaneRun(Run):
             self.trainer.left_at = self.synced = alone.synced
             self.slots = alone.slots
 
+    def go_on_alone(self) -> None:
+        """Leave the lane for an engine of the run's own."""
+        self.sync()
+        rule = self.group.lanes.rule(self.lane)
+        self.group.lanes.clear(self.lane)
+        self.__class__ = Run  # type: ignore[assignment]  # whom its watchers know
+        self.trainer = self._trainer(1)
+        self.losses, self.clock = self._ends(
+            min(self.end_epoch - self.synced.epoch, self.losses.size)
+        )
+        self._load(self.net.parameters, self.synced)
+        if rule is not None:
+            self.stop_by(*rule)
+
     def end_with(self, epoch: int, made: int) -> None:
         """Be where so many of the epochs from `epoch` on had ended."""
         assert self.kept is not None
@@ -228,7 +242,10 @@ class Group:
     def drive(self) -> None:
         """Train until nobody waits."""
         try:
-            while self._fill():
+            while n := self._fill():
+                if n < self.queue.fewest and not self.queue.waiting:
+                    self._disband()
+                    return
                 self._slice()
         except BaseException as error:
             for lane in list(self.seated):
@@ -254,6 +271,19 @@ class Group:
                     self._leave(lane)
                     free.insert(0, lane)
         return len(self.seated)
+
+    def _disband(self) -> None:
+        """Too few are left for lanes to pay: each goes on alone, on whichever thread is free."""
+        left = []
+        for lane, (outcome, run) in list(self.seated.items()):
+            try:
+                run.go_on_alone()
+            except BaseException as error:
+                self._leave(lane, error)
+            else:
+                del self.seated[lane]
+                left.append(outcome)
+        self.crew.leave_alone(left)
 
     def _is_over(self, run: LaneRun) -> bool:
         return run.epoch >= run.end_epoch or run.loop.is_over or run.is_late

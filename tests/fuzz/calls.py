@@ -287,7 +287,9 @@ def _is_finite(result):
         return all(map(_is_finite, result))
     if isinstance(result, fastbp.History):
         own = "validation_r2", "validation_mine"  # NaN of a constant, and the user's numbers
-        return result.error is not None or all(np.isfinite(v).all() for k, v in result.items() if k not in own)
+        return result.error is not None or all(
+            np.isfinite(v).all() for k, v in result.items() if k not in own
+        )
     return True
 
 

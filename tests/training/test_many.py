@@ -45,6 +45,13 @@ OPTIMIZERS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True, params=[1, 5], ids=["lanes", "lanes of five and more"])
+def fewest(request, monkeypatch):
+    """Groups go into lanes here also where that is slower; or their last ones go on alone."""
+    monkeypatch.setattr(lanes, "fewest", lambda request_: request.param)
+    return request.param
+
+
 def networks(kind="softmax", n=5, dtype="float32"):
     sizes, options, _ = KINDS[kind]
     return [fastbp.Network(sizes, dtype=dtype, seed=i, **options) for i in range(n)]

@@ -295,6 +295,11 @@ cdef class Lanes:
         """As Trainer.stop_by, until the lane is cleared."""
         self.member(lane).rule = rule_of(tol, best, count, most)
 
+    def rule(self, int lane):
+        """What a lane goes on by of `stop_by`, in its words; None: it has no rule."""
+        cdef Rule rule = self.member(lane).rule
+        return (rule.tol, rule.best, rule.count, rule.most) if rule.applies else None
+
     def set_step(self, int lane, dict numbers not None):
         """The lane's numbers from here on, as Trainer.set_step takes them."""
         self.take_step(self.member(lane), numbers)
