@@ -22,7 +22,7 @@ cdef enum:
     FEW = 1 << 20
     BRIEF = 100_000
     FEW_BYTES = 1 << 15         # of the stack; some systems give a thread 128 KB
-    # of networks in lanes: rows that go through all layers at once, in the first-level cache (8-8-8,
-    # batch 32: a seventh of a step); the fewest that a stored gradient is added of
+    # of networks in lanes: rows that go through all layers at once, in the first-level cache: a
+    # seventh of a step of 8-8-8, batch 32; and the fewest that a stored gradient is added of
     PART_BYTES = 24 << 10
     PART_ROWS = 48

@@ -1,6 +1,6 @@
 # Training of many networks of one shape at once: one group of them, each in a lane of the vectors.
 #
-# What belongs here: memory of a group, what goes in and comes out of a lane, for which networks that
+# What belongs here: memory of a group, what goes in and comes out of a lane, for which networks it
 # pays. What does not: the order of work in a step (loop/lane_steps.pxi), which networks are grouped
 # and when (training/lanes.py).
 

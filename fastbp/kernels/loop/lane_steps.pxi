@@ -82,7 +82,7 @@ cdef void find_penalties(Group *g) noexcept nogil:
 
 
 cdef void take_courses(Group *g) noexcept nogil:
-   # before the passes: the numbers of the step at hand, where each has its own         steps  # OUT
+    # before the passes: the numbers of the step at hand, where each has its own        steps  # OUT
     cdef Member *f
     cdef const double *now
     cdef double l2
@@ -105,7 +105,7 @@ cdef void take_courses(Group *g) noexcept nogil:
 
 
 cdef void begin_steps(Group *g) noexcept nogil:
-   # what depends on t; lanes that stand alike have it from the one before              steps  # OUT
+    # what depends on t; lanes that stand alike have it from the one before             steps  # OUT
     cdef Member *f
     cdef Step *step
     cdef const Step *one = NULL
@@ -131,7 +131,7 @@ cdef void begin_steps(Group *g) noexcept nogil:
 
 
 cdef void spread_numbers(Group *g) noexcept nogil:
-   # each lane's numbers of every tensor                                              numbers  # OUT
+    # each lane's numbers of every tensor                                             numbers  # OUT
     cdef Member *f
     cdef LaneNumbers *all
     cdef Numbers one

@@ -81,12 +81,12 @@ cdef struct Group:
 
 
 cdef inline Py_ssize_t row_of_lanes(Py_ssize_t n) noexcept nogil:
-    """Vectors from one row of n to the next: 2 KB apart they would meet in a few sets of the cache."""
+    """Vectors from one row of n to the next: 2 KB apart, rows meet in a few sets of the cache."""
     return n + (n * <Py_ssize_t>sizeof(vec) % 2048 == 0)
 
 
 cdef void draw_orders(Group *g) noexcept nogil:
-  # where an epoch begins, its order; each lane's rows of the batch at hand         orders, m  # OUT
+    # where an epoch begins, its order; each lane's rows of the batch at hand       orders, m  # OUT
     cdef Member *f
     cdef Py_ssize_t m
     cdef int i
@@ -115,7 +115,7 @@ cdef void draw_orders(Group *g) noexcept nogil:
 
 
 cdef void weigh(Group *g) noexcept nogil:
-  # w_s, their sum, and w_s over it; 0 behind a lane's last row          weight, total, scale  # OUT
+    # w_s, their sum, and w_s over it; 0 behind a lane's last row        weight, total, scale  # OUT
     cdef Member *f
     cdef real *weight = <real *>g.weight
     cdef real *scale = <real *>g.scale
@@ -140,7 +140,7 @@ cdef void weigh(Group *g) noexcept nogil:
 
 
 cdef void gather_lanes(Group *g, Py_ssize_t at, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-  # a^0 and y of rows first, ..., first + m - 1 of the batches, a^0 from row `at` on    a0, y  # OUT
+    # a^0 and y of rows first, ..., first + m - 1 of the batches, a^0 from row `at` on  a0, y  # OUT
     cdef const Member *f
     cdef const LaneLayer *last = &g.layers[g.plan.n_layers - 1]
     cdef real *y
@@ -163,7 +163,7 @@ cdef void gather_lanes(Group *g, Py_ssize_t at, Py_ssize_t first, Py_ssize_t m) 
 
 cdef void drop_lanes(const Group *g, int l, Py_ssize_t first, Py_ssize_t m, Py_ssize_t n,
                      Py_ssize_t row, vec *a, vec *slope) noexcept nogil:
-    # a^l <- a^l * mask, of each lane's own stream; slope too, or it is NULL          a, slope  # OUT
+    # a^l <- a^l * mask, of each lane's own stream; slope too, or it is NULL         a, slope  # OUT
     cdef uint64_t[MOST_LANES] of_layer
     cdef uint32_t[MOST_LANES] low, high, first_kept
     cdef real[MOST_LANES] scale
@@ -224,7 +224,7 @@ cdef void forward_lanes(const Group *g, Py_ssize_t at, Py_ssize_t first,
 
 
 cdef void backward_lanes(const Group *g, Py_ssize_t at, Py_ssize_t m) noexcept nogil:
-   # BP2: delta^l = (delta^{l+1} W^{l+1}^T) * sigma'(z^l), in the place of sigma'(z^l)  delta  # OUT
+    # BP2: delta^l = (delta^{l+1} W^{l+1}^T) * sigma'(z^l), in place of sigma'(z^l)     delta  # OUT
     cdef const LaneLayer *f
     cdef const LaneLayer *before
     cdef int l
@@ -386,7 +386,7 @@ cdef inline vec sum_but_top(const vec *a, Py_ssize_t n) noexcept nogil:
 
 
 cdef void pass_lanes(Group *g, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-    # rows first, ..., first + m - 1 of the batches, through all layers and back      delta, C  # OUT
+    # rows first, ..., first + m - 1 of the batches, through all layers and back     delta, C  # OUT
     cdef Py_ssize_t at = 0, part
     while at < m:
         part = min(g.part, m - at)
