@@ -51,7 +51,8 @@ from fastbp.kernels.tables cimport (
     Active, Ahead, Cost, Input, LaneLayer, LaneTensor, Layer, Link, Numbers, Own, Policy, Sigma,
     Step, Tensor, Terms, Turned, dense_input)
 from fastbp.kernels.update cimport (
-    N_POLICIES, begin_step, fill_policies, numbers_in_vectors, numbers_of, set_scale, update_rows)
+    N_POLICIES, adam_rate_of, begin_step, fill_policies, keep_of, numbers_in_vectors, numbers_of,
+    root_bias2_of, set_scale, update_rows)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:

@@ -93,6 +93,18 @@ cdef inline Own numbers_of(const Step *step, const Tensor *t) noexcept nogil:
     return own
 
 
+cdef inline real keep_of(double learning_rate, double weight_decay) noexcept nogil:
+    return <real>(1.0 - learning_rate * weight_decay)
+
+
+cdef inline real root_bias2_of(double bias2) noexcept nogil:
+    return <real>(1.0 / c_sqrt(bias2))
+
+
+cdef inline real adam_rate_of(double learning_rate, double bias1) noexcept nogil:
+    return <real>(learning_rate / bias1)
+
+
 cdef inline Numbers numbers_in_vectors(const Step *step, const Own *own) noexcept nogil:
     """What a policy computes with. Of what it does not read, nothing is made where this is inlined.
     """
@@ -111,9 +123,9 @@ cdef inline Numbers numbers_in_vectors(const Step *step, const Own *own) noexcep
     c.rho = splat(<real>step.rho)
     c.rest = splat(<real>(1.0 - step.rho))
     c.epsilon = splat(<real>step.epsilon)
-    c.keep = splat(<real>(1.0 - own.learning_rate * own.weight_decay))
-    c.root_bias2 = splat(<real>(1.0 / c_sqrt(step.bias2)))
-    c.adam_rate = splat(<real>(own.learning_rate / step.bias1))
+    c.keep = splat(keep_of(own.learning_rate, own.weight_decay))
+    c.root_bias2 = splat(root_bias2_of(step.bias2))
+    c.adam_rate = splat(adam_rate_of(own.learning_rate, step.bias1))
     return c
 
 

@@ -15,6 +15,8 @@ from numpy.testing import assert_array_equal
 import fastbp
 from fastbp import functions
 
+pytestmark = pytest.mark.sanitizers
+
 PLAIN = {"learning_rate": 0.1, "l2": 0.0, "l1": 0.0}
 
 

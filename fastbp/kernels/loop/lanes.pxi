@@ -56,7 +56,8 @@ cdef struct Group:
     Py_ssize_t slice            # rows that there is room for
     Py_ssize_t part             # of them, that go through all layers before the next
     Py_ssize_t m                # most rows of any lane's batch
-    bint drops, stale, weighted
+    bint drops, weighted
+    bint stale, moved           # numbers are to be spread: all; what goes by the step alone
     Member *members             # VECTOR_LANES
     LaneLayer *layers
     LaneNumbers *numbers        # one a tensor, of which the first of equal ones is filled
