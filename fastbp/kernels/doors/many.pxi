@@ -38,9 +38,11 @@ cpdef int fewest_in_lanes(CompiledNetwork net, str optimizer, Py_ssize_t batch_s
     width /= products  # of the layer that a multiply-add is of, on average
     if not lanes_fit(net) or width > 40 or lanes_bytes(net, optimizer, batch_size) > PAYING_BYTES:
         return 0
-    if products <= 150:
+    if products <= 80:  # of one of 8 or 16 networks 2-16-1: a third or a quarter of the time
         return (3 * VECTOR_LANES + 7) // 8
-    return (3 * VECTOR_LANES + 3) // 4 if width <= 20 else VECTOR_LANES
+    if products <= 150:
+        return (5 * VECTOR_LANES + 7) // 8
+    return 12 if width <= 20 and VECTOR_LANES == 16 else VECTOR_LANES
 
 
 cdef struct GroupMemory:
