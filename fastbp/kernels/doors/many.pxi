@@ -320,8 +320,8 @@ cdef class Lanes:
             f.n_course, f.first_t = course.shape[0], f.at.t
 
     def keep(self, int lane, real[:, :, ::1] states):
-        """Have states[e - first epoch] (1 + n_slots, n_parameters) hold parameters and slots as they
-        are where the lane's epochs end; None: nowhere. Until the lane is loaded again."""
+        """Have states[e - first epoch] (1 + n_slots, n_parameters) hold parameters and slots as
+        they are where the lane's epochs end; None: nowhere. Until the lane is loaded again."""
         cdef Member *f = self.member(lane)
         self.states[lane] = states
         f.kept = &states[0, 0, 0] if states is not None else NULL

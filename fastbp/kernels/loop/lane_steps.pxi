@@ -166,7 +166,7 @@ cdef void spread_numbers(Group *g) noexcept nogil:
 
 cdef void move_numbers(Group *g) noexcept nogil:
     # of every tensor what a course changes, or t: a tenth of a step of 16 networks 2-16-1 less than
-    # all of them, where Adam trains                                                   numbers  # OUT
+    # all of them, where Adam trains                                                numbers  # OUT
     cdef double[MOST_LANES] rate, weight_decay, bias1, bias2, epsilon
     cdef const Member *f
     cdef Numbers *of
