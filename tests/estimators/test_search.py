@@ -361,3 +361,19 @@ def test_numbers_of_optimizers_and_schedules_are_candidates():
     found = estimators.GridSearchCV(pipeline, grid, cv=3).fit(X, Y)
     assert found.best_params_ == {"mlpregressor__solver__learning_rate": 1e-2}
     assert found.best_estimator_[-1].solver == fastbp.SGD(1e-2)
+
+
+def test_steps_that_write_into_x_get_a_part_of_their_own():
+    pipeline = make_pipeline(StandardScaler(copy=False), regressor())
+    grid = {"mlpregressor__alpha": [1e-4, 1.0], "standardscaler__with_mean": [True, False]}
+    given = X.copy()
+    found = estimators.GridSearchCV(pipeline, grid, cv=3).fit(given, Y)
+    expected = model_selection.GridSearchCV(pipeline, grid, cv=3).fit(X.copy(), Y)
+    assert_equal(found.cv_results_, expected.cv_results_)
+
+
+def test_times_are_those_of_the_fits():
+    grid = {"max_iter": [2, 400]}
+    found = estimators.GridSearchCV(regressor(tol=0), grid, cv=3, refit=False).fit(X, Y)
+    few, many = found.cv_results_["mean_fit_time"]
+    assert 0 < few < many
