@@ -26,11 +26,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
+from fastbp.estimators.classifier import MLPClassifier
 from fastbp.estimators.mlp import BaseMLP
+from fastbp.estimators.regressor import MLPRegressor
 from fastbp.estimators.together import Common, Fit, fit_all
 from fastbp.functions import shown
 from fastbp.training.request import cores
 
+FITS = MLPClassifier.fit, MLPRegressor.fit
 TASKS = {"_fit_and_score", "_fit_and_predict"}  # of sklearn.model_selection
 SPLIT_BYTES = 1 << 28  # that parts of X may take at a time, before those at hand are trained
 
@@ -42,7 +45,9 @@ def ours(estimator):
         if any(hasattr(step, "_skl_callbacks") for step in (estimator, *steps)):
             return None
         estimator = steps[-1]
-    return estimator if isinstance(estimator, BaseMLP) and estimator.n_ensemble == 1 else None
+    if not isinstance(estimator, BaseMLP) or estimator.n_ensemble > 1:
+        return None
+    return estimator if type(estimator).fit in FITS else None  # not a subclass with its own
 
 
 def together(estimator, n_jobs=None, caller=None):
@@ -60,7 +65,9 @@ def together(estimator, n_jobs=None, caller=None):
             f"file; got {shown(model.checkpoint)}"
         )
     chosen = getattr(getattr(joblib.parallel, "_backend", None), "config", {})
-    if isinstance(chosen.get("backend"), ParallelBackendBase):
+    if isinstance(chosen.get("backend"), ParallelBackendBase) or not hasattr(
+        joblib, "parallel_config"
+    ):
         return nullcontext()
     if n_jobs is None and isinstance(chosen.get("n_jobs"), int):
         n_jobs = chosen["n_jobs"]
@@ -106,25 +113,22 @@ class Together(ParallelBackendBase):
 
     def submit(self, func, callback=None):
         """Have a batch of tasks wait."""
-        batch = Batch(func, callback)
+        batch = Batch(func, callback, self)
         self.waiting.append(batch)
         return batch
 
     apply_async = submit  # its name before joblib 1.5
 
     def retrieve_result(self, out, timeout=None):
-        """The results of a batch; the first that is asked for has all of them made."""
-        if out.results is None and out.error is None:
-            self._work()
-        if out.error is not None:
-            raise out.error
-        return out.results
+        """The results of a batch."""
+        return out.get()
 
     def abort_everything(self, ensure_ready=True):
         """Forget those that wait."""
         self.waiting = []
 
-    def _work(self):
+    def work(self):
+        """Have the results of all that wait made."""
         batches = []
         while self.waiting:  # each that is told to have been taken makes room for another
             batch = self.waiting.pop(0)
@@ -231,9 +235,17 @@ def _protected(X):
 class Batch:
     """Some of joblib's tasks, and what has come of them."""
 
-    def __init__(self, calls, callback):
-        self.calls, self.callback = calls, callback
+    def __init__(self, calls, callback, owner):
+        self.calls, self.callback, self.owner = calls, callback, owner
         self.tasks, self.results, self.error = [], None, None
+
+    def get(self, timeout=None):
+        """The results; the first batch that is asked for them has those of all made."""
+        if self.results is None and self.error is None:
+            self.owner.work()
+        if self.error is not None:
+            raise self.error
+        return self.results
 
     def begin(self, shared):
         """Begin the fits of the tasks that are known."""

@@ -424,3 +424,20 @@ def test_a_search_within_a_search():
     with joblib.parallel_config(backend="threading"):
         found = model_selection.cross_val_score(search, X, Y, cv=2, n_jobs=2)
     np.testing.assert_array_equal(found, expected)
+
+
+class Louder(estimators.MLPRegressor):
+    """A user's own, with a `fit` of its own."""
+
+    fits = 0
+
+    def fit(self, X, y, sample_weight=None):
+        type(self).fits += 1
+        return super().fit(X, 2 * y, sample_weight)
+
+
+def test_a_fit_of_the_users_own_is_called(monkeypatch):
+    monkeypatch.setattr(Louder, "fits", 0)
+    found = estimators.cross_val_predict(Louder(**OPTIONS), X, Y, cv=3)
+    assert Louder.fits == 3
+    np.testing.assert_array_equal(found, estimators.cross_val_predict(regressor(), X, 2 * Y, cv=3))
