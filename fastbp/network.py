@@ -491,11 +491,6 @@ class Network(Architecture):
         self._doors.predict(self._compiled_of(data.X), self._parameters, data.X, outputs)
         return outputs
 
-    def _outputs_and_loss(self, data: Samples) -> tuple[Array, float]:
-        """a^L and the loss without penalties, from one pass."""
-        outputs, C = self._outputs_and_costs(data, self._parameters[None])
-        return outputs[0], mean_cost(C[0], data)
-
     def _outputs_and_costs(self, data: Samples, parameters: Array) -> tuple[Array, Array]:
         """a^L (k, n, n_L) and C_x (k, n) by each of k parameter vectors."""
         k, n = len(parameters), len(data.X)

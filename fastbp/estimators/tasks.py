@@ -14,20 +14,26 @@ from __future__ import annotations
 import functools
 import inspect
 import time
+import types
 from contextlib import nullcontext
 
 import joblib
+import numpy as np
 from joblib.parallel import ParallelBackendBase
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
+from fastbp.estimators.classifier import MLPClassifier
 from fastbp.estimators.mlp import BaseMLP
+from fastbp.estimators.regressor import MLPRegressor
 from fastbp.estimators.together import Common, Fit, fit_all
 from fastbp.functions import shown
 from fastbp.training.request import cores
 
+FITS = MLPClassifier.fit, MLPRegressor.fit
 TASKS = {"_fit_and_score", "_fit_and_predict"}  # of sklearn.model_selection
 SPLIT_BYTES = 1 << 28  # that parts of X may take at a time, before those at hand are trained
 
@@ -39,7 +45,9 @@ def ours(estimator):
         if any(hasattr(step, "_skl_callbacks") for step in (estimator, *steps)):
             return None
         estimator = steps[-1]
-    return estimator if isinstance(estimator, BaseMLP) and estimator.n_ensemble == 1 else None
+    if not isinstance(estimator, BaseMLP) or estimator.n_ensemble > 1:
+        return None
+    return estimator if type(estimator).fit in FITS else None  # not a subclass with its own
 
 
 def together(estimator, n_jobs=None, caller=None):
@@ -57,7 +65,9 @@ def together(estimator, n_jobs=None, caller=None):
             f"file; got {shown(model.checkpoint)}"
         )
     chosen = getattr(getattr(joblib.parallel, "_backend", None), "config", {})
-    if isinstance(chosen.get("backend"), ParallelBackendBase):
+    if isinstance(chosen.get("backend"), ParallelBackendBase) or not hasattr(
+        joblib, "parallel_config"
+    ):
         return nullcontext()
     if n_jobs is None and isinstance(chosen.get("n_jobs"), int):
         n_jobs = chosen["n_jobs"]
@@ -103,25 +113,22 @@ class Together(ParallelBackendBase):
 
     def submit(self, func, callback=None):
         """Have a batch of tasks wait."""
-        batch = Batch(func, callback)
+        batch = Batch(func, callback, self)
         self.waiting.append(batch)
         return batch
 
     apply_async = submit  # its name before joblib 1.5
 
     def retrieve_result(self, out, timeout=None):
-        """The results of a batch; the first that is asked for has all of them made."""
-        if out.results is None and out.error is None:
-            self._work()
-        if out.error is not None:
-            raise out.error
-        return out.results
+        """The results of a batch."""
+        return out.get()
 
     def abort_everything(self, ensure_ready=True):
         """Forget those that wait."""
         self.waiting = []
 
-    def _work(self):
+    def work(self):
+        """Have the results of all that wait made."""
         batches = []
         while self.waiting:  # each that is told to have been taken makes room for another
             batch = self.waiting.pop(0)
@@ -152,15 +159,37 @@ class Shared:
 
     def __init__(self):
         self.parts, self.fitted, self.n_bytes, self.common = {}, {}, 0, Common()
+        self.clock = Clock()
+        self.sewn = functools.cache(self._sewn)
 
-    def part(self, estimator, X, y, train):
-        """X and y of some rows, made once; `train` is known by what it is, not by its numbers."""
-        key = id(X), id(y), id(train)
+    def part(self, estimator, X, y, indices, train_indices=None):
+        """`_safe_split`, of what is trained on once; `indices` are known by what they are.
+
+        What several tasks see is not to be written: who would is given a part of his own.
+        """
+        if train_indices is not None:  # of what is tested on
+            return _safe_split(estimator, X, y, indices, train_indices)
+        key = id(X), id(y), id(indices)
         if key not in self.parts:
-            of_train = _safe_split(estimator, X, y, train)
-            self.n_bytes += getattr(of_train[0], "nbytes", 0)
-            self.parts[key] = of_train, (X, y, train)  # alive, for others not to get their ids
+            part = _safe_split(estimator, X, y, indices)
+            self.n_bytes += _protected(part[0])
+            self.parts[key] = part, (X, y, indices)  # alive, for others not to get their ids
         return self.parts[key][0]
+
+    def _sewn(self, function):
+        """scikit-learn's function of a task, with parts made once, and time as fits have taken it.
+
+        Where it does not ask for them by these names, it is what it was.
+        """
+        known = function.__globals__
+        own = {"_safe_split": self.part, "time": self.clock}
+        own = {name: value for name, value in own.items() if name in known}
+        made = types.FunctionType(
+            function.__code__, {**known, **own}, function.__name__, function.__defaults__,
+            function.__closure__,
+        )  # fmt: skip
+        made.__kwdefaults__ = function.__kwdefaults__
+        return made
 
     def cache(self, function, ignore=None, **options):
         """`function`, which fits a transformer and transforms, as one that does so once."""
@@ -176,19 +205,47 @@ class Shared:
                 return function(transformer, X, y, *args, params=params, **rest)
             if key not in self.fitted:
                 found = function(transformer, X, y, *args, params=params, **rest)
-                self.n_bytes += getattr(found[0], "nbytes", 0)
+                self.n_bytes += _protected(found[0])
                 self.fitted[key] = found, (X, y)
             return self.fitted[key][0]
 
         return known
 
 
+class Clock:
+    """`time` for a task: it has stood still while others were trained, and goes on by its fit."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def time(self):
+        """Seconds, as `time.time` tells them."""
+        return time.time() + self.ahead
+
+
+def _protected(X):
+    """Have an array or a sparse matrix read-only; its bytes."""
+    if sparse.issparse(X):
+        X = X.data
+    if isinstance(X, np.ndarray):
+        X.flags.writeable = False
+    return getattr(X, "nbytes", 0)
+
+
 class Batch:
     """Some of joblib's tasks, and what has come of them."""
 
-    def __init__(self, calls, callback):
-        self.calls, self.callback = calls, callback
+    def __init__(self, calls, callback, owner):
+        self.calls, self.callback, self.owner = calls, callback, owner
         self.tasks, self.results, self.error = [], None, None
+
+    def get(self, timeout=None):
+        """The results; the first batch that is asked for them has those of all made."""
+        if self.results is None and self.error is None:
+            self.owner.work()
+        if self.error is not None:
+            raise self.error
+        return self.results
 
     def begin(self, shared):
         """Begin the fits of the tasks that are known."""
@@ -210,9 +267,6 @@ class Batch:
         except BaseException as error:
             self.error = error
             return False
-        for task, result in zip(self.tasks, self.results, strict=False):
-            if task is not None and isinstance(result, dict) and "fit_time" in result:
-                result["fit_time"] += task.seconds
         return True
 
 
@@ -222,13 +276,13 @@ _signature = functools.cache(inspect.signature)
 class Task:
     """One of scikit-learn's tasks that fit an estimator of ours to some rows."""
 
-    def __init__(self, given):
-        self.given, self.fit, self.seconds_before = given, None, 0.0
+    def __init__(self, wrapper, given):
+        self.wrapper, self.given, self.fit = wrapper, given, None
 
     @classmethod
-    def of(cls, function, args, named):
+    def of(cls, wrapper, args, named):
         """The task, or None where it is another."""
-        function = getattr(function, "function", function)
+        function = getattr(wrapper, "function", None)  # of scikit-learn's own `delayed`
         if getattr(function, "__name__", "") not in TASKS:
             return None
         try:
@@ -236,12 +290,7 @@ class Task:
         except TypeError:
             return None
         known = {"estimator", "X", "y", "train", "fit_params"} <= set(given)
-        return cls(given) if known and ours(given["estimator"]) is not None else None
-
-    @property
-    def seconds(self):
-        """That the fit took beside what the task itself counts."""
-        return self.seconds_before + (0.0 if self.fit is None else self.fit.seconds)
+        return cls(wrapper, given) if known and ours(given["estimator"]) is not None else None
 
     def begin(self, shared):
         """Begin the fit; what goes wrong is told when the task runs."""
@@ -258,16 +307,21 @@ class Task:
         except Exception:  # the task comes to the same
             return
         part = part if part[1] is not None else part[:1]
-        self.stand_in(estimator, begun(estimator, part, params, shared.common, shared))
-        self.seconds_before = time.perf_counter() - began
+        fit = begun(estimator, part, params, shared.common, shared)
+        if fit.error is not None and fit.model is not estimator:  # perhaps a step writes into X
+            part = _safe_split(estimator, X, y, train)
+            fit = begun(estimator, part[: 1 + (part[1] is not None)], params, shared.common)
+        self.stand_in(estimator, fit, shared.clock, time.perf_counter() - began)
+        self.wrapper.function = shared.sewn(self.wrapper.function)
 
-    def stand_in(self, estimator, fit):
+    def stand_in(self, estimator, fit, clock, seconds):
         """Have the estimator's own `fit` find that it has been trained."""
         self.fit = fit
 
         def end(*_, **__):
             vars(estimator).pop("fit")
             vars(estimator).pop("set_params")
+            clock.ahead += seconds + fit.seconds
             fit.end()
             return estimator
 

@@ -76,9 +76,10 @@ def share(draws: Iterable[tuple[Draws, int, int]]) -> None:
     """
     same: dict[Any, list[tuple[Draws, int]]] = {}
     for of_run, n, epochs in draws:
-        state = of_run.bits.state["state"]
-        key = n, *(np.asarray(state[name]).tobytes() for name in sorted(state))
-        same.setdefault(key, []).append((of_run, epochs))
+        state = of_run.bits.state
+        if state["bit_generator"] == "MT19937":  # RandomState's, unless it was given another
+            key = n, state["state"]["key"].tobytes(), state["state"]["pos"]
+            same.setdefault(key, []).append((of_run, epochs))
     for (n, *_), runs in same.items():
         epochs = max(epochs for _, epochs in runs)
         if len(runs) < 2 or 4 * n * epochs > LAID_BYTES:

@@ -4,13 +4,17 @@ What belongs here: that they equal those of scikit-learn's classes and functions
 to the bit and on its own to rounding. What does not: one fit (test_estimators.py).
 """
 
+import os
+import signal
 import threading
+import time
 import warnings
 
 import joblib
 import numpy as np
 import pytest
 import sklearn
+from scipy import sparse
 from sklearn import linear_model, model_selection, neural_network
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -361,3 +365,79 @@ def test_numbers_of_optimizers_and_schedules_are_candidates():
     found = estimators.GridSearchCV(pipeline, grid, cv=3).fit(X, Y)
     assert found.best_params_ == {"mlpregressor__solver__learning_rate": 1e-2}
     assert found.best_estimator_[-1].solver == fastbp.SGD(1e-2)
+
+
+def test_steps_that_write_into_x_get_a_part_of_their_own():
+    pipeline = make_pipeline(StandardScaler(copy=False), regressor())
+    grid = {"mlpregressor__alpha": [1e-4, 1.0], "standardscaler__with_mean": [True, False]}
+    given = X.copy()
+    found = estimators.GridSearchCV(pipeline, grid, cv=3).fit(given, Y)
+    expected = model_selection.GridSearchCV(pipeline, grid, cv=3).fit(X.copy(), Y)
+    assert_equal(found.cv_results_, expected.cv_results_)
+
+
+def test_times_are_those_of_the_fits():
+    model, grid = regressor(tol=0, n_iter_no_change=10**6), {"max_iter": [2, 20_000]}
+    found = estimators.GridSearchCV(model, grid, cv=3, refit=False).fit(X, Y)
+    few, many = found.cv_results_["mean_fit_time"]
+    assert 0 < few < many
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_ctrl_c_ends_a_search(n_jobs):
+    model = regressor(max_iter=10**6, tol=0, n_iter_no_change=10**6)
+    search = estimators.GridSearchCV(model, GRID, cv=3, n_jobs=n_jobs)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, Y)
+    assert time.monotonic() - began < 5
+    assert not hasattr(search, "cv_results_")
+    estimators.GridSearchCV(regressor(), GRID, cv=3).fit(X, Y)  # nothing is left behind
+
+
+def as_frame(X):
+    return pytest.importorskip("pandas").DataFrame(X, columns=list("abcde"))
+
+
+@pytest.mark.parametrize("make", [sparse.csr_matrix, as_frame, np.float32, np.asfortranarray])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_other_kinds_of_x(make, scaled):
+    model, grid = regressor(), {"alpha": [1e-4, 1.0]}
+    if scaled:
+        model = make_pipeline(StandardScaler(with_mean=False), model)
+        grid = {f"mlpregressor__{name}": values for name, values in grid.items()}
+    given, both = make(X), np.stack([Y, Y**2], 1)
+    found, expected = (
+        module.GridSearchCV(model, grid, cv=3, return_train_score=True).fit(given, both)
+        for module in (estimators, model_selection)
+    )
+    assert_equal(found.cv_results_, expected.cv_results_)
+    np.testing.assert_array_equal(found.predict(given), expected.predict(given))
+
+
+def test_a_search_within_a_search():
+    search = estimators.GridSearchCV(regressor(), GRID, cv=2)
+    expected = model_selection.cross_val_score(search, X, Y, cv=2)
+    np.testing.assert_array_equal(estimators.cross_val_score(search, X, Y, cv=2), expected)
+    with joblib.parallel_config(backend="threading"):
+        found = model_selection.cross_val_score(search, X, Y, cv=2, n_jobs=2)
+    np.testing.assert_array_equal(found, expected)
+
+
+class Louder(estimators.MLPRegressor):
+    """A user's own, with a `fit` of its own."""
+
+    fits = 0
+
+    def fit(self, X, y, sample_weight=None):
+        type(self).fits += 1
+        return super().fit(X, 2 * y, sample_weight)
+
+
+def test_a_fit_of_the_users_own_is_called(monkeypatch):
+    monkeypatch.setattr(Louder, "fits", 0)
+    found = estimators.cross_val_predict(Louder(**OPTIONS), X, Y, cv=3)
+    assert Louder.fits == 3
+    np.testing.assert_array_equal(found, estimators.cross_val_predict(regressor(), X, 2 * Y, cv=3))

@@ -90,7 +90,10 @@ def test_the_engine_draws_as_numpy_does(n, seed):
 def test_other_bit_generators_too(kind):
     own, theirs = (np.random.RandomState(kind(5)) for _ in range(2))
     watch = Slices()
-    Loop(request(50, Draws(own), watchers=[watch])).go()
+    made = request(50, Draws(own), watchers=[watch])
+    share((draws, 50, 5) for draws in (made.shuffle, Draws(np.random.RandomState(kind(6)))))
+    assert made.shuffle.laid is None
+    Loop(made).go()
     np.testing.assert_array_equal(watch.orders[-1], scikit_learns(theirs, 50, 5)[-1])
     np.testing.assert_array_equal(own.random_sample(3), theirs.random_sample(3))
 

@@ -12,6 +12,7 @@ from cases import DTYPES
 
 import fastbp
 from fastbp import functions
+from fastbp.samples import mean_cost
 from fastbp.training.driver import Run
 from fastbp.training.history import History
 from fastbp.training.loop import Loop
@@ -133,7 +134,8 @@ def test_one_pass_gives_the_bits_of_two(dtype, hidden):
         weight = rng.uniform(0.1, 2.0, 40)
         for w, penalty in ((None, 0.0), (weight, 0.3)):
             data = net._samples(rows, Y, w)
-            outputs, value = net._outputs_and_loss(data)
+            (outputs,), (C,) = net._outputs_and_costs(data, net.parameters[None])
+            value = mean_cost(C, data)
             assert outputs.tobytes() == net.predict(rows).tobytes(), (output, loss)
             assert value == net.loss(rows, Y, sample_weight=w), (output, loss)
             value, gradient = net._loss_and_gradient(data, penalty, net._decays())

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from fastbp import metrics
-from fastbp.samples import Samples, mean_costs
+from fastbp.samples import Samples, mean_cost, mean_costs
 from fastbp.training import own_loss
 from fastbp.training.watchers.average import judged
 from fastbp.training.watchers.watcher import Epochs, Event, Watcher, attach
@@ -71,7 +71,8 @@ class Validation(Watcher):
     def _values(self, event: Event) -> dict[str, float]:
         net, data = event.network, self.data
         if self.loss is None:
-            outputs, loss = net._outputs_and_loss(data)
+            (outputs,), (C,) = net._outputs_and_costs(data, net.parameters[None])
+            loss = mean_cost(C, data)
             net._warn_unless_finite("loss", np.array(loss))
         else:
             outputs = net._outputs_of(data)
