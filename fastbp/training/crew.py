@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from fastbp import inputs
@@ -92,7 +93,7 @@ class Crew:
                 raise RuntimeError("no thread could be started")
             self.size = team.size
             answers = [team.ask(thread, self._work) for thread in range(team.size)]
-            errors = [answer.get()[1] for answer in answers]
+            errors = [_error(answer) for answer in answers]
         except BaseException:  # Ctrl-C, at any line
             self.halt.on = True
             raise
@@ -194,3 +195,16 @@ def work_of(request: Request) -> float:
     """Of a run, about, in flops."""
     net, data = request.net, request.data
     return flops(n_used(net, data.X), data.n) * request.epochs
+
+
+def _error(answer: SimpleQueue[Any]) -> BaseException | None:
+    """What ended a thread's work, once it has ended.
+
+    Where a library has waiting go on after a signal (polars does), one without an end would not
+    notice Ctrl-C.
+    """
+    while True:
+        try:
+            return answer.get(timeout=WAIT_SECONDS)[1]
+        except Empty:
+            continue

@@ -4,7 +4,6 @@ What belongs here: that they equal those of scikit-learn's classes and functions
 to the bit and on its own to rounding. What does not: one fit (test_estimators.py).
 """
 
-import os
 import signal
 import threading
 import time
@@ -384,10 +383,14 @@ def test_times_are_those_of_the_fits():
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_ctrl_c_ends_a_search(n_jobs):
+@pytest.mark.parametrize("goes_on", [False, True])  # whether waiting does, as polars has it
+def test_ctrl_c_ends_a_search(n_jobs, goes_on):
+    if hasattr(signal, "siginterrupt"):
+        signal.siginterrupt(signal.SIGINT, not goes_on)
     model = regressor(max_iter=10**6, tol=0, n_iter_no_change=10**6)
     search = estimators.GridSearchCV(model, GRID, cv=3, n_jobs=n_jobs)
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    main = threading.main_thread().ident
+    timer = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
     timer.start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -395,6 +398,8 @@ def test_ctrl_c_ends_a_search(n_jobs):
     assert time.monotonic() - began < 5
     assert not hasattr(search, "cv_results_")
     estimators.GridSearchCV(regressor(), GRID, cv=3).fit(X, Y)  # nothing is left behind
+    if hasattr(signal, "siginterrupt"):
+        signal.siginterrupt(signal.SIGINT, True)
 
 
 def as_frame(X):
