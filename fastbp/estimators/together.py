@@ -116,8 +116,7 @@ class Fit:
         """The training has come to its end: keep what `end` needs, and let go of its memory."""
         self.ended = End.of(outcome.loop, outcome.error)
         self.seconds = self.ended.seconds
-        outcome.loop = self.solver.request = None
-        outcome.request.watchers = ()  # which hold the run
+        self.solver.request = None
 
 
 class _Notes:

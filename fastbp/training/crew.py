@@ -167,6 +167,7 @@ class Crew:
         with self.lock:
             for overseer in self.overseers:
                 overseer.after(outcome)
+            outcome.let_go()
 
     def taken(self, queue: lanes.Queue, n_lanes: int, free: int) -> list[Outcome]:
         """Of those that wait in a queue, what is to have the free lanes of one thread's group.

@@ -102,12 +102,11 @@ def fit_many(
     """
     call = Call(networks, X, Y, rows, options)
     checked = inputs.as_flag(raise_on_divergence, "raise_on_divergence")
-    requests = [member.request() for member in call.members]
 
     def halts(error: BaseException) -> bool:
         return checked or not isinstance(error, DivergenceError)
 
-    crew = Crew(requests, threads, halts)
+    crew = Crew([member.request() for member in call.members], threads, halts)
     if call.progress:
         crew.watch(Members(len(call.members)))
     if call.file is not None:
@@ -127,7 +126,8 @@ fit_many.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 def _history(outcome: Outcome) -> History:
     history = outcome.history
     assert history is not None
-    history.error = outcome.error if isinstance(outcome.error, DivergenceError) else None
+    if isinstance(outcome.error, DivergenceError):
+        history.error = outcome.error.with_traceback(None)  # which would hold the run's memory
     return history
 
 

@@ -18,7 +18,9 @@ class Outcome:
     index : int
         Of the request.
     loop : Loop or None
-        None where there was not memory enough to begin.
+        While it trains; None before and after, and where there was not memory enough to begin.
+    history : History or None
+        What it recorded, once it has ended.
     error : BaseException or None
         What ended it before its time.
     """
@@ -26,8 +28,11 @@ class Outcome:
     def __init__(self, index: int, request: Request) -> None:
         self.index, self.request = index, request
         self.loop: Loop | None = None
+        self.history: History | None = None
         self.error: BaseException | None = None
 
-    @property
-    def history(self) -> History | None:
-        return None if self.loop is None else self.loop.history
+    def let_go(self) -> None:
+        """Keep what was recorded, and not the memory that it took to train."""
+        if self.loop is not None:
+            self.history = self.loop.history
+        self.loop, self.request.watchers = None, ()  # which hold the run

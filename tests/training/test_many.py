@@ -443,6 +443,22 @@ def test_X_is_not_copied_for_each():
     assert peak < 0.8 * big.nbytes + 2 * indices + 16e6
 
 
+def test_the_memory_of_a_run_goes_with_it():
+    """Work areas and padded copies are there for as many networks as train at once."""
+    big, n = rng.standard_normal((512, 40)).astype(np.float32), 24
+    nets = [fastbp.Network([40, 300, 1], output="identity", loss="mse", seed=i) for i in range(n)]
+    options = {"epochs": 1, "batch_size": 512, "clip_norm": 1.0}  # which is not for lanes
+    fastbp.fit_many(nets[:2], big, big[:, :1], threads=2, **options)
+    tracemalloc.start()
+    histories = fastbp.fit_many(nets, big, big[:, :1], threads=2, **options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    kept = sum(history.state.slots.nbytes + net.parameters.nbytes
+               for net, history in zip(nets, histories, strict=True))  # fmt: skip
+    work = 512 * (3 * 304 + 100) * 4  # of one
+    assert peak < 1.1 * kept + 4 * work
+
+
 def test_progress_is_told(capsys):
     fastbp.fit_many(networks(n=3), X, CLASSES, epochs=2, progress=True, validation=0.2)
     told = capsys.readouterr().err

@@ -36,7 +36,7 @@ cpdef int fewest_in_lanes(CompiledNetwork net, str optimizer, Py_ssize_t batch_s
         products += of_layer
         width += of_layer * p.layers[l].n_z
     width /= products  # of the layer that a multiply-add is of, on average
-    if not lanes_fit(net) or width > 40 or lanes_bytes(net, optimizer, batch_size) > PAYING_BYTES:
+    if not lanes_fit(net) or width > 30 or lanes_bytes(net, optimizer, batch_size) > PAYING_BYTES:
         return 0
     if products <= 80:  # of one of 8 or 16 networks 2-16-1: a third or a quarter of the time
         return (3 * VECTOR_LANES + 7) // 8

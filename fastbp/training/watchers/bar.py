@@ -41,7 +41,7 @@ class Members:
         self.bar = tqdm(total=self.n, unit="network")
 
     def after(self, outcome: Any) -> None:
-        history = outcome.history
+        history = None if outcome.loop is None else outcome.loop.history
         for name in ("validation_loss", "loss"):
             if history is not None and name in history and history.epochs:
                 value = float(np.nanmin([*history[name], math.inf]))
