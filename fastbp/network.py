@@ -493,11 +493,10 @@ class Network(Architecture):
 
     def _outputs_and_costs(self, data: Samples, parameters: Array) -> tuple[Array, Array]:
         """a^L (k, n, n_L) and C_x (k, n) by each of k parameter vectors."""
-        k, n = len(parameters), len(data.X)
+        k, n = len(parameters), data.n
         outputs, C = np.empty((k, n, self._sizes[-1]), self._dtype), np.empty((k, n), self._dtype)
-        self._doors.outputs_and_costs(
-            self._compiled_of(data.X), parameters, *data[:3], outputs, C, data.missing
-        )
+        compiled, of_data = self._compiled_of(data.X), (*data[:3], outputs, C, data.missing)
+        self._doors.outputs_and_costs(compiled, parameters, *of_data, data.rows)
         return outputs, C
 
     def _loss_and_gradient(

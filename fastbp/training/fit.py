@@ -247,7 +247,7 @@ class Asked(SimpleNamespace):
     factors: tuple[list[float] | None, list[float] | None] = None, None
     dropped: list[float] | None = None
     file: Checkpoint | None = None
-    held_out: Samples | None = None
+    held_out: Any = None  # Samples, or what makes them when a run begins
     recorded: Mapping[str, Any] = _NOTHING
     lock: Any = None  # of runs whose callbacks are called one at a time
     clipping: Mapping[str, float] = _NOTHING
@@ -370,7 +370,8 @@ class Asked(SimpleNamespace):
             watchers.insert(0, Average())
         history, state, epochs, file = History(self.resume), State(run), self.epochs, self.file
         if file is not None:
-            held = None if self.held_out is None else self.held_out.arrays()
+            held_out = self.held_out() if callable(self.held_out) else self.held_out
+            held = None if held_out is None else held_out.arrays()
             file.identify(net, run, self.told(), data, held)
             state, epochs = file.start(run, net, watchers, epochs)
             history = file.history()

@@ -309,7 +309,11 @@ class Group:
         of_each = took / len(self.seated)
         for lane, (_, run) in list(self.seated.items()):
             run.seconds += of_each
-            self._look(lane, int(firsts[lane]))
+            if self.crew.halt.on:  # callbacks of others may take their time
+                run.loop.note(int(firsts[lane]))
+                self._leave(lane)
+            else:
+                self._look(lane, int(firsts[lane]))
 
     def _look(self, lane: int, epoch: int) -> None:
         """What is to be done for one run after a slice that it began in `epoch`."""

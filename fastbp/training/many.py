@@ -7,9 +7,9 @@ by side (crew.py, lanes.py).
 
 from __future__ import annotations
 
+import functools
 import inspect
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from fastbp.functions import shown
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS
 from fastbp.samples import Samples
+from fastbp.sparse import Lists
 from fastbp.training import parts
 from fastbp.training.crew import Crew
 from fastbp.training.driver import DivergenceError, check_fit
@@ -73,10 +74,11 @@ def fit_many(
         Those of `Network.fit`. Each may be a list of one for each network (of `dropout`, `metrics`
         and `callbacks`, which take lists already, a list of lists; of `sample_weight` a list of
         arrays, each for all rows of X) but `ignore_missing`, `progress`, `checkpoint`, `every` and
-        `time_limit`, which are the whole call's: one bar, one file, seconds in all. A `seed` that
+        `time_limit`, which are the whole call's: one bar, one file, seconds in all (networks whose
+        turn has not come by then stay as they are, with an empty History). A `seed` that
         is no list is every network's own; None draws one for each. ``validation="rest"`` is the
-        rows of X that are not among the network's `rows`. Callbacks are called one at a time,
-        though from several threads.
+        rows of X that are not among the network's `rows`, with their weights. Callbacks are called
+        one at a time, though from several threads.
 
     Returns
     -------
@@ -157,9 +159,6 @@ class Call:
         for i, net in enumerate(nets):
             arguments = OPTIONS | {name: values[i] for name, values in own.items()}
             self.members.append(Member(self, i, net, arguments))
-        for held in self.made.values():
-            if isinstance(held, HeldOut):
-                held.release()
 
     def _data(self, X: Any, Y: Any) -> tuple[list[Any], list[Any]]:
         """X and Y of each network."""
@@ -218,7 +217,8 @@ class Call:
         is_array = isinstance(value, np.ndarray) and value.ndim == 1 and name != "sample_weight"
         if name in LISTS:
             differs = isinstance(value, (list, tuple)) and any(
-                isinstance(part, (list, tuple, np.ndarray, Mapping)) for part in value
+                part is None or isinstance(part, (list, tuple, np.ndarray, Mapping))
+                for part in value
             )
         else:
             differs = isinstance(value, list) or is_array
@@ -239,40 +239,6 @@ class Call:
             self.kept.append(kept)  # so that no other object is given an id of the key
             self.made[key] = make()
         return self.made[key]
-
-
-class HeldOut:
-    """Validation data of several networks, in memory while one of them trains."""
-
-    def __init__(self, part: Samples) -> None:
-        self.part = part
-        self.strong: Whole | None = None
-        self.weak: Callable[[], Whole | None] = lambda: None
-
-    def __call__(self) -> Whole:
-        whole = self.weak()
-        if whole is None:
-            whole = Whole(self.part.whole())
-            self.weak = weakref.ref(whole)
-        return whole
-
-    def arrays(self) -> tuple[Any, ...]:
-        return self.part.arrays()
-
-    def now(self) -> Samples:
-        """For the checks of all networks."""
-        self.strong = self()
-        return self.strong.samples
-
-    def release(self) -> None:
-        self.strong = None
-
-
-class Whole:
-    """Samples that can be referred to weakly."""
-
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
 
 
 class Member(Asked):
@@ -303,6 +269,10 @@ class Member(Asked):
 
     def _check_parameters(self) -> None:
         net = self.net
+        if not net.parameters.flags.writeable:
+            raise ValueError(
+                "networks: expected parameters that can be written; got read-only ones"
+            )
         if not net._doors.is_finite(net.parameters):
             inputs.as_numbers(net.parameters, "parameters", net.dtype)
 
@@ -322,27 +292,37 @@ class Member(Asked):
                 "sample_weight: expected at least one weight above 0 among the network's rows; "
                 "got only zeros"
             )
+        if data.missing and data.dense is not None and np.isnan(data.dense[self.rows]).all():
+            raise ValueError(
+                "Y: expected at least one target that is not missing among the network's rows; got "
+                "NaN alone"
+            )
         return data.of(self.rows)
 
     def parts(self, data: Samples, shares: bool) -> tuple[Samples, Any]:
         net, call, validation = self.net, self.call, self.validation
-        of_data = id(data.X), id(data.Y), id(data.weight)
         if isinstance(validation, str) and validation == REST:
             if self.rows is None:
                 raise ValueError("validation: expected rows with 'rest'; got none (rows=None)")
-            of_rest = (REST, *of_data, id(self.rows))
-            return data, call.once(of_rest, lambda: HeldOut(self._rest(data)), data)
+            held_out = functools.partial(self._rest, data)
+            parts.check_weights(data, held_out())
+            # their numbers take as much as a column of X: anew for each run at hand
+            return data, held_out if self._reads_rows(data) else held_out().whole()
         if not shares:
             key = ("given", id(validation), net.dtype, net.sizes[0], net._n_targets,
                    net._loss.name, data.missing, id(self.loss))  # fmt: skip
-            given = call.once(
-                key, lambda: HeldOut(parts.given(net, data, validation, self.loss)), validation
-            )
-            return data, given
-        trained, held = parts.split_off(data.n, validation, self.seed)
-        data, held_out = data.of(trained), data.of(held)
-        parts.check_weights(data, held_out)
-        return data, HeldOut(held_out)
+            given = functools.partial(parts.given, net, data, validation, self.loss)
+            return data, call.once(key, given, validation)
+        of_split = ("split", data.n, validation, self.seed)
+        split = functools.partial(parts.split_off, data.n, validation, self.seed)
+        trained, held = call.once(of_split, split)
+        trained, held = data.of(trained), data.of(held)
+        parts.check_weights(trained, held)
+        return trained, held if self._reads_rows(data) else held.whole()
+
+    def _reads_rows(self, data: Samples) -> bool:
+        """Whether rows are evaluated where they lie."""
+        return self.loss is None and not isinstance(data.X, Lists)
 
     def _rest(self, data: Samples) -> Samples:
         n = len(data.X)
@@ -351,9 +331,7 @@ class Member(Asked):
         left[self.rows] = False
         if not left.any():
             raise ValueError(f"validation: expected rows left over for 'rest'; got all {n} of X")
-        rest = data._replace(rows=np.flatnonzero(left))
-        parts.check_weights(data, rest)
-        return rest
+        return data._replace(rows=np.flatnonzero(left))
 
     def changed(self, data: Samples) -> Samples:
         call = self.call
@@ -373,7 +351,8 @@ class Member(Asked):
         return request
 
     def judged(self) -> Samples | None:
-        return None if self.held_out is None else cast(HeldOut, self.held_out).now()
+        held_out = self.held_out() if callable(self.held_out) else self.held_out
+        return None if held_out is None else held_out.targets()
 
 
 def _as_networks(networks: Any) -> list[Network]:

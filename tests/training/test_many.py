@@ -7,6 +7,7 @@ refusals. What does not: the kernels of lanes (kernels/test_lanes.py), Ctrl-C an
 
 import inspect
 import threading
+import time
 import tracemalloc
 
 import numpy as np
@@ -463,6 +464,49 @@ def test_progress_is_told(capsys):
     fastbp.fit_many(networks(n=3), X, CLASSES, epochs=2, progress=True, validation=0.2)
     told = capsys.readouterr().err
     assert "3/3" in told and "best validation_loss" in told
+
+
+def test_held_out_rows_are_not_copied_for_each():
+    n, big = 40, rng.standard_normal((20_000, 20)).astype(np.float32)  # 1.6 MB
+    nets = [fastbp.Network([20, 4, 1], output="identity", loss="mse", seed=i) for i in range(n)]
+    rows = [np.arange(i, i + 100) for i in range(n)]
+    tracemalloc.start()
+    fastbp.fit_many(nets, big, big[:, :1], rows=rows, epochs=1, validation="rest", threads=2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # of the runs at hand the numbers of the rows, outputs and costs
+    assert peak < 34 * 20_000 * 16 + 4e6 < 40 * big.nbytes
+
+
+def test_missing_targets_of_a_networks_own_rows():
+    Y = REAL.copy()
+    Y[:10] = np.nan
+    nets = networks("numbers", 2)
+    options = {"ignore_missing": True, "epochs": 2, "seed": 0}
+    with pytest.raises(ValueError, match="Y: expected at least one target that is not missing"):
+        fastbp.fit_many(nets, X, Y, rows=[range(40), range(10)], **options)
+    compare("numbers", 3, Y=Y, rows=[np.arange(40), np.arange(5, 30), np.arange(60)], **options)
+
+
+def test_read_only_parameters_are_refused_before_any_is_trained():
+    nets = networks(n=3)
+    before = nets[0].parameters.copy()
+    nets[2].parameters.setflags(write=False)
+    with pytest.raises(ValueError, match=r"networks: expected parameters that can be written"):
+        fastbp.fit_many(nets, X, CLASSES, epochs=1)
+    assert_array_equal(nets[0].parameters, before)
+
+
+def test_an_end_asked_for_does_not_wait_for_the_others_callbacks():
+    def slow(event):
+        time.sleep(0.02)
+        if event.epoch == 1:
+            raise KeyError("mine")
+
+    began = time.monotonic()
+    with pytest.raises(KeyError):
+        fastbp.fit_many(networks(n=16), X, CLASSES, callbacks=[slow], epochs=10, threads=1)
+    assert time.monotonic() - began < 16 * 0.02 + 1
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("softmax", True), ("coupled", False)])

@@ -311,9 +311,9 @@ def costs(CompiledNetwork net, const real[::1] parameters, X,
 
 def outputs_and_costs(CompiledNetwork net, const real[:, :] parameters, X,
                       const real[:, ::1] Y, const Py_ssize_t[::1] labels, real[:, :, ::1] out,
-                      real[:, ::1] C, bint missing=False):
+                      real[:, ::1] C, bint missing=False, const Py_ssize_t[::1] rows=None):
     """out = a^L   (k, n, n_L) and C = C_x of every sample   (k, n), by k parameter vectors, each
-    from one pass."""
+    from one pass. `rows` (n,): those of a dense X that the samples are, in the place of all."""
     cdef Data data = Data(X)
     cdef Work work = Work(net, data)
     cdef Rows *r = &work.rows
@@ -321,14 +321,19 @@ def outputs_and_costs(CompiledNetwork net, const real[:, :] parameters, X,
     cdef Input x
     cdef const Layer *f = &p.layers[p.n_layers - 1]
     cdef Targets targets = targets_of(Y, labels, None, missing)
-    cdef Py_ssize_t i, s, n = data.n
+    cdef Py_ssize_t i, s, n = out.shape[1]
+    if rows is not None:
+        targets.order = &rows[0]
     with nogil:
         for i in range(parameters.shape[0]):
             s = 0
             while s < n:
                 r.m = min(r.cap, n - s)
+                if targets.order == NULL:
+                    x = input_rows(p, &data.x, s, r)
+                else:
+                    x = batch_rows(p, &data.x, targets.order, s, r, False)
                 # neither slopes nor an output left to the cost: what it makes of delta nobody reads
-                x = input_rows(p, &data.x, s, r)
                 forward(p, &parameters[i, 0], False, &x, r, KEEP_Z)
                 copy_rows(rows_of(r, f.a_at, f.a_row), f.a_row, &out[i, s, 0], f.n_a, r.m, f.n_a)
                 output_error(p, &targets, s, r, 1.0)

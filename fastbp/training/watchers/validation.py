@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Validation(Watcher):
 
     def __init__(
         self,
-        data: Samples | Callable[[], Any],
+        data: Samples | Callable[[], Samples],
         metrics_by_name: Mapping[str, metrics.Metric | None],
         loss: own_loss.UserLoss | None = None,
     ) -> None:
@@ -34,9 +34,8 @@ class Validation(Watcher):
 
     def before(self, run: Any) -> None:
         self.run = run
-        # of several runs one at hand may be asked for, which they share
-        self.held = None if isinstance(self.given, Samples) else self.given()
-        self.data = cast(Samples, self.given if self.held is None else self.held.samples)
+        self.data = self.given if isinstance(self.given, Samples) else self.given()
+        self.known = self.data.targets()
         # there also where the run ends before its first epoch
         run.history.extend(**{f"validation_{name}": [] for name in ("loss", *self.metrics)})
 
@@ -51,8 +50,8 @@ class Validation(Watcher):
         return self.loss is None
 
     def after_several(self, epochs: Epochs) -> None:
-        net, data = epochs.network, self.data
-        outputs, C = net._outputs_and_costs(data, epochs.parameters)
+        net, data = epochs.network, self.known
+        outputs, C = net._outputs_and_costs(self.data, epochs.parameters)
         values: dict[str, list[float]] = {name: [] for name in ("loss", *self.metrics)}
         values["loss"] = mean_costs(C, data)
         for loss, of_epoch in zip(values["loss"], outputs, strict=True):
@@ -66,16 +65,16 @@ class Validation(Watcher):
         epochs.values |= {f"validation_{name}": of for name, of in values.items()}
 
     def after(self, whole: bool) -> None:
-        del self.held, self.data
+        del self.data, self.known
 
     def _values(self, event: Event) -> dict[str, float]:
-        net, data = event.network, self.data
+        net, data = event.network, self.known
         if self.loss is None:
-            (outputs,), (C,) = net._outputs_and_costs(data, net.parameters[None])
+            (outputs,), (C,) = net._outputs_and_costs(self.data, net.parameters[None])
             loss = mean_cost(C, data)
             net._warn_unless_finite("loss", np.array(loss))
         else:
-            outputs = net._outputs_of(data)
+            outputs = net._outputs_of(self.data)
             loss = own_loss.value(self.loss, data, outputs)
         if self.metrics:
             net._warn_unless_finite("predict", outputs)
