@@ -20,6 +20,7 @@ from fastbp.training.request import Request, cores, flops, n_used, threads_that_
 from fastbp.training.team import Team
 
 WAIT_SECONDS = 0.05  # at most, until Ctrl-C is noticed
+WORK_OF_A_THREAD = 5e7  # flops of all its runs, 1 ms: below that another does not pay
 
 
 class Overseer(Protocol):
@@ -43,7 +44,6 @@ class Crew:
         halts: Callable[[BaseException], bool] = lambda error: True,
     ) -> None:
         self.outcomes = [Outcome(i, request) for i, request in enumerate(requests)]
-        self.n_threads = cores() if n_threads is None else inputs.as_count(n_threads, "threads")
         self.halts = halts
         self.lock = threading.RLock()  # of the queues and overseers
         self.changed = threading.Condition(self.lock)
@@ -51,6 +51,10 @@ class Crew:
         self.halt = Halt()
         self.overseers: list[Overseer] = []
         self.alone, self.groups = self._sorted()
+        if n_threads is None:
+            pay = sum(work_of(request) for request in requests) / WORK_OF_A_THREAD
+            n_threads = min(cores(), 1 + int(pay))
+        self.n_threads = inputs.as_count(n_threads, "threads")
 
     def watch(self, overseer: Overseer) -> None:
         self.overseers.append(overseer)
@@ -86,26 +90,39 @@ class Crew:
                 request.n_threads = min(pay, self.n_threads // self.size)
         for overseer in self.overseers:
             overseer.begin()
-        team = None
         try:
-            team = Team(self.size)
+            if self.size == 1:
+                self._work()
+            else:
+                self._work_together()
+        except BaseException:  # Ctrl-C, at any line
+            self.halt.on = True
+            raise
+        finally:
+            for overseer in self.overseers:
+                overseer.end()
+        for outcome in self.outcomes:
+            if outcome.error is not None and self.halts(outcome.error):
+                raise outcome.error
+        return self.outcomes
+
+    def _work_together(self) -> None:
+        """Have several threads work."""
+        team = Team(self.size)
+        try:
             if team.size == 0:
                 raise RuntimeError("no thread could be started")
             self.size = team.size
             answers = [team.ask(thread, self._work) for thread in range(team.size)]
             errors = [_error(answer) for answer in answers]
-        except BaseException:  # Ctrl-C, at any line
-            self.halt.on = True
+        except BaseException:
+            self.halt.on = True  # before it is waited for them
             raise
         finally:
-            if team is not None:
-                team.close()
-            for overseer in self.overseers:
-                overseer.end()
-        for error in [*errors, *(outcome.error for outcome in self.outcomes)]:
-            if error is not None and self.halts(error):
+            team.close()
+        for error in errors:
+            if error is not None:
                 raise error
-        return self.outcomes
 
     def _work(self) -> None:
         """What a thread does: requests one by one, then groups of them, until there are none."""
@@ -149,13 +166,16 @@ class Crew:
             loop.go()
         except BaseException as error:
             outcome.error = error
-        self.end(outcome)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self.end(outcome)
 
     def begin(self, outcome: Outcome, request: Request) -> Loop | None:
         """The loop of a request; None: it could not begin, and has ended."""
         try:
             outcome.loop = Loop(request, self.halt)
-        except BaseException as error:
+        except Exception as error:
             outcome.error = error
             self.end(outcome)
         return outcome.loop

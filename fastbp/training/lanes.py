@@ -322,7 +322,7 @@ class Group:
             run.look(epoch)
             if self._is_over(run):
                 run.close()
-        except BaseException as error:
+        except Exception as error:
             self._leave(lane, error)
         else:
             if self._is_over(run):
@@ -333,9 +333,9 @@ class Group:
         outcome, run = self.seated.pop(lane)
         outcome.error = error
         try:
-            halted = run.loop.halt.on
+            halted = run.loop.halt.on or isinstance(error, KeyboardInterrupt)
             run.loop.end(error is None and not halted, halted)
-        except BaseException as failure:
+        except Exception as failure:
             outcome.error = failure
         self.lanes.clear(lane)
         self.crew.end(outcome)
