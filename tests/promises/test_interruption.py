@@ -496,6 +496,54 @@ def test_ctrl_c_after_any_line_leaves_no_thread_waiting():
     finished(child(INTERRUPTING + textwrap.dedent(EVERY_LINE)))
 
 
+ANY_LINE_OF_SEVERAL = """
+    import gc, threading, time
+    import numpy as np
+    import fastbp
+    from fastbp.training import crew, driver, lanes, loop, many, team
+
+    lanes.fewest = lambda request: 2
+    threads = int(sys.argv[1])
+    # far from its targets: every parameter grows by the rate with each step, and is exact
+    X, Y, rate = np.ones((40, 4)), np.full((40, 1), 1e12), 2.0**-10
+    files = {part.__file__ for part in (crew, driver, lanes, loop, team)}
+    nets = []
+
+    def fit():
+        nets[:] = [
+            fastbp.Network([4, 1], output="identity", loss="mae", init="zeros", dtype="float64")
+            for _ in range(4)
+        ]
+        fastbp.fit_many(
+            nets, X, Y, epochs=[1, 2, 3, 2], batch_size=16, optimizer=fastbp.SGD(rate), seed=0,
+            threads=threads, callbacks=[[], [], [lambda event: None], []],
+            clip_norm=[None, None, None, 1e30],
+        )
+
+    fit()
+    done = [net.parameters[0] / rate for net in nets]
+    assert done == [3, 6, 9, 6], done
+    last = 1
+    while interrupted_after(last, files, fit)[0]:
+        gc.collect()
+        began = time.monotonic()
+        while threading.active_count() > 1:
+            assert time.monotonic() - began < 10, last
+        for net, most in zip(nets, done):
+            steps = net.parameters / rate
+            assert (steps == steps[0]).all() and steps[0] == int(steps[0]) <= most, (last, steps)
+        last += 1
+    assert last > 100
+    fit()
+    assert [net.parameters[0] / rate for net in nets] == done
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_after_any_line_leaves_every_network_after_a_whole_step(threads):
+    finished(child(INTERRUPTING + textwrap.dedent(ANY_LINE_OF_SEVERAL), threads))
+
+
 def test_an_interrupted_run_can_be_resumed(monkeypatch):
     """Within an epoch: the order of that epoch, and the sums of its loss, are those of one run."""
     data, classes = rng.standard_normal((100, 3)), rng.integers(0, 2, 100)
