@@ -5,8 +5,9 @@
     python bench/many.py --widths             # where lanes pay: square networks of growing width
     python bench/many.py --threads 2          # fit_many on two cores beside itself on one
 
-Exit code 1: a ratio below its aim. What belongs here: members, how each library trains them, timing.
-What does not: whether they end with the same bits (tests/training/test_many.py), searches (search.py).
+Exit code 1: a ratio below its aim. What belongs here: members, how each library trains them,
+timing. What does not: whether they end with the same bits (tests/training/test_many.py), searches
+(search.py).
 
 Every member has its own start, order of rows and learning rate, SGD or Adam, relu, half the mean
 square error. The sides of a row run in turn; figures are medians over rounds. scikit-learn has one
