@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from fastbp.estimators.solvers import End
 from fastbp.functions import shown
 from fastbp.samples import Samples
+from fastbp.sparse import Lists
 from fastbp.training.crew import Crew
 from fastbp.training.draws import Draws, share
 from fastbp.training.watchers import callbacks as of_user
@@ -40,11 +41,32 @@ class Part:
         return self.known
 
 
+def _n_bytes(X):
+    """Of an array, sparse rows or a frame."""
+    if hasattr(X, "memory_usage"):
+        return int(X.memory_usage(index=False).sum())
+    parts = (X.data, X.indices) if hasattr(X, "indptr") else (X,)
+    return sum(getattr(part, "nbytes", 0) for part in (X.arrays() if type(X) is Lists else parts))
+
+
 class Common:
     """What fits have in common that are begun one after another: it is checked once."""
 
     def __init__(self):
-        self.parameters, self.parts = {}, {}
+        self.parameters, self.parts, self.sizes = {}, {}, {}
+
+    @property
+    def n_bytes(self):
+        """What is held of X, in all its forms."""
+        for part in self.parts.values():
+            for X in (part.given[0], part.X, None if part.known is None else part.known.X):
+                self.count(X)
+        return sum(self.sizes.values())
+
+    def count(self, X):
+        """X is held from now on; its bytes."""
+        if id(X) not in self.sizes:
+            self.sizes[id(X)] = _n_bytes(X)
 
     def validate(self, model):
         """scikit-learn's look at the parameters: those that the model before had not."""
@@ -106,6 +128,7 @@ class Fit:
 
     def end(self):
         """What `fit` does after it has trained; the estimator."""
+        self.common = None
         if self.error is not None:
             raise self.error
         solver, self.solver = self.solver, None

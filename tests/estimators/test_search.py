@@ -15,6 +15,7 @@ import pytest
 import sklearn
 from scipy import sparse
 from sklearn import linear_model, model_selection, neural_network
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -446,3 +447,29 @@ def test_a_fit_of_the_users_own_is_called(monkeypatch):
     found = estimators.cross_val_predict(Louder(**OPTIONS), X, Y, cv=3)
     assert Louder.fits == 3
     np.testing.assert_array_equal(found, estimators.cross_val_predict(regressor(), X, 2 * Y, cv=3))
+
+
+class Halves(BaseEstimator, TransformerMixin):
+    """Writes into y, which no transformer should."""
+
+    def __init__(self, most=1.0):
+        self.most = most
+
+    def fit(self, X, y=None):
+        own = getattr(getattr(y, "array", None), "_ndarray", y)
+        np.clip(own, None, self.most, out=own)
+        return self
+
+    def transform(self, X):
+        return X
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_steps_that_write_into_y_get_a_part_of_their_own(framed):
+    given = pytest.importorskip("pandas").Series(Y) if framed else Y
+    pipeline, grid = make_pipeline(Halves(), regressor()), {"halves__most": [0.1, 9.0]}
+    found, expected = (
+        module.GridSearchCV(pipeline, grid, cv=3).fit(X, given.copy())
+        for module in (estimators, model_selection)
+    )
+    assert_equal(found.cv_results_, expected.cv_results_)
