@@ -358,8 +358,14 @@ class BaseMLP(BaseEstimator):
         weight = inputs.as_weight(sample_weight, X.shape[0], net.dtype)
         data, held_out = part.samples(self, net)._replace(weight=weight), None
         if self.early_stopping and self.solver != "lbfgs":
-            data, held_out = self._held_out(data, y, targets, validation, random_state)
+            data, held_out = self._held_out(
+                part, data, y, targets, validation, random_state
+            )
         data, constants = self._smoothed(net, data), self._constants(data)
+        if constants is not None and data.rows is not None:
+            constants = constants[data.rows]
+        if constants is not None or self.checkpoint is not None:  # which go by numbers of rows
+            data = data.whole()
         if self.solver == "lbfgs":
             return solvers.Minimum(self, net, data, constants=constants)
         return solvers.Descent(
@@ -388,7 +394,7 @@ class BaseMLP(BaseEstimator):
                 f"{n_targets}"
             )
 
-    def _held_out(self, data, y, targets, validation, random_state):
+    def _held_out(self, part, data, y, targets, validation, random_state):
         """Training data, and a function that scores the network on the rest."""
         X_val, y_val, weight_val = validation
         n = data.X.shape[0]
@@ -409,9 +415,9 @@ class BaseMLP(BaseEstimator):
                     "The validation set is too small. Increase 'validation_fraction' or the size "
                     "of your dataset."
                 )
-            X_val, y_val = data.X[rest], y[rest]
+            X_val, y_val = part.held(data.X, rest), y[rest]
             weight_val = None if data.weight is None else data.weight[rest]
-            data = data.take(train)
+            data = data.of(train)
         else:
             if X_val is None or y_val is None:
                 missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")

@@ -31,7 +31,7 @@ class Part:
         self.given = X, y
         self.X, self.y, self.targets = model._validated(X, y, incremental, first)
         self.facts = {k: v for k, v in vars(model).items() if v is not before.get(k, before)}
-        self.known = None
+        self.known, self.apart = None, {}
 
     def samples(self, model, net):
         """As the engine reads them."""
@@ -39,6 +39,13 @@ class Part:
             dense, labels = model._targets(net, self.targets)
             self.known = Samples(net._ready(self.X), dense, labels, None)
         return self.known
+
+    def held(self, X, rows):
+        """Rows of X that fits hold out: one copy for all that hold out the same."""
+        key = rows.tobytes()
+        if key not in self.apart:
+            self.apart[key] = X[rows]
+        return self.apart[key]
 
 
 def _n_bytes(X):
@@ -59,7 +66,8 @@ class Common:
     def n_bytes(self):
         """What is held of X, in all its forms."""
         for part in self.parts.values():
-            for X in (part.given[0], part.X, None if part.known is None else part.known.X):
+            known = () if part.known is None else (part.known.X,)
+            for X in (part.given[0], part.X, *known, *part.apart.values()):
                 self.count(X)
         return sum(self.sizes.values())
 
