@@ -99,7 +99,9 @@ def _n_rows(values, name):
     try:
         return _num_samples(values)
     except TypeError:
-        raise TypeError(f"{name}: expected a value for each row of X; got {shown(values)}") from None
+        raise TypeError(
+            f"{name}: expected a value for each row of X; got {shown(values)}"
+        ) from None
 
 
 def _is_missing(label):

@@ -109,6 +109,8 @@ class BaseMLP(BaseEstimator):
         "n_ensemble": [Interval(Integral, 1, None, closed="left")],
     }
     coefs_, intercepts_ = OfOneNetwork(), OfOneNetwork()
+    loss_curve_, best_loss_ = OfOneNetwork(), OfOneNetwork()
+    validation_scores_, best_validation_score_ = OfOneNetwork(), OfOneNetwork()
 
     def __init__(self, **parameters):
         self.__dict__.update(parameters)
@@ -296,13 +298,15 @@ class BaseMLP(BaseEstimator):
             self._no_improvement_count = 0
             self._best_parameters = None
             early = self.early_stopping
-            self.validation_scores_: list[float] | None = [] if early else None
+            self.validation_scores_ = [] if early else None
             self.best_validation_score_ = -np.inf if early else None
             self.best_loss_ = None if early else np.inf
 
     # training
 
     def _fit(self, X, y, sample_weight, incremental=False, validation=(None, None, None)):
+        if incremental or self.warm_start:
+            members.check_count(self)
         if self.n_ensemble > 1:
             return members.fit(self, X, y, sample_weight, incremental, validation)
         solvers.run(self._begin(X, y, sample_weight, incremental, validation))
@@ -358,9 +362,7 @@ class BaseMLP(BaseEstimator):
         weight = inputs.as_weight(sample_weight, X.shape[0], net.dtype)
         data, held_out = part.samples(self, net)._replace(weight=weight), None
         if self.early_stopping and self.solver != "lbfgs":
-            data, held_out = self._held_out(
-                part, data, y, targets, validation, random_state
-            )
+            data, held_out = self._held_out(part, data, y, targets, validation, random_state)
         data, constants = self._smoothed(net, data), self._constants(data)
         if constants is not None and data.rows is not None:
             constants = constants[data.rows]

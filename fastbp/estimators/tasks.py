@@ -147,6 +147,8 @@ class Together(ParallelBackendBase):
                         return
                 shared.forget()
                 shared, begun = Shared(), []
+                if i + 1 < len(batches):  # 70 ms, which only searches of several waves pay
+                    gc.collect()  # runs and their watchers, who know each other, and X
         if self.captured:
             fit_all(self.captured, self.n_threads)
         for fit in self.captured:
@@ -166,9 +168,8 @@ class Shared:
 
     def forget(self):
         """Let go of all: what is left of the tasks may outlive them."""
-        self.parts, self.fitted, self.common = {}, {}, None
+        self.parts, self.fitted, self.common = {}, {}, Common()
         self.sewn.cache_clear()
-        gc.collect()  # runs and their watchers know each other, and X
 
     def part(self, estimator, X, y, indices, train_indices=None):
         """`_safe_split`, of what is trained on once; `indices` are known by what they are.

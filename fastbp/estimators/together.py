@@ -167,11 +167,12 @@ class _Notes:
         """All have."""
 
 
-def fit_all(fits, n_threads=None):
+def fit_all(fits, n_threads=None, watchers=()):
     """Train what `begin` has prepared, on up to `n_threads` threads (None: all cores).
 
     Afterwards `end` of each tells how it ended, as `fit` alone would have. Each has draws of its
     own: where random_state is None, of a generator that is seeded by NumPy's global one.
+    `watchers` are the crew's.
     """
     fits = [fit for fit in fits if fit.solver is not None]
     lock = threading.RLock()  # held while a callback of the user's runs
@@ -187,5 +188,6 @@ def fit_all(fits, n_threads=None):
     share((r.shuffle, r.data.n, r.epochs) for r in requests if isinstance(r.shuffle, Draws))
     if fits:
         crew = Crew(requests, n_threads, halts=lambda error: False)
-        crew.watch(_Notes(fits))
+        for watcher in (*watchers, _Notes(fits)):
+            crew.watch(watcher)
         crew.train()
