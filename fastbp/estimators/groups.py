@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import joblib
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.validation import _num_samples
 
 from fastbp.estimators.tasks import begun, ours, threads_of, together
@@ -63,7 +63,16 @@ def fit_groups(estimator, X, y, groups, *, sample_weight=None, unseen="error", n
     """
     if unseen not in UNSEEN:
         raise ValueError(f"unseen: expected 'error' or 'pooled'; got {shown(unseen)}")
-    names, codes = _as_groups(groups, _num_samples(X))
+    clone(estimator)  # which refuses what is no estimator at all
+    if not (is_classifier(estimator) or is_regressor(estimator)):
+        raise TypeError(f"estimator: expected a classifier or a regressor; got {shown(estimator)}")
+    n = _num_samples(X)
+    for name, values in (("y", y), ("sample_weight", sample_weight)):
+        n_own = n if values is None else _n_rows(values, name)
+        if n_own != n:
+            raise ValueError(f"{name}: expected {n} rows, as many as X; got {n_own}")
+    X, y, sample_weight = indexable(X, y, sample_weight)  # coo as csr
+    names, codes = _as_groups(groups, n)
     parts = [np.flatnonzero(codes == i) for i in range(len(names))]
     if unseen == "pooled":
         parts.append(np.arange(len(codes)))
@@ -86,12 +95,30 @@ def fit_groups(estimator, X, y, groups, *, sample_weight=None, unseen="error", n
     return Groups(dict(zip(names, models, strict=True)), pooled, counts)
 
 
+def _n_rows(values, name):
+    try:
+        return _num_samples(values)
+    except TypeError:
+        raise TypeError(
+            f"{name}: expected a value for each row of X; got {shown(values)}"
+        ) from None
+
+
+def _is_missing(label):
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas' NA
+        return True
+
+
 def _as_groups(groups, n):
     """The names of the groups, in order, and the number of each row's."""
     labels = np.asarray(groups)
+    if labels.dtype.kind == "M":  # of any unit, as datetime has them
+        labels = labels.astype("M8[us]")
     if labels.shape != (n,):
         raise ValueError(f"groups: expected {n} labels, one a row of X; got shape {labels.shape}")
-    missing = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]
+    missing = [i for i, label in enumerate(labels.tolist()) if _is_missing(label)]
     if missing:
         raise ValueError(f"groups: expected a label in each row; got none in row {missing[0]}")
     try:
@@ -149,7 +176,10 @@ class Groups:
 
     def _asked(self, X, groups, ask):
         """What each row's model says, in the rows' order."""
+        X = indexable(X)[0]
         names, codes = _as_groups(groups, _num_samples(X))
+        if not names:  # what a model has to say of no rows
+            return ask(self.pooled_ or next(iter(self.models_.values())), X)
         unseen = [name for name in names if name not in self.models_]
         if unseen and self.pooled_ is None:
             several = ", ".join(map(repr, unseen[:5])) + (", ..." if len(unseen) > 5 else "")

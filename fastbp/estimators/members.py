@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from fastbp.estimators.together import Common, Fit, fit_all
 from fastbp.functions import shown
+from fastbp.training.watchers.bar import Members as Bar
 
 # what data alone decide, which the whole has as each of its members
 ALIKE = (
@@ -34,6 +35,16 @@ def check_single(model, name):
         )
 
 
+def check_count(model):
+    """Refuse to go on with another number of networks."""
+    known = vars(model)
+    n = len(known["members_"]) if "members_" in known else 1
+    if n != model.n_ensemble and ("members_" in known or "coefs_" in known):
+        raise ValueError(
+            f"n_ensemble: expected {n}, as in the fit that is continued; got {model.n_ensemble}"
+        )
+
+
 def fit(model, X, y, sample_weight, incremental, validation):
     """Fit the members, or go on with them; an exception leaves an earlier fit as it was."""
     members = _members(model, incremental)
@@ -45,7 +56,7 @@ def fit(model, X, y, sample_weight, incremental, validation):
         of_member.prepare(X, y, sample_weight, incremental, validation)
         if of_member.error is not None:
             raise of_member.error
-    fit_all(fits, model.n_threads)
+    fit_all(fits, model.n_threads, [Bar(len(fits))] if model.progress else ())
     errors = []
     for of_member in fits:
         try:
@@ -72,15 +83,10 @@ def _members(model, incremental):
             f"checkpoint: expected None with n_ensemble above 1; got {shown(model.checkpoint)}"
         )
     members = vars(model).get("members_")
-    own = model.get_params(deep=False) | {"n_ensemble": 1}
+    own = model.get_params(deep=False) | {"n_ensemble": 1, "progress": False}
     del own["random_state"]
     if members is None or not (incremental or model.warm_start):
         draws = check_random_state(model.random_state)
         seeds = draws.randint(np.iinfo(np.int32).max, size=model.n_ensemble).tolist()
         members = [clone(model).set_params(random_state=seed) for seed in seeds]
-    elif len(members) != model.n_ensemble:
-        raise ValueError(
-            f"n_ensemble: expected {len(members)}, as in the fit that is continued; got "
-            f"{model.n_ensemble}"
-        )
     return [member.set_params(**own) for member in members]

@@ -109,6 +109,8 @@ class BaseMLP(BaseEstimator):
         "n_ensemble": [Interval(Integral, 1, None, closed="left")],
     }
     coefs_, intercepts_ = OfOneNetwork(), OfOneNetwork()
+    loss_curve_, best_loss_ = OfOneNetwork(), OfOneNetwork()
+    validation_scores_, best_validation_score_ = OfOneNetwork(), OfOneNetwork()
 
     def __init__(self, **parameters):
         self.__dict__.update(parameters)
@@ -296,13 +298,15 @@ class BaseMLP(BaseEstimator):
             self._no_improvement_count = 0
             self._best_parameters = None
             early = self.early_stopping
-            self.validation_scores_: list[float] | None = [] if early else None
+            self.validation_scores_ = [] if early else None
             self.best_validation_score_ = -np.inf if early else None
             self.best_loss_ = None if early else np.inf
 
     # training
 
     def _fit(self, X, y, sample_weight, incremental=False, validation=(None, None, None)):
+        if incremental or self.warm_start:
+            members.check_count(self)
         if self.n_ensemble > 1:
             return members.fit(self, X, y, sample_weight, incremental, validation)
         solvers.run(self._begin(X, y, sample_weight, incremental, validation))
@@ -358,8 +362,12 @@ class BaseMLP(BaseEstimator):
         weight = inputs.as_weight(sample_weight, X.shape[0], net.dtype)
         data, held_out = part.samples(self, net)._replace(weight=weight), None
         if self.early_stopping and self.solver != "lbfgs":
-            data, held_out = self._held_out(data, y, targets, validation, random_state)
+            data, held_out = self._held_out(part, data, y, targets, validation, random_state)
         data, constants = self._smoothed(net, data), self._constants(data)
+        if constants is not None and data.rows is not None:
+            constants = constants[data.rows]
+        if constants is not None or self.checkpoint is not None:  # which go by numbers of rows
+            data = data.whole()
         if self.solver == "lbfgs":
             return solvers.Minimum(self, net, data, constants=constants)
         return solvers.Descent(
@@ -388,7 +396,7 @@ class BaseMLP(BaseEstimator):
                 f"{n_targets}"
             )
 
-    def _held_out(self, data, y, targets, validation, random_state):
+    def _held_out(self, part, data, y, targets, validation, random_state):
         """Training data, and a function that scores the network on the rest."""
         X_val, y_val, weight_val = validation
         n = data.X.shape[0]
@@ -409,9 +417,9 @@ class BaseMLP(BaseEstimator):
                     "The validation set is too small. Increase 'validation_fraction' or the size "
                     "of your dataset."
                 )
-            X_val, y_val = data.X[rest], y[rest]
+            X_val, y_val = part.held(data.X, rest), y[rest]
             weight_val = None if data.weight is None else data.weight[rest]
-            data = data.take(train)
+            data = data.of(train)
         else:
             if X_val is None or y_val is None:
                 missing, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")

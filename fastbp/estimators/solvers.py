@@ -153,7 +153,7 @@ class Record(Watcher):
     def after_epochs(self, losses):
         model = self.model
         model.n_iter_ += len(losses)
-        model.t_ += len(losses) * len(self.data.X)
+        model.t_ += len(losses) * self.data.n
         model.loss_curve_ += losses
         if losses:
             model.loss_ = losses[-1]
@@ -183,9 +183,9 @@ class Convergence(Watcher):
         history, rate = run.history, run.rate
         if self.held_out is not None:
             history.extend(**{SCORE: []})
-        t, model.t_ = model.t_, model.t_ - history.epochs * len(run.data.X)
+        t, model.t_ = model.t_, model.t_ - history.epochs * run.data.n
         for epoch, loss in enumerate(history["loss"].tolist()):  # of the run that is gone on with
-            model.t_ += len(run.data.X)
+            model.t_ += run.data.n
             self._note(loss, None if self.held_out is None else float(history[SCORE][epoch]))
             rate, _ = self._judge(rate)
         model.t_ = t
@@ -293,7 +293,7 @@ class Descent:
     def __init__(self, model, net, data, held_out, random_state, *, incremental, constants):
         check_numbers(model, net.dtype)
         self.model, self.held_out = model, held_out
-        n = len(data.X)
+        n = data.n
         batch_size = _batch_size(model, n)
         if not (incremental and hasattr(model, "_optimizer")):
             model._optimizer = Progress(model)

@@ -12,6 +12,7 @@ What belongs here: which tasks those are, and what candidates of a fold share. W
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import time
 import types
@@ -139,12 +140,15 @@ class Together(ParallelBackendBase):
         for i, batch in enumerate(batches):
             begun.append(batch)
             batch.begin(shared)
-            if shared.n_bytes > SPLIT_BYTES or i + 1 == len(batches):
+            if shared.common.n_bytes > SPLIT_BYTES or i + 1 == len(batches):
                 fit_all([fit for done in begun for fit in done.fits], self.n_threads)
                 for done in begun:
                     if not done.end():
                         return
+                shared.forget()
                 shared, begun = Shared(), []
+                if i + 1 < len(batches):  # 70 ms, which only searches of several waves pay
+                    gc.collect()  # runs and their watchers, who know each other, and X
         if self.captured:
             fit_all(self.captured, self.n_threads)
         for fit in self.captured:
@@ -158,9 +162,14 @@ class Shared:
     """
 
     def __init__(self):
-        self.parts, self.fitted, self.n_bytes, self.common = {}, {}, 0, Common()
+        self.parts, self.fitted, self.common = {}, {}, Common()
         self.clock = Clock()
         self.sewn = functools.cache(self._sewn)
+
+    def forget(self):
+        """Let go of all: what is left of the tasks may outlive them."""
+        self.parts, self.fitted, self.common = {}, {}, Common()
+        self.sewn.cache_clear()
 
     def part(self, estimator, X, y, indices, train_indices=None):
         """`_safe_split`, of what is trained on once; `indices` are known by what they are.
@@ -172,7 +181,9 @@ class Shared:
         key = id(X), id(y), id(indices)
         if key not in self.parts:
             part = _safe_split(estimator, X, y, indices)
-            self.n_bytes += _protected(part[0])
+            self.common.count(part[0])
+            for shared in part:
+                _protect(shared)
             self.parts[key] = part, (X, y, indices)  # alive, for others not to get their ids
         return self.parts[key][0]
 
@@ -205,7 +216,8 @@ class Shared:
                 return function(transformer, X, y, *args, params=params, **rest)
             if key not in self.fitted:
                 found = function(transformer, X, y, *args, params=params, **rest)
-                self.n_bytes += _protected(found[0])
+                self.common.count(found[0])
+                _protect(found[0])
                 self.fitted[key] = found, (X, y)
             return self.fitted[key][0]
 
@@ -223,13 +235,13 @@ class Clock:
         return time.time() + self.ahead
 
 
-def _protected(X):
-    """Have an array or a sparse matrix read-only; its bytes."""
-    if sparse.issparse(X):
-        X = X.data
-    if isinstance(X, np.ndarray):
-        X.flags.writeable = False
-    return getattr(X, "nbytes", 0)
+def _protect(part):
+    """Have an array, a sparse matrix or a pandas column read-only."""
+    if sparse.issparse(part):
+        part = part.data
+    part = getattr(getattr(part, "array", None), "_ndarray", part)  # of a pandas column
+    if isinstance(part, np.ndarray):
+        part.flags.writeable = False
 
 
 class Batch:
@@ -261,13 +273,13 @@ class Batch:
         return [task.fit for task in self.tasks if task is not None and task.fit is not None]
 
     def end(self):
-        """Run the tasks; whether none failed."""
+        """Run the tasks, and let go of what they share with others; whether none failed."""
         try:
             self.results = self.calls()
         except BaseException as error:
             self.error = error
-            return False
-        return True
+        self.calls, self.tasks = None, []
+        return self.error is None
 
 
 _signature = functools.cache(inspect.signature)

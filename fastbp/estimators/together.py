@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from fastbp.estimators.solvers import End
 from fastbp.functions import shown
 from fastbp.samples import Samples
+from fastbp.sparse import Lists
 from fastbp.training.crew import Crew
 from fastbp.training.draws import Draws, share
 from fastbp.training.watchers import callbacks as of_user
@@ -30,7 +31,7 @@ class Part:
         self.given = X, y
         self.X, self.y, self.targets = model._validated(X, y, incremental, first)
         self.facts = {k: v for k, v in vars(model).items() if v is not before.get(k, before)}
-        self.known = None
+        self.known, self.apart = None, {}
 
     def samples(self, model, net):
         """As the engine reads them."""
@@ -39,12 +40,41 @@ class Part:
             self.known = Samples(net._ready(self.X), dense, labels, None)
         return self.known
 
+    def held(self, X, rows):
+        """Rows of X that fits hold out: one copy for all that hold out the same."""
+        key = rows.tobytes()
+        if key not in self.apart:
+            self.apart[key] = X[rows]
+        return self.apart[key]
+
+
+def _n_bytes(X):
+    """Of an array, sparse rows or a frame."""
+    if hasattr(X, "memory_usage"):
+        return int(X.memory_usage(index=False).sum())
+    parts = (X.data, X.indices) if hasattr(X, "indptr") else (X,)
+    return sum(getattr(part, "nbytes", 0) for part in (X.arrays() if type(X) is Lists else parts))
+
 
 class Common:
     """What fits have in common that are begun one after another: it is checked once."""
 
     def __init__(self):
-        self.parameters, self.parts = {}, {}
+        self.parameters, self.parts, self.sizes = {}, {}, {}
+
+    @property
+    def n_bytes(self):
+        """What is held of X, in all its forms."""
+        for part in self.parts.values():
+            known = () if part.known is None else (part.known.X,)
+            for X in (part.given[0], part.X, *known, *part.apart.values()):
+                self.count(X)
+        return sum(self.sizes.values())
+
+    def count(self, X):
+        """X is held from now on; its bytes."""
+        if id(X) not in self.sizes:
+            self.sizes[id(X)] = _n_bytes(X)
 
     def validate(self, model):
         """scikit-learn's look at the parameters: those that the model before had not."""
@@ -106,6 +136,7 @@ class Fit:
 
     def end(self):
         """What `fit` does after it has trained; the estimator."""
+        self.common = None
         if self.error is not None:
             raise self.error
         solver, self.solver = self.solver, None
@@ -136,11 +167,12 @@ class _Notes:
         """All have."""
 
 
-def fit_all(fits, n_threads=None):
+def fit_all(fits, n_threads=None, watchers=()):
     """Train what `begin` has prepared, on up to `n_threads` threads (None: all cores).
 
     Afterwards `end` of each tells how it ended, as `fit` alone would have. Each has draws of its
     own: where random_state is None, of a generator that is seeded by NumPy's global one.
+    `watchers` are the crew's.
     """
     fits = [fit for fit in fits if fit.solver is not None]
     lock = threading.RLock()  # held while a callback of the user's runs
@@ -156,5 +188,6 @@ def fit_all(fits, n_threads=None):
     share((r.shuffle, r.data.n, r.epochs) for r in requests if isinstance(r.shuffle, Draws))
     if fits:
         crew = Crew(requests, n_threads, halts=lambda error: False)
-        crew.watch(_Notes(fits))
+        for watcher in (*watchers, _Notes(fits)):
+            crew.watch(watcher)
         crew.train()

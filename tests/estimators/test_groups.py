@@ -85,7 +85,7 @@ def as_frame(X):
     return pytest.importorskip("pandas").DataFrame(X)
 
 
-@pytest.mark.parametrize("make", [sparse.csr_array, as_frame])
+@pytest.mark.parametrize("make", [sparse.csr_array, sparse.coo_array, sparse.coo_matrix, as_frame])
 def test_other_kinds_of_x(make):
     fitted = fit_groups(MLPRegressor(**OPTIONS), make(X), Y, NAMES)
     expected = fit_groups(MLPRegressor(**OPTIONS), X, Y, NAMES)
@@ -151,3 +151,38 @@ def test_what_is_refused():
         fit_groups(linear_model.Ridge(alpha=-1), X, Y, NAMES)
     with pytest.raises(ValueError, match="checkpoint: expected None"):
         fit_groups(MLPRegressor(checkpoint="fit.npz"), X, Y, NAMES)
+
+
+def test_lengths_and_estimators_are_refused_by_name():
+    model = MLPRegressor(**OPTIONS)
+    with pytest.raises(ValueError, match="y: expected 120 rows, as many as X; got 119"):
+        fit_groups(model, X, Y[:-1], NAMES)
+    for weight, error in ((np.ones(3), ValueError), (2.0, TypeError)):
+        with pytest.raises(error, match="sample_weight: expected"):
+            fit_groups(model, X, Y, NAMES, sample_weight=weight)
+    with pytest.raises(TypeError, match="estimator: expected a classifier or a regressor"):
+        fit_groups(StandardScaler(), X, Y, NAMES)
+    with pytest.raises(TypeError, match="Cannot clone object"):
+        fit_groups(3, X, Y, NAMES)
+
+
+def test_no_rows_are_the_models_to_answer():
+    with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\)"):
+        fit_groups(MLPRegressor(**OPTIONS), X, Y, NAMES).predict(X[:0], [])
+
+
+def test_labels_of_pandas_and_times():
+    pd = pytest.importorskip("pandas")
+    model = MLPRegressor(**OPTIONS)
+    missing = pd.Series([*NAMES[:-1], pd.NA], dtype="string")
+    with pytest.raises(ValueError, match="groups: expected a label in each row; got none in row"):
+        fit_groups(model, X, Y, missing)
+    days = np.array(["2020-01-01", "2020-02-01"], "M8[D]")[np.arange(N) % 2]
+    expected = fit_groups(model, X, Y, np.arange(N) % 2).predict(X, np.arange(N) % 2)
+    for unit in ("D", "s", "ns"):
+        fitted = fit_groups(model, X, Y, days.astype(f"M8[{unit}]"))
+        for asked in (
+            days, days.astype("M8[ns]"), pd.Series(days), list(map(pd.Timestamp, days)),
+            days.astype("M8[s]").astype(object),
+        ):  # fmt: skip
+            np.testing.assert_array_equal(fitted.predict(X, asked), expected)

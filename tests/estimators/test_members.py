@@ -163,3 +163,45 @@ def test_searches_over_ensembles():
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (3, 4)])
+@pytest.mark.parametrize("go_on", ["fit", "partial_fit"])
+def test_a_fit_that_is_continued_keeps_its_number_of_networks(before, after, go_on):
+    model = MLPRegressor(n_ensemble=before, **OPTIONS).fit(X, Y)
+    said = model.predict(X)
+    model.set_params(n_ensemble=after, warm_start=go_on == "fit")
+    told = f"n_ensemble: expected {before}, as in the fit that is continued; got {after}"
+    with pytest.raises(ValueError, match=told):
+        getattr(model, go_on)(X, Y)
+    np.testing.assert_array_equal(model.predict(X), said)
+    model.set_params(warm_start=False).fit(X, Y)
+    assert len(model.networks_) == after
+
+
+@pytest.mark.parametrize(
+    "name", ["coefs_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"]
+)
+def test_what_one_network_has_is_pointed_to(name):
+    model = MLPRegressor(n_ensemble=2, early_stopping=True, **OPTIONS).fit(X, Y)
+    assert hasattr(model.members_[0], name)
+    with pytest.raises(AttributeError, match=f"{name}: an ensemble of 2 networks.*members_"):
+        getattr(model, name)
+    assert not hasattr(MLPRegressor(), name)
+
+
+def test_one_bar_tells_of_all_members(monkeypatch):
+    made = []
+
+    class Noted:
+        def __init__(self, total, unit, **_):
+            made.append((total, unit))
+
+        def set_postfix_str(self, *_, **__):
+            pass
+
+        update = close = set_postfix_str
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Noted)
+    MLPRegressor(n_ensemble=3, progress=True, **OPTIONS).fit(X, Y)
+    assert made == [(3, "network")]

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import warnings
+import weakref
 
 import joblib
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import sklearn
 from scipy import sparse
 from sklearn import linear_model, model_selection, neural_network
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -446,3 +448,73 @@ def test_a_fit_of_the_users_own_is_called(monkeypatch):
     found = estimators.cross_val_predict(Louder(**OPTIONS), X, Y, cv=3)
     assert Louder.fits == 3
     np.testing.assert_array_equal(found, estimators.cross_val_predict(regressor(), X, 2 * Y, cv=3))
+
+
+class Halves(BaseEstimator, TransformerMixin):
+    """Writes into y, which no transformer should."""
+
+    def __init__(self, most=1.0):
+        self.most = most
+
+    def fit(self, X, y=None):
+        own = getattr(getattr(y, "array", None), "_ndarray", y)
+        np.clip(own, None, self.most, out=own)
+        return self
+
+    def transform(self, X):
+        return X
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_steps_that_write_into_y_get_a_part_of_their_own(framed):
+    given = pytest.importorskip("pandas").Series(Y) if framed else Y
+    pipeline, grid = make_pipeline(Halves(), regressor()), {"halves__most": [0.1, 9.0]}
+    found, expected = (
+        module.GridSearchCV(pipeline, grid, cv=3).fit(X, given.copy())
+        for module in (estimators, model_selection)
+    )
+    assert_equal(found.cv_results_, expected.cv_results_)
+
+
+def test_a_wave_lets_go_of_its_parts_of_x(monkeypatch):
+    seen, alive, own = [], [], tasks.fit_all
+
+    def noted(fits, *args):
+        alive.append(sum(ref() is not None for ref in seen))
+        seen.extend(weakref.ref(fit.solver.request.data.X) for fit in fits)
+        return own(fits, *args)
+
+    monkeypatch.setattr(tasks, "fit_all", noted)
+    monkeypatch.setattr(tasks, "SPLIT_BYTES", 1)  # a wave a task
+    pipeline = make_pipeline(StandardScaler(), regressor())
+    estimators.GridSearchCV(pipeline, {"mlpregressor__alpha": [0.1, 1.0]}, cv=3).fit(X, Y)
+    assert alive == [0] * 6
+
+
+@pytest.mark.parametrize("dtype", [int, float])
+def test_all_forms_of_x_are_counted(dtype):
+    common, given = estimators.together.Common(), (10 * X).astype(dtype)
+    for seed in (0, 0, 1):
+        estimators.together.Fit(regressor(early_stopping=True, random_state=seed), common).begin(
+            given, Y
+        )
+    n_held = 2 * N // 10  # for two states
+    assert common.n_bytes == (2 if dtype is int else 1) * X.nbytes + n_held * X[0].nbytes
+
+
+@pytest.mark.parametrize("options", [{}, {"loss": "poisson"}, {"shuffle": False}])
+def test_fits_that_hold_out_rows_share_x(options):
+    options = {"early_stopping": True} | options
+    fits = [estimators.together.Fit(regressor(alpha=a, **options)) for a in (0.1, 1.0)]
+    y = np.abs(Y)
+    for fit in fits:
+        fit.common = fits[0].common
+        fit.begin(X, y)
+    first, second = (fit.solver for fit in fits)
+    assert (first.request.data.X is second.request.data.X) == ("loss" not in options)
+    assert first.held_out.args[0] is second.held_out.args[0]
+    estimators.together.fit_all(fits)
+    for fit in fits:
+        alone = clone(fit.model).fit(X, y)
+        np.testing.assert_array_equal(fit.end().network_.parameters, alone.network_.parameters)
+        assert fit.model.loss_curve_ == alone.loss_curve_
