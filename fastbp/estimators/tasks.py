@@ -136,19 +136,24 @@ class Together(ParallelBackendBase):
             batches.append(batch)
             if batch.callback is not None:
                 batch.callback(batch)
-        shared, begun = Shared(), []
-        for i, batch in enumerate(batches):
+        shared, begun, waiting = Shared(), [], batches
+        while waiting:
+            batch, *waiting = waiting
             begun.append(batch)
             batch.begin(shared)
-            if shared.common.n_bytes > SPLIT_BYTES or i + 1 == len(batches):
-                fit_all([fit for done in begun for fit in done.fits], self.n_threads)
-                for done in begun:
-                    if not done.end():
-                        return
-                shared.forget()
-                shared, begun = Shared(), []
-                if i + 1 < len(batches):  # 70 ms, which only searches of several waves pay
-                    gc.collect()  # runs and their watchers, who know each other, and X
+            if shared.common.n_bytes <= SPLIT_BYTES and waiting:
+                continue
+            fit_all([fit for done in begun for fit in done.fits], self.n_threads)
+            for done in begun:
+                if not done.end():
+                    for other in batches:  # whichever is asked first
+                        other.error = other.error or done.error
+                    return
+            shared.forget()
+            shared, begun = Shared(), []
+            if waiting:
+                gc.collect()  # 70 ms; runs and their watchers, who know each other, and X
+                waiting = sorted(waiting, key=Batch.fold)  # a fold's are transformed once a wave
         if self.captured:
             fit_all(self.captured, self.n_threads)
         for fit in self.captured:
@@ -266,6 +271,12 @@ class Batch:
         for task in self.tasks:
             if task is not None:
                 task.begin(shared)
+
+    def fold(self):
+        """By which a batch is beside others that train on the same rows."""
+        items = getattr(self.calls, "items", [])
+        tasks = [Task.of(function, args, named) for function, args, named in items[:1]]
+        return id(tasks[0].given["train"]) if tasks and tasks[0] is not None else 0
 
     @property
     def fits(self):
