@@ -153,7 +153,11 @@ class Together(ParallelBackendBase):
             shared, begun = Shared(), []
             if waiting:
                 gc.collect()  # 70 ms; runs and their watchers, who know each other, and X
-                waiting = sorted(waiting, key=Batch.fold)  # a fold's are transformed once a wave
+                # a fold's are transformed once a wave
+                place: dict[int, int] = {}
+                for other in waiting:
+                    place.setdefault(other.fold(), len(place))
+                waiting = sorted(waiting, key=lambda other: place[other.fold()])
         if self.captured:
             fit_all(self.captured, self.n_threads)
         for fit in self.captured:
