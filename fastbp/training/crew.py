@@ -192,13 +192,13 @@ class Crew:
     def taken(self, queue: lanes.Queue, n_lanes: int, free: int) -> list[Outcome]:
         """Of those that wait in a queue, what is to have the free lanes of one thread's group.
 
-        To a new group every thread is to bring its share; of too few for one, each trains alone.
+        A new group leaves their share to the threads that have none; of too few, each trains alone.
         """
         with self.changed:
             waiting = queue.waiting
             n = 0 if self.halt.on else min(free, len(waiting))
             if free == n_lanes:
-                share = -(-len(waiting) // self.size)
+                share = -(-len(waiting) // (self.size - self.n_groups + 1))
                 n = min(n, max(share, queue.fewest))
                 if n < queue.fewest:
                     self.leave_alone([waiting.popleft() for _ in range(n)])
