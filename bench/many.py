@@ -4,6 +4,7 @@
     python bench/many.py --peers              # and beside what else is installed
     python bench/many.py --widths             # where lanes pay: square networks of growing width
     python bench/many.py --threads 2          # fit_many on two cores beside itself on one
+    python bench/many.py --watched            # with validation and early stopping, which never ends
 
 Exit code 1: a ratio below its aim. What belongs here: members, how each library trains them,
 timing. What does not: whether they end with the same bits (tests/training/test_many.py), searches
@@ -54,7 +55,11 @@ CASES = {
 class Members:
     """Networks of one shape, their data, rates and orders."""
 
-    def __init__(self, case: Case, n: int, optimizer: str, dtype: str, seconds: float) -> None:
+    def __init__(
+        self, case: Case, n: int, optimizer: str, dtype: str, seconds: float, watched: bool = False
+    ) -> None:
+        stopping = fastbp.EarlyStopping(patience=10**6)
+        self.watched = {"validation": 0.2, "early_stopping": stopping} if watched else {}
         rng = np.random.default_rng(0)
         self.case, self.n, self.dtype = case, n, dtype
         self.X = rng.standard_normal((N, case.sizes[0])).astype(dtype)
@@ -79,7 +84,7 @@ class Members:
         began = time.perf_counter()
         for i, net in enumerate(nets):
             net.fit(self.X, self.Y, epochs=epochs, batch_size=self.case.batch, seed=i, threads=1,
-                    optimizer=self.optimizers[i])  # fmt: skip
+                    optimizer=self.optimizers[i], **self.watched)  # fmt: skip
         return time.perf_counter() - began
 
     def many(self, epochs: int, threads: int = 1) -> float:
@@ -89,6 +94,7 @@ class Members:
         fastbp.fit_many(
             nets, self.X, self.Y, epochs=epochs, batch_size=self.case.batch,
             seed=list(range(self.n)), optimizer=self.optimizers, threads=threads,
+            **self.watched,
         )  # fmt: skip
         return time.perf_counter() - began
 
@@ -237,7 +243,9 @@ def median_seconds(sides: dict, rounds: int) -> dict[str, float]:
 
 def measured(case: Case, options: argparse.Namespace, optimizer: str) -> dict[str, float]:
     """Nanoseconds a network and step, by side."""
-    members = Members(case, options.members, optimizer, options.dtype, options.seconds)
+    members = Members(
+        case, options.members, optimizer, options.dtype, options.seconds, options.watched
+    )
     epochs = members.epochs
     sides = {
         "fit_many": functools.partial(members.many, epochs),
@@ -275,6 +283,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--widths", action="store_true")
+    parser.add_argument("--watched", action="store_true")
     options = parser.parse_args(argv)
     if options.threads == 1 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
