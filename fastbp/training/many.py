@@ -338,7 +338,7 @@ class Member(Asked):
         if self.class_weight is None and not self.label_smoothing:
             return data
         key = (
-            "changed", id(data.Y), id(data.weight), id(data.rows), self.net._n_targets,
+            "changed", id(data.X), id(data.Y), id(data.weight), id(data.rows), self.net._n_targets,
             self.net._loss.name, id(self.class_weight), self.label_smoothing,
         )  # fmt: skip
         kept = data, self.class_weight

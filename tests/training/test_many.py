@@ -256,6 +256,13 @@ def test_data_of_each():
     compare("softmax", X=[part.tolist() for part in Xs], Y=[CLASSES[: len(x)] for x in Xs])
 
 
+@pytest.mark.parametrize("options", [{"class_weight": "balanced"}, {"label_smoothing": 0.1}])
+def test_data_of_each_with_targets_in_common(options):
+    """What is made of the targets is shared by networks of the same X alone."""
+    one_hot = np.eye(3, dtype=np.float32)[CLASSES]  # which is read as it is, and not copied
+    compare("softmax, dense", 3, X=[X, X + 1, X * 2], Y=[one_hot] * 3, **options)
+
+
 def test_groups_of_several_shapes_and_kinds(level):
     nets, singles = (
         [net for kind in ("softmax", "coupled", "scale") for net in networks(kind, 9)]
