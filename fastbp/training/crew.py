@@ -45,8 +45,7 @@ class Crew:
     ) -> None:
         self.outcomes = [Outcome(i, request) for i, request in enumerate(requests)]
         self.halts = halts
-        self.lock = threading.RLock()  # of the queues and overseers
-        self.changed = threading.Condition(self.lock)
+        self.changed = threading.Condition()  # the queues; overseers are told under its lock
         self.n_groups = 0  # at work
         self.halt = Halt()
         self.overseers: list[Overseer] = []
@@ -95,9 +94,6 @@ class Crew:
                 self._work()
             else:
                 self._work_together()
-        except BaseException:  # Ctrl-C, at any line
-            self.halt.on = True
-            raise
         finally:
             for overseer in self.overseers:
                 overseer.end()
@@ -115,7 +111,7 @@ class Crew:
             self.size = team.size
             answers = [team.ask(thread, self._work) for thread in range(team.size)]
             errors = [_error(answer) for answer in answers]
-        except BaseException:
+        except BaseException:  # Ctrl-C, at any line
             self.halt.on = True  # before it is waited for them
             raise
         finally:
@@ -184,7 +180,7 @@ class Crew:
         """A request has come to its end."""
         if outcome.error is not None and self.halts(outcome.error):
             self.halt.on = True
-        with self.lock:
+        with self.changed:
             for overseer in self.overseers:
                 overseer.after(outcome)
             outcome.let_go()

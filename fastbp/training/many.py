@@ -177,8 +177,7 @@ class Call:
                     f"networks: expected one dtype for one X; got {self.networks[0].dtype} and "
                     f"{net.dtype} (networks[{i}])"
                 )
-        length = len(X) if isinstance(X, Sequence) else getattr(X, "shape", ())[:1]
-        length = (length,) if isinstance(length, int) else length
+        length = (len(X),) if isinstance(X, Sequence) else _shape(X)[:1]
         if _is_list_of(Y, lambda y: _shape(y)[:1] == length != ()):
             _check_length("Y", Y, n)
             return [X] * n, list(Y)
@@ -433,4 +432,4 @@ def _as_rows(value: Any, name: str, n: int) -> np.ndarray:
     if array.min() < 0 or array.max() >= n:
         bad = array.min() if array.min() < 0 else array.max()
         raise ValueError(f"{name}: expected rows 0..{n - 1}; got {bad}")
-    return np.ascontiguousarray(array, np.intp).copy()
+    return np.array(array, np.intp)
