@@ -275,12 +275,17 @@ class Member(Asked):
         if not net._doors.is_finite(net.parameters):
             inputs.as_numbers(net.parameters, "parameters", net.dtype)
 
-    def samples(self) -> Samples:
-        net, call = self.net, self.call
-        key = (
-            "samples", id(self.X), id(self.Y), id(self.sample_weight), net.dtype, net.sizes[0],
-            net._n_targets, net._loss.name, net._output.name, id(self.loss), str(net.columns),
+    def _reads_as(self) -> tuple[Any, ...]:
+        """What of the network decides how it reads data."""
+        net = self.net
+        return (
+            net.dtype, net.sizes[0], net._n_targets, net._loss.name, net._output.name,
+            id(self.loss), str(net.columns),
         )  # fmt: skip
+
+    def samples(self) -> Samples:
+        call = self.call
+        key = "samples", id(self.X), id(self.Y), id(self.sample_weight), *self._reads_as()
         data: Samples = call.once(key, super().samples, self.X, self.Y, self.sample_weight)
         self._check_parameters()
         self.rows = call.rows_of(self.index, len(data.X))
@@ -308,8 +313,7 @@ class Member(Asked):
             # their numbers take as much as a column of X: anew for each run at hand
             return data, held_out if self._reads_rows(data) else held_out().whole()
         if not shares:
-            key = ("given", id(validation), net.dtype, net.sizes[0], net._n_targets,
-                   net._loss.name, data.missing, id(self.loss))  # fmt: skip
+            key = "given", id(validation), *self._reads_as()
             given = functools.partial(parts.given, net, data, validation, self.loss)
             return data, call.once(key, given, validation)
         of_split = ("split", data.n, validation, self.seed)

@@ -263,6 +263,18 @@ def test_data_of_each_with_targets_in_common(options):
     compare("softmax, dense", 3, X=[X, X + 1, X * 2], Y=[one_hot] * 3, **options)
 
 
+def test_each_finds_its_own_columns_in_validation_data():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(dict(zip("abcde", X.T, strict=True)))
+    nets, singles = networks(n=2), networks(n=2)
+    for net in (nets[1], singles[1]):
+        net.metadata = {"columns": list("edcba")}
+    options = {"epochs": 2, "seed": 0, "validation": (frame, CLASSES)}
+    histories = fastbp.fit_many(nets, [X, X], [CLASSES] * 2, **options)
+    expected = [net.fit(X, CLASSES, **options) for net in singles]
+    assert_same(nets, histories, singles, expected)
+
+
 def test_groups_of_several_shapes_and_kinds(level):
     nets, singles = (
         [net for kind in ("softmax", "coupled", "scale") for net in networks(kind, 9)]
