@@ -206,7 +206,9 @@ def _content(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> Con
     )
     epoch, row, t, *sums = position
     n, m = identity["n"], identity["batch_size"]
-    fits = row % m == 0 and t == epoch * -(-n // m) + row // m and (row > 0 or sums == [0.0, 0.0])
+    steps = n // m if identity.get("drop_last") is True else -(-n // m)
+    fits = row % m == 0 and row < steps * m and t == epoch * steps + row // m
+    fits = fits and (row > 0 or sums == [0.0, 0.0])
     _fits(fits, "'position'", f"one of batches of {m} of {n} samples", at)
     names = description.get("columns")
     fits = isinstance(names, list) and all(isinstance(name, str) for name in names)

@@ -39,6 +39,7 @@ def train(
     masks=None,
     rates=None,
     decays=None,
+    drop_last=False,
 ):
     """Train by mini-batches taken in given orders; changes network.parameters.
 
@@ -50,7 +51,8 @@ def train(
     orders : sequence of int arrays, (n,)
         One permutation of the rows an epoch.
     batch_size : int
-        Rows a step; the last batch of an epoch may be shorter.
+        Rows a step; the last batch of an epoch may be shorter, and is left out if `drop_last`
+        unless it is the only one.
     optimizer : object with step(parameters, gradient, is_weight)
     sample_weight : array_like, (n,), optional
         A batch gradient is sum w_s grad_s / sum w_s, or 0 if the batch's weights sum to 0
@@ -70,7 +72,7 @@ def train(
     Returns
     -------
     list of float
-        For each epoch sum_s w_s C_s / sum_s w_s, C_s taken before the update of its batch,
+        For each epoch sum_s w_s C_s / sum_s w_s over its batches, C_s taken before the update of its batch,
         without regularisation.
     """
     X, Y = network._data(X, Y)
@@ -83,8 +85,10 @@ def train(
         order = np.asarray(order)
         if not np.array_equal(np.sort(order), np.arange(n)):
             raise ValueError(f"an order is not a permutation of {n} rows")
+        if drop_last and n > batch_size:
+            order = order[: n // batch_size * batch_size]
         total = 0.0
-        for start in range(0, n, batch_size):
+        for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             of_batch = network._masks_of_samples(masks and masks(step, len(batch)), len(batch))
             step += 1
@@ -97,5 +101,6 @@ def train(
             new = optimizer.step(old, gradient, decays)
             # every optimizer's step is its learning rate times what does not depend on it
             network.parameters = np.where(rates == 1, new, old + rates * (new - old))
-        losses.append(float(total / w.sum()) if w.sum() != 0 else 0.0)
+        weight = w[order].sum()
+        losses.append(float(total / weight) if weight != 0 else 0.0)
     return losses

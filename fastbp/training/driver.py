@@ -118,7 +118,7 @@ class Run:
         self.trainer = self._trainer(
             1 if request.n_threads == 1 else self._gather(request.n_threads)
         )
-        self.per_epoch = -(-identity.n // identity.batch_size)  # steps
+        self.per_epoch = identity.steps
         self.end_epoch = state.position.epoch + request.epochs
         self.losses, self.clock = self._ends(min(request.epochs, EPOCHS_PER_SLICE))
         rows = self.data.rows
@@ -170,6 +170,7 @@ class Run:
                 self.ema,
                 X.most(run.batch_size, self.data.rows) if isinstance(X, Lists) else 0,
                 self.data.rows,
+                run.drop_last,
             )
         except MemoryError:
             if self.team is None:
@@ -203,7 +204,7 @@ class Run:
     def samples(self) -> int:
         """Samples used since the start."""
         at, first = self.trainer.position, self.start.position
-        return int((at[0] - first[0]) * self.order.size + at[1] - first[1])
+        return int((at[0] - first[0]) * self.start.identity.rows + at[1] - first[1])
 
     @property
     def rate(self) -> float:
@@ -340,7 +341,7 @@ class Run:
             epoch, row, _, total, weights = trainer.position
             if row == 0 and self.is_drawn:
                 self._draw(epoch)
-            m = min(self.start.identity.batch_size, self.order.size - row)
+            m = min(self.start.identity.batch_size, self.start.identity.rows - row)
             rows = self.order[row : row + m]
             outputs = np.empty((m, self.net.sizes[-1]), self.net.dtype)
             self.doors.step_outputs(trainer, data.X, self.order, row, m, outputs)

@@ -52,6 +52,7 @@ def fit(
     batch_size: int = 10,
     optimizer: Optimizer | LBFGS | str | None = None,
     shuffle: bool | Callable[[int, int], Any] = True,
+    drop_last: bool = False,
     seed: Any = None,
     validation: Any = None,
     l2: float = 0.0,
@@ -103,6 +104,9 @@ def fit(
     shuffle : bool or callable
         A new order each epoch, which depends on the seed and the epoch alone; False: as they lie; a
         callable (epoch, n) -> permutation of 0..n-1 replays given orders.
+    drop_last : bool
+        Leave out an epoch's last batch where it is smaller than the others: other rows each epoch,
+        where there is a new order. Its rows still count in n.
     seed : int, None or numpy.random.SeedSequence
         Of the order and of the split-off validation data. None draws one.
     validation : (X, Y), (X, Y, sample_weight) or float
@@ -234,6 +238,7 @@ class Asked(SimpleNamespace):
     epochs: Any
     batch_size: Any
     shuffle: Any
+    drop_last: Any
     seed: Any
     l2: Any
     l1: Any
@@ -364,7 +369,7 @@ class Asked(SimpleNamespace):
         if self.loss is None:
             n_threads = request.as_threads(self.threads, net, batch_size, X=data.X)
         order = "a callable" if callable(self.shuffle) else str(self.shuffle)
-        run = RunIdentity(n, batch_size, order, self.seed, self.optimizer)
+        run = RunIdentity(n, batch_size, order, self.seed, self.optimizer, self.drop_last)
         watchers = self.watchers()
         if self.ema is not None:
             watchers.insert(0, Average())
@@ -377,7 +382,7 @@ class Asked(SimpleNamespace):
             history = file.history()
         elif self.resume is not None:
             state = _resumed(self.resume, run, net)
-        end_epoch, per_epoch, scheduled = state.position.epoch + epochs, -(-n // batch_size), {}
+        end_epoch, per_epoch, scheduled = state.position.epoch + epochs, run.steps, {}
         for name, of in schedules.items():
             if of.each == "step":
                 scheduled[name] = course_of(name, of, starts[name], end_epoch, n, per_epoch)
@@ -472,6 +477,7 @@ _OPTIONS = _checks(
     ("batch_size", "batch_size", inputs.as_count),
     ("optimizer", "optimizer", request.as_optimizer),
     ("shuffle", "shuffle", _as_shuffle),
+    ("drop_last", "drop_last", inputs.as_flag),
     ("callbacks", "callbacks", callbacks_module.checked),
     ("progress", "progress", inputs.as_flag),
     ("resume", "resume", _as_history),

@@ -135,7 +135,7 @@ class LaneRun(Run):
         self.group.lanes.load(
             self.lane, data.X, data.dense, data.labels, data.weight, data.rows, self.order,
             identity.n, identity.seed, self.is_drawn, self.numbers, rates, *self.factors,
-            parameters, self.slots, tuple(position), data.missing,
+            parameters, self.slots, tuple(position), data.missing, identity.drop_last,
         )  # fmt: skip
         if self.draws is not None:
             self.trainer.draw_by(self.draws.source)

@@ -34,6 +34,17 @@ class RunIdentity(NamedTuple):
     shuffle: str  # "True", "False", "a callable"
     seed: int
     optimizer: Any  # an Optimizer or LBFGS: its numbers may change, its kind may not
+    drop_last: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
+
+    @property
+    def rows(self) -> int:
+        """Rows that an epoch's steps take."""
+        return self.steps * self.batch_size if self.drop_last else self.n
 
 
 class State(NamedTuple):
@@ -52,7 +63,7 @@ class State(NamedTuple):
     def resumed(self, identity: RunIdentity, net: Network) -> State:
         """This state for a run that goes on from it, unless that is another run."""
         old, new = self.identity, identity
-        for name in ("n", "batch_size", "shuffle", "seed"):
+        for name in ("n", "batch_size", "shuffle", "seed", "drop_last"):
             if getattr(old, name) != getattr(new, name):
                 raise ValueError(
                     f"resume: expected the same {name} as in that run, {getattr(old, name)}; got "

@@ -312,6 +312,7 @@ FIT = {  # each with how it is made
     "shuffle": lambda s, d: d.pick(
         (True, False, own(d.pick(("good", "raise", "abc", None)), lambda e, n: np.arange(n)[::-1]))
     ),
+    "drop_last": lambda s, d: d.chance(0.5),
     "seed": lambda s, d: d.below(5),
     "validation": validation,
     "l2": lambda s, d: d.pick((0.1, 1e3)),

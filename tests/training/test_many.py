@@ -139,6 +139,7 @@ OWN = {  # an option of which five networks have their own
     "dropout": [[0.0], [0.5], [0.1, 0.2], [0.0, 0.3], [0.9]],
     "ema": [None, 0.9, 0.99, 0.5, None],
     "shuffle": [True, False, True, lambda epoch, n: np.arange(n)[::-1], False],
+    "drop_last": [True, False, True, True, False],
     "schedule": [
         None, schedules.Cosine(), schedules.Exponential(0.9), lambda epoch: 0.1 / (epoch + 1),
         schedules.OneCycle(0.1),

@@ -50,9 +50,10 @@ def both(arguments, dtype, optimizer, n, batch_size, weighted=False, l2=0.0, l1=
     ref = oracle(net)
     mine, its = OPTIMIZERS[optimizer]
     orders = [permuted(epoch, n) for epoch in range(EPOCHS)]
-    losses = reference.train(ref, X, Y, orders, batch_size, its(), weight, l2, l1, **dict(clipping))
+    shared = {**dict(clipping), "drop_last": options.pop("drop_last", False)}
+    losses = reference.train(ref, X, Y, orders, batch_size, its(), weight, l2, l1, **shared)
     history = net.fit(X, Y, epochs=EPOCHS, batch_size=batch_size, optimizer=mine, shuffle=permuted,
-                      sample_weight=weight, l2=l2, l1=l1, **dict(clipping), **options)  # fmt: skip
+                      sample_weight=weight, l2=l2, l1=l1, **shared, **options)  # fmt: skip
     return (net, history), (ref, losses)
 
 
@@ -100,6 +101,61 @@ def test_batches(level, n, batch_size, optimizer, dtype):
         NETWORKS["kinked"], dtype, optimizer, n, batch_size, weighted=n > 1, l2=0.1
     )
     close(fitted, expected, dtype, EPOCHS * -(-n // batch_size))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("n", "batch_size"), [(1, 1), (1, 5), (10, 3), (64, 64), (50, 64), (65, 64), (130, 17), (9, 2)]
+)
+def test_a_short_last_batch_is_dropped(level, n, batch_size, threads):
+    """Unless there is no other: of 65 rows in batches of 64 one is left out of each epoch."""
+    options = {"weighted": n > 1, "l2": 0.1, "drop_last": True, "threads": threads}
+    fitted, expected = both(NETWORKS["kinked"], "float64", "adamw", n, batch_size, **options)
+    steps = max(1, n // batch_size)
+    close(fitted, expected, "float64", EPOCHS * steps)
+    history = fitted[1]
+    assert history.state.position.step == EPOCHS * steps
+    assert history.samples == EPOCHS * min(n, steps * batch_size)
+
+
+def test_dropped_batches_in_every_kind_of_run(tmp_path):
+    """Schedules by step end with the run; a loss of one's own, resuming and checkpoints agree."""
+    rng = np.random.default_rng(3)
+    X, Y = rng.standard_normal((23, 5)), rng.integers(0, 3, 23)
+    options = {"batch_size": 5, "seed": 2, "drop_last": True, "optimizer": fastbp.Adam(0.01)}
+
+    def trained(*calls, **more):
+        net, history = network(*NETWORKS["tanh"], "float64"), None
+        for call in calls:
+            history = net.fit(X, Y, **options | more | call(history))
+        return net.parameters, history
+
+    expected, history = trained(lambda _: {"epochs": 4})
+    assert history.state.position.step == 16
+    resumed, _ = trained(lambda _: {"epochs": 3}, lambda h: {"epochs": 1, "resume": h})
+    assert resumed.tobytes() == expected.tobytes()
+    file = tmp_path / "run.ckpt"
+    kept, _ = trained(*[lambda _, n=n: {"epochs": n, "checkpoint": file} for n in (1, 4)])
+    assert kept.tobytes() == expected.tobytes()
+    with pytest.raises(ValueError, match="drop_last"):
+        trained(lambda _: {"epochs": 5, "checkpoint": file, "drop_last": False})
+    with pytest.raises(ValueError, match="same drop_last"):
+        trained(lambda _: {"epochs": 1}, lambda h: {"resume": h, "drop_last": False})
+
+    def cross_entropy(a, y, w):
+        picked = a[np.arange(len(y)), y.astype(int)]
+        slope = np.zeros_like(a)
+        slope[np.arange(len(y)), y.astype(int)] = -w / picked / w.sum()
+        return -(w * np.log(picked)).sum() / w.sum(), slope
+
+    own, _ = trained(lambda _: {"epochs": 4, "loss": cross_entropy})
+    assert_allclose(own, expected, rtol=1e-9)
+    cosine = fastbp.schedules.Cosine(each="step")
+    _, history = trained(lambda _: {"epochs": 4, "schedule": cosine})
+    of_steps = cosine.of_steps(0.01, epochs=4, n=23, per_epoch=4, first=0, count=16)
+    assert_allclose(history["learning_rate"], of_steps[3::4])
+    with pytest.raises(TypeError, match="drop_last: expected"):
+        trained(lambda _: {"drop_last": "yes"})
 
 
 @pytest.mark.parametrize(

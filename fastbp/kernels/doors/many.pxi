@@ -199,7 +199,8 @@ cdef class Lanes:
              const real[::1] weight, const Py_ssize_t[::1] rows, Py_ssize_t[::1] order not None,
              Py_ssize_t n, uint64_t seed, bint shuffled, dict numbers, list rates,
              list tensor_rates, list tensor_decays, const real[::1] parameters not None,
-             const real[:, ::1] slots, tuple position not None, bint missing=False):
+             const real[:, ::1] slots, tuple position not None, bint missing=False,
+             bint drop_last=False):
         """Put a network into a lane, where its run stands at `position` (Trainer.position).
 
         The arguments are those of `Trainer` and `train`; `order` (n,) is the lane's own, and in
@@ -217,6 +218,7 @@ cdef class Lanes:
         if rates is not None and not g.drops:
             raise ValueError("rates: expected None in lanes that drop nothing")
         f.X, f.n = data.x.a, n
+        f.per_epoch = rows_per_epoch(n, g.batch_size, drop_last)
         f.Y = &dense[0, 0] if labels is None else NULL
         f.labels = &labels[0] if labels is not None else NULL
         f.weight = &weight[0] if weight is not None else NULL

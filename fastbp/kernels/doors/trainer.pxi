@@ -31,6 +31,11 @@ cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size, int n_thre
     return (reals * <Py_ssize_t>sizeof(real) + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES
 
 
+cdef Py_ssize_t rows_per_epoch(Py_ssize_t n, Py_ssize_t batch_size, bint drop_last) noexcept:
+    """Rows of an epoch's order that steps take: all, or as many as whole batches have."""
+    return n // batch_size * batch_size if drop_last else n
+
+
 cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, int n_threads,
                     bint stores_gradient=False, bint whole_batch=False, bint averages=False,
                     Py_ssize_t room=0):
@@ -103,7 +108,8 @@ cdef class Trainer:
     its penalties and weight decay, are multiplied by (rate 0: it is not trained). `ema`: decay of
     an average of the parameters, which begins with the first step unless `load_average` says
     otherwise. `room`: elements of the longest batch there may be, where X is sparse. `subset` (n,):
-    rows of X that are trained on, in the place of 0..n-1.
+    rows of X that are trained on, in the place of 0..n-1. `drop_last`: no step of an epoch's last
+    rows where they are fewer than a batch.
     """
     cdef CompiledNetwork net
     cdef Plan plan             # the network's, with the rates and decays of this run
@@ -122,7 +128,8 @@ cdef class Trainer:
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
                  Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed,
                  Masks masks=None, bint whole_batch=False, list rates=None, list decays=None,
-                 ema=None, Py_ssize_t room=0, const Py_ssize_t[::1] subset=None):
+                 ema=None, Py_ssize_t room=0, const Py_ssize_t[::1] subset=None,
+                 bint drop_last=False):
         cdef const Plan *p = &net.plan
         cdef Step *step = &self.loop.step
         cdef bint clips = "clip_norm" in numbers
@@ -139,6 +146,7 @@ cdef class Trainer:
         self.n_slots = step.policy.n_slots
         self.loop.n_threads = self.most_threads = n_threads
         self.loop.n = n
+        self.loop.per_epoch = rows_per_epoch(n, batch_size, drop_last)
         if subset is not None:
             self.subset = subset
             self.loop.rows = &subset[0]
@@ -444,7 +452,7 @@ def step_update(Trainer t, const real[:, ::1] V):
             if t.loop.average != NULL:
                 follow(p, &t.loop, 0, 1, at.t, parameters)
             at.row += r.m
-            if at.row == t.loop.n:
+            if at.row == t.loop.per_epoch:
                 at.epoch += 1
                 at.row = 0
     if not finite:

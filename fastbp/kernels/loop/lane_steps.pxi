@@ -330,7 +330,7 @@ cdef bint move_on(Group *g, const Py_ssize_t *end, const Py_ssize_t *first, doub
             at.loss += f.m * ((total[i] + g.penalty[i]) / g.total[i])
             at.weight += f.m
         at.row += f.m
-        if at.row == f.n:
+        if at.row == f.per_epoch:
             losses[i * losses_row + at.epoch - first[i]] = at.loss / at.weight
             clock[i * clock_row + at.epoch - first[i]] = seconds()
             ends = ends_run(&f.rule, losses[i * losses_row + at.epoch - first[i]]) or ends

@@ -24,6 +24,7 @@ cdef struct Member:
     const Py_ssize_t *rows      # that its order draws from; NULL: 0, ..., n - 1
     Py_ssize_t *order
     Py_ssize_t n, m             # rows of all; of the batch at hand
+    Py_ssize_t per_epoch        # as Loop has it
     uint64_t seed
     Orders orders
     Rule rule
@@ -102,7 +103,7 @@ cdef void draw_orders(Group *g) noexcept nogil:
         if f.here:
             if f.at.row == 0 and f.shuffled:
                 draw(f.order, f.n, f.rows, f.seed, f.at.epoch, &f.orders)
-            m = min(f.n - f.at.row, g.batch_size)
+            m = min(f.per_epoch - f.at.row, g.batch_size)
             g.X[i] = Source(f.X, f.order + f.at.row, m)
             if f.labels == NULL:
                 g.Y[i] = Source(f.Y, f.order + f.at.row, m)

@@ -31,6 +31,7 @@ cdef struct Orders:
 cdef struct Loop:
     int n_threads
     Py_ssize_t n, batch_size
+    Py_ssize_t per_epoch        # of the n, how many an epoch's steps take
     const Py_ssize_t *rows      # of X, the n that are trained on; NULL: all
     Py_ssize_t slice            # rows that go through all layers before the next
     bint by_columns             # threads share the first layer by columns (columns.pxi)
@@ -133,7 +134,7 @@ cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py
                       int thread, const char *X, const Py_ssize_t *order) noexcept nogil:
     """This thread's rows of the batch after the one at hand; none where X stays in the caches."""
     cdef Ahead ahead
-    cdef Py_ssize_t next_row = at.row + m, next_m = min(loop.batch_size, loop.n - at.row - m), first
+    cdef Py_ssize_t next_row = at.row + m, next_m = min(loop.batch_size, loop.per_epoch - at.row - m), first
     cdef int n_threads = loop.n_threads
     if loop.by_columns:
         thread = 0
@@ -424,7 +425,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             if thread == 0:
                 draw(order, loop.n, loop.rows, loop.seed, at.epoch, &loop.orders)
             wait(&loop.barrier, loop.n_threads)
-        m = loop.n - at.row if loop.n - at.row < loop.batch_size else loop.batch_size
+        m = min(loop.per_epoch - at.row, loop.batch_size)
         weight = total_weight(<const real *>targets.weight, order + at.row, m)
         first = m * thread / loop.n_threads
         last = m * (thread + 1) / loop.n_threads
@@ -501,7 +502,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
                 at.loss += m * ((total + penalty) / weight)
                 at.weight += m
         at.row += m
-        if at.row == loop.n:
+        if at.row == loop.per_epoch:
             if thread == 0:
                 losses[at.epoch - first_epoch] = at.loss / at.weight
                 clock[at.epoch - first_epoch] = seconds()

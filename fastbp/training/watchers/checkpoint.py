@@ -74,6 +74,7 @@ class Checkpoint(Watcher):
             **net.architecture,
             "optimizer": repr(run.optimizer),
             **{name: getattr(run, name) for name in ("n", "batch_size", "shuffle", "seed")},
+            **({"drop_last": True} if run.drop_last else {}),  # older files do not tell it
             **{name: _plain(value) for name, value in told.items()},
             "data": self._fingerprint(data.arrays()),
             "validation": None if held_out is None else self._fingerprint(held_out),
