@@ -32,6 +32,7 @@ __all__ = [
     "Adaptive",
     "Constant",
     "Cosine",
+    "CosineLog",
     "Exponential",
     "HalveOnPlateau",
     "InverseScaling",
@@ -256,6 +257,45 @@ class Cosine(Schedule):
         if t[0] >= warmup:
             return down
         return np.where(t < warmup, (t + unit) / (warmup + unit), down)
+
+
+@inputs.named
+@dataclass(frozen=True, repr=False)
+class CosineLog(Schedule):
+    """From 0 to the rate and back in several waves, each twice as long as the one before.
+
+    The rate times (1 - cos(2 pi log2(1 + (2^cycles - 1) s))) / 2, s the share of the run that is
+    over: coslog_4 of Holzmueller, Grinsztajn & Steinwart 2024 ("Better by Default").
+
+    Parameters
+    ----------
+    cycles : int
+    epochs : int, optional
+        Length; those of the fit when None, and 0 from then on.
+    each : "epoch" or "step"
+        What has a rate of its own. The first one's is 0.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> schedule = fastbp.schedules.CosineLog(2)
+    >>> schedule.of_steps(1.0, epochs=3, n=4, per_epoch=4, first=0, count=12).round(2).tolist()
+    [0.0, 0.72, 0.93, 0.32, 0.0, 0.26, 0.72, 0.98, 0.93, 0.65, 0.32, 0.08]
+    """
+
+    cycles: int = 4
+    epochs: int | None = None
+    each: str = "step"
+
+    def __post_init__(self) -> None:
+        _check_each(self)
+        _take(self, "cycles", inputs.as_count, 1, 64)
+        _epochs_or_none(self)
+
+    def _factors(self, t: np.ndarray, unit: float, epochs: int, n: int) -> np.ndarray:
+        over = 1 + (2.0**self.cycles - 1) * np.minimum(1.0, t / (self.epochs or epochs))
+        wave = np.fromiter(map(math.log2, over.tolist()), float, over.size) % 1.0
+        return _fall(np.abs(2 * wave - 1), self.each)
 
 
 @inputs.named

@@ -148,6 +148,14 @@ def steps(schedule, epochs, per_epoch, start=0.1, n=50):
             schedules.Cosine(epochs=4, each="step"),
             lambda i: 0.05 * (1 + math.cos(math.pi * min(1, i / 20))),
         ),
+        (
+            schedules.CosineLog(),
+            lambda i: 0.05 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * i / 60))),
+        ),
+        (
+            schedules.CosineLog(2, epochs=6),
+            lambda i: 0.05 * (1 - math.cos(2 * math.pi * math.log2(1 + 3 * min(1, i / 30)))),
+        ),
         (schedules.InverseScaling(0.7, each="step"), lambda i: 0.1 / (10 * i + 1) ** 0.7),
         (
             schedules.OneCycle(8.0, 0.25, 0.01, each="step"),  # up to step 14, down to step 59
@@ -324,6 +332,7 @@ def test_what_is_no_schedule_is_refused(what):
         schedules.Adaptive(0.5, 1),
         schedules.HalveOnPlateau(1, "validation_accuracy"),
         schedules.OneCycle(epochs=9, each="step"),
+        schedules.CosineLog(epochs=9),
         {"learning_rate": schedules.InverseScaling(each="step")},
         lambda epoch: 0.3 / (1 + epoch),
     ],
@@ -375,6 +384,9 @@ def test_divergence_tells_the_rate_of_then():
         (lambda: schedules.Cosine(warmup=5, epochs=5), "Cosine.warmup: expected fewer"),
         (lambda: schedules.OneCycle(warmup=1.0), r"OneCycle.warmup: expected a share in \(0, 1\)"),
         (lambda: schedules.OneCycle(epochs=0), "OneCycle.epochs"),
+        (lambda: schedules.CosineLog(0), "CosineLog.cycles: expected a whole number >= 1"),
+        (lambda: schedules.CosineLog(65), "CosineLog.cycles"),
+        (lambda: schedules.CosineLog(each="wave"), "CosineLog.each"),
         (lambda: schedules.InverseScaling(-1), "InverseScaling.power"),
         (lambda: schedules.Adaptive(n_iter_no_change=0), "Adaptive.n_iter_no_change"),
         (lambda: schedules.HalveOnPlateau(0), "HalveOnPlateau.patience"),

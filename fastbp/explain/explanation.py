@@ -263,4 +263,4 @@ def _one_row(y: Any, dtype: np.dtype[Any]) -> Array:
     """The target as a batch of one, rounded as the rest of the case has it."""
     array = inputs.as_array(y, "y")
     array = array.astype(dtype) if array.dtype.kind == "f" else array
-    return array.reshape(1) if array.ndim == 0 else array.reshape(1, -1)
+    return array.reshape(1) if array.size == 1 else array.reshape(1, -1)

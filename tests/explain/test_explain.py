@@ -146,6 +146,7 @@ def test_softmax_is_told_from_sigmoid(found):
         ({"output": "glu", "loss": "mse"}, 1),
         ({"output": "maxout(2)", "loss": "mse"}, 1),
         ({"output": "log_softmax", "loss": "mae"}, 1),
+        ({"output": "layer_norm", "loss": "mae"}, [1]),
         ({"activation": "layer_norm", "output": "identity", "loss": "huber(1.5)"}, 0),
         ({"activation": "glu", "output": "tanh", "loss": "mse"}, 0),
         ({"activation": "relu", "output": "softmax(2)", "loss": "cross_entropy"}, 0),

@@ -38,6 +38,7 @@ SCHEDULES = {
     schedules.Step: {"every": 2, "factor": 0.5},
     schedules.Exponential: {"factor": 0.9, "each": "step"},
     schedules.Cosine: {"warmup": 1, "final": 0.1, "epochs": 5, "each": "step"},
+    schedules.CosineLog: {"cycles": 3, "epochs": 5, "each": "step"},
     schedules.OneCycle: {
         "max_factor": 3.0,
         "warmup": 0.4,
