@@ -44,6 +44,7 @@ class _LossFacts(NamedTuple):
     output: str | None = None
     of_residual: bool = False
     scale_power: int | None = None
+    has_units: bool = False
     outputs_per_target: int = 1
 
 
@@ -76,7 +77,9 @@ class Loss:
 
     `domain`: which outputs it takes; `targets`: which y; `output`: the activation that usually goes
     with it, if one does; `of_residual`: it depends on a - y alone; `scale_power`: where targets and
-    outputs are multiplied, it is only multiplied, by their factor to this power.
+    outputs are multiplied, it is only multiplied, by their factor to this power (0: something is
+    added, where logarithms of variances are shifted as they have to be); `has_units`: if its
+    parameter, a distance between them, is multiplied too.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Loss:
     output: str | None
     of_residual: bool
     scale_power: int | None
+    has_units: bool
     outputs_per_target: int
 
     def __str__(self) -> str:
@@ -96,6 +100,16 @@ class Loss:
     def signed(self) -> bool:
         """Whether a single output tells two classes as -1 and 1."""
         return self.targets == "-1 or 1"
+
+    def in_units(self, unit: float) -> str:
+        """Its name for targets and outputs that are divided by `unit`.
+
+        >>> loss("huber(3)").in_units(2.0), loss("mae").in_units(2.0)
+        ('huber(1.5)', 'mae')
+        """
+        if not self.has_units:
+            return self.name
+        return _full_name(self.kind, self.parameter / unit, _LOSSES[self.kind].parameter)
 
     def n_targets(self, n_outputs: int) -> int:
         """Columns of Y: half of the outputs where those are means and logarithms of variances."""
@@ -136,8 +150,11 @@ _LOSSES = {
     # a factor: mse(0.5) is scikit-learn's
     "mse": _LossFacts("real", "any", _POSITIVE, of_residual=True, scale_power=2),
     "mae": _LossFacts("real", "any", of_residual=True, scale_power=1),
-    "huber": _LossFacts("real", "any", _POSITIVE, of_residual=True),
-    "log_cosh": _LossFacts("real", "any", of_residual=True),
+    "huber": _LossFacts("real", "any", _POSITIVE, of_residual=True, scale_power=2, has_units=True),
+    # p^2 ln cosh(r/p)
+    "log_cosh": _LossFacts(
+        "real", "any", _POSITIVE, of_residual=True, scale_power=2, has_units=True
+    ),
     "binary_cross_entropy": _LossFacts("unit", "in [0, 1]", output="sigmoid"),
     "cross_entropy": _LossFacts("positive", "at least 0", output="softmax"),
     "kl": _LossFacts("positive", "at least 0", output="softmax"),
@@ -145,7 +162,9 @@ _LOSSES = {
     "squared_hinge": _LossFacts("real", "-1 or 1", output="identity"),
     "poisson": _LossFacts("positive", "at least 0", output="exp"),
     "pinball": _LossFacts("real", "any", _SHARE, of_residual=True, scale_power=1),
-    "gaussian_nll": _LossFacts("real", "any", output="identity", outputs_per_target=2),
+    "gaussian_nll": _LossFacts(
+        "real", "any", output="identity", scale_power=0, outputs_per_target=2
+    ),
 }
 
 #: Pairs whose output error the engine takes from z directly.
@@ -270,7 +289,7 @@ def loss(text: object) -> Loss:
     name = _full_name(kind, value, facts.parameter)
     return Loss(
         name, kind, value, facts.domain, facts.targets, facts.output, facts.of_residual,
-        facts.scale_power, facts.outputs_per_target,
+        facts.scale_power, facts.has_units, facts.outputs_per_target,
     )  # fmt: skip
 
 

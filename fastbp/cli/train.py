@@ -25,6 +25,7 @@ from fastbp.cli.output import (
 )
 from fastbp.cli.samples import refuse_for_digits
 from fastbp.cli.scores import kind, scores
+from fastbp.cli.targets import Standardised, begin_at_mean
 from fastbp.datasets import Dataset, load_digits, read
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.scaling import Scaling
@@ -173,19 +174,20 @@ class Experiment:
         hidden = [name.strip() for name in options.activation.split(",")]
         rectified = all(functions.activation(name).rectifier for name in hidden)
         self.init = options.init or ("he_normal" if rectified else "glorot_uniform")
+        self.input_scaling = self._input_scaling(parts.train[0])
+        self.targets = self._standardised(parts.train[1])
         self.net = fastbp.Network(
             self.sizes,
             activation=hidden if len(hidden) > 1 else options.activation,
             output=self.output,
-            loss=self.loss,
+            loss=self.loss if self.targets is None else self.targets.loss,
             dtype=options.dtype,
             init=self.init,
             seed=options.seed,
         )
-        self.input_scaling = self._input_scaling(parts.train[0])
-        self.target_scaling = self._target_scaling(parts.train[1])
-        if data.classes is None and self.target_scaling is None and not options.no_scaling:
-            self._warn_of_targets(parts.train[1].reshape(len(Y), -1))
+        if data.classes is None and self.targets is None and not options.no_scaling:
+            self._warn_of_targets(Y.reshape(len(Y), -1))
+            begin_at_mean(self.net, Y.reshape(len(Y), -1))
 
     def _sizes(self, n_inputs: int, n_targets: int) -> list[int]:
         sizes = self.options.sizes or self.options.hidden or [None, 30, None]
@@ -220,13 +222,14 @@ class Experiment:
         wanted = self.data.columns is not None or X.min() < 0 or X.max() > 1
         return self._scaling(X) if wanted and not self.options.no_scaling else None
 
-    def _target_scaling(self, Y: Array) -> Scaling | None:
+    def _standardised(self, Y: Array) -> Standardised | None:
         self._check_range(self.data.Y, self.data.Y_test)
-        linear = self.output == "identity" and self._loss_power() is not None
-        wanted = self.data.classes is None and linear
-        return (
-            self._scaling(Y.reshape(len(Y), -1)) if wanted and not self.options.no_scaling else None
-        )
+        loss = functions.loss(self.loss)
+        linear = self.output == "identity" and loss.scale_power is not None
+        if self.data.classes is not None or not linear or self.options.no_scaling:
+            return None
+        Y = Y.reshape(len(Y), -1)
+        return Standardised(Y, loss, self._scaling(Y))
 
     def _warn_of_targets(self, Y: Array) -> None:
         """Say so where targets that are not standardised are far from what the outputs begin at."""
@@ -237,7 +240,7 @@ class Experiment:
         if kind(self.output) == "exp":  # its z is their logarithm
             far[...] = False
         far |= (Y.min(axis=0) < low) | (Y.max(axis=0) > high)
-        scaled = [name for name in functions.LOSSES if functions.loss(name).scale_power]
+        scaled = [n for n in functions.LOSSES if functions.loss(n).scale_power is not None]
         for column in np.flatnonzero(far)[:1]:
             which = f"target {column}" if Y.shape[1] > 1 else "the target"
             fail(
@@ -246,9 +249,6 @@ class Experiment:
                 f"and may be out of reach; only with --output identity and one of "
                 f"{', '.join(scaled)} it would be. Scale it yourself, or use --loss mse"
             )
-
-    def _loss_power(self) -> int | None:
-        return functions.loss(self.loss).scale_power
 
     def _check_range(self, *arrays: Array | None) -> None:
         for array in arrays:
@@ -269,8 +269,8 @@ class Experiment:
         X, Y = rows
         if self.input_scaling is not None:
             X = self.input_scaling.apply(X)
-        if self.target_scaling is not None:
-            Y = self.target_scaling.apply(Y.reshape(len(Y), -1))
+        if self.targets is not None:
+            Y = self.targets.apply(Y.reshape(len(Y), -1))
         if self.data.classes is None or self.sizes[-1] == 1:
             Y = Y.astype(self.options.dtype, copy=False)
             if self.data.classes is not None and functions.loss(self.loss).signed:
@@ -298,10 +298,10 @@ class Experiment:
         X, Y = self.prepared(self.parts.train)
         watched = self.parts.validation
         prepared = None if watched is None else self.prepared(watched)
-        # Of one target, the loss is told in the units of the target; of several, as it is trained.
-        factor = 1.0
-        if self.target_scaling is not None and self.sizes[-1] == 1:
-            factor = float(self.target_scaling.deviation[0]) ** (self._loss_power() or 0)
+        # told in the targets' units, unless it is another sum there
+        factor, constant = 1.0, 0.0
+        if self.targets is not None and self.targets.factor is not None:
+            factor, constant = self.targets.factor, self.targets.constant
 
         patience, schedules = self.options.patience, fastbp.schedules
         schedule = {"cosine": schedules.Cosine(), "one-cycle": schedules.OneCycle()}
@@ -310,13 +310,14 @@ class Experiment:
             def each_epoch(event: Any) -> None:
                 record: dict[str, Any] = {
                     "epoch": event.epoch + 1,
-                    "loss": factor * float(event.history["loss"][-1]),
+                    "loss": factor * float(event.history["loss"][-1]) + constant,
                 }
                 if watched is not None:
-                    validation_loss = factor * float(event.history["validation_loss"][-1])
+                    watched_loss = float(event.history["validation_loss"][-1])
+                    validation_loss = factor * watched_loss + constant
                     outputs = event.outputs
-                    if self.target_scaling is not None:
-                        outputs = self.target_scaling.undo(outputs)
+                    if self.targets is not None:
+                        outputs = self.targets.undo(outputs)
                     found = scores(outputs, watched[1], self.data.classes, self.net)
                     record["validation"] = {"loss": validation_loss} | found
                 self.epochs.append(record)
@@ -369,9 +370,9 @@ class Experiment:
         """Fold the scaling into the network, which from then on takes and gives raw numbers."""
         net, X = self.net, self.parts.train[0][:1000]
         before = net.predict(self.prepared((X, self.parts.train[1][:1000]))[0])
-        if self.target_scaling is not None:
-            before = self.target_scaling.undo(before)
-            self.target_scaling.unfold_from_outputs(net.weights[-1], net.biases[-1])
+        if self.targets is not None:
+            before = self.targets.undo(before)
+            self.net = net = self.targets.unfold(net)
         if self.input_scaling is not None:
             self.input_scaling.fold_into_inputs(net.weights[0], net.biases[0])
         after = net.predict(X.astype(self.options.dtype, copy=False))

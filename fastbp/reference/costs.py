@@ -15,7 +15,7 @@ COSTS = {
     "mse": 1.0,
     "mae": None,
     "huber": 1.0,
-    "log_cosh": None,
+    "log_cosh": 1.0,
     "binary_cross_entropy": None,
     "cross_entropy": None,
     "kl": None,
@@ -106,7 +106,7 @@ def cost(name, a, y):
         d = parameter
         C = np.where(np.abs(r) <= d, 0.5 * r**2, d * (np.abs(r) - d / 2))
     elif name == "log_cosh":
-        C = np.array([_log_cosh(r_k) for r_k in r])
+        C = parameter**2 * np.array([_log_cosh(r_k / parameter) for r_k in r])
     elif name == "binary_cross_entropy":
         C = -y_log(y, a) - y_log(1 - y, 1 - a)
     elif name == "cross_entropy":
@@ -164,7 +164,7 @@ def cost_gradient(name, a, y):
         d = parameter
         return np.clip(r, -d, d)
     if name == "log_cosh":
-        return np.tanh(r)
+        return parameter * np.tanh(r / parameter)
     if name == "binary_cross_entropy":
         # r / (a (1 - a)); with a label y = 0 or 1 one factor cancels, which also gives the
         # limit at a = y

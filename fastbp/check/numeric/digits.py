@@ -422,7 +422,7 @@ def cost(mp: Any, kind: str, parameter: float, a: Numbers, y: Numbers) -> Any:
         "mse": lambda a, y: p * (a - y) ** 2 / n,
         "mae": lambda a, y: abs(a - y),
         "huber": lambda a, y: (a - y) ** 2 / 2 if abs(a - y) <= p else p * (abs(a - y) - p / 2),
-        "log_cosh": lambda a, y: mp.log(mp.cosh(a - y)),
+        "log_cosh": lambda a, y: p**2 * mp.log(mp.cosh((a - y) / p)),
         "binary_cross_entropy": lambda a, y: -y_log(y, a) - y_log(1 - y, 1 - a),
         "cross_entropy": lambda a, y: -y_log(y, a),
         "kl": lambda a, y: y_log(y, y) - y_log(y, a),

@@ -92,15 +92,19 @@ cdef inline real term_and_slope(separable *tag, real x, real y, real p, real *sl
         slope[0] = s
         # d(|r| - d/2) outside, r^2/2 inside: both are s (r - s/2)
         return s * (r - <real>0.5 * s)
-    elif separable is LogCosh:
+    elif separable is LogCosh:  # p^2 ln cosh u, u = r/p
         r = x - y
-        slope[0] = tanh(r)
-        s = fabs(r)
-        # |r| + log1p(e^-2|r|) - ln 2 cancels near 0; there log1p(cosh r - 1), e = e^|r| - 1
-        b = s + (log1p(exp(<real>-2 * s)) - <real>0.6931471805599453)
+        s = r * (<real>1 / p)
+        slope[0] = p * tanh(s)
+        r = fabs(r)
+        s = fabs(s)
+        # |u| + log1p(e^-2|u|) - ln 2 cancels near 0; there log1p(cosh u - 1), e = e^|u| - 1. Far
+        # away |r| stands for p |u|, which may be infinite, near 0 r^2/2, where u^2 is nothing
+        b = r + p * (log1p(exp(<real>-2 * s)) - <real>0.6931471805599453)
         a = expm1(<real>1 if s > <real>1 else s)
-        a = log1p(a * a / (<real>2 * (<real>1 + a)))
-        return a if s < <real>1 else b
+        a = log1p(a * a / (<real>2 * (<real>1 + a))) * p
+        a = p * (a if s < <real>1 else b)
+        return <real>0.5 * r * r if s < <real>1e-8 else a
     elif separable is BinaryCrossEntropy:
         a = at_least_tiny(x)
         b = at_least_tiny(<real>1 - x)
