@@ -4,6 +4,7 @@ What belongs here: `as_columns`. What does not: what a network sees of them (tes
 """
 
 import numpy as np
+
 from fastbp.tabular import as_columns
 from fastbp.tabular.columns import Numbers, Texts, Times
 
