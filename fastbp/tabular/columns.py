@@ -17,6 +17,8 @@ from fastbp.functions import shown
 from fastbp.tabular import frames, kinds, objects
 from fastbp.tabular.kinds import Column, Numbers, Texts, Times
 
+BOOL = (bool, np.bool_)
+
 __all__ = ["Column", "Columns", "Numbers", "Texts", "Times", "as_columns", "missing_columns"]
 
 
@@ -97,7 +99,7 @@ def as_columns(X: Any, name: str = "X", only: Sequence[str] | None = None) -> Co
         return X if only is None or not X.named else X.take(_found(only, X.names, name))
     labels, get, n_rows = _opened(X, name)
     named = not all(type(a) is int for a in labels) or list(labels) != list(range(len(labels)))
-    names = _names(labels, name) if named else tuple(f"x{j}" for j in range(len(labels)))
+    names = frames.names_of(labels, name) if named else tuple(f"x{j}" for j in range(len(labels)))
     at = dict(zip(names, get, strict=True))
     wanted = names if only is None or not named else _found(only, names, name)
     columns = [at[column](f"{name}: column {column!r}") for column in wanted]
@@ -137,38 +139,21 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(map(shown, names[:most])) + rest
 
 
-def _names(labels: Sequence[Any], name: str) -> tuple[str, ...]:
-    """Labels as texts, each once."""
-    frames.check_labels(list(labels), name)
-    names = tuple(map(str, labels))
-    seen: set[str] = set()
-    for column in names:
-        if column in seen:
-            raise ValueError(f"{name}: expected columns of different names; got {column!r} twice")
-        seen.add(column)
-        try:
-            column.encode()
-        except UnicodeEncodeError:
-            told = f"{name}: expected names that UTF-8 can hold; got {column!a}"
-            raise ValueError(told) from None
-    return names
-
-
 def _opened(X: Any, name: str) -> tuple[Sequence[Any], Sequence[frames.Getter], int | None]:
     """Labels (0, 1, ... where there are none), what makes each column, rows if known."""
     if isinstance(X, Mapping):
         return list(X), [_getter(values) for values in X.values()], None
     if hasattr(X, "tocsr") and hasattr(X, "nnz"):
-        raise kinds.refuse(name, None, "a table", f"{type(X).__name__}, a sparse matrix, which is "
-                           "numbers already", TypeError)  # fmt: skip
-    if hasattr(X, "to_frame") and not hasattr(X, "columns"):
-        raise kinds.refuse(name, None, "a table", f"one column ({type(X).__name__}): "
-                           f"{name}.to_frame() makes a table of it", ValueError)  # fmt: skip
+        got = f"{type(X).__name__}, a sparse matrix, which is numbers already"
+        raise kinds.refusal(name, None, "a table", got, TypeError)
+    if hasattr(X, "to_frame") and not hasattr(type(X), "columns"):
+        got = f"one column ({type(X).__name__}): {name}.to_frame() makes a table of it"
+        raise kinds.refusal(name, None, "a table", got)
     if isinstance(X, (list, tuple)):
         return _of_rows(X, name)
-    if not isinstance(X, np.ndarray) and frames.is_frame(X):
+    if frames.is_arrow(X) or (not isinstance(X, np.ndarray) and frames.is_frame(X)):
         return frames.opened(X, name)
-    array = X if isinstance(X, np.ndarray) else _as_array(X, name)
+    array = X if isinstance(X, np.ma.MaskedArray) else _as_array(X, name)  # no np.matrix
     fields = array.dtype.names
     if fields is not None:  # structured
         array = np.atleast_1d(array)
@@ -185,14 +170,14 @@ def _columns(array: np.ndarray) -> Iterable[np.ndarray]:
 def _as_array(X: Any, name: str) -> np.ndarray:
     expected = "a table (data frame, pyarrow.Table, dict of columns or 2-D array)"
     if isinstance(X, (str, bytes)) or np.isscalar(X) or X is None:
-        raise kinds.refuse(name, None, expected, X, TypeError)
+        raise kinds.refusal(name, None, expected, shown(X), TypeError)
     try:
         array = np.asarray(X)
     except Exception as error:
         got = f"{type(X).__name__}, of which NumPy makes no array: {error}"
-        raise kinds.refuse(name, None, expected, got, TypeError) from error
+        raise kinds.refusal(name, None, expected, got, TypeError) from error
     if array.dtype.kind == "O" and array.ndim == 0:
-        raise kinds.refuse(name, None, expected, type(X).__name__, TypeError)
+        raise kinds.refusal(name, None, expected, type(X).__name__, TypeError)
     return array
 
 
@@ -219,17 +204,18 @@ def _of_rows(
         array = np.empty(0)
     if array.dtype.kind in "fiuc" and array.size:
         _check_2d(array.shape, name)
+    if array.dtype.kind in "fiuc" and array.size and not any(isinstance(v, BOOL) for v in X[0]):
         return range(array.shape[1]), [_getter(column) for column in _columns(array)], len(array)
     rows = []
     for i, row in enumerate(X):
         if isinstance(row, (str, bytes, Mapping)) or not hasattr(row, "__len__"):
             hint = "; pandas.DataFrame(...) makes a table of dictionaries"
             got = f"{shown(row)}{hint if isinstance(row, Mapping) else ''}"
-            raise kinds.refuse(name, i, "a row of values (2 dimensions)", got)
+            raise kinds.refusal(name, i, "a row of values (2 dimensions)", got)
         rows.append(list(row))
         if len(rows[i]) != len(rows[0]):
             expected = f"{len(rows[0])} values, as in row 0"
-            raise kinds.refuse(name, i, expected, str(len(rows[i])))
+            raise kinds.refusal(name, i, expected, str(len(rows[i])))
     columns = [[row[j] for row in rows] for j in range(len(rows[0]))]
     return range(len(columns)), [_getter(column) for column in columns], len(rows)
 
@@ -249,13 +235,13 @@ def column_of(values: Any, where: str) -> Column:
     if hasattr(values, "to_frame") or hasattr(values, "__narwhals_series__"):
         return frames.of_native_series(values, where)
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__len__"):
-        raise kinds.refuse(where, None, "a column of values", values, TypeError)
+        raise kinds.refusal(where, None, "a column of values", shown(values), TypeError)
     return _of_array(np.asarray(values), where)
 
 
 def _of_array(values: np.ndarray, where: str) -> Column:
     if values.ndim != 1:
-        raise kinds.refuse(where, None, "one dimension", f"shape {values.shape}")
+        raise kinds.refusal(where, None, "one dimension", f"shape {values.shape}")
     mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
     values = np.asarray(values)
     kind = values.dtype.kind
@@ -267,7 +253,7 @@ def _of_array(values: np.ndarray, where: str) -> Column:
     if kind not in "fiubmM":
         more = ". Complex data not supported" if kind == "c" else ""
         got = f"dtype {values.dtype}{more}"
-        raise kinds.refuse(where, 0, "numbers, texts or times", got,
+        raise kinds.refusal(where, 0, "numbers, texts or times", got,
                            ValueError if more else TypeError)  # fmt: skip
     if kind == "b":
         codes = values.astype(np.int32)
@@ -288,7 +274,7 @@ def _of_times(values: np.ndarray, mask: np.ndarray | None, where: str) -> Column
         values[mask] = "NaT"
     try:
         if values.dtype.kind == "M":
-            return Times(values.astype("M8[us]"))
+            return kinds.as_times(values, where)
         return Numbers(values / np.timedelta64(1, "s"))
     except (TypeError, OverflowError) as error:  # months have no length
         raise ValueError(f"{where}: expected times or durations; {error}") from None

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastbp.functions import shown
+from fastbp.tabular.kinds import is_utf8
 
 
 class Facts:
@@ -92,12 +93,3 @@ class Facts:
         if not right or len(set(value)) < len(value):
             raise self.wrong(key, "a list of distinct texts")
         return list(value)
-
-
-def is_utf8(text: str) -> bool:
-    """Whether UTF-8 has it: halves of surrogate pairs it has not."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

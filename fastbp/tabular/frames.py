@@ -7,7 +7,7 @@ of. What does not: arrays, lists and dictionaries (columns.py), cells that are P
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -36,9 +36,8 @@ def is_arrow(value: Any) -> bool:
 
 def is_frame(value: Any) -> bool:
     """Whether it has named columns: of pandas, polars, pyarrow, modin, narwhals, ..."""
-    return hasattr(value, "columns") or (
-        hasattr(value, "__arrow_c_stream__") and not hasattr(value, "to_frame")
-    )
+    # of the type: of a lazy frame the attribute itself may be made with effort
+    return hasattr(type(value), "columns") or hasattr(value, "__arrow_c_stream__")
 
 
 def opened(X: Any, name: str) -> tuple[list[Any], list[Getter], int]:
@@ -48,9 +47,8 @@ def opened(X: Any, name: str) -> tuple[list[Any], list[Getter], int]:
         if not isinstance(X, (pyarrow.Table, pyarrow.RecordBatch)):
             raise _no_table(X, name)
         return _of_arrow(X)
-    labels = list(X.columns) if hasattr(X, "iloc") else None
-    if labels is not None:
-        check_labels(labels, name)  # narwhals has no words of ours for them
+    if hasattr(type(X), "iloc"):
+        names_of(X.columns, name)  # before narwhals refuses them in words of its own
     try:
         import narwhals
     except ImportError as error:
@@ -65,8 +63,7 @@ def opened(X: Any, name: str) -> tuple[list[Any], list[Getter], int]:
         except Exception:
             raise _no_table(X, name) from None
     if isinstance(frame, narwhals.LazyFrame):
-        arrow()
-        frame = frame.collect("pyarrow")
+        frame = frame.collect()
     if not isinstance(frame, narwhals.DataFrame):
         raise _no_table(X, name)
     labels = list(frame.columns)
@@ -76,7 +73,7 @@ def opened(X: Any, name: str) -> tuple[list[Any], list[Getter], int]:
 
 def _no_table(X: Any, name: str) -> Exception:
     expected = "a table (data frame, pyarrow.Table, dict of columns or 2-D array)"
-    return kinds.refuse(name, None, expected, type(X).__name__, TypeError)
+    return kinds.refusal(name, None, expected, type(X).__name__, TypeError)
 
 
 def _of_arrow(table: Any) -> tuple[list[str], list[Getter], int]:
@@ -86,8 +83,9 @@ def _of_arrow(table: Any) -> tuple[list[str], list[Getter], int]:
     return list(table.schema.names), [getter(j) for j in range(table.num_columns)], table.num_rows
 
 
-def check_labels(labels: list[Any], name: str) -> None:
-    """Refuse labels of several levels."""
+def names_of(labels: Sequence[Any], name: str) -> tuple[str, ...]:
+    """The labels of columns as texts, each once."""
+    names: dict[str, None] = {}
     for label in labels:
         if isinstance(label, tuple):
             joined = "'_'.join(map(str, c))"
@@ -95,6 +93,13 @@ def check_labels(labels: list[Any], name: str) -> None:
                 f"{name}: expected columns with one name each; got the levels {shown(label)} (a "
                 f"MultiIndex): {name}.columns = [{joined} for c in {name}.columns]"
             )
+        column = str(label)
+        if column in names:
+            raise ValueError(f"{name}: expected columns of different names; got {column!r} twice")
+        if not kinds.is_utf8(column):
+            raise ValueError(f"{name}: expected names that UTF-8 can hold; got {column!a}")
+        names[column] = None
+    return tuple(names)
 
 
 def _getter(frame: Any, place: int) -> Getter:
@@ -106,10 +111,10 @@ def of_series(series: Any, where: str) -> Column:
     import narwhals
 
     native = series.to_native()
-    if hasattr(getattr(native, "dtype", None), "categories") and hasattr(native, "cat"):
-        codes, values = native.cat.codes, native.cat.categories
-        if hasattr(codes, "to_numpy") and hasattr(values, "to_numpy"):  # pandas and its like
-            return _of_categories(codes.to_numpy(), list(values), where)
+    if hasattr(getattr(native, "dtype", None), "categories"):
+        if hasattr(native.cat, "codes"):  # of pandas and its like: categories may be anything
+            values = [kinds.text_of(value) for value in native.cat.categories]
+            return kinds.as_texts(np.asarray(native.cat.codes, np.int32), values, where)
     if series.dtype == narwhals.Object:
         return objects.column_of(series.to_numpy(), where)
     pyarrow = arrow()
@@ -131,30 +136,6 @@ def _cells(series: Any) -> Any:
     return np.fromiter(series.to_list(), object, len(series))
 
 
-def _of_categories(codes: np.ndarray, values: list[Any], where: str) -> Texts:
-    return kinds.as_texts(codes.astype(np.int32), [text_of(value) for value in values], where)
-
-
-def text_of(value: Any) -> str:
-    """The text of a category that may be none: of a bool, a number, a time, an interval.
-
-    >>> text_of(True), text_of(2.0), text_of(2.5), text_of("a")
-    ('true', '2', '2.5', 'a')
-    """
-    if isinstance(value, (bool, np.bool_)):
-        return kinds.BOOLEANS[int(value)]
-    if isinstance(value, (float, np.floating)):
-        return text_of_number(float(value))
-    return str(value)
-
-
-def text_of_number(value: float) -> str:
-    """Without an exponent, and without a point where it is whole."""
-    if value == 0:
-        return "0"
-    return np.format_float_positional(value, trim="-")
-
-
 def of_arrow(column: Any, where: str) -> Column:
     """The column of an array or chunked array of pyarrow."""
     pyarrow = arrow()
@@ -172,7 +153,7 @@ def of_arrow(column: Any, where: str) -> Column:
 
 
 def _of_no_kind(where: str, kind: Any, hint: str = "") -> Exception:
-    return kinds.refuse(where, 0, "numbers, texts or times", f"values of type {kind}{hint}",
+    return kinds.refusal(where, 0, "numbers, texts or times", f"values of type {kind}{hint}",
                         TypeError)  # fmt: skip
 
 
@@ -241,7 +222,7 @@ def _dictionary(column: Any, where: str) -> Column:
         valid = np.asarray(values.is_valid())
         places = np.append(np.where(valid, np.cumsum(valid) - 1, -1), -1)
         codes, values = places[codes].astype(np.int32), values.drop_null()
-    return kinds.as_texts(codes, [text_of(value) for value in values.to_pylist()], where)
+    return kinds.as_texts(codes, [kinds.text_of(value) for value in values.to_pylist()], where)
 
 
 def _decoded(column: Any, where: str) -> Column:
@@ -282,5 +263,5 @@ def of_native_series(values: Any, where: str) -> Column:
         series = narwhals.from_native(values, series_only=True)
     except TypeError:
         got = type(values).__name__
-        raise kinds.refuse(where, None, "a column of values", got, TypeError) from None
+        raise kinds.refusal(where, None, "a column of values", got, TypeError) from None
     return of_series(series, where)

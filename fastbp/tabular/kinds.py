@@ -6,11 +6,10 @@ becomes one (columns.py), what a network sees of it (encoder.py).
 
 from __future__ import annotations
 
+import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from fastbp.functions import shown
 
 
 class Numbers(NamedTuple):
@@ -57,12 +56,28 @@ def is_missing(column: Column) -> np.ndarray:
     return np.isnan(column.values)
 
 
-def refuse(
-    where: str, row: int | None, expected: str, got: object, error: type[Exception] = ValueError
+def refusal(
+    where: str, row: int | None, expected: str, got: str, error: type[Exception] = ValueError
 ) -> Exception:
     """What is raised of a cell; `where` names argument and column, rows count from 0."""
     at = where if row is None else f"{where}, row {row}"
-    return error(f"{at}: expected {expected}; got {got if isinstance(got, str) else shown(got)}")
+    return error(f"{at}: expected {expected}; got {got}")
+
+
+def text_of(value: Any) -> str:
+    """The text of a category that may be none: of a bool, a number, a time, an interval.
+
+    >>> text_of(True), text_of(2.0), text_of(np.datetime64("2024-02-29T00:00")), text_of("a")
+    ('true', '2', '2024-02-29', 'a')
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return BOOLEANS[int(value)]
+    if isinstance(value, (float, np.floating)):  # without an exponent
+        return "0" if value == 0 else np.format_float_positional(value, trim="-")
+    if isinstance(value, (datetime.date, np.datetime64)) and not getattr(value, "tzinfo", None):
+        text = str(np.array(value, "M8[us]"))
+        return text.removesuffix(".000000").removesuffix("T00:00:00")
+    return str(value)
 
 
 def as_finite(values: np.ndarray, where: str) -> Numbers:
@@ -71,20 +86,38 @@ def as_finite(values: np.ndarray, where: str) -> Numbers:
     if infinite.any():
         row = int(np.argmax(infinite))
         what = f"{values[row]} ({int(infinite.sum())} such values)"
-        raise refuse(where, row, "finite numbers, or NaN where missing", what)
+        raise refusal(where, row, "finite numbers, or NaN where missing", what)
     return Numbers(values)
+
+
+def as_times(values: np.ndarray, where: str) -> Times:
+    """Times of datetime64 of any unit, all of which microseconds can tell."""
+    found = values.astype("M8[us]")
+    if np.datetime_data(values.dtype)[0] in ("Y", "M", "W", "D", "h", "m", "s", "ms"):
+        lost = ~np.isnat(values) & (found.astype(values.dtype) != values)  # NumPy wraps around
+        if lost.any():
+            row = int(np.argmax(lost))
+            raise refusal(where, row, "a time within 290,000 years of 1970", str(values[row]))
+    return Times(found)
 
 
 def as_texts(codes: np.ndarray, values: list[str], where: str) -> Texts:
     """Texts, each value once and such as UTF-8 has."""
     for place, value in enumerate(values):
-        try:
-            value.encode()
-        except UnicodeEncodeError:  # halves of surrogate pairs
+        if not is_utf8(value):
             row = int(np.argmax(codes == place))
-            raise refuse(where, row, "text that UTF-8 can hold", ascii(value)) from None
+            raise refusal(where, row, "text that UTF-8 can hold", ascii(value))
     if len(set(values)) < len(values):
         places: dict[str, int] = {}
         new = np.array([places.setdefault(value, len(places)) for value in values] + [-1])
         codes, values = new[codes], list(places)
     return Texts(codes.astype(np.int32, copy=False), values)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 has it: halves of surrogate pairs it has not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

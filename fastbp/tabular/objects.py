@@ -76,13 +76,13 @@ def _mixed(values: np.ndarray, of_type: dict[type, str], where: str) -> Exceptio
             what += ". Complex data not supported" if is_complex else ""
             expected = "a number, a text, a time or what is missing"
             error = ValueError if is_complex else TypeError  # as scikit-learn has it
-            raise kinds.refuse(where, row, expected, what, error)
+            raise kinds.refusal(where, row, expected, what, error)
         if kind and first is None:
             first = row, kind
         elif kind and first is not None and kind != first[1]:
             expected = f"{first[1]} throughout, as in row {first[0]}"
             hint = "; .astype(str) makes texts of all"
-            raise kinds.refuse(where, row, expected, what + hint, TypeError)
+            raise kinds.refusal(where, row, expected, what + hint, TypeError)
     raise AssertionError("no row is of another kind")
 
 
@@ -95,7 +95,7 @@ def _numbers(values: np.ndarray, present: np.ndarray, where: str) -> Column:
                 float(values[row])
             except Exception:
                 expected = "a number that float64 holds"
-                raise kinds.refuse(where, row, expected, values[row]) from None
+                raise kinds.refusal(where, row, expected, shown(values[row])) from None
         raise
     return kinds.as_finite(found, where)
 
@@ -121,7 +121,7 @@ def _durations(values: np.ndarray, present: np.ndarray, where: str) -> Column:
             found[row] = np.timedelta64(values[row], "us") / np.timedelta64(1, "s")
         except (TypeError, OverflowError):  # months and years have no length
             expected = "a duration in days or parts of them"
-            raise kinds.refuse(where, row, expected, values[row]) from None
+            raise kinds.refusal(where, row, expected, shown(values[row])) from None
     return Numbers(found)
 
 
@@ -133,14 +133,17 @@ def _times(values: np.ndarray, present: np.ndarray, where: str) -> Column:
         zone = getattr(value, "tzinfo", None) is not None
         if aware is not None and zone != aware:
             expected = "times with a zone, as above" if aware else "times without a zone, as above"
-            raise kinds.refuse(where, row, expected, value)
+            raise kinds.refusal(where, row, expected, shown(value))
         aware = zone
         if zone:
             value = value.astimezone(datetime.UTC).replace(tzinfo=None)
         try:
-            found[row] = value if isinstance(value, np.datetime64) else np.datetime64(value, "us")
+            if isinstance(value, np.datetime64):
+                found[row] = kinds.as_times(np.array([value]), where).values[0]
+            else:
+                found[row] = np.datetime64(value, "us")
         except (TypeError, ValueError, OverflowError):
-            raise kinds.refuse(where, row, "a time", value) from None
+            raise kinds.refusal(where, row, "a time", shown(value)) from None
     return Times(found)
 
 
