@@ -17,7 +17,7 @@ from fastbp.dropout import Dropout
 from fastbp.network import Network
 
 if TYPE_CHECKING:
-    from fastbp import check, datasets, layers, schedules, training
+    from fastbp import check, datasets, layers, schedules, tabular, training
     from fastbp.files.model import load
     from fastbp.optimizers import (
         LBFGS,
@@ -57,6 +57,7 @@ __all__ = [
     "layers",
     "load",
     "schedules",
+    "tabular",
     "training",
 ]
 
@@ -70,7 +71,7 @@ _LATER = {  # where the name is found; a module stands for itself
     "schedules": "fastbp.schedules",
     **{
         name: f"fastbp.{name}"
-        for name in ("callbacks", "estimators", "metrics", "optimizers", "training")
+        for name in ("callbacks", "estimators", "metrics", "optimizers", "tabular", "training")
     },
 }
 

@@ -30,6 +30,7 @@ FLOORS = [
         "plotting",
         "sparse",
         "stopping",
+        "tabular",
     },
     {"architecture", "dropout", "samples", "schedules"},
     {"network"},
