@@ -720,6 +720,25 @@ def test_costs_of_the_largest_numbers(level, dtype):
     assert net.loss([[0]], [0.0], l2=1e-3) == pytest.approx(0.008 * top, rel=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("unit", [1e-30, 1e-6, 0.3, 7.0, 1e8, 1e15])
+def test_log_cosh_in_every_unit(level, dtype, unit):
+    """p^2 ln cosh(r/p), however far apart r and p are."""
+    mpmath = pytest.importorskip("mpmath")
+    p = float(np.dtype(dtype).type(unit))
+    net = fastbp.Network([1, 1], output="identity", loss=f"log_cosh({p!r})", init="zeros",
+                         dtype=dtype)  # fmt: skip
+    with mpmath.workdps(120):
+        for r in (0.0, 1e-6, 1e-3, 0.1, 0.9, 1.1, 5.0, 1e3, 1e10):
+            r = float(np.dtype(dtype).type(r))
+            u = mpmath.mpf(r) / p
+            C = mpmath.mpf(p) ** 2 * (mpmath.log(mpmath.cosh(u)) if u < 1e3 else u - mpmath.log(2))
+            rtol = 16 * np.finfo(dtype).eps
+            np.testing.assert_allclose(net.loss([[0.0]], [[r]]), float(C), rtol=rtol)
+            slope = float(-p * mpmath.tanh(u)) if u < 1e3 else -p
+            np.testing.assert_allclose(net.deltas([[0.0]], [[r]])[-1][0, 0], slope, rtol=rtol)
+
+
 def test_a_mean_of_costs_whose_sum_is_too_large():
     net = at_bias([1.5e154], "identity", "quadratic", "float64")
     n, C = 40, 0.5 * 1.5e154 * 1.5e154

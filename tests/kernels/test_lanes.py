@@ -191,7 +191,7 @@ def outputs(kind, rng, n, net, dtype):
         ("identity", "quadratic", ["numbers", "classes"]),
         ("tanh", "mae", ["numbers"]),
         ("identity", "huber(0.4)", ["numbers"]),
-        ("identity", "log_cosh", ["numbers"]),
+        ("identity", "log_cosh(0.3)", ["numbers"]),
         ("identity", "hinge", ["classes"]),
         ("identity", "squared_hinge", ["classes"]),
         ("softplus", "poisson", ["positive"]),

@@ -164,6 +164,9 @@ MP_COSTS = {
     "huber": mp_huber(1),
     "huber(0.4)": mp_huber(mpf(0.4)),
     "log_cosh": termwise(lambda a, y: mpmath.log(mpmath.cosh(a - y))),
+    "log_cosh(0.3)": termwise(
+        lambda a, y: mpf(0.3) ** 2 * mpmath.log(mpmath.cosh((a - y) / mpf(0.3)))
+    ),
     "binary_cross_entropy": termwise(lambda a, y: -mp_x_log_y(y, a) - mp_x_log_y(1 - y, 1 - a)),
     "cross_entropy": termwise(lambda a, y: -mp_x_log_y(y, a)),
     "kl": termwise(lambda a, y: mp_x_log_y(y, y / a)),
