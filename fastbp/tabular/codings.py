@@ -21,6 +21,7 @@ from fastbp.tabular.rows import Dense, OneHot, Slot
 FAR = 1e9  # what is farther out is at +-3 to the last bit of float64
 MARKS_OF_MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}  # among numbers as texts
 
+_CODE = re.compile(r"0[0-9]+")  # 02134, which is no number
 _NUMBER = re.compile(r"([+-]?)(0|[1-9][0-9]*)(?:\.([0-9]*))?")
 
 
@@ -261,17 +262,17 @@ def from_list(columns: list[Facts]) -> list[Coding]:
 
 def fit(name: str, column: Column, where: str, most: int, declared: str) -> Coding:
     """The coding of a column; declared: "categorical", "numeric" or ""."""
+    if declared == "numeric":
+        column = Numbers(as_numbers(column, where, True))
+    elif declared == "categorical":
+        column = texts_of(column)
     if kinds.is_missing(column).all():
         got = f"a column all missing, which says nothing: leave it out (drop {name!r})"
         raise kinds.refusal(where, None, "at least one value", got)
-    if declared == "numeric":
-        return NumberCoding.fit(name, as_numbers(column, where, True), True)
-    if declared == "categorical":
-        return TextCoding.fit(name, texts_of(column), most, True)
     if isinstance(column, Numbers):
-        return NumberCoding.fit(name, column.values, False)
+        return NumberCoding.fit(name, column.values, declared == "numeric")
     if isinstance(column, Texts):
-        return TextCoding.fit(name, column, most, False)
+        return TextCoding.fit(name, column, most, declared == "categorical")
     return TimeCoding.fit(name, column.values)
 
 
@@ -294,10 +295,10 @@ def as_numbers(column: Column, where: str, parsed: bool) -> np.ndarray:
     if missing.all():
         return np.full(len(missing), np.nan)
     if isinstance(column, Times):
-        raise _of_another_kind(column, where, "numbers")
+        raise _of_another_kind(column, where, "numbers" if parsed else "numbers as in training")
     if not parsed and set(column.values) != set(kinds.BOOLEANS):
-        raise _of_another_kind(column, where, "numbers",
-                               "; numeric=[...] reads texts as numbers")  # fmt: skip
+        hint = "; numeric=[...] reads texts as numbers"
+        raise _of_another_kind(column, where, "numbers as in training", hint)
     found = np.full(len(column.values) + 1, np.nan)
     for place, value in enumerate(column.values):
         try:
@@ -328,7 +329,7 @@ def as_times(column: Column, where: str) -> np.ndarray:
         return column.values
     missing = kinds.is_missing(column)
     if not missing.all():
-        raise _of_another_kind(column, where, "times")
+        raise _of_another_kind(column, where, "times as in training")
     return np.full(len(missing), np.datetime64("NaT"), "M8[us]")
 
 
@@ -337,9 +338,10 @@ def as_texts(column: Column, where: str, coding: TextCoding) -> Texts:
     if isinstance(column, Texts):
         return column
     missing = kinds.is_missing(column)
-    if missing.all() or coding.declared:
+    coded = isinstance(column, Numbers) and any(map(_CODE.fullmatch, coding.categories))
+    if missing.all() or (coding.declared and not coded):
         return texts_of(column)
-    if isinstance(column, Numbers):
+    if isinstance(column, Numbers) and not coded:
         if any(map(_NUMBER.fullmatch, coding.categories)):
             return texts_of(column)
         if set(coding.categories) <= set(kinds.BOOLEANS):
@@ -347,13 +349,14 @@ def as_texts(column: Column, where: str, coding: TextCoding) -> Texts:
             if np.isin(values[~missing], (0, 1)).all():
                 return Texts(np.where(missing, -1, values).astype(np.int32), list(kinds.BOOLEANS))
     few = ", ".join(repr(text) for text in coding.categories[:3])
-    raise _of_another_kind(column, where, f"texts ({few}, ...)",
-                           "; categorical=[...] makes categories of numbers")  # fmt: skip
+    hint = ", which have lost their 0" if coded else "; categorical=[...] makes categories of them"
+    raise _of_another_kind(column, where, f"texts ({few}, ...) as in training", hint)
 
 
 def _of_another_kind(column: Column, where: str, expected: str, hint: str = "") -> Exception:
     row = int(np.argmin(kinds.is_missing(column)))
     value = column.values[column.codes[row]] if isinstance(column, Texts) else column.values[row]
+    text = kinds.text_of(value)
     kind = type(column).__name__.lower()
-    got = f"{kind}, such as {str(value)!r}{hint}"
-    return kinds.refusal(where, row, f"{expected} as in training", got, TypeError)
+    got = f"{kind}, such as {text if isinstance(column, Numbers) else repr(text)}{hint}"
+    return kinds.refusal(where, row, expected, got, TypeError)

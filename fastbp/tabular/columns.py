@@ -269,12 +269,6 @@ def _of_array(values: np.ndarray, where: str) -> Column:
 
 def _of_times(values: np.ndarray, mask: np.ndarray | None, where: str) -> Column:
     """Of NumPy's times or durations of any unit."""
-    values = values.astype(values.dtype, copy=mask is not None)
     if mask is not None:
-        values[mask] = "NaT"
-    try:
-        if values.dtype.kind == "M":
-            return kinds.as_times(values, where)
-        return Numbers(values / np.timedelta64(1, "s"))
-    except (TypeError, OverflowError) as error:  # months have no length
-        raise ValueError(f"{where}: expected times or durations; {error}") from None
+        values = np.where(mask, np.array("NaT", values.dtype), values)
+    return (kinds.as_times if values.dtype.kind == "M" else kinds.as_seconds)(values, where)

@@ -129,8 +129,12 @@ class Encoder:
         TypeError, ValueError
             Columns missing, or of another kind than in training.
         """
+        return self._wrapped(self.encode(X), X)
+
+    def encode(self, X: Any) -> Any:
+        """As `transform`, whatever output scikit-learn is set to: for who trains on it."""
         self._check_fitted()
-        return self._wrapped(self._encoded(self._columns(X)), X)
+        return self._encoded(self._columns(X))
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """`fit`, then `transform`, with the table read once."""
@@ -208,7 +212,7 @@ class Encoder:
                 if self._named
                 else "X has feature names, but Encoder was fitted without feature names"
             )
-            warnings.warn(f"{told}: columns are taken by their place", UserWarning, stacklevel=3)
+            warnings.warn(f"{told}: columns are taken by their place", UserWarning, stacklevel=4)
         if len(columns.names) != len(names):
             raise ValueError(
                 f"X: expected {len(names)} columns; got {len(columns.names)}: X has "
@@ -283,7 +287,8 @@ class Encoder:
             What `to_dict` does not write, named by its place.
         """
         of = facts.Facts(learnt, "encoder")
-        if of.value("version") != VERSION or isinstance(of.value("version"), bool):
+        version = of.value("version")
+        if type(version) is not int or version != VERSION:
             raise of.wrong("version", f"{VERSION}, what this release of fastbp reads")
         found = codings.from_list(of.entries("columns"))
         declared = [c.name for c in found if isinstance(c, codings.TextCoding) and c.declared]
@@ -291,9 +296,11 @@ class Encoder:
         encoder = cls(
             categorical=declared or None,
             numeric=parsed or None,
-            max_categories=of.count("max_categories", 1),
+            max_categories=(most := of.count("max_categories", 1)),
             dtype=of.one_of("dtype", DTYPES),
         )
+        if any(len(c.categories) > most for c in found if isinstance(c, codings.TextCoding)):
+            raise of.wrong("max_categories", "at least as many as any column has")
         named = of.flag("named")
         of.close()
         names = [coding.name for coding in found]
@@ -339,8 +346,10 @@ class Encoder:
         """As set_output, or scikit-learn's own configuration, asks for."""
         if "sklearn" not in sys.modules and not hasattr(self, "_sklearn_output_config"):
             return encoded
-        from sklearn.utils._set_output import _wrap_data_with_container
+        from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
 
+        if _get_output_config("transform", self)["dense"] != "default" and hasattr(encoded, "nnz"):
+            encoded = encoded.toarray()  # frames have no sparse rows
         return _wrap_data_with_container("transform", encoded, X, self)
 
     _sklearn_auto_wrap_output_keys = frozenset({"transform"})
@@ -354,6 +363,6 @@ class Encoder:
         return Tags(
             estimator_type=None,
             target_tags=TargetTags(required=False),
-            transformer_tags=TransformerTags(),
+            transformer_tags=TransformerTags(preserves_dtype=[]),
             input_tags=InputTags(string=True, categorical=True, allow_nan=True),
         )

@@ -34,6 +34,8 @@ class Times(NamedTuple):
 Column = Numbers | Texts | Times
 
 BOOLEANS = ["false", "true"]
+TIME = "a time within 290,000 years of 1970"
+DURATION = "a duration in weeks or parts of them"
 
 
 def length(column: Column) -> int:
@@ -97,8 +99,19 @@ def as_times(values: np.ndarray, where: str) -> Times:
         lost = ~np.isnat(values) & (found.astype(values.dtype) != values)  # NumPy wraps around
         if lost.any():
             row = int(np.argmax(lost))
-            raise refusal(where, row, "a time within 290,000 years of 1970", str(values[row]))
+            raise refusal(where, row, TIME, str(values[row]))
     return Times(found)
+
+
+def as_seconds(values: np.ndarray, where: str) -> Numbers:
+    """Seconds of timedelta64 of any unit that has a length: months have none."""
+    try:
+        unit = float(np.array(1, values.dtype) / np.timedelta64(1, "s"))
+    except TypeError:
+        raise refusal(where, 0, DURATION, str(values.dtype)) from None
+    whole = values.astype(np.int64)
+    seconds = whole * unit if unit >= 1 else whole / round(1 / unit)
+    return Numbers(np.where(np.isnat(values), np.nan, seconds))
 
 
 def as_texts(codes: np.ndarray, values: list[str], where: str) -> Texts:

@@ -118,11 +118,16 @@ def _durations(values: np.ndarray, present: np.ndarray, where: str) -> Column:
     found = np.full(len(values), np.nan)
     for row in np.flatnonzero(present).tolist():
         try:
-            found[row] = np.timedelta64(values[row], "us") / np.timedelta64(1, "s")
-        except (TypeError, OverflowError):  # months and years have no length
-            expected = "a duration in days or parts of them"
-            raise kinds.refusal(where, row, expected, shown(values[row])) from None
+            found[row] = _seconds(values[row], where)
+        except ValueError:
+            raise kinds.refusal(where, row, kinds.DURATION, shown(values[row])) from None
     return Numbers(found)
+
+
+def _seconds(value: Any, where: str) -> float:
+    if isinstance(value, datetime.timedelta):
+        return value / datetime.timedelta(seconds=1)
+    return float(kinds.as_seconds(np.array([value]), where).values[0])
 
 
 def _times(values: np.ndarray, present: np.ndarray, where: str) -> Column:
@@ -143,7 +148,7 @@ def _times(values: np.ndarray, present: np.ndarray, where: str) -> Column:
             else:
                 found[row] = np.datetime64(value, "us")
         except (TypeError, ValueError, OverflowError):
-            raise kinds.refusal(where, row, "a time", shown(value)) from None
+            raise kinds.refusal(where, row, kinds.TIME, shown(value)) from None
     return Times(found)
 
 
