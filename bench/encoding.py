@@ -17,7 +17,6 @@ import sys
 import time
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pyarrow as pa
 from sklearn.compose import ColumnTransformer
@@ -72,11 +71,11 @@ def main():
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     data = table(options.rows)
-    frame = data.to_pandas()
+    frame, polars = data.to_pandas(), pl.from_arrow(data)
     sides = {
         "pyarrow.Table": lambda: Encoder().fit_transform(data),
         "pandas": lambda: Encoder().fit_transform(frame),
-        "polars": lambda polars=pl.from_arrow(data): Encoder().fit_transform(polars),
+        "polars": lambda: Encoder().fit_transform(polars),
         "scikit-learn, pandas": lambda: theirs(frame.columns).fit_transform(frame),
     }
     with threadpool_limits(1):
