@@ -329,7 +329,8 @@ def as_times(column: Column, where: str) -> np.ndarray:
         return column.values
     missing = kinds.is_missing(column)
     if not missing.all():
-        raise _of_another_kind(column, where, "times as in training")
+        hint = "; pandas.to_datetime makes times of texts"
+        raise _of_another_kind(column, where, "times as in training", hint)
     return np.full(len(missing), np.datetime64("NaT"), "M8[us]")
 
 

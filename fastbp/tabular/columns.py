@@ -141,11 +141,11 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
 
 def _opened(X: Any, name: str) -> tuple[Sequence[Any], Sequence[frames.Getter], int | None]:
     """Labels (0, 1, ... where there are none), what makes each column, rows if known."""
-    if isinstance(X, Mapping):
-        return list(X), [_getter(values) for values in X.values()], None
-    if hasattr(X, "tocsr") and hasattr(X, "nnz"):
+    if hasattr(X, "tocsr") and hasattr(X, "nnz"):  # first: some are dictionaries
         got = f"{type(X).__name__}, a sparse matrix, which is numbers already"
         raise kinds.refusal(name, None, "a table", got, TypeError)
+    if isinstance(X, Mapping):
+        return list(X), [_getter(values) for values in X.values()], None
     if hasattr(X, "to_frame") and not hasattr(type(X), "columns"):
         got = f"one column ({type(X).__name__}): {name}.to_frame() makes a table of it"
         raise kinds.refusal(name, None, "a table", got)

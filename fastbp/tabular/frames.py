@@ -146,6 +146,8 @@ def of_arrow(column: Any, where: str) -> Column:
         if is_kind(kind):
             try:
                 return make(column, where)
+            except pyarrow.ArrowNotImplementedError:  # a conversion that later releases have
+                return objects.column_of(column.to_pylist(), where)
             except pyarrow.ArrowException as error:
                 told = str(error).split("\n")[0]
                 raise ValueError(f"{where}: expected what can be read; {told}") from error

@@ -209,4 +209,7 @@ def test_refused_tables(name):
 
 def test_sparse_matrices_are_no_tables():
     sparse = pytest.importorskip("scipy.sparse")
-    refused(sparse.csr_array(np.eye(2)), "a table", "csr_array", "sparse")
+    for kind in ("csr", "dok", "coo", "dia"):  # dok: a dict, to some releases
+        for form in ("array", "matrix"):
+            X = getattr(sparse, f"{kind}_{form}")(np.eye(2))
+            refused(X, "a table", f"{kind}_{form}", "sparse")
