@@ -73,8 +73,8 @@ def as_columns(X: Any, name: str = "X", only: Sequence[str] | None = None) -> Co
     ----------
     X : array (n, k), list of rows, dict of columns, data frame or pyarrow.Table
         Of numbers, texts, booleans (texts "false", "true"), dates and times (in UTC), durations
-        (in seconds), categories; None, NaN, NA, NaT and nulls are missing. Frames of pandas, polars
-        and others need narwhals and pyarrow.
+        (in seconds), categories; None, NaN, NA, NaT and nulls are missing. Whole numbers beyond
+        2^53 are rounded. Frames of pandas, polars and others need narwhals and pyarrow.
     name : str
         What a refusal calls X.
     only : sequence of str, optional

@@ -128,7 +128,7 @@ def of_series(series: Any, where: str) -> Column:
             hint = ", which .dt.to_timestamp() makes times of"
         elif "interval" in str(found.type):
             hint = ", which .astype(str) makes texts of"
-        raise _of_no_kind(where, series.dtype if not hint else native.dtype, hint)
+        raise _of_no_kind(where, getattr(native, "dtype", found.type), hint)
     return of_arrow(found, where)
 
 

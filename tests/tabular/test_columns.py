@@ -106,6 +106,28 @@ def test_arrays_of_other_classes():
     assert listed(fields) == {"n": [1, 2], "t": ["a", "b"]} and as_columns(fields).named
 
 
+class Rows:
+    """What NumPy makes arrays of, as tensors are."""
+
+    def __init__(self, values, error=None):
+        self.values, self.error = values, error
+
+    def __len__(self):
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        if self.error is not None:
+            raise self.error
+        return np.array(self.values)
+
+
+def test_tensors():
+    assert listed(Rows([[1, 2], [3, 4]])) == {"x0": [1, 3], "x1": [2, 4]}
+    assert listed({"a": Rows([1, 2]), "b": (3, 4)}) == {"a": [1, 2], "b": [3, 4]}
+    refused(Rows([1], RuntimeError("on another device")), "NumPy makes no array", "device")
+    refused({"a": Rows([[1]])}, "column 'a'", "one dimension")
+
+
 def test_what_is_given_stays_as_it_is():
     values = np.ma.array([1.0, 2.0], mask=[False, True])
     cells_ = np.array(["a", None], object)

@@ -18,6 +18,7 @@ pytest.importorskip("sklearn")
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -123,6 +124,12 @@ def test_frames_as_output(kind):
         assert isinstance(other.transform(X), library.DataFrame)
         assert other.encode(X).format == "csr"
     assert encoder.set_output(transform="default").transform(X).format == "csr"
+
+
+def test_it_is_not_fitted_as_scikit_learn_says_it():
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        Encoder().transform([[1.0]])
+    assert Encoder().set_output(transform=None).fit_transform([[1.0]]).tolist() == [[0]]
 
 
 def test_names_of_the_input():

@@ -4,13 +4,14 @@ What belongs here: frames. What does not: arrays, lists, cells that are objects 
 """
 
 import datetime as dt
+import sys
 from decimal import Decimal
 
 import numpy as np
 import pytest
 from test_columns import INF, NAN, NEW_YEAR, cells, listed, refused
 
-from fastbp.tabular import as_columns
+from fastbp.tabular import Encoder, as_columns
 
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("pyarrow.compute")
@@ -197,6 +198,26 @@ def test_what_speaks_arrow_or_narwhals():
         assert listed(X) == {"a": [1, None]}
 
 
+def test_what_only_looks_like_a_frame():
+    class Query:
+        columns = ("a",)
+
+    class Stream(Query):
+        def __arrow_c_stream__(self, requested_schema=None):
+            raise RuntimeError
+
+    class Series:
+        def to_frame(self):
+            raise AssertionError
+
+        def __len__(self):
+            return 1
+
+    refused(Query(), "a table", "Query", error=TypeError)
+    refused(Stream(), "a table", "Stream", error=TypeError)
+    refused({"a": Series()}, "column 'a'", "a column of values", "Series", error=TypeError)
+
+
 def test_names_of_pandas():
     pd = pytest.importorskip("pandas")
     two = np.array([[1.0, 2.0]])
@@ -237,8 +258,15 @@ def test_frames_without_rows_or_columns():
 
 
 def test_what_is_missing_is_named(monkeypatch):
-    import sys
-
+    encoder = Encoder().fit({"a": ["x", "y", "z"]})
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    with pytest.raises(ImportError, match=r"scipy: pip install .*\[tables\]"):
+        encoder.transform({"a": ["x"]})
+    series = pytest.importorskip("polars").Series([1])
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pyarrow", None)
+        with pytest.raises(ImportError, match=r"pyarrow: pip install .*\[tables\]"):
+            as_columns({"a": series})
     pd = pytest.importorskip("pandas")
     monkeypatch.setitem(sys.modules, "narwhals", None)
     with pytest.raises(ImportError, match=r"narwhals: pip install .*\[tables\]"):
@@ -246,3 +274,36 @@ def test_what_is_missing_is_named(monkeypatch):
     with pytest.raises(ImportError, match=r"narwhals: pip install .*\[tables\]"):
         as_columns({"a": pd.Series([1])})
     assert listed({"a": ["x", 1.5 * NAN]}) == {"a": ["x", None]}  # which needs neither
+
+
+def test_one_table_of_every_maker():
+    """Encoders of one are those of the others."""
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    rng = np.random.default_rng(0)
+    n = 300
+    texts = [None if c == "d" else c for c in rng.choice(list("abcdé"), n)]
+    table = {
+        "x": [None if u < 0.1 else u for u in rng.random(n)],
+        "i": rng.integers(-9, 9, n),
+        "b": rng.random(n) < 0.5,
+        "s": texts,
+        "t": np.datetime64("2000", "us") + rng.integers(0, 10**15, n).astype("m8[us]"),
+    }
+    made = {
+        "pandas": pd.DataFrame(table),
+        "categories": pd.DataFrame(table).astype({"s": "category", "i": "Int8", "t": "M8[ms]"}),
+        "objects": pd.DataFrame(table).astype(object),
+        "polars": pl.DataFrame(table),
+        "cast": pl.DataFrame(table).with_columns(pl.col("s").cast(pl.Categorical)),
+        "arrow": pa.table({k: pa.array(v, from_pandas=True) for k, v in table.items()}),
+        "rows": {k: list(v) for k, v in table.items()},
+    }
+    encoder = Encoder().fit(table)
+    expected = encoder.transform(table).toarray()
+    assert len(encoder.feature_names_out()) == expected.shape[1] == 14
+    for name, X in made.items():
+        other = Encoder()
+        assert (other.fit_transform(X).toarray() == expected).all(), name
+        if name != "categories":  # milliseconds
+            assert other.to_dict() == encoder.to_dict(), name
+        assert (encoder.transform(X).toarray() == expected).all(), name
