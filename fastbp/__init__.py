@@ -18,7 +18,6 @@ from fastbp.network import Network
 
 if TYPE_CHECKING:
     from fastbp import check, datasets, layers, schedules, tabular, training
-    from fastbp.files.model import load
     from fastbp.optimizers import (
         LBFGS,
         SGD,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
         Lion,
         RMSprop,
     )
+    from fastbp.persistence import load
     from fastbp.stopping import EarlyStopping
     from fastbp.training import DivergenceError, History, each_step, fit_many
 
@@ -67,7 +67,7 @@ _LATER = {  # where the name is found; a module stands for itself
     "check": "fastbp.check",
     "datasets": "fastbp.datasets",
     **dict.fromkeys(("DivergenceError", "History", "each_step", "fit_many"), "fastbp.training"),
-    "load": "fastbp.files.model",
+    "load": "fastbp.persistence",
     "schedules": "fastbp.schedules",
     **{
         name: f"fastbp.{name}"

@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass
 
 from fastbp import inputs
-from fastbp.functions import shown
+from fastbp.functions import one_of, shown
 
 # What is better, by name: a metric of a user's own needs `mode`.
 BETTER = {
@@ -51,11 +51,17 @@ class Best:
     """
 
     def __init__(
-        self, monitor: str, mode: str | None, patience: int, min_delta: float = 0.0
+        self,
+        monitor: str,
+        mode: str | None,
+        patience: int,
+        min_delta: float = 0.0,
+        ties: str = "first",
     ) -> None:
         mode = mode or BETTER[monitor.removeprefix("validation_")]
         self.sign = 1.0 if mode == "min" else -1.0
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.takes_equal = ties == "last"
         self.value = math.inf  # times sign
         self.waited = 0
         self.is_told = False  # that there is nothing but NaN
@@ -68,6 +74,8 @@ class Best:
             self.value, self.waited = self.sign * value, 0
             return True
         self.waited += 1
+        if self.takes_equal and self.sign * value == self.value < math.inf:
+            return True
         never = math.isnan(value) and self.value == math.inf and not self.is_told
         if never and self.waited >= min(2, self.patience):
             self.is_told = True
@@ -101,6 +109,9 @@ class EarlyStopping:
         A name of `History`: "loss", "validation_loss", "validation_accuracy", ...
     mode : "min", "max" or None
         Whether less or more is better; None knows it of fastbp's own names.
+    ties : "first" or "last"
+        Which of equally good epochs has its parameters kept; the last of them, too, is no
+        improvement that patience would wait for anew.
 
     Examples
     --------
@@ -113,9 +124,17 @@ class EarlyStopping:
     min_delta: float = 0.0
     monitor: str = "validation_loss"
     mode: str | None = None
+    ties: str = "first"
 
     def __post_init__(self) -> None:
         inputs.as_count(self.patience, "EarlyStopping.patience")
         min_delta = inputs.as_penalty(self.min_delta, "EarlyStopping.min_delta")
         object.__setattr__(self, "min_delta", min_delta)
         check_mode("EarlyStopping", self.monitor, self.mode)
+        one_of("EarlyStopping.ties", self.ties, ("first", "last"))
+
+    def __repr__(self) -> str:
+        """Without `ties` where it is the default: files of runs hold what was written before it."""
+        names = ["patience", "min_delta", "monitor", "mode"] + ["ties"] * (self.ties != "first")
+        told = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"EarlyStopping({told})"

@@ -19,6 +19,7 @@ from fastbp.estimators.ensemble import BaggingClassifier, BaggingRegressor
 from fastbp.estimators.groups import Groups, fit_groups
 from fastbp.estimators.regressor import MLPRegressor
 from fastbp.estimators.search import GridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
+from fastbp.estimators.tabular import TabularClassifier, TabularRegressor
 from fastbp.estimators.validation import (
     cross_val_predict,
     cross_val_score,
@@ -38,6 +39,8 @@ __all__ = [
     "MLPClassifier",
     "MLPRegressor",
     "RandomizedSearchCV",
+    "TabularClassifier",
+    "TabularRegressor",
     "cross_val_predict",
     "cross_val_score",
     "cross_validate",

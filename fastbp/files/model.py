@@ -13,6 +13,7 @@ import json
 import math
 import os
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,32 +60,36 @@ def save(
     >>> twin.metadata, bool((twin.parameters == net.parameters).all())
     ({'made': 'today'}, True)
     """
-    import safetensors.numpy
-
     path, net = inputs.as_path(path, "path"), as_network(net)
     inputs.as_numbers(net.parameters, "parameters", net.dtype)  # such a file would be refused
     metadata = net.metadata if metadata is None else metadata
     if not isinstance(metadata, dict):
         raise TypeError(f"metadata: expected a dict; got {type(metadata).__name__}")
+    description = {
+        "format": FORMAT,
+        "version": _version_of(net),
+        "architecture": net.architecture,
+        "metadata": metadata,
+    }
+    replace(path, content_of(net.tensors, FORMAT, description, "metadata"))
+
+
+def content_of(
+    tensors: Mapping[str, np.ndarray], kind: str, description: dict[str, Any], told: str
+) -> bytes:
+    """A file's bytes; `told`: of what of the description a refusal speaks."""
+    import safetensors.numpy
+
     try:
-        description = json.dumps(
-            {
-                "format": FORMAT,
-                "version": _version_of(net),
-                "architecture": net.architecture,
-                "metadata": metadata,
-            },
-            allow_nan=False,
-        )
+        text = json.dumps(description, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(f"metadata: expected values that JSON holds; {error}") from None
-    content = safetensors.numpy.save(dict(net.tensors), {FORMAT: description})
+        raise TypeError(f"{told}: expected values that JSON holds; {error}") from None
+    content: bytes = safetensors.numpy.save(dict(tensors), {kind: text})
     if struct.unpack("<Q", content[:8])[0] > _HEADER_LIMIT:
         raise ValueError(
-            f"metadata: expected less than {_HEADER_LIMIT:,} bytes of JSON; got "
-            f"{len(description):,}"
+            f"{told}: expected less than {_HEADER_LIMIT:,} bytes of JSON; got {len(text):,}"
         )
-    replace(path, content)
+    return content
 
 
 def _version_of(net: Network) -> int:
@@ -113,9 +118,10 @@ def load(path: str | os.PathLike[str]) -> Network:
                     f"expected {key!r} in its description; got {description.get(key)!r}"
                 )
         with safetensors.safe_open(path, framework="numpy") as file:
-            _check_tensors(description["architecture"], file)
+            names = check_tensors(description["architecture"], file)
+            refuse_others(file, names)
             net = Network(**{**description["architecture"], "init": "zeros"})
-            _fill(net, file)
+            fill(net, file)
         net.metadata = description["metadata"]
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: truncated or damaged: {error}") from None
@@ -135,11 +141,7 @@ def read_description(path: Path, kind: str, *versions: int) -> dict[str, Any]:
     import safetensors
 
     what = "model" if kind == FORMAT else kind.removeprefix(f"{FORMAT} ")
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-    # told apart before the parser sees it, so that the message says what the file is
-    if len(start) < 8 or not 2 <= struct.unpack("<Q", start)[0] <= min(_HEADER_LIMIT, size - 8):
+    if not _is_safetensors(path):
         raise ValueError(
             f"expected a {what} file of fastbp (safetensors); this is another kind of file, or "
             "a truncated one"
@@ -162,6 +164,27 @@ def read_description(path: Path, kind: str, *versions: int) -> dict[str, Any]:
     return description
 
 
+def kinds_of(path: Path) -> set[str]:
+    """The kinds that a file's metadata have; of one that is no safetensors file none."""
+    import safetensors
+
+    if not _is_safetensors(path):
+        return set()
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return set(file.metadata() or ())
+    except (safetensors.SafetensorError, MemoryError):  # told by whoever reads it in earnest
+        return set()
+
+
+def _is_safetensors(path: Path) -> bool:
+    """As far as its first bytes tell: before the parser sees it, so that a message may."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+    return len(start) == 8 and 2 <= struct.unpack("<Q", start)[0] <= min(_HEADER_LIMIT, size - 8)
+
+
 def read_tensor(file: Any, name: str) -> np.ndarray:
     """One array of a safetensors file."""
     found = file.get_slice(name)
@@ -179,8 +202,11 @@ def _as_finite(text: str) -> float:
     return number if math.isfinite(number) else _refuse_number(text)
 
 
-def _check_tensors(architecture: dict[str, Any], file: Any) -> None:
-    """Hold the tensors against the architecture, before memory is taken for what it claims."""
+def check_tensors(architecture: dict[str, Any], file: Any, prefix: str = "") -> list[str]:
+    """Hold the tensors against the architecture, before memory is taken for what it claims.
+
+    Returns their names in the file, which begin with `prefix`.
+    """
     sizes, hidden = architecture.get("sizes"), architecture.get("activation")
     if not isinstance(sizes, list) or not all(type(n) in (int, str) for n in sizes):
         raise ValueError(
@@ -197,25 +223,33 @@ def _check_tensors(architecture: dict[str, Any], file: Any) -> None:
     dtype = str(architecture.get("dtype"))
     if dtype not in codes:
         raise ValueError(functions.unknown("dtype", dtype, codes))
-    names = set(file.keys())
+    names, seen = set(file.keys()), []
     own = layers.of({"output": None, **architecture})
     z_per_a = [functions.activation(layer.activation).z_per_a for layer in own]
     for name, tensor in layers.tensors(n_inputs, given, z_per_a):
         shape = list(tensor.shape)
+        name = prefix + name
         if name not in names:
             raise ValueError(f"expected a tensor {name!r} {shape}; there is none")
-        names.discard(name)
+        seen.append(name)
         found = file.get_slice(name)
         if found.get_shape() != shape or found.get_dtype() != codes[dtype]:
             raise ValueError(
                 f"expected tensor {name!r} of shape {shape} and dtype {codes[dtype]}; got "
                 f"{found.get_shape()} and {found.get_dtype()}"
             )
-    if names:
-        raise ValueError(f"expected no further tensors; got {', '.join(sorted(names))}")
+    return seen
 
 
-def _fill(net: Network, file: Any) -> None:
+def refuse_others(file: Any, names: list[str]) -> None:
+    """Refuse tensors that nobody asked for."""
+    others = set(file.keys()).difference(names)
+    if others:
+        raise ValueError(f"expected no further tensors; got {', '.join(sorted(others))}")
+
+
+def fill(net: Network, file: Any, prefix: str = "") -> None:
+    """Read a network's tensors."""
     for name, own in net.tensors.items():
-        own[...] = read_tensor(file, name)
+        own[...] = read_tensor(file, prefix + name)
     inputs.as_numbers(net.parameters, "parameters", net.dtype)

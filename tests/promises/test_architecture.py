@@ -35,8 +35,9 @@ FLOORS = [
     {"architecture", "dropout", "samples", "schedules"},
     {"network"},
     {"check", "files", "metrics"},
-    {"persistence", "training"},
+    {"training"},
     {"benchmark", "callbacks", "estimators", "explain"},
+    {"persistence"},
     {"cli"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -64,6 +64,26 @@ def test_without_patience_at_its_end_the_best_are_restored_too():
     assert best < 150 and net.loss(X2, CLASSES2) == history["validation_loss"][best]
 
 
+@pytest.mark.parametrize("count", [1, 20])  # the latter in lanes, several epochs at once
+def test_of_equally_good_epochs_the_first_or_the_last(count):
+    for ties, best_of in (("first", np.argmax), ("last", lambda v: len(v) - 1 - v[::-1].argmax())):
+        stopping = fastbp.EarlyStopping(30, monitor="validation_accuracy", ties=ties)
+        nets = [network(sizes=[3, 40, 3]) for _ in range(count)]
+        options = {"optimizer": fastbp.Adam(0.02), "seed": 1, "batch_size": 7}
+        history = fastbp.fit_many(
+            nets, X, CLASSES, epochs=60, validation=(X2, CLASSES2), early_stopping=stopping,
+            **options,
+        )[0]  # fmt: skip
+        values = history["validation_accuracy"]
+        best = int(best_of(values))
+        assert (values == values.max()).sum() > 1
+        # the last is no improvement that is waited for anew
+        assert history.epochs == min(60, int(np.argmax(values)) + 31)
+        twin = network(sizes=[3, 40, 3])
+        twin.fit(X, CLASSES, epochs=best + 1, **options)
+        assert all(same(net, twin) for net in nets)
+
+
 def test_min_delta_and_the_training_loss():
     history = fit(epochs=50, early_stopping=fastbp.EarlyStopping(3, 1e9, "loss"))
     assert history.epochs == 1 + 3  # the first is an improvement on nothing, none else is
@@ -114,12 +134,20 @@ def test_early_stopping_needs_what_it_watches(options, told):
     assert net.parameters.tobytes() == before.tobytes()
 
 
+def test_early_stopping_is_shown_as_files_of_runs_have_it():
+    plain = "EarlyStopping(patience=3, min_delta=0.0, monitor='loss', mode=None)"
+    assert repr(fastbp.EarlyStopping(3, monitor="loss")) == plain
+    last = repr(fastbp.EarlyStopping(3, monitor="loss", ties="last"))
+    assert last == plain[:-1] + ", ties='last')"
+
+
 def test_bad_early_stopping():
     for options, told in (
         ({"patience": 0}, "EarlyStopping.patience: expected a whole number >= 1"),
         ({"min_delta": -1.0}, "EarlyStopping.min_delta: expected a finite number >= 0"),
         ({"mode": "up"}, "EarlyStopping.mode: expected 'min', 'max' or None; got 'up'"),
         ({"monitor": "validation_mine"}, "EarlyStopping.mode: expected 'min' or 'max' for"),
+        ({"ties": "both"}, "EarlyStopping.ties: expected one of first, last; got 'both'"),
     ):
         with pytest.raises(ValueError, match=told):
             fastbp.EarlyStopping(**options)

@@ -23,7 +23,9 @@ class Stopping(Watcher):
 
     def __init__(self, stopping: EarlyStopping) -> None:
         self.monitor = stopping.monitor
-        self.rule = Best(self.monitor, stopping.mode, stopping.patience, stopping.min_delta)
+        self.rule = Best(
+            self.monitor, stopping.mode, stopping.patience, stopping.min_delta, stopping.ties
+        )
         self.best: np.ndarray | None = None
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:

@@ -1,0 +1,592 @@
+"""`TabularClassifier` and `TabularRegressor`: tables as people have them, a default that wins.
+
+What belongs here: fitting, predicting and saving. What does not: what networks see of a table
+(design.py), what is predicted (targets.py), the numbers of a preset (presets.py).
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.metrics import check_scoring
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.validation import check_is_fitted
+
+from fastbp import inputs
+from fastbp.estimators.design import Design
+from fastbp.estimators.presets import PRESETS
+from fastbp.estimators.targets import KINDS, Labels, Scaled, as_targets
+from fastbp.files import ensemble
+from fastbp.tabular import as_columns
+from fastbp.tabular.facts import Facts
+from fastbp.tabular.kinds import taken
+from fastbp.training import fit_many
+
+SEEDS = np.iinfo(np.int32).max
+
+
+class BaseTabular(BaseEstimator):
+    """An ensemble of networks behind scikit-learn's interface."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "preset": [StrOptions(set(PRESETS)), None],
+        "n_ensemble": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "time_limit": [Interval(Real, 0, None, closed="neither"), None],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "callbacks": [HasMethods("__iter__"), None],
+        "verbose": ["verbose"],
+    }
+    _of: int  # which of a preset's two recipes
+    _targets: Any
+
+    def __init__(
+        self,
+        preset=None,
+        *,
+        n_ensemble=None,
+        random_state=None,
+        n_threads=None,
+        time_limit=None,
+        validation_fraction=0.2,
+        callbacks=None,
+        verbose=False,
+    ):
+        self.preset = preset
+        self.n_ensemble = n_ensemble
+        self.random_state = random_state
+        self.n_threads = n_threads
+        self.time_limit = time_limit
+        self.validation_fraction = validation_fraction
+        self.callbacks = callbacks
+        self.verbose = verbose
+
+    # fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+        """Fit to a table and its targets; an error or Ctrl-C leaves an earlier fit as it was.
+
+        Parameters
+        ----------
+        X : data frame, dict of columns, array (n, k) or list of rows
+            Of numbers, texts, booleans, dates; values may be missing. See
+            `fastbp.tabular.as_columns`.
+        y : array_like (n,) or (n, n_targets)
+            None of them missing.
+        sample_weight : array_like (n,), optional
+        X_val, y_val : as X and y, optional
+            What the best epoch is chosen by, instead of a share of X.
+
+        Returns
+        -------
+        self
+        """
+        began = time.monotonic()
+        recipe = self._recipe()
+        columns, y, weight = self._given(X, y, sample_weight)
+        targets = self._learn_targets(y, weight)
+        Y = targets.encode(y)
+        design, matrix = Design.fit(columns, recipe.bins)
+        draws = check_random_state(self.random_state)
+        nets = self._networks(recipe, design, targets, draws)
+        seeds = draws.randint(SEEDS, size=len(nets)).tolist()
+        split = self._split(design, targets, Y, weight, nets, draws, X_val, y_val)
+        options = self._options(recipe, nets, "validation" in split) | split
+        histories = self._train(nets, matrix, Y, weight, seeds, began, options)
+        self._adopt(design, targets, nets, histories)
+        return self
+
+    def _recipe(self):
+        return PRESETS[self.preset or "default"][self._of]
+
+    @staticmethod
+    def _given(X, y, sample_weight):
+        """Table, targets and weights (or None), of equally many rows."""
+        y = as_targets(y)  # first: without targets, scikit-learn's checks ask for that refusal
+        columns = as_columns(X)
+        _check_rows("y", len(y), len(columns))
+        if sample_weight is not None:
+            n, dtype = len(columns), np.dtype("float32")
+            sample_weight = inputs.as_weight(sample_weight, n, dtype, "sample_weight")
+        return columns, y, sample_weight
+
+    def _networks(self, recipe, design, targets, draws):
+        n = recipe.members if self.n_ensemble is None else self.n_ensemble
+        seeds = draws.randint(SEEDS, size=n).tolist()
+        shape = design.n_columns, targets.n_outputs, *targets.loss
+        return [recipe.network(*shape, seed) for seed in seeds]
+
+    def _options(self, recipe, nets, watches):
+        """What `fit_many` is told beside data."""
+        options = recipe.options(nets[0], watches)
+        if nets[0]._loss.name == "cross_entropy":
+            options["label_smoothing"] = recipe.label_smoothing
+        return options
+
+    def _split(self, design, targets, Y, weight, nets, draws, X_val, y_val):
+        """Rows of each network, and what it is watched on."""
+        if (X_val is None) != (y_val is None):
+            absent, given = ("X_val", "y_val") if X_val is None else ("y_val", "X_val")
+            raise ValueError(f"{absent}: expected validation data beside {given}; got None")
+        if X_val is not None:
+            matrix = self._validation_matrix(design, X_val)
+            Y_val = targets.encode(as_targets(y_val, "y_val"), "y_val")
+            _check_rows("y_val", len(Y_val), matrix.shape[0], "X_val")
+            return {"validation": (matrix, Y_val)}
+        known = np.arange(len(Y)) if weight is None else np.flatnonzero(weight)
+        n_held = max(1, round(self.validation_fraction * len(known)))
+        if self.validation_fraction == 0 or n_held >= len(known):
+            return {}
+        strata = targets.strata(Y)[known]
+        rows = [known[_kept(strata, n_held, draws)] for _ in nets]
+        if any(len(kept) == len(known) for kept in rows):  # classes of one row each
+            return {}
+        return {"rows": rows, "validation": "rest"}
+
+    @staticmethod
+    def _validation_matrix(design, X_val):
+        try:
+            return design.transform(X_val)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"X_val{str(error).removeprefix('X')}") from None
+
+    def _train(self, nets, matrix, Y, weight, seeds, began, options):
+        told = {
+            "sample_weight": weight,
+            "seed": seeds,
+            "threads": self.n_threads,
+            "progress": bool(self.verbose),
+            "callbacks": list(self.callbacks or ()),
+            **options,
+        }
+        if self.time_limit is not None:
+            left = max(1e-3, self.time_limit - (time.monotonic() - began))
+            told["time_limit"] = left
+        histories = fit_many(nets, matrix, Y, **told)
+        if not any(history.epochs for history in histories):  # time was over: one network, an epoch
+            told = {k: v for k, v in told.items() if k != "time_limit"} | {"epochs": 1}
+            told |= {"rows": told["rows"][:1]} if "rows" in told else {}
+            told["seed"] = seeds[:1]
+            histories = fit_many(nets[:1], matrix, Y, **told) + histories[1:]
+        return histories
+
+    def _adopt(self, design, targets, nets, histories):
+        """The result of a fit: of networks that were trained and did not diverge."""
+        good = [i for i, h in enumerate(histories) if h.epochs and h.error is None]
+        if not good:
+            raise next(h.error for h in histories if h.error is not None)
+        self._design, self._targets = design, targets
+        self.networks_ = [nets[i] for i in good]
+        self.histories_ = [histories[i] for i in good]
+        self.n_iter_ = max(history.epochs for history in self.histories_)
+        self._tell()
+
+    def _tell(self):
+        """Attributes that scikit-learn knows."""
+        self.encoder_ = self._design.encoder
+        self.n_features_in_ = self.encoder_.n_features_in_
+        self.__dict__.pop("feature_names_in_", None)
+        if hasattr(self.encoder_, "feature_names_in_"):
+            self.feature_names_in_ = self.encoder_.feature_names_in_
+        self.n_outputs_ = self._targets.n_outputs
+
+    def _partial_fit(self, X, y, sample_weight, learn):
+        """One epoch at the preset's rate; `learn` gives the targets of the first call."""
+        began = time.monotonic()
+        recipe = self._recipe()
+        first = "networks_" not in vars(self)
+        columns, y, weight = self._given(X, y, sample_weight)
+        targets = learn(y, weight) if first else self._targets
+        Y = targets.encode(y)
+        draws = check_random_state(self.random_state)
+        if first:
+            design, matrix = Design.fit(columns, recipe.bins)
+            nets = self._networks(recipe, design, targets, draws)
+        else:
+            design = self._design
+            matrix, nets = design.transform(columns), copy.deepcopy(self.networks_)
+        options = self._options(recipe, nets, False) | {"epochs": 1, "schedule": None}
+        seeds = draws.randint(SEEDS, size=len(nets)).tolist()
+        histories = self._train(nets, matrix, Y, weight, seeds, began, options)
+        n_iter = 0 if first else self.n_iter_
+        self._adopt(design, targets, nets, histories)
+        self.n_iter_ += n_iter
+        return self
+
+    # predicting
+
+    def _outputs(self, X):
+        """The mean of all networks' outputs, float64 (n, n_outputs)."""
+        check_is_fitted(self)
+        found = []
+        for block in self._design.blocks(X):
+            total = np.zeros((block.shape[0], self._targets.n_outputs))
+            for net in self.networks_:
+                total += net.predict(block)
+            found.append(total / len(self.networks_))
+        return np.concatenate(found)
+
+    def predict(self, X):
+        """Labels or numbers of a table's rows.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Columns are found by name, in any order, where the table of `fit` named them.
+
+        Returns
+        -------
+        ndarray (n,) or (n, n_targets)
+        """
+        outputs = self._outputs(X)
+        return self._targets.decode(outputs)
+
+    def permutation_importances(
+        self, X, y, *, scoring=None, n_repeats=5, sample_weight=None, random_state=None
+    ):
+        """By how much the score drops where one column's values are shuffled (Breiman 2001).
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+            Better others than those of `fit`.
+        scoring : str or callable, optional
+            As in scikit-learn; None: accuracy of classes, R2 of numbers.
+        n_repeats : int
+        sample_weight : array_like (n,), optional
+        random_state : int, RandomState instance or None
+
+        Returns
+        -------
+        sklearn.utils.Bunch
+            feature_names (k,), importances_mean, importances_std (k,), importances (k, n_repeats).
+        """
+        check_is_fitted(self)
+        n_repeats = inputs.as_count(n_repeats, "n_repeats")
+        names = getattr(self, "feature_names_in_", None)
+        columns = as_columns(X, only=None if names is None else names.tolist())
+        names = columns.names if names is None else names
+        scorer = check_scoring(self, scoring)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        draws = check_random_state(random_state)
+        whole = scorer(self, columns, y, **weights)
+        drops = np.empty((len(names), n_repeats))
+        for j, column in enumerate(columns.columns):
+            for repeat in range(n_repeats):
+                parts = list(columns.columns)
+                parts[j] = taken(column, draws.permutation(len(columns)))
+                shuffled = type(columns)(columns.names, parts, columns.named, columns.n_rows)
+                drops[j, repeat] = whole - scorer(self, shuffled, y, **weights)
+        return Bunch(
+            feature_names=np.array(names, object),
+            importances_mean=drops.mean(axis=1),
+            importances_std=drops.std(axis=1),
+            importances=drops,
+        )
+
+    # files
+
+    def save(self, path):
+        """Write encoder, targets and all networks to a file that `fastbp.load` reads.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A safetensors file, which takes the place of an old one whole. Callbacks, and a
+            random_state that is no whole number, are not kept.
+
+        Raises
+        ------
+        NotFittedError
+        TypeError
+            Classes that a file cannot hold (dates, for one).
+        OSError
+
+        Examples
+        --------
+        >>> import fastbp, os, tempfile
+        >>> from fastbp.estimators import TabularRegressor
+        >>> X = {"x": list(range(40)), "wood": ["oak", "elm"] * 20}
+        >>> model = TabularRegressor(random_state=0).fit(X, range(40))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(os.path.join(folder, "model.safetensors"))
+        ...     twin = fastbp.load(os.path.join(folder, "model.safetensors"))
+        >>> bool((twin.predict(X) == model.predict(X)).all())
+        True
+        """
+        check_is_fitted(self)
+        parameters = self.get_params() | {"callbacks": None}
+        if not isinstance(self.random_state, Integral):
+            parameters["random_state"] = None
+        told = {name: _as_json(value) for name, value in parameters.items()}
+        facts = {
+            "estimator": type(self).__name__,
+            "parameters": told,
+            "n_iter": int(self.n_iter_),
+            "design": self._design.to_dict(),
+            "targets": self._targets.to_dict(),
+        }
+        ensemble.save(path, self.networks_, facts)
+
+    # what scikit-learn asks of an estimator
+
+    def __sklearn_is_fitted__(self):
+        return "networks_" in vars(self)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        tags.non_deterministic = False
+        return tags
+
+
+def _check_rows(name, n, expected, of="X"):
+    if n != expected:
+        # "inconsistent numbers of samples" are scikit-learn's words
+        raise ValueError(
+            f"{name}: expected {expected} rows, as many as {of}; got {n}: inconsistent numbers of "
+            "samples"
+        )
+
+
+def _as_json(value):
+    """A parameter as JSON has it: NumPy's numbers are Python's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _kept(strata, n_held, draws):
+    """Rows to train on, all but `n_held`, which have like shares of all strata.
+
+    Every n/n_held-th of the rows in the order of their strata is held out, rows of one stratum
+    being in random order; but the only one of a class is trained on.
+    """
+    n = len(strata)
+    order = draws.permutation(n)
+    order = order[np.argsort(strata[order], kind="stable")]
+    held = np.zeros(n, bool)
+    held[((np.arange(n_held) + draws.uniform()) * (n / n_held)).astype(int)] = True
+    if strata.dtype.kind in "iu":
+        classes = strata[order]
+        for label in np.setdiff1d(classes[held], classes[~held]):
+            held[np.argmax(classes == label)] = False
+    return np.sort(order[~held])
+
+
+@inputs.named
+class TabularClassifier(ClassifierMixin, BaseTabular):
+    """Classes of tables as people have them: texts, dates, gaps and all.
+
+    The table is encoded (`fastbp.tabular.Encoder`), numbers also by their places among quantiles,
+    and several small networks are trained together (`fastbp.fit_many`), each with a share of the
+    rows of its own by which its best epoch is chosen; their probabilities are averaged. The same
+    `random_state` gives the same bits, at any number of threads.
+
+    Parameters
+    ----------
+    preset : str, optional
+        None is "default"; "best" takes some four times as long; "realmlp-td-s" is the published
+        recipe of Holzmueller, Grinsztajn & Steinwart (2024, "Better by default"); "mlp" is one
+        plain network.
+    n_ensemble : int, optional
+        How many networks; the preset's own number when None.
+    random_state : int, RandomState instance or None
+    n_threads : int, optional
+        None: all cores.
+    time_limit : float, optional
+        Seconds that a fit may take, encoding included; networks whose turn has not come by then
+        are left out, and one is trained for an epoch at least.
+    validation_fraction : float in [0, 1)
+        Share of the rows by which a network's best epoch is chosen; 0: the last epoch is kept.
+    callbacks : list of callables, optional
+        Each is called with a `fastbp.training.Event` after each epoch of each network; True ends
+        that network's fit.
+    verbose : bool
+        A tqdm bar on stderr.
+
+    Attributes
+    ----------
+    classes_ : ndarray (n_classes,)
+        Of several labels a row, their numbers.
+    networks_ : list of fastbp.Network
+    histories_ : list of fastbp.History
+        One for each network.
+    encoder_ : fastbp.tabular.Encoder
+    n_features_in_, feature_names_in_, n_outputs_, n_iter_
+        As in scikit-learn; feature_names_in_ where the table named its columns.
+
+    Examples
+    --------
+    >>> from fastbp.estimators import TabularClassifier
+    >>> table = {"size": [1.0, None, 3.0, 9.0] * 20, "wood": ["oak", "elm", "oak", "elm"] * 20}
+    >>> model = TabularClassifier(random_state=0).fit(table, ["low", "low", "low", "high"] * 20)
+    >>> model.predict({"wood": ["elm", "oak"], "size": [8.5, 1.5]}).tolist()
+    ['high', 'low']
+    """
+
+    _of = 0
+
+    @property
+    def classes_(self):
+        check_is_fitted(self)
+        return self._targets.classes
+
+    def _learn_targets(self, y, weight):
+        return Labels.fit(y)
+
+    def predict_proba(self, X):
+        """Probabilities of the classes, or of each label.
+
+        Parameters
+        ----------
+        X : as in `fit`
+
+        Returns
+        -------
+        ndarray (n, n_classes) or (n, n_labels)
+        """
+        return self._outputs(X)
+
+    def predict_log_proba(self, X):
+        """The logarithm of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """One more epoch, over X and y, at the preset's first rate; Adam's averages begin anew.
+
+        What the first call sees of the table (its categories, its quantiles) is what later ones go
+        by; the best epoch is not chosen.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`
+        classes : array_like (n_classes,), optional
+            All that will ever come, in the first call; those of its y when None.
+
+        Returns
+        -------
+        self
+        """
+
+        def learn(y, weight):
+            return Labels.fit(y if classes is None else unique_labels(classes))
+
+        return self._partial_fit(X, y, sample_weight, learn)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+@inputs.named
+class TabularRegressor(RegressorMixin, BaseTabular):
+    """Numbers from tables as people have them: texts, dates, gaps and all.
+
+    As `TabularClassifier`; targets, one or several, are standardised for the networks, whose
+    outputs are averaged.
+
+    Parameters
+    ----------
+    preset, n_ensemble, random_state, n_threads, time_limit, validation_fraction, callbacks, verbose
+        As in `TabularClassifier`.
+
+    Attributes
+    ----------
+    networks_, histories_, encoder_, n_features_in_, feature_names_in_, n_outputs_, n_iter_
+        As in `TabularClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.estimators import TabularRegressor
+    >>> x = np.linspace(0, 6, 300)
+    >>> model = TabularRegressor(random_state=0).fit({"x": x}, np.sin(x))
+    >>> model.score({"x": x}, np.sin(x)) > 0.99
+    True
+    """
+
+    _of = 1
+
+    def _learn_targets(self, y, weight):
+        return Scaled.fit(y, weight)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """One more epoch, over X and y; as `TabularClassifier.partial_fit`.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`
+
+        Returns
+        -------
+        self
+        """
+        return self._partial_fit(X, y, sample_weight, Scaled.fit)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+ESTIMATORS = {"TabularClassifier": TabularClassifier, "TabularRegressor": TabularRegressor}
+
+
+def load(path):
+    """The estimator that `save` wrote to a file.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, of another kind, from a later version, or does not fit its own
+        description; the message begins with its name.
+    OSError
+    """
+    path = inputs.as_file(path, "path")
+    nets, facts = ensemble.load(path)
+    try:
+        return _built(nets, Facts(facts, "description"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _built(nets, of):
+    model = ESTIMATORS[of.one_of("estimator", list(ESTIMATORS))]()
+    given = Facts(of.value("parameters"), "parameters")
+    model.set_params(**{name: given.value(name) for name in model.get_params()})
+    given.close()
+    model._validate_params()
+    model._design = Design.from_dict(of.value("design"))
+    targets = Facts(of.value("targets"), "targets")
+    kind = targets.one_of("kind", KINDS)
+    read = Scaled if kind == "numbers" else Labels
+    if (read is Scaled) != isinstance(model, TabularRegressor):
+        raise targets.wrong("kind", f"that of {type(model).__name__}")
+    model._targets = read.read(targets)
+    targets.close()
+    model.n_iter_ = of.count("n_iter", 1)
+    of.close()
+    shape = model._design.n_columns, model._targets.n_outputs, *model._targets.loss
+    for i, net in enumerate(nets):
+        found = net.sizes[0], net.sizes[-1], net._output.name, net._loss.name
+        if found != shape:
+            raise ValueError(
+                f"networks[{i}]: expected inputs, outputs and loss {shape}; got {found}"
+            )
+    model.networks_, model.histories_ = nets, []
+    model._tell()
+    return model
