@@ -32,9 +32,10 @@ class Design:
         self.encoder, self.bins, self.lists = encoder, bins, lists
 
     @classmethod
-    def fit(cls, columns, n_bins):
-        """The design of a table, and its matrix."""
-        encoder = Encoder().set_output(transform="default")
+    def fit(cls, columns, n_bins, encoder=None):
+        """The design of a table, and its matrix; with the parameters of an encoder."""
+        parameters = {} if encoder is None else encoder.get_params()
+        encoder = Encoder(**parameters).set_output(transform="default")
         encoded = encoder.fit_transform(columns)
         bins = Bins.fit(encoded, n_bins) if n_bins else Bins([], [])
         k = encoded.shape[1] + bins.n_columns

@@ -24,9 +24,9 @@ from fastbp.estimators.design import Design
 from fastbp.estimators.presets import PRESETS
 from fastbp.estimators.targets import KINDS, Labels, Scaled, as_targets
 from fastbp.files import ensemble
-from fastbp.tabular import as_columns
+from fastbp.tabular import Encoder, as_columns
 from fastbp.tabular.facts import Facts
-from fastbp.tabular.kinds import taken
+from fastbp.tabular.importance import drops
 from fastbp.training import fit_many
 
 SEEDS = np.iinfo(np.int32).max
@@ -44,6 +44,7 @@ class BaseTabular(BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "callbacks": [HasMethods("__iter__"), None],
         "verbose": ["verbose"],
+        "encoder": [Encoder, None],
     }
     _of: int  # which of a preset's two recipes
     _targets: Any
@@ -59,6 +60,7 @@ class BaseTabular(BaseEstimator):
         validation_fraction=0.2,
         callbacks=None,
         verbose=False,
+        encoder=None,
     ):
         self.preset = preset
         self.n_ensemble = n_ensemble
@@ -68,6 +70,7 @@ class BaseTabular(BaseEstimator):
         self.validation_fraction = validation_fraction
         self.callbacks = callbacks
         self.verbose = verbose
+        self.encoder = encoder
 
     # fitting
 
@@ -95,7 +98,7 @@ class BaseTabular(BaseEstimator):
         columns, y, weight = self._given(X, y, sample_weight)
         targets = self._learn_targets(y, weight)
         Y = targets.encode(y)
-        design, matrix = Design.fit(columns, recipe.bins)
+        design, matrix = Design.fit(columns, recipe.bins, self.encoder)
         draws = check_random_state(self.random_state)
         nets = self._networks(recipe, design, targets, draws)
         seeds = draws.randint(SEEDS, size=len(nets)).tolist()
@@ -103,6 +106,7 @@ class BaseTabular(BaseEstimator):
         options = self._options(recipe, nets, "validation" in split) | split
         histories = self._train(nets, matrix, Y, weight, seeds, began, options)
         self._adopt(design, targets, nets, histories)
+        self.metadata_ = {}
         return self
 
     def _recipe(self):
@@ -209,7 +213,7 @@ class BaseTabular(BaseEstimator):
         Y = targets.encode(y)
         draws = check_random_state(self.random_state)
         if first:
-            design, matrix = Design.fit(columns, recipe.bins)
+            design, matrix = Design.fit(columns, recipe.bins, self.encoder)
             nets = self._networks(recipe, design, targets, draws)
         else:
             design = self._design
@@ -220,6 +224,8 @@ class BaseTabular(BaseEstimator):
         n_iter = 0 if first else self.n_iter_
         self._adopt(design, targets, nets, histories)
         self.n_iter_ += n_iter
+        if first:
+            self.metadata_ = {}
         return self
 
     # predicting
@@ -250,6 +256,22 @@ class BaseTabular(BaseEstimator):
         outputs = self._outputs(X)
         return self._targets.decode(outputs)
 
+    def encoded(self, X, y=None):
+        """A table, and its targets, as each of `networks_` sees them.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+
+        Returns
+        -------
+        ndarray or scipy.sparse.csr_array (n, n_inputs), float32
+        ndarray (n,) of class numbers, or (n, n_outputs); None without y
+            For checks: ``fastbp.check.gradients(model.networks_[0], *model.encoded(X, y))``.
+        """
+        check_is_fitted(self)
+        return self._design.transform(X), None if y is None else self._targets.encode(y)
+
     def permutation_importances(
         self, X, y, *, scoring=None, n_repeats=5, sample_weight=None, random_state=None
     ):
@@ -278,19 +300,12 @@ class BaseTabular(BaseEstimator):
         scorer = check_scoring(self, scoring)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         draws = check_random_state(random_state)
-        whole = scorer(self, columns, y, **weights)
-        drops = np.empty((len(names), n_repeats))
-        for j, column in enumerate(columns.columns):
-            for repeat in range(n_repeats):
-                parts = list(columns.columns)
-                parts[j] = taken(column, draws.permutation(len(columns)))
-                shuffled = type(columns)(columns.names, parts, columns.named, columns.n_rows)
-                drops[j, repeat] = whole - scorer(self, shuffled, y, **weights)
+        found = drops(lambda table: scorer(self, table, y, **weights), columns, n_repeats, draws)
         return Bunch(
             feature_names=np.array(names, object),
-            importances_mean=drops.mean(axis=1),
-            importances_std=drops.std(axis=1),
-            importances=drops,
+            importances_mean=found.mean(axis=1),
+            importances_std=found.std(axis=1),
+            importances=found,
         )
 
     # files
@@ -324,7 +339,8 @@ class BaseTabular(BaseEstimator):
         True
         """
         check_is_fitted(self)
-        parameters = self.get_params() | {"callbacks": None}
+        parameters = self.get_params(deep=False)
+        parameters |= {"callbacks": None, "encoder": self.encoder is not None}
         if not isinstance(self.random_state, Integral):
             parameters["random_state"] = None
         told = {name: _as_json(value) for name, value in parameters.items()}
@@ -334,6 +350,7 @@ class BaseTabular(BaseEstimator):
             "n_iter": int(self.n_iter_),
             "design": self._design.to_dict(),
             "targets": self._targets.to_dict(),
+            "metadata": self.metadata_,
         }
         ensemble.save(path, self.networks_, facts)
 
@@ -413,6 +430,9 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         that network's fit.
     verbose : bool
         A tqdm bar on stderr.
+    encoder : Encoder, optional
+        Says which columns are categories or numbers, and how many categories are kept; it is not
+        fitted itself.
 
     Attributes
     ----------
@@ -422,6 +442,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     histories_ : list of fastbp.History
         One for each network.
     encoder_ : fastbp.tabular.Encoder
+    metadata_ : dict
+        Whatever JSON holds; `save` keeps it.
     n_features_in_, feature_names_in_, n_outputs_, n_iter_
         As in scikit-learn; feature_names_in_ where the table named its columns.
 
@@ -500,12 +522,13 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
     Parameters
     ----------
-    preset, n_ensemble, random_state, n_threads, time_limit, validation_fraction, callbacks, verbose
+    preset, n_ensemble, random_state, n_threads, time_limit, validation_fraction, callbacks, \
+    verbose, encoder
         As in `TabularClassifier`.
 
     Attributes
     ----------
-    networks_, histories_, encoder_, n_features_in_, feature_names_in_, n_outputs_, n_iter_
+    networks_, histories_, encoder_, metadata_, n_features_in_, feature_names_in_, n_outputs_, n_iter_
         As in `TabularClassifier`.
 
     Examples
@@ -567,10 +590,12 @@ def load(path):
 def _built(nets, of):
     model = ESTIMATORS[of.one_of("estimator", list(ESTIMATORS))]()
     given = Facts(of.value("parameters"), "parameters")
-    model.set_params(**{name: given.value(name) for name in model.get_params()})
+    model._design = Design.from_dict(of.value("design"))
+    told = {name: given.value(name) for name in model.get_params(deep=False)}
+    encoder = Encoder(**model._design.encoder.get_params()) if given.flag("encoder") else None
+    model.set_params(**told | {"encoder": encoder})
     given.close()
     model._validate_params()
-    model._design = Design.from_dict(of.value("design"))
     targets = Facts(of.value("targets"), "targets")
     kind = targets.one_of("kind", KINDS)
     read = Scaled if kind == "numbers" else Labels
@@ -579,6 +604,9 @@ def _built(nets, of):
     model._targets = read.read(targets)
     targets.close()
     model.n_iter_ = of.count("n_iter", 1)
+    model.metadata_ = of.value("metadata")
+    if type(model.metadata_) is not dict:
+        raise of.wrong("metadata", "a dict")
     of.close()
     shape = model._design.n_columns, model._targets.n_outputs, *model._targets.loss
     for i, net in enumerate(nets):

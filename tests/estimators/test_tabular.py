@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 pytest.importorskip("sklearn")
 
@@ -20,8 +21,10 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import fastbp
 from fastbp import estimators
 from fastbp.estimators import TabularClassifier, TabularRegressor, tabular
+from fastbp.tabular import Encoder
 
 N = 240
 DRAWS = np.random.default_rng(0)
@@ -502,3 +505,41 @@ def test_parameters_are_checked():
             regressor(**wrong).fit(TABLE, NUMBERS)
     with pytest.raises(TypeError, match="n_ensembles"):
         TabularRegressor(n_ensembles=3)
+
+
+def test_an_encoder_says_how_columns_are_taken(tmp_path):
+    table = {"kind": [0, 1, 2, 3] * 20, "size": [str(i % 7) for i in range(80)]}
+    y = [kind == 2 for kind in table["kind"]]
+    encoder = Encoder(categorical=["kind"], numeric=["size"])
+    model = TabularClassifier(random_state=0, encoder=encoder).fit(table, y)
+    assert model.encoder_.feature_names_out() == [*(f"kind={k}" for k in range(4)), "size"]
+    assert model.encoder_ is not encoder and not encoder.__sklearn_is_fitted__()
+    other = table | {"kind": [float(k) for k in table["kind"]]}
+    assert (model.predict(other) == model.predict(table)).all()
+    model.save(tmp_path / "m")
+    twin = fastbp.load(tmp_path / "m")
+    assert twin.encoder.get_params() == model.encoder_.get_params()
+    assert (clone(twin).fit(table, y).predict_proba(table) == model.predict_proba(table)).all()
+    with pytest.raises(ValueError, match="encoder"):
+        TabularClassifier(encoder="one-hot").fit(table, y)
+
+
+def test_encoded_rows_are_what_the_networks_see():
+    table = {"wood": ["oak", "elm", "ash"] * 20, "x": np.linspace(0, 1, 60)}
+    y = np.sin(3 * table["x"])
+    model = TabularRegressor(random_state=0).fit(table, y)
+    seen, targets = model.encoded(table, y)
+    mean = np.mean([net.predict(seen) for net in model.networks_], axis=0)[:, 0]
+    assert_allclose(mean * y.std() + y.mean(), model.predict(table), rtol=1e-5)
+    assert_allclose(targets[:, 0] * y.std() + y.mean(), y, atol=1e-6)
+    assert model.encoded(table)[1] is None
+    report = fastbp.check.gradients(model.networks_[0], seen[:5], targets[:5])
+    assert report.ok
+
+
+def test_metadata_stays_with_a_model(tmp_path):
+    model = TabularRegressor(random_state=0).fit({"x": np.arange(30.0)}, np.arange(30.0))
+    assert model.metadata_ == {}
+    model.metadata_ = {"made": "today", "ids": ["a"]}
+    model.save(tmp_path / "m")
+    assert fastbp.load(tmp_path / "m").metadata_ == model.metadata_
