@@ -56,8 +56,8 @@ class Columns:
 
     def take(self, names: Iterable[str]) -> Columns:
         """The columns of these names, in their order."""
-        names = tuple(names)
-        return Columns(names, [self[name] for name in names], self.named, self.n_rows)
+        names, at = tuple(names), dict(zip(self.names, self.columns, strict=True))
+        return Columns(names, [at[name] for name in names], self.named, self.n_rows)
 
     def rows(self, rows: Any) -> Columns:
         """The rows of these numbers (an array), of a mask or a slice."""
@@ -118,12 +118,13 @@ def missing_columns(only: Sequence[str], names: Sequence[str], name: str = "X") 
     >>> missing_columns(["size", "kind"], ["Size", "kind", "id"])
     "X: expected the columns of training; 'size' is missing, unknown: 'Size', 'id'"
     """
-    absent = [column for column in only if column not in set(names)]
+    known, wanted = set(names), set(only)
+    absent = [column for column in only if column not in known]
     if not absent:
         return None
     verb = "is" if len(absent) == 1 else "are"
     told = f"{name}: expected the columns of training; {_listed(absent)} {verb} missing"
-    unknown = [column for column in names if column not in set(only)]
+    unknown = [column for column in names if column not in wanted]
     return f"{told}, unknown: {_listed(unknown)}" if unknown else told
 
 

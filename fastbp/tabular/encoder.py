@@ -143,7 +143,7 @@ class Encoder:
         return self._wrapped(self._encoded(columns), X)
 
     def _learn(self, columns: Columns) -> None:
-        self._dtype()
+        dtype = self._dtype()
         most = inputs.as_count(self.max_categories, "max_categories")
         declared = dict.fromkeys(self._declared("categorical", columns), "categorical")
         for name in self._declared("numeric", columns):
@@ -157,13 +157,16 @@ class Encoder:
             raise ValueError(f"X: expected at least one column; got {got}")
         if len(columns) == 0:
             raise ValueError(f"X: expected at least one row; got none of {k} columns")
-        self._set([
+        learnt = [
             codings.fit(name, column, f"X: column {name!r}", most, declared.get(name, ""))
             for name, column in zip(columns.names, columns.columns, strict=True)
-        ], columns.named)  # fmt: skip
+        ]
+        self._set(learnt, columns.named, dtype, most)
 
-    def _set(self, learnt: list[codings.Coding], named: bool) -> None:
-        self._codings, self._named = learnt, named
+    def _set(
+        self, learnt: list[codings.Coding], named: bool, dtype: np.dtype[Any], most: int
+    ) -> None:
+        self._codings, self._named, self._out, self._most = learnt, named, dtype, most
         self.n_features_in_ = len(learnt)
         vars(self).pop("feature_names_in_", None)
         if named:
@@ -185,22 +188,27 @@ class Encoder:
             return []
         if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
             raise TypeError(f"{parameter}: expected a list of columns; got {shown(given)}")
-        return [self._column(item, parameter, columns.names) for item in given]
+        names, known = columns.names, set(columns.names)
+        found = []
+        for item in given:
+            if isinstance(item, str) and item in known:
+                found.append(str(item))
+            elif isinstance(item, (int, np.integer)) and not isinstance(item, bool):
+                named = str(item) in known  # as pandas has labels
+                if not named and not 0 <= item < len(names):
+                    raise self._no_column(item, parameter, names)
+                found.append(str(item) if named else names[item])
+            else:
+                raise self._no_column(item, parameter, names)
+        return found
 
     @staticmethod
-    def _column(item: Any, parameter: str, names: tuple[str, ...]) -> str:
-        if isinstance(item, str) and item in names:
-            return str(item)
-        if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
-            if str(item) in names:
-                return str(item)
-            if 0 <= item < len(names):
-                return names[item]
+    def _no_column(item: Any, parameter: str, names: tuple[str, ...]) -> Exception:
         from fastbp import hints
 
         hint = hints.nearest(item, names) if isinstance(item, str) else ""
         few = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        raise ValueError(f"{parameter}: expected columns of X ({few}); got {shown(item)}.{hint}")
+        return ValueError(f"{parameter}: expected columns of X ({few}); got {shown(item)}.{hint}")
 
     def _columns(self, X: Any) -> Columns:
         """The columns of training of a table, in their order."""
@@ -222,15 +230,14 @@ class Encoder:
         return columns
 
     def _encoded(self, columns: Columns) -> Any:
-        dtype = self._dtype()
         slots = [
             slot
             for coding, name, column in zip(
                 self._codings, columns.names, columns.columns, strict=True
             )
-            for slot in coding.slots(column, f"X: column {name!r}", dtype)
+            for slot in coding.slots(column, f"X: column {name!r}", self._out)
         ]
-        return rows.joined(slots, len(columns), dtype)
+        return rows.joined(slots, len(columns), self._out)
 
     def _check_fitted(self) -> None:
         if self.__sklearn_is_fitted__():
@@ -271,8 +278,8 @@ class Encoder:
         self._check_fitted()
         return {
             "version": VERSION,
-            "dtype": self._dtype().name,
-            "max_categories": int(self.max_categories),
+            "dtype": self._out.name,
+            "max_categories": self._most,
             "named": self._named,
             "columns": [codings.to_dict(coding) for coding in self._codings],
         }
@@ -306,7 +313,7 @@ class Encoder:
         names = [coding.name for coding in found]
         if not named and names != [f"x{j}" for j in range(len(names))]:
             raise of.wrong("columns", "the names x0, x1, ... where they are not named")
-        encoder._set(found, named)
+        encoder._set(found, named, np.dtype(encoder.dtype), most)
         return encoder
 
     # what scikit-learn asks of an estimator, which need not be there

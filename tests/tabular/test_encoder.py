@@ -388,6 +388,15 @@ def test_columns_by_place_and_dtypes():
         Encoder(categories=["a"])
 
 
+def test_what_was_learnt_stays_until_the_next_fit():
+    encoder = Encoder().fit(TABLE)
+    facts, expected = encoder.to_dict(), dense(encoder.transform(TABLE))
+    encoder.set_params(dtype="float64", max_categories=0, categorical=["none"], numeric=[9])
+    assert encoder.to_dict() == facts and Encoder.from_dict(facts).to_dict() == facts
+    again = encoder.transform(TABLE)
+    assert again.dtype == np.float32 and (dense(again) == expected).all()
+
+
 def test_not_fitted():
     for call in (lambda e: e.transform(TABLE), lambda e: e.to_dict(), lambda e: e.encode(TABLE),
                  lambda e: e.feature_names_out(), lambda e: e.get_feature_names_out()):  # fmt: skip
