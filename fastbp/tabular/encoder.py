@@ -129,12 +129,8 @@ class Encoder:
         TypeError, ValueError
             Columns missing, or of another kind than in training.
         """
-        return self._wrapped(self.encode(X), X)
-
-    def encode(self, X: Any) -> Any:
-        """As `transform`, whatever output scikit-learn is set to: for who trains on it."""
         self._check_fitted()
-        return self._encoded(self._columns(X))
+        return self._wrapped(self._encoded(self._columns(X)), X)
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """`fit`, then `transform`, with the table read once."""
@@ -220,7 +216,7 @@ class Encoder:
                 if self._named
                 else "X has feature names, but Encoder was fitted without feature names"
             )
-            warnings.warn(f"{told}: columns are taken by their place", UserWarning, stacklevel=4)
+            warnings.warn(f"{told}: columns are taken by their place", UserWarning, stacklevel=3)
         if len(columns.names) != len(names):
             raise ValueError(
                 f"X: expected {len(names)} columns; got {len(columns.names)}: X has "

@@ -398,7 +398,7 @@ def test_what_was_learnt_stays_until_the_next_fit():
 
 
 def test_not_fitted():
-    for call in (lambda e: e.transform(TABLE), lambda e: e.to_dict(), lambda e: e.encode(TABLE),
+    for call in (lambda e: e.transform(TABLE), lambda e: e.to_dict(),
                  lambda e: e.feature_names_out(), lambda e: e.get_feature_names_out()):  # fmt: skip
         with pytest.raises(ValueError, match="not fitted yet"):
             call(Encoder())
@@ -415,7 +415,7 @@ def test_columns_read_once_are_encoded_by_parts():
     columns = as_columns(TABLE)
     encoder = Encoder().fit(columns.rows(slice(0, 4)))
     assert "kind=missing" not in encoder.feature_names_out()
-    part = dense(encoder.encode(columns.rows([4, 0])))
+    part = dense(encoder.transform(columns.rows([4, 0])))
     assert (part == dense(encoder.transform(TABLE))[[4, 0]]).all()
 
 
