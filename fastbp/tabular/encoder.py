@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import inputs
+from fastbp import hints, inputs
 from fastbp.functions import shown, unknown
 from fastbp.tabular import codings, facts, rows
 from fastbp.tabular.columns import Columns, as_columns
@@ -200,8 +200,6 @@ class Encoder:
 
     @staticmethod
     def _no_column(item: Any, parameter: str, names: tuple[str, ...]) -> Exception:
-        from fastbp import hints
-
         hint = hints.nearest(item, names) if isinstance(item, str) else ""
         few = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         return ValueError(f"{parameter}: expected columns of X ({few}); got {shown(item)}.{hint}")
@@ -347,10 +345,13 @@ class Encoder:
 
     def _wrapped(self, encoded: Any, X: Any) -> Any:
         """As set_output, or scikit-learn's own configuration, asks for."""
-        if "sklearn" not in sys.modules and not hasattr(self, "_sklearn_output_config"):
+        own = getattr(self, "_sklearn_output_config", {}).get("transform", "default")
+        if own == "default" and "sklearn" not in sys.modules:
             return encoded
-        from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
-
+        try:
+            from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
+        except ImportError as error:
+            raise hints.missing("frames as output need", "scikit-learn", "tables") from error
         if _get_output_config("transform", self)["dense"] != "default" and hasattr(encoded, "nnz"):
             encoded = encoded.toarray()  # frames have no sparse rows
         return _wrap_data_with_container("transform", encoded, X, self)

@@ -127,6 +127,24 @@ def test_frames_as_output(kind):
     assert encoder.set_output(transform="default").transform(X).format == "csr"
 
 
+def test_without_scikit_learn(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Without(), *sys.meta_path])
+    encoder = Encoder().fit([[1.0], [2.0]])
+    assert encoder.set_output(transform="default").transform([[1.5]]).tolist() == [[0]]
+    with pytest.raises(ImportError, match=r"scikit-learn: pip install .*\[tables\]"):
+        encoder.set_output(transform="pandas").transform([[1.5]])
+    with pytest.raises(ValueError, match="not fitted yet"):
+        Encoder().transform([[1.5]])
+
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "sklearn":
+            raise ImportError(name)
+
+
 def test_it_is_not_fitted_as_scikit_learn_says_it():
     with pytest.raises(NotFittedError, match="not fitted yet"):
         Encoder().transform([[1.0]])
