@@ -49,7 +49,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     [2, 1]
     """
     if ensemble.FORMAT in model.kinds_of(inputs.as_file(path, "path")):
-        from fastbp.estimators import tabular
+        from fastbp.estimators import saved
 
-        return tabular.load(path)  # type: ignore[no-untyped-call]
+        return saved.load(path)  # type: ignore[no-untyped-call]
     return model.load(path)

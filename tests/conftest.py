@@ -20,7 +20,7 @@ STDERR = pytest.StashKey[int]()
 
 
 class NotUnderTSan:
-    """Refuses to import what ends the process under TSan, so that tests that need it are skipped."""
+    """Refuses to import what ends the process under TSan: tests that need it are skipped."""
 
     def find_spec(self, name, path=None, target=None):
         if name in ("polars", "pyarrow"):

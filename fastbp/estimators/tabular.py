@@ -22,10 +22,9 @@ from sklearn.utils.validation import check_is_fitted
 from fastbp import inputs
 from fastbp.estimators.design import Design
 from fastbp.estimators.presets import PRESETS
-from fastbp.estimators.targets import KINDS, Labels, Scaled, as_targets
+from fastbp.estimators.targets import Labels, Scaled, as_targets
 from fastbp.files import ensemble
 from fastbp.tabular import Encoder, as_columns
-from fastbp.tabular.facts import Facts
 from fastbp.tabular.importance import drops
 from fastbp.training import fit_many
 
@@ -522,13 +521,12 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
     Parameters
     ----------
-    preset, n_ensemble, random_state, n_threads, time_limit, validation_fraction, callbacks, \
-    verbose, encoder
+    preset, n_ensemble, random_state, n_threads, time_limit, validation_fraction, ..., encoder
         As in `TabularClassifier`.
 
     Attributes
     ----------
-    networks_, histories_, encoder_, metadata_, n_features_in_, feature_names_in_, n_outputs_, n_iter_
+    networks_, histories_, encoder_, metadata_, n_features_in_, n_outputs_, n_iter_, ...
         As in `TabularClassifier`.
 
     Examples
@@ -564,57 +562,3 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-ESTIMATORS = {"TabularClassifier": TabularClassifier, "TabularRegressor": TabularRegressor}
-
-
-def load(path):
-    """The estimator that `save` wrote to a file.
-
-    Raises
-    ------
-    ValueError
-        The file is damaged, of another kind, from a later version, or does not fit its own
-        description; the message begins with its name.
-    OSError
-    """
-    path = inputs.as_file(path, "path")
-    nets, facts = ensemble.load(path)
-    try:
-        return _built(nets, Facts(facts, "description"))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _built(nets, of):
-    model = ESTIMATORS[of.one_of("estimator", list(ESTIMATORS))]()
-    given = Facts(of.value("parameters"), "parameters")
-    model._design = Design.from_dict(of.value("design"))
-    told = {name: given.value(name) for name in model.get_params(deep=False)}
-    encoder = Encoder(**model._design.encoder.get_params()) if given.flag("encoder") else None
-    model.set_params(**told | {"encoder": encoder})
-    given.close()
-    model._validate_params()
-    targets = Facts(of.value("targets"), "targets")
-    kind = targets.one_of("kind", KINDS)
-    read = Scaled if kind == "numbers" else Labels
-    if (read is Scaled) != isinstance(model, TabularRegressor):
-        raise targets.wrong("kind", f"that of {type(model).__name__}")
-    model._targets = read.read(targets)
-    targets.close()
-    model.n_iter_ = of.count("n_iter", 1)
-    model.metadata_ = of.value("metadata")
-    if type(model.metadata_) is not dict:
-        raise of.wrong("metadata", "a dict")
-    of.close()
-    shape = model._design.n_columns, model._targets.n_outputs, *model._targets.loss
-    for i, net in enumerate(nets):
-        found = net.sizes[0], net.sizes[-1], net._output.name, net._loss.name
-        if found != shape:
-            raise ValueError(
-                f"networks[{i}]: expected inputs, outputs and loss {shape}; got {found}"
-            )
-    model.networks_, model.histories_ = nets, []
-    model._tell()
-    return model

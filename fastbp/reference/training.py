@@ -72,8 +72,8 @@ def train(
     Returns
     -------
     list of float
-        For each epoch sum_s w_s C_s / sum_s w_s over its batches, C_s taken before the update of its batch,
-        without regularisation.
+        For each epoch sum_s w_s C_s / sum_s w_s over its batches, C_s taken before the update of
+        its batch, without regularisation.
     """
     X, Y = network._data(X, Y)
     n = len(X)

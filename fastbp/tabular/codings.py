@@ -241,10 +241,15 @@ KINDS: dict[str, type[Coding]] = {
 }
 
 
+def kind_of(coding: Coding) -> str:
+    """Its name in KINDS."""
+    return next(name for name, of in KINDS.items() if isinstance(coding, of))
+
+
 def to_dict(coding: Coding) -> dict[str, Any]:
     """What was learnt of a column, of what JSON has."""
-    kind = next(name for name, of in KINDS.items() if isinstance(coding, of))
-    return {"name": coding.name, "kind": kind, "missing": coding.missing, **coding.facts()}
+    own = coding.facts()
+    return {"name": coding.name, "kind": kind_of(coding), "missing": coding.missing, **own}
 
 
 def from_list(columns: list[Facts]) -> list[Coding]:

@@ -255,6 +255,17 @@ class Encoder:
             names[unique] = None
         return list(names)
 
+    def kinds(self) -> dict[str, str]:
+        """Of each column of the table "number", "text" or "time".
+
+        Examples
+        --------
+        >>> Encoder().fit({"size": [1.0, 2.0], "wood": ["oak", "elm"]}).kinds()
+        {'size': 'number', 'wood': 'text'}
+        """
+        self._check_fitted()
+        return {coding.name: codings.kind_of(coding) for coding in self._codings}
+
     # as a dict
 
     def to_dict(self) -> dict[str, Any]:
