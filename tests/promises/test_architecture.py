@@ -22,7 +22,6 @@ FLOORS = [
     {"functions"},
     {"inputs"},
     {
-        "datasets",
         "factors",
         "initialization",
         "layers",
@@ -30,8 +29,9 @@ FLOORS = [
         "plotting",
         "sparse",
         "stopping",
+        "tabular",
     },
-    {"architecture", "dropout", "samples", "schedules"},
+    {"architecture", "datasets", "dropout", "samples", "schedules"},
     {"network"},
     {"check", "files", "metrics"},
     {"persistence", "training"},
