@@ -137,7 +137,7 @@ class Network(Architecture):
         if sparse.is_sparse(X):
             return sparse.as_lists(X, "X", self._sizes[0], self._dtype)
         if columns := self.columns:
-            from fastbp.datasets.columns import by_name
+            from fastbp.tabular.names import by_name
 
             return by_name(X, "X", columns)
         return X

@@ -14,10 +14,10 @@ import numpy as np
 from fastbp import functions
 from fastbp.cli.options import DIGITS
 from fastbp.datasets import Inputs, load_digits, read_inputs
-from fastbp.datasets.columns import hint, listed
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.labels import key
-from fastbp.datasets.reading import TABLES
+from fastbp.tabular.names import hint, listed
+from fastbp.tabular.reading import is_table as is_file_of_table
 
 
 class Samples(NamedTuple):
@@ -69,7 +69,7 @@ def rows(
         inputs, name = Inputs(digits.X, digits.Y, digits.classes), DIGITS
     else:
         name = os.path.basename(os.path.normpath(options.data))
-        is_table = name.lower().endswith(TABLES)
+        is_table = is_file_of_table(name)
         if options.target is not None and not is_table:
             raise ValueError(f"--target: only a CSV file has a target column; {name} is none")
         inputs = read_inputs(

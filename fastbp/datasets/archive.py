@@ -19,7 +19,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from fastbp.datasets.compressed import CHUNK, MOST_EXPANSION
+from fastbp.tabular.compressed import CHUNK, MOST_EXPANSION
 from fastbp.datasets.dataset import Array, Dataset, Inputs, features
 from fastbp.datasets.labels import targets
 

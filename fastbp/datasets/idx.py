@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 
-from fastbp.datasets.compressed import CHUNK, fits_in_memory, opened
+from fastbp.tabular.compressed import CHUNK, fits_in_memory, opened
 from fastbp.datasets.dataset import Array, Dataset, features
 from fastbp.datasets.labels import targets
 from fastbp.inputs import as_file

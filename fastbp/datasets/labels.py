@@ -1,11 +1,10 @@
 """Targets: which are classes, and which are numbers to fit.
 
 What belongs here: the choice of the task, and classes in their order. What does not: reading
-(table.py), targets as the engine reads them (inputs.py).
+(tabular/), targets as the engine reads them (inputs.py).
 """
 
 import math
-import re
 from collections.abc import Callable, Hashable, Sequence
 from decimal import Decimal
 from typing import Any
@@ -14,31 +13,10 @@ import numpy as np
 
 from fastbp.datasets.dataset import Array
 from fastbp.functions import shown
+from fastbp.tabular.cells import CODE, MARKS_OF_MISSING, WHOLE, is_number, looks_like_number
 
 TASKS = ("classification", "regression")
 MOST_INTEGER_CLASSES = 100  # integers with more distinct values are numbers to fit
-MARKS_OF_MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
-WHOLE = re.compile(r"[+-]?[0-9]{1,18}")  # what int64 holds
-CODE = re.compile(r"[+-]?0[0-9]+")  # digits that are no number: 02134
-AS_WRITTEN = re.compile(  # numbers that float() does not read: 3,5  1,200  $12.50  45%  1_000
-    r"[-+\u2212(]*\s?(?:[$€£¥₹]|USD|EUR|GBP)?\s?[-+\u2212]?"
-    r"(?:(?:\d{1,3}(?:[.,'’_\s]\d{3})+|\d+)(?:[.,]\d+)?|[.,]\d+)(?:[eE][-+]?\d+)?"
-    r"\s?(?:[%‰$€£¥₹]|USD|EUR|GBP)?\)?"
-)
-
-
-def is_number(text: str) -> bool:
-    """Whether `text` is a number as files of data hold it."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text
-
-
-def looks_like_number(text: str) -> bool:
-    """Whether a reader takes `text` for a number, however it is written."""
-    return is_number(text) or AS_WRITTEN.fullmatch(text) is not None
 
 
 def key(label: str) -> Hashable:
@@ -141,13 +119,14 @@ def _one_hot(part: Array) -> bool:
 
 
 def targets_from_text(
-    texts: Sequence[str], lines: Sequence[int], name: str, column: str, task: str | None
+    texts: Sequence[str], where: Callable[[int], str], task: str | None
 ) -> tuple[Array, tuple[str, ...] | None]:
-    """Return the texts of a CSV column as class indices with names, or as numbers with None.
+    """Return the texts of a column as class indices with names, or as numbers with None.
 
-    Whole numbers of at most 100 distinct values and texts that are no numbers are classes.
+    Whole numbers of at most 100 distinct values and texts that are no numbers are classes. `where`:
+    of a row, what a refusal begins with.
     """
-    return _from_text(texts, lambda row: f"{name}: column {column!r}, line {lines[row]}", task)
+    return _from_text(texts, where, task)
 
 
 def _from_text(

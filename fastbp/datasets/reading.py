@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastbp.datasets.compressed import fits_in_memory
 from fastbp.datasets.dataset import Dataset, Inputs, features
 from fastbp.datasets.labels import check_task
 from fastbp.functions import one_of, shown
 from fastbp.inputs import as_file, as_path, check_regular
+from fastbp.tabular.compressed import fits_in_memory
+from fastbp.tabular.reading import is_table, is_text
 
 # The readers are imported when they are needed: `import fastbp` stays quick.
 
-TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 HEADERS = ("auto", "yes", "no")
 KNOWN = (
     "IDX files or a folder of them (train-images-idx3-ubyte, ..., also .gz), .npz, .npy, "
-    ".csv, .csv.gz"
+    ".csv, .tsv or .txt (also .gz, .zst), .parquet, .arrow, .feather"
 )
 
 
@@ -48,11 +48,11 @@ def read(
         - ``.npz`` with the arrays ``X, y``; ``x_train, y_train, x_test, y_test``;
           ``data, target``; or ``images, labels``, in any case;
         - ``.npy`` with the inputs, and `labels`;
-        - ``.csv`` or ``.csv.gz`` in UTF-8 with a header line; the delimiter is a comma,
-          a semicolon, a tab or ``|``, or what a first line ``sep=;`` says. All columns but
-          the target hold numbers.
+        - a table, as `fastbp.tabular.read_table` reads it: ``.csv``, ``.tsv`` or ``.txt``, plain
+          or ``.gz`` or ``.zst``, ``.parquet``, ``.arrow`` or ``.feather``. All columns but the
+          target hold numbers, and none of these is missing.
     target : str, optional
-        The column of a CSV file to be predicted; needed there.
+        The column of a table to be predicted; needed there.
     labels : path-like, optional
         The label file of an IDX image file or of a ``.npy`` file.
     task : {'classification', 'regression'}, optional
@@ -92,8 +92,8 @@ def read(
     """
     _check_names(target)
     path, kind, labels = _checked(path, labels, task, header)
-    if target is not None and kind != "csv":
-        raise ValueError(f"{path.name}: only a CSV file has a target column, found {kind}")
+    if target is not None and kind not in ("csv", "table"):
+        raise ValueError(f"{path.name}: only a CSV file or another table has a target column, found {kind}")
     with fits_in_memory(path.name):
         return _read(path, kind, target, labels, task, header)
 
@@ -101,10 +101,10 @@ def read(
 def _read(
     path: Path, kind: str, target: str | None, labels: Path | None, task: str | None, header: str
 ) -> Dataset:
-    if kind == "csv":
-        from fastbp.datasets.table import read_csv
+    if kind in ("csv", "table"):
+        from fastbp.datasets.table import read_dataset
 
-        return read_csv(path, target, task, header)
+        return read_dataset(path, target, task, header=header)
     if kind == "npz":
         from fastbp.datasets.archive import read_npz
 
@@ -172,18 +172,10 @@ def _read_inputs(
     header: str,
     target_required: bool,
 ) -> Inputs:
-    if kind == "csv":
-        from fastbp.datasets.labels import targets_from_text
-        from fastbp.datasets.table import read_table
+    if kind in ("csv", "table"):
+        from fastbp.datasets.table import read_rows
 
-        table = read_table(
-            path, target=target, columns=columns, target_required=target_required, header=header
-        )
-        if table.target is None or target is None or not any(table.target):
-            return Inputs(table.X, None, None)
-        return Inputs(
-            table.X, *targets_from_text(table.target, table.lines, path.name, target, task)
-        )
+        return read_rows(path, columns, target, task, target_required, header=header)
     if kind == "npz":
         from fastbp.datasets.archive import read_npz_inputs
 
@@ -235,8 +227,8 @@ def _checked(
     labels = None if labels is None else as_file(labels, "labels")
     if is_folder:
         path, kind = path.resolve(), "folder"
-    elif name.endswith(TABLES):
-        kind = "csv"
+    elif is_table(name):
+        kind = "csv" if is_text(name) else "table"
     elif name.endswith(".npz"):
         kind = "npz"
     elif name.endswith(".npy"):

@@ -8,5 +8,6 @@
 
 from fastbp.tabular.columns import Columns, as_columns
 from fastbp.tabular.encoder import Encoder
+from fastbp.tabular.reading import Source, read_source, read_table
 
-__all__ = ["Columns", "Encoder", "as_columns"]
+__all__ = ["Columns", "Encoder", "Source", "as_columns", "read_source", "read_table"]

@@ -480,7 +480,9 @@ def test_class_labels_beyond_whole_numbers(tmp_path):
 
 BOMBS = r"""
 import gzip, resource, struct, sys
+import pyarrow.csv
 from fastbp import datasets
+from fastbp.datasets import table
 path = sys.argv[1]
 content = {
     "gz": b"\0\0\x08\x03" + struct.pack(">3I", 60, 1000, 1000) + bytes(60_000_000),
@@ -502,6 +504,7 @@ for suffix, options in {"gz": {"labels": f"{path}.gz"}, "csv.gz": {"target": "b"
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits of memory as Linux has")
 def test_what_does_not_fit_in_memory_is_named(tmp_path):
+    pytest.importorskip("pyarrow")
     done = subprocess.run(
         [sys.executable, "-c", BOMBS, str(tmp_path / "bomb")],
         capture_output=True, text=True, timeout=120,
@@ -578,7 +581,7 @@ def test_npy_with_targets(tmp_path):
 
 
 def test_unknown_files(tmp_path):
-    for name, content in (("a.txt", b"hello"), ("a.png", b"\x89PNG"), ("a", b""), ("b.gz", b"x")):
+    for name, content in (("a.doc", b"hello"), ("a.png", b"\x89PNG"), ("a", b""), ("b.gz", b"x")):
         path = tmp_path / name
         path.write_bytes(content)
         message = refusal(path)

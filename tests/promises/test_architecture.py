@@ -22,7 +22,6 @@ FLOORS = [
     {"functions"},
     {"inputs"},
     {
-        "datasets",
         "factors",
         "initialization",
         "layers",
@@ -32,7 +31,7 @@ FLOORS = [
         "stopping",
         "tabular",
     },
-    {"architecture", "dropout", "samples", "schedules"},
+    {"architecture", "datasets", "dropout", "samples", "schedules"},
     {"network"},
     {"check", "files", "metrics"},
     {"training"},

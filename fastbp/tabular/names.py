@@ -1,7 +1,7 @@
 """Columns of tables by name.
 
 What belongs here: picking them from a frame, and words for names that are not there. What does not:
-files (table.py).
+files (reading.py), which columns a network is given (selection.py).
 """
 
 from collections import Counter

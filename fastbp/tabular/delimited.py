@@ -1,0 +1,289 @@
+"""Delimited text as a pyarrow.Table of texts.
+
+What belongs here: what pyarrow's reader is asked and handed, and when Python's goes before it. What
+does not: the dialect (dialect.py), what the texts mean (inference.py).
+
+pyarrow's reader takes no comments and no blanks before a quote, asks for more time where cells hold
+line breaks, and names no line. So it is handed the file in pieces that end where a row does, each
+looked through for such (`_Pieces`). Where there is one, or pyarrow refuses a row, Python's csv
+module reads the file and writes it anew (`_Rewritten`), or says what is wrong with which line.
+"""
+
+import csv
+import io
+import re
+from array import array
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import chain, product
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from fastbp.tabular import dialect, inference, memory
+from fastbp.tabular.arrow import pyarrow
+from fastbp.tabular.cells import MARKS_OF_MISSING
+from fastbp.tabular.compressed import CHUNK
+from fastbp.tabular.dialect import Dialect
+from fastbp.tabular.lines import LONGEST_LINE, as_utf8, lines
+
+MARKS = [  # as pyarrow knows them: to the letter
+    "".join(letters)
+    for mark in sorted(MARKS_OF_MISSING)
+    for letters in product(*({letter.lower(), letter.upper()} for letter in mark))
+]
+_COMMENT = re.compile(rb"^#|\r#", re.MULTILINE)
+PART, PARTS = 1 << 18, 4  # bytes that stay in the cache while they are looked through; a piece
+TRIES = 50  # lines that may follow a piece until a row ends
+
+
+class _Other(Exception):
+    """Python's reader has to go first."""
+
+
+class _Quoted(Exception):
+    """No row ends with a line of its own."""
+
+
+class _Pieces(io.RawIOBase):
+    """A file from its first row on, in pieces of some `PARTS * PART` bytes, each of whole rows.
+
+    What pyarrow would misread, or refuse without a line, ends it by `_Other`.
+    """
+
+    def __init__(self, stream: IO[bytes], found: Dialect, skip: int, whole: bool, budget: Any):
+        stream.read(skip)
+        self._stream, self._dialect, self._whole, self._budget = stream, found, whole, budget
+        self._ended, self._n_quotes = False, 0
+        self._first: Any = None
+        self.n_codes = 0  # in the pieces that are read with `counts`
+        self.counts = False
+        mark = re.escape(found.delimiter.encode())
+        self._blank_quote = re.compile(rb"(?:^|[\r\n]|" + mark + rb') +"', re.MULTILINE)
+
+    def readable(self) -> bool:
+        return True
+
+    def peek(self) -> Any:
+        """The first piece, which `read` then gives; None where it is all there is."""
+        self._first = self._next()
+        return None if self._ended else self._first
+
+    def read(self, n: int = -1) -> Any:
+        """The next piece, whatever its size: pyarrow takes what it gets."""
+        self._budget.check()
+        data, self._first = self._first, None
+        if data is None:
+            data = self._next()
+        if self.counts:
+            self.n_codes += _codes_in(data, self._dialect.delimiter.encode())
+            if _count(data, b'"0'):
+                self.n_codes += _codes_in(data, b'"')
+        return data
+
+    def _next(self) -> Any:
+        if self._ended:
+            return b""
+        parts: list[bytes] = []
+        while not self._ended and len(parts) < PARTS:
+            parts.append(self._stream.read(PART))
+            self._ended = len(parts[-1]) < PART
+        if self._ended:
+            parts.append(b"\n")
+        else:
+            parts.append(self._stream.readline(LONGEST_LINE))
+        n_quotes = sum(map(_quotes, parts))
+        if n_quotes and self._whole and not self._ended:
+            n_quotes = self._to_the_end_of_a_row(parts, n_quotes)
+        self._n_quotes += n_quotes
+        return self._looked_through(parts, n_quotes > 0)
+
+    def _to_the_end_of_a_row(self, parts: list[bytes], n_quotes: int) -> int:
+        """Add the lines that follow, up to one that is a row outside of quotes, as a whole."""
+        last = parts[-2][parts[-2].rfind(b"\n") + 1 :] + parts[-1]
+        for _ in range(TRIES):
+            if n_quotes % 2 == 0 and self._is_row(last.decode("utf-8", "replace")):
+                return n_quotes
+            last = self._stream.readline(LONGEST_LINE)
+            n_quotes += _quotes(last)
+            parts.append(last)
+        raise _Quoted
+
+    def _is_row(self, line: str) -> bool:
+        width = dialect.width(line, self._dialect.delimiter)
+        return width == len(self._dialect.names)
+
+    def _looked_through(self, parts: list[bytes], has_quotes: bool) -> Any:
+        """A buffer of the parts, if pyarrow takes them as they are meant."""
+        if any(b"\0" in part for part in parts):
+            raise _Other("a zero byte")
+        if any(len(part) >= LONGEST_LINE for part in parts):
+            raise _Other("an endless line")
+        if any(b"\r" in part and b"\n" not in part for part in parts[:PARTS]):
+            raise _Other("lines that end with CR")
+        if self._ended and self._n_quotes % 2:
+            raise _Other("an open quote")
+        data = _joined(parts)
+        if has_quotes and _count(data, b' "') and self._blank_quote.search(data):
+            raise _Other("blanks before a quote")
+        if self._dialect.hashes != "rows" and any(b"#" in part for part in parts):
+            if _COMMENT.search(data):
+                raise _Other("comments")
+        return data
+
+
+def _quotes(data: bytes) -> int:
+    """How many there are; ``bytes.count`` takes five times as long where there are many."""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord('"')))
+
+
+def _joined(parts: list[bytes]) -> Any:
+    """In memory of pyarrow, which has it at hand again for the next piece."""
+    data = pyarrow().allocate_buffer(sum(map(len, parts)))
+    view, at = memoryview(data).cast("B"), 0
+    for part in parts:
+        view[at : at + len(part)] = part
+        at += len(part)
+    return data
+
+
+def _count(data: Any, wanted: bytes, mask: int | None = None) -> int:
+    """How often two or four bytes stand there, those bits of them that the mask has."""
+    n, size, number = 0, len(wanted), int.from_bytes(wanted, "little")
+    last = len(data) - size + 1
+    for start in range(0, last, PART):  # which is in the cache for all places
+        end = min(start + PART, last)
+        for at in range(start, min(start + size, end)):
+            found = np.frombuffer(data, f"<u{size}", (end - 1 - at) // size + 1, at)
+            n += int(np.count_nonzero((found if mask is None else found & mask) == number))
+    return n
+
+
+def _codes_in(data: Any, before: bytes) -> int:
+    """How many cells begin with 0 and a digit or x, where this byte stands before the cell."""
+    return _count(data, before + b"0\x10\0", 0x10FFFF)  # 0x10: a bit of digits and of x
+
+
+class _Rewritten(io.RawIOBase):
+    """The same rows as Python's csv module reads them, written as pyarrow's reader takes them."""
+
+    def __init__(self, rows: Iterator[tuple[int, list[str]]], delimiter: str, budget: Any):
+        self._rows, self._delimiter, self._budget = rows, delimiter, budget
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, n: int = -1) -> bytes:
+        self._budget.check()
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, delimiter=self._delimiter, lineterminator="\r\n")
+        for _, row in self._rows:
+            writer.writerow(row)
+            if text.tell() > CHUNK:
+                break
+        return text.getvalue().encode()
+
+
+def read_dialect(
+    path: Path, encoding: str, header: str, delimiter: str | None, comments: str
+) -> tuple[Dialect, int]:
+    """How the file is written, and how many bytes of it (as UTF-8) come before the first row."""
+    with as_utf8(path, encoding) as stream:
+        first_lines = dialect.head(lines(path.name, stream))
+    found = dialect.guess(path.name, first_lines, header, delimiter, comments)
+    return found, len("".join(first_lines[: found.start]).encode())
+
+
+def read_columns(
+    path: Path,
+    encoding: str,
+    found: Dialect,
+    skip: int,
+    columns: list[str],
+    texts: set[str],
+    marks: list[inference.Marks],
+) -> tuple[Any, bool]:
+    """The columns, most as untrimmed texts, null where a mark of missing stands.
+
+    Where the first piece of the file tells, and nothing later speaks against it, plain numbers and
+    times are read as such, but for those in `texts`. Also returns whether the csv module went
+    first.
+    """
+    budget = memory.Budget(path.name)
+    whole = True
+    is_direct = len(columns) == len(found.names) > 1 and found.delimiter in inference.DIRECT
+    while True:
+        types: dict[str, Any] = {}
+        try:
+            with as_utf8(path, encoding) as stream:
+                pieces = _Pieces(stream, found, skip, whole, budget)
+                if whole and is_direct and (first := pieces.peek()) is not None:
+                    picked = [name for name in found.names[1:] if name not in texts]
+                    sample = _parsed(io.BytesIO(first), found, picked or columns, False, {})
+                    types = inference.directly(sample, marks)
+                    pieces.counts = bool(types)
+                table = _parsed(pieces, found, columns, not whole, types)
+                if not table.num_rows:
+                    break
+                if not types or inference.is_sound(table, types, found.names[0], pieces.n_codes):
+                    return table, False
+                is_direct = False
+        except _Quoted:
+            whole = False
+        except _Other:
+            break
+        except pyarrow().ArrowInvalid as error:
+            if not types or "conversion error" not in str(error):
+                break
+            is_direct = False
+    with as_utf8(path, encoding) as stream:
+        rows = dialect.records(path.name, lines(path.name, stream), found)
+        if (first_row := next(rows, None)) is None:
+            what = "below the header line" if found.start else "in it"
+            raise ValueError(f"{path.name}: expected rows {what}, found none")
+        rewritten = _Rewritten(chain([first_row], rows), found.delimiter, budget)
+        return _parsed(rewritten, found, columns, False, {}), True
+
+
+def _parsed(
+    stream: Any,
+    found: Dialect,
+    columns: list[str],
+    newlines: bool,
+    types: dict[str, Any],
+) -> Any:
+    arrow = pyarrow()
+    return arrow.csv.read_csv(
+        arrow.PythonFile(stream, mode="r"),
+        read_options=arrow.csv.ReadOptions(
+            use_threads=arrow.cpu_count() > 1,  # 8 % faster without
+            column_names=found.names,
+            block_size=CHUNK if newlines else 1 << 30,  # else as large as pieces are
+        ),
+        parse_options=arrow.csv.ParseOptions(
+            delimiter=found.delimiter, newlines_in_values=newlines
+        ),
+        convert_options=arrow.csv.ConvertOptions(
+            column_types={
+                name: kind
+                for name in columns
+                if (kind := types.get(name, arrow.string())) is not None
+            },
+            include_columns=columns,
+            null_values=MARKS,
+            strings_can_be_null=True,
+        ),
+    )
+
+
+def lines_of_rows(path: Path, encoding: str, found: Dialect, rewritten: bool) -> Callable[[], Any]:
+    """What gives the number of the line on which each row begins, by reading the file again."""
+
+    @cache
+    def give() -> Any:
+        with as_utf8(path, encoding) as stream:
+            rows = dialect.records(path.name, lines(path.name, stream), found, strict=rewritten)
+            return array("q", (line for line, _ in rows))
+
+    return give

@@ -1,0 +1,388 @@
+"""Tables in files: CSV, plain or compressed, Parquet, Arrow and Feather, read by pyarrow.
+
+What belongs here: which reader reads what, and where in the file a cell stands. What does not:
+delimited text (delimited.py), what its cells mean (inference.py), columns as a network sees them
+(encoder.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastbp.functions import one_of, shown
+from fastbp.inputs import as_file
+from fastbp.tabular import delimited, dialect, inference, memory
+from fastbp.tabular.arrow import pyarrow
+from fastbp.tabular.compressed import fits_in_memory
+from fastbp.tabular.lines import as_utf8, check_encoding, lines
+from fastbp.tabular.names import hint, listed
+
+TEXT = (".csv", ".tsv", ".txt", ".data")  # also .gz, .zst
+COMPRESSED = ("", ".gz", ".zst")
+PARQUET = (".parquet", ".pq")
+ARROW = (".arrow", ".feather", ".ipc")
+SUFFIXES = (*(text + end for text in TEXT for end in COMPRESSED), *PARQUET, *ARROW)
+MARKS = {"decimal": dict.fromkeys(inference.DECIMALS), "thousands": dict.fromkeys(inference.THOUSANDS)}
+
+
+def is_text(name: str) -> bool:
+    """Whether a file of this name is one of delimited text."""
+    return name.lower().endswith(tuple(text + end for text in TEXT for end in COMPRESSED))
+
+
+def is_table(name: str) -> bool:
+    """Whether a file of this name is a table."""
+    return name.lower().endswith(SUFFIXES)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A table, and where in its file each of its cells stands.
+
+    Attributes
+    ----------
+    path : Path
+    table : pyarrow.Table
+    notes : dict of str to str
+        What somebody should be told of a column, by its name: that it is of texts because of the
+        cell in some line, where most of it is numbers.
+    """
+
+    path: Path
+    table: Any
+    notes: dict[str, str] = field(default_factory=dict)
+    _give_lines: Callable[[], Any] | None = None  # of a file of text
+    _give_cell: Callable[[str, int], str] | None = None
+    _rows: Any = None  # of the file, where they are not all
+
+    @property
+    def name(self) -> str:
+        """The file's name, with which every refusal begins."""
+        return self.path.name
+
+    def place(self, row: int) -> str:
+        """Where a row of the table, counted from 0, is in the file: its line, if it has lines."""
+        row = row if self._rows is None else int(self._rows[row])
+        if self._give_lines is None:
+            return f"row {row}"
+        with suppress(IndexError):
+            return f"line {self._give_lines()[row]}"
+        return f"row {row}"
+
+    def where(self, column: str, row: int) -> str:
+        """What a refusal of a cell begins with: file, column and line."""
+        return f"{self.name}: column {column!r:.80}, {self.place(row)}"
+
+    def cell(self, column: str, row: int) -> str:
+        """A cell as the file has it."""
+        if self._give_cell is None:
+            return str(self.table[column][row].as_py())
+        return self._give_cell(column, row if self._rows is None else int(self._rows[row]))
+
+    def take(self, rows: Any) -> Source:
+        """These rows alone, of a mask (n,) of bool."""
+        (kept,) = np.nonzero(rows)
+        table = self.table.filter(pyarrow().array(np.asarray(rows)))
+        return replace(self, table=table, _rows=kept if self._rows is None else self._rows[kept])
+
+    def select(self, columns: Sequence[str]) -> Source:
+        """These columns alone."""
+        return replace(self, table=self.table.select(list(columns)))
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    *,
+    columns: Sequence[str] | None = None,
+    header: str = "auto",
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    comments: str = "auto",
+) -> Any:
+    """Read a table from a CSV, Parquet, Arrow or Feather file.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.csv``, ``.tsv``, ``.txt`` or ``.data``, also with ``.gz`` or ``.zst`` behind it;
+        ``.parquet``; ``.arrow`` or ``.feather``. All other arguments but `columns` are for the
+        first alone.
+    columns : sequence of str, optional
+        The columns to read, in this order; by default all.
+    header : {'auto', 'yes', 'no'}
+        Whether the first line names the columns. "auto": yes, but one that holds numbers or dates
+        is refused, for it may be data. Without names the columns are "1", "2", ...
+    encoding : str
+        Such as "latin-1", "cp1252" or "utf-16".
+    delimiter : str, optional
+        Between fields. By default the one of ``, ; tab |`` under which the first lines have the same
+        number of fields, or what a first line ``sep=;`` says.
+    decimal : {'.', ','}, optional
+    thousands : {',', '.', "'", ' '}, optional
+        How numbers are written. By default each column may be written in any way that reads all of
+        it; where two give other numbers (``1,200`` and ``3,500`` alone), the decimal marks in the
+        other columns tell, or commas between fields, else the column is refused.
+    comments : {'auto', 'yes', 'no'}
+        Whether lines that begin with ``#`` are comments. "auto": where they have not a row's number
+        of fields; one that has is refused, unless the first row is such.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of int64, float64, timestamp[us] and string; of null where nothing is known. Blanks
+        around a text are dropped. Missing is null: an empty field, ``?``, ``NA``, ``N/A``, ``NaN``,
+        ``null`` and ``none`` in any case. Numbers are what Python's ``float`` makes of them; a
+        column with a code, such as ``02134``, is of texts. Dates: ``2020-01-31``, ``2020/1/31``,
+        ``31.1.2020``, all with or without a time of day; ``31/1/2020`` and ``1/31/2020`` where a
+        day above 12 tells which. A column of ``True`` and ``false`` holds the texts "true" and
+        "false". The columns of Parquet and Arrow files are what they are there.
+
+    Raises
+    ------
+    ValueError
+        The file is not as above; the message names file, column and line.
+    OSError
+        The file cannot be opened.
+    MemoryError
+        It holds more than fits in memory.
+    ImportError
+        pyarrow is not installed.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from fastbp.tabular import read_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "houses.csv")
+    ...     with open(path, "w") as stream:
+    ...         _ = stream.write("area;zip;sold\\n71,5;02134;2020-01-31\\n?;10001;2021-12-01\\n")
+    ...     table = read_table(path)
+    >>> table["area"].to_pylist(), table["zip"].to_pylist(), table["sold"].type
+    ([71.5, None], ['02134', '10001'], TimestampType(timestamp[us]))
+    """
+    return read_source(
+        path, columns=columns, header=header, encoding=encoding, delimiter=delimiter,
+        decimal=decimal, thousands=thousands, comments=comments,
+    ).table  # fmt: skip
+
+
+def read_source(
+    path: str | os.PathLike[str],
+    *,
+    texts: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+    header: str = "auto",
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    comments: str = "auto",
+) -> Source:
+    """`read_table`, with the place of each cell.
+
+    `texts`: columns of a file of text that are to stay as they are written, where it has them;
+    classes are decided on those.
+    """
+    file = as_file(path, "path")
+    if columns is not None:
+        columns = _check_columns(columns)
+    one_of("header", header, dialect.CHOICES)
+    one_of("comments", comments, dialect.CHOICES)
+    encoding = check_encoding(encoding)
+    for key, value in (("decimal", decimal), ("thousands", thousands)):
+        if value is not None:
+            one_of(key, value, MARKS[key])
+    if decimal is not None and decimal == thousands:
+        raise ValueError(f"thousands: expected another mark than decimal; got {thousands!r}")
+    if delimiter is not None and not (isinstance(delimiter, str) and _can_delimit(delimiter)):
+        raise ValueError(
+            f"delimiter: expected one ASCII character such as ';'; got {shown(delimiter)}"
+        )
+    with fits_in_memory(file.name):
+        if is_text(file.name):
+            found, skip = delimited.read_dialect(file, encoding, header, delimiter, comments)
+            picked = _picked(file.name, columns, found.names)
+            marks = inference.allowed(decimal, thousands)
+            return _of_text(file, encoding, found, skip, picked, set(texts), marks)
+        for key, value, default in (
+            ("header", header, "auto"), ("encoding", encoding, "utf-8"), ("decimal", decimal, None),
+            ("delimiter", delimiter, None), ("thousands", thousands, None),
+            ("comments", comments, "auto"),
+        ):  # fmt: skip
+            if value != default:
+                raise ValueError(f"{file.name}: {key}: only a file of text has one; got {value!r}")
+        if not is_table(file.name):
+            raise ValueError(f"{file.name}: expected a name ending in {', '.join(SUFFIXES)}")
+        is_parquet = file.name.lower().endswith(PARQUET)
+        return Source(file, (_parquet if is_parquet else _arrow)(file, columns))
+
+
+def _can_delimit(text: str) -> bool:
+    return len(text) == 1 and text.isascii() and text not in '\r\n"# \0' and not text.isalnum()
+
+
+def _check_columns(columns: Any) -> list[str]:
+    is_list = isinstance(columns, Sequence) and not isinstance(columns, (str, bytes))
+    if not is_list or not all(isinstance(name, str) for name in columns):
+        raise TypeError(f"columns: expected a list of names or None; got {shown(columns)}")
+    for name in columns:
+        if columns.count(name) > 1:
+            raise ValueError(f"columns: expected each name once; got {name!r:.80} twice")
+    if not columns:
+        raise ValueError("columns: expected at least one name; got none")
+    return list(columns)
+
+
+def _picked(name: str, columns: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    there = set(known)
+    missing = [column for column in columns or () if column not in there]
+    if missing:
+        raise no_column(name, missing, known)
+    return list(known if columns is None else columns)
+
+
+def no_column(name: str, missing: Sequence[str], known: Sequence[str]) -> ValueError:
+    """What is raised where a file has no such columns."""
+    there = f"the columns are {listed(known)}{hint(missing, known)}"
+    return ValueError(f"{name}: no column {listed(missing)}; {there}")
+
+
+def _of_text(
+    path: Path,
+    encoding: str,
+    found: dialect.Dialect,
+    skip: int,
+    columns: list[str],
+    texts: set[str],
+    marks: list[inference.Marks],
+) -> Source:
+    arrow = pyarrow()
+    table, rewritten = delimited.read_columns(
+        path, encoding, found, skip, columns, texts, marks
+    )
+    give_lines = delimited.lines_of_rows(path, encoding, found, rewritten)
+
+    def give_cell(column: str, row: int) -> str:
+        with as_utf8(path, encoding) as stream:
+            rows = dialect.records(path.name, lines(path.name, stream), found, strict=rewritten)
+            return next(islice(rows, row, None))[1][found.names.index(column)].strip()
+
+    source = Source(path, table, {}, give_lines, give_cell)
+
+    def infer(name: str) -> tuple[inference.Found, Any]:
+        column = table[name]
+        if name in texts:
+            return inference.Found(inference.trimmed(column), "text"), column
+        try:
+            return inference.of_texts(column, marks), column
+        except inference.Refused as error:
+            raise ValueError(f"{source.where(name, error.row)}: {error.what}") from None
+
+    threads = min(arrow.cpu_count(), len(columns)) or 1
+    if table.nbytes < 1 << 20:
+        inferred = list(map(infer, columns))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            inferred = list(pool.map(infer, columns))
+    kinds = inference.settled([one for one, _ in inferred], found.delimiter)
+    for name, one, (_, column) in zip(columns, kinds, inferred, strict=True):
+        if one.values is None:
+            raise _unclear(source, name, column, one)
+        if one.odd is not None:
+            source.notes[name] = (
+                f"column {name!r:.80} is of texts: {source.place(one.odd)} has "
+                f"{column[one.odd].as_py()!r:.60} where most are numbers"
+            )
+    return replace(source, table=arrow.table([one.values for one in kinds], names=columns))
+
+
+def _unclear(source: Source, name: str, column: Any, found: inference.Found) -> ValueError:
+    """What is raised where nothing tells which of two numbers a text is."""
+    assert found.readings is not None
+    (one, first), (other, second) = found.readings.items()
+    values, others = first.cast("float64").to_numpy(), second.cast("float64").to_numpy()
+    row = int(np.flatnonzero((values != others) & ~np.isnan(values))[0])
+    return ValueError(
+        f"{source.where(name, row)}: {column[row].as_py()!r:.60} may be {values[row]:g} or "
+        f"{others[row]:g}: say which mark is the decimal one (decimal={one!r} or {other!r}; "
+        f"--decimal)"
+    )
+
+
+def _parquet(path: Path, columns: list[str] | None) -> Any:
+    pyarrow()
+    import pyarrow.parquet
+
+    with _reading(path.name, "Parquet"), pyarrow.parquet.ParquetFile(path) as file:
+        names = _check_schema(path.name, file.schema_arrow, columns)
+        taken = 8.0 * file.metadata.num_rows * len(names)
+        if taken > memory.available():
+            raise MemoryError(f"{file.metadata.num_rows} rows of {len(names)} columns")
+        table = file.read(columns=names).select(names)
+        table.validate(full=True)
+        return _with_rows(path.name, table)
+
+
+def _arrow(path: Path, columns: list[str] | None) -> Any:
+    arrow = pyarrow()
+    from pyarrow import feather
+
+    with _reading(path.name, "Arrow"), arrow.OSFile(str(path)) as file:
+        start = file.read(6)
+        file.seek(0)
+        if start[:4] == b"FEA1":
+            table = feather.read_table(path)
+        elif start == b"ARROW1":
+            table = arrow.ipc.open_file(file).read_all()
+        else:
+            table = arrow.ipc.open_stream(file).read_all()
+        table.validate(full=True)  # what is read later is trusted to lie where it is said to
+        names = _check_schema(path.name, table.schema, columns)
+        return _with_rows(path.name, table.select(names))
+
+
+@contextmanager
+def _reading(name: str, kind: str) -> Iterator[None]:
+    """Whatever pyarrow finds wrong, with the name of the file."""
+    arrow = pyarrow()
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (arrow.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+        told = " ".join(str(error).split())
+        raise ValueError(f"{name}: not a sound {kind} file: {told:.200}") from None
+
+
+def _check_schema(name: str, schema: Any, columns: list[str] | None) -> list[str]:
+    """The names of the columns to read; refuses names that are none, and columns within columns."""
+    types = pyarrow().types
+    dialect.check_names(name, schema.names, "yes")
+    picked = _picked(name, columns, schema.names)
+    for column in picked:
+        kind = schema.field(column).type
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        if types.is_nested(kind) and not types.is_run_end_encoded(kind):
+            raise ValueError(
+                f"{name}: column {column!r:.80}: expected a value a row; got {kind} (make columns "
+                "of its parts, or leave it out by columns=)"
+            )
+    return picked
+
+
+def _with_rows(name: str, table: Any) -> Any:
+    if not table.num_rows:
+        raise ValueError(f"{name}: expected rows, found none")
+    return table
