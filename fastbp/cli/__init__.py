@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f": {error.filename}" if error.strerror and error.filename is not None else ""
         return fail(f"error: {error.strerror or error}{where}")
-    except ValueError as error:
+    except (ValueError, ImportError) as error:  # what is not installed is named with its extra
         return fail(f"error: {error}")
 
 

@@ -11,7 +11,7 @@ import fastbp
 from fastbp import check, functions
 from fastbp.check.report import Result
 from fastbp.cli.output import print_json
-from fastbp.cli.samples import Samples, for_network, of_digits
+from fastbp.cli.samples import Samples, for_model, of_digits
 
 ACTIVATION_WIDTH = 4  # of the structures that are shown
 
@@ -63,10 +63,8 @@ def _until_ctrl_c(
 
 def _checks(options: argparse.Namespace) -> Iterator[tuple[str, Result]]:
     if options.model is not None:
-        net = fastbp.load(options.model)
-        yield from _of_network(
-            os.path.basename(options.model), net, for_network(options, net), options
-        )
+        net, samples = for_model(options, options.rows)
+        yield from _of_network(os.path.basename(options.model), net, samples, options)
         return
     for activation in functions.ACTIVATIONS:
         yield activation, check.structure(activation, ACTIVATION_WIDTH)

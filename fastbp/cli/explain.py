@@ -13,11 +13,12 @@ import numpy as np
 
 import fastbp
 from fastbp.cli.output import check_writable, print_json
-from fastbp.cli.samples import for_network
+from fastbp.cli.samples import for_model
 from fastbp.datasets import load_digits
 from fastbp.explain import Explanation, explain
 from fastbp.explain.formula import ASCII
 from fastbp.files.replace import replace
+from fastbp.tabular.reading import is_table
 
 HELD_OUT = 360  # of the digits the first ones: shown, not trained on
 LARGEST_IMAGE = 32  # pixels on a side that are drawn
@@ -77,8 +78,7 @@ def _of_the_digits(options: argparse.Namespace) -> Explanation:
 
 
 def _of_a_model(options: argparse.Namespace) -> Explanation:
-    net = fastbp.load(options.model)
-    samples = for_network(options, net)
+    net, samples = for_model(options, options.row + 1)
     row = _row(options, len(samples.X))
     x, y, classes = samples.X[row], samples.Y[row], samples.classes
     side = isqrt(len(x))
@@ -89,7 +89,7 @@ def _of_a_model(options: argparse.Namespace) -> Explanation:
         int(y) if np.ndim(y) == 0 else y,
         neuron=options.neuron,
         labels=classes if classes is not None and len(classes) == net.sizes[-1] else (),
-        image=(side, side) if drawn and not samples.name.endswith(".csv") else None,
+        image=(side, side) if drawn and not is_table(samples.name) else None,
         source=f"row {row} of {samples.name}, {samples.words[row]}",
     )
 

@@ -35,14 +35,22 @@ def run(options: argparse.Namespace) -> int:
         "platform": f"{sys.platform} {platform.machine()}",
     }
     if options.model is not None:
-        net = fastbp.load(options.model)
+        model = fastbp.load(options.model)
+        is_network = isinstance(model, fastbp.Network)
+        net = model if is_network else model.networks_[0]
         document["model"] = {
             "file": options.model,
             "network": repr(net),
             "sizes": net.architecture["sizes"],
             "parameters": net.n_parameters,
-            "metadata": net.metadata,
+            "metadata": model.metadata if is_network else model.metadata_,
         }
+        if not is_network:
+            document["model"] |= {
+                "estimator": type(model).__name__,
+                "networks": len(model.networks_),
+                "columns": model.encoder_.kinds(),
+            }
         if options.batch_size is not None:
             document["fit"] = _fit(net, options.batch_size, options.optimizer or "adam")
     if options.json:

@@ -5,6 +5,7 @@ command does with it (train.py, predict.py, ...).
 """
 
 import argparse
+import csv
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -12,6 +13,16 @@ from fastbp.cli.output import fail
 from fastbp.optimizers import OPTIMIZERS, SLOTS
 
 HEADERS = ("auto", "yes", "no")
+MLP = "mlp"  # one network, by the options that say how it is made
+PRESETS = ("default", "best", "realmlp-td-s", MLP)
+# What says how one network is made and trained: on a table, each chooses the preset mlp. Where one
+# is not given it is this.
+OF_ONE_NETWORK: dict[str, Any] = {
+    "sizes": None, "hidden": None, "activation": "tanh", "output": None, "loss": None, "init": None,
+    "dtype": "float32", "batch_size": None, "optimizer": "adam", "learning_rate": None,
+    "momentum": None, "l2": 0.0, "l1": 0.0, "schedule": "constant", "patience": None,
+    "checkpoint": None, "no_scaling": False,
+}  # fmt: skip
 DIGITS = "digits"  # the data set that the package carries
 
 
@@ -73,6 +84,14 @@ def _sizes(text: str) -> list[int | None]:
     return sizes
 
 
+def _names(text: str) -> list[str]:
+    """Names with commas between them; one with a comma of its own stands in quotes."""
+    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    if not names or not all(names):
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, found {text!r}")
+    return names
+
+
 def _hidden(text: str) -> list[int | None]:
     return _sizes(f"auto,{text},auto") if text.strip() else [None, None]
 
@@ -110,12 +129,24 @@ def _command(commands: Any, name: str, summary: str, details: str, example: str)
     return parser
 
 
-def _add_header(parser: Any, default: str) -> None:
+def _add_reading(parser: Any, default: str) -> None:
+    """How a file of text is read."""
     parser.add_argument(
         "--header",
         choices=HEADERS,
         help="whether the first line of a CSV file names its columns; auto refuses one with "
         f"numbers, which may be data; without names the columns are 1, 2, ... (default: {default})",
+    )
+    parser.add_argument(
+        "--encoding",
+        metavar="NAME",
+        help="of a CSV file, such as latin-1 "
+        f"(default: {'utf-8' if default == 'auto' else default})",
+    )
+    parser.add_argument(
+        "--decimal",
+        choices=(".", ","),
+        help="mark of the numbers in a CSV file, where they do not tell it themselves",
     )
 
 
@@ -127,6 +158,7 @@ def _add_train(commands: Any) -> None:
         "Without DATA, on the handwritten digits that the package carries.",
         "  fastbp train\n"
         "  fastbp train mnist/ --hidden 128 --epochs 10 --save mnist.safetensors\n"
+        "  fastbp train wine.csv --target quality --save wine.safetensors\n"
         "  fastbp train wine.csv --target quality --hidden 32,32 --save wine.safetensors",
     )
     parser.add_argument(
@@ -135,10 +167,11 @@ def _add_train(commands: Any) -> None:
         nargs="?",
         default=DIGITS,
         help="a folder with the files of MNIST (train-images-idx3-ubyte.gz, ...), an IDX image "
-        "file, .npz (X, y or x_train, y_train, x_test, y_test), .npy with --labels, or .csv "
-        "with --target (default: digits)",
+        "file, .npz (X, y or x_train, y_train, x_test, y_test), .npy with --labels, or a table "
+        "with --target: .csv (also .gz, .zst), .parquet, .arrow, .feather (default: digits)",
     )
     _add_data(parser)
+    _add_table(parser)
     _add_network(parser)
     _add_training(parser)
     parser.add_argument("--save", metavar="FILE", help="write the network there (safetensors)")
@@ -151,9 +184,9 @@ def _add_train(commands: Any) -> None:
 
 def _add_data(parser: Any) -> None:
     data = parser.add_argument_group("data")
-    data.add_argument("--target", metavar="COLUMN", help="the column of a CSV file to predict")
+    data.add_argument("--target", metavar="COLUMN", help="the column of a table to predict")
     data.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
-    _add_header(data, "auto")
+    _add_reading(data, "auto")
     data.add_argument(
         "--task",
         choices=("classification", "regression"),
@@ -172,14 +205,54 @@ def _add_data(parser: Any) -> None:
         "--validation",
         metavar="SHARE",
         type=_share,
-        default=0.1,
-        help="share of the other rows that is not trained on but watched (default: %(default)s)",
+        help="share of the other rows that is not trained on but watched (default: 0.1; of a "
+        "table's networks each has rows of its own, default: 0.2)",
     )
     data.add_argument(
         "--no-scaling",
         action="store_true",
+        default=None,
         help="do not standardise; by default columns of tables, and other inputs outside of "
         "[0, 1], are, and the scaling is folded into the network",
+    )
+
+
+def _add_table(parser: Any) -> None:
+    table = parser.add_argument_group(
+        "tables",
+        "Columns of numbers, texts and dates are encoded, gaps included. Columns that are constant "
+        "or tell the row (texts that differ in every row, whole numbers that rise by one) are left "
+        "out, which is said, unless --columns, --categorical or --numeric names them.",
+    )
+    several = {"metavar": "COLUMN,...", "type": _names, "default": []}
+    table.add_argument("--columns", **several | {"default": None}, help="use these alone")
+    table.add_argument("--drop", **several, help="leave these out")
+    table.add_argument(
+        "--id", **several, help="what names a row: left out, and written beside predictions"
+    )
+    table.add_argument("--categorical", **several, help="numbers that are names of categories")
+    table.add_argument("--numeric", **several, help="texts that are numbers")
+    table.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse rows without a target, which are left out otherwise",
+    )
+    table.add_argument(
+        "--preset",
+        metavar="NAME",
+        choices=PRESETS,
+        help="%(choices)s: several small networks; better and slower; the recipe of Holzmueller et "
+        "al. 2024; one network by the options below, each of which chooses it (default: default)",
+    )
+    table.add_argument(
+        "--importance",
+        metavar="N",
+        type=_seed,
+        nargs="?",
+        const=5,
+        default=5,
+        help="tell the N columns that matter most for the score of rows not trained on "
+        "(default: 5)",
     )
 
 
@@ -195,8 +268,7 @@ def _add_network(parser: Any) -> None:
     network.add_argument(
         "--activation",
         metavar="NAME",
-        default="tanh",
-        help="of the hidden layers; one, or one a layer with commas (default: %(default)s)",
+        help="of the hidden layers; one, or one a layer with commas (default: tanh)",
     )
     network.add_argument(
         "--output",
@@ -211,7 +283,9 @@ def _add_network(parser: Any) -> None:
         metavar="NAME",
         help="how weights begin (default: he_normal for relu and its kin, else glorot_uniform)",
     )
-    network.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    network.add_argument(
+        "--dtype", choices=("float32", "float64"), help="(default: float32)"
+    )
     network.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="of weights and order (default: 0)"
     )
@@ -219,16 +293,17 @@ def _add_network(parser: Any) -> None:
 
 def _add_training(parser: Any) -> None:
     training = parser.add_argument_group("training")
-    training.add_argument("--epochs", type=_count, default=30, metavar="N", help="(default: 30)")
+    training.add_argument(
+        "--epochs", type=_count, metavar="N", help="at most (default: 30, or the preset's)"
+    )
     training.add_argument(
         "--batch-size", type=_count, metavar="N", help="(default: 16, or all rows if fewer)"
     )
     training.add_argument(
         "--optimizer",
         choices=tuple(OPTIMIZERS),
-        default="adam",
         metavar="NAME",
-        help="%(choices)s (default: %(default)s)",
+        help="%(choices)s (default: adam)",
     )
     training.add_argument(
         "--learning-rate",
@@ -240,22 +315,19 @@ def _add_training(parser: Any) -> None:
     training.add_argument(
         "--l2",
         type=_weight,
-        default=0.0,
         metavar="LAMBDA",
         help="adds (LAMBDA/2n) sum W^2 to the loss, n rows (default: 0)",
     )
     training.add_argument(
         "--l1",
         type=_weight,
-        default=0.0,
         metavar="LAMBDA",
         help="adds (LAMBDA/n) sum |W| (default: 0)",
     )
     training.add_argument(
         "--schedule",
         choices=("constant", "cosine", "one-cycle"),
-        default="constant",
-        help="of the learning rate over the epochs (default: %(default)s)",
+        help="of the learning rate over the epochs (default: constant)",
     )
     training.add_argument(
         "--patience",
@@ -279,7 +351,8 @@ def _add_predict(commands: Any) -> None:
         commands,
         "predict",
         "predict with a saved network",
-        "Prints a line a row: the class and its probability, or the numbers.",
+        "Prints a line a row, in the order of the data: the class and its probability, or the "
+        "numbers.",
         "  fastbp predict wine.safetensors new_wines.csv --out predictions.csv",
     )
     parser.add_argument("model", metavar="MODEL", help="file written by train --save")
@@ -287,15 +360,17 @@ def _add_predict(commands: Any) -> None:
         "data",
         metavar="DATA",
         help="as for train, also .npy and .npz with inputs only; of data with a test set, the "
-        "test set. Columns of a CSV file are found by name. 'digits': those of the package",
+        "test set. Columns of a table are found by name. 'digits': those of the package",
     )
     parser.add_argument(
         "--target", metavar="COLUMN", help="column with the true values (default: the model's)"
     )
     parser.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
-    _add_header(parser, "the model's")
+    _add_reading(parser, "the model's")
     parser.add_argument(
-        "--out", metavar="FILE", help="write .npy (the outputs) or .csv instead of printing"
+        "--out",
+        metavar="FILE",
+        help="write .npy (the outputs), .csv or .parquet instead of printing",
     )
 
 
@@ -313,7 +388,7 @@ def _add_samples(parser: Any) -> None:
         "--target", metavar="COLUMN", help="column with the true values (default: the model's)"
     )
     parser.add_argument("--labels", metavar="FILE", help="label file of an image or .npy file")
-    _add_header(parser, "the model's")
+    _add_reading(parser, "the model's")
 
 
 def _add_check(commands: Any) -> None:

@@ -1,63 +1,122 @@
-"""``fastbp predict``: outputs of a saved network for the rows of a file.
+"""``fastbp predict``: outputs of a saved model for the rows of a file.
 
 What belongs here: what is written for each row, and where. What does not: how rows are read
-(samples.py).
+(samples.py of arrays, models.py of tables).
 """
+
+from __future__ import annotations
 
 import argparse
 import csv
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import fastbp
 from fastbp import functions
+from fastbp.cli import models
 from fastbp.cli.output import check_writable, print_json, scores_in_words
 from fastbp.cli.samples import places, rows, text_of
-from fastbp.cli.scores import kind, scores
+from fastbp.cli.tables import in_file
+from fastbp.cli.scores import kind, of_numbers, scores
 from fastbp.datasets import Inputs
 from fastbp.datasets.dataset import Array
 from fastbp.metrics import decide
 
 PROBABILITIES = ("softmax", "sigmoid")  # what other outputs give is called a score
+ENDINGS = (".npy", ".csv", ".parquet")
+
+
+class Predictions(NamedTuple):
+    """What is told of the rows.
+
+    Attributes
+    ----------
+    outputs : ndarray (n, k)
+    classes : sequence of str or None
+    records : list of dict
+        A class and its probability, or values, of each row.
+    scores : dict or None
+    ids : dict of list
+        Columns that name the rows.
+    target : str or None
+    """
+
+    outputs: Array
+    classes: Sequence[str] | None
+    records: list[dict[str, Any]]
+    scores: dict[str, Any] | None
+    ids: dict[str, list[Any]]
+    target: str | None
 
 
 def run(options: argparse.Namespace) -> int:
     """Predict the rows of a file."""
-    if options.out is not None and not options.out.endswith((".npy", ".csv")):
-        raise ValueError(f"--out: expected a name ending in .npy or .csv, found {options.out!r}")
+    if options.out is not None and not options.out.endswith(ENDINGS):
+        raise ValueError(
+            f"--out: expected a name ending in {', '.join(ENDINGS)}, found {options.out!r}"
+        )
     check_writable("--out", options.out)
-    net = fastbp.load(options.model)
-    inputs, classes, name = rows(options, net)
-    target = options.target or text_of(net, "target")
-    outputs = net.predict(inputs.X)
-    found = _scores(outputs, inputs, classes, net, name)
-    records = list(_records(net, outputs, classes))
-
+    model = fastbp.load(options.model)
+    of_table = models.of_table(model)
+    if of_table is None:
+        found = _of_arrays(options, model)
+    else:
+        found = _of_tables(options, of_table)
+    n = len(found.outputs)
     if options.out is not None:
-        _write(options.out, outputs, records, target)
-    if found is not None:
-        print(scores_in_words(found), file=sys.stderr)
+        _write(options.out, found)
+    if found.scores is not None:
+        print(scores_in_words(found.scores), file=sys.stderr)
     if options.json:
         document: dict[str, Any] = {
             "model": options.model,
             "data": options.data,
-            "rows": len(outputs),
-            "classes": classes,
+            "rows": n,
+            "classes": found.classes,
             "out": options.out,
         }
         if options.out is None:
-            document["predictions"] = records
-        print_json(document | (found or {}))
+            document["predictions"] = [
+                {**{name: ids[row] for name, ids in found.ids.items()}, **record}
+                for row, record in enumerate(found.records)
+            ]
+        print_json(document | (found.scores or {}))
     elif options.out is not None:
-        print(f"{len(outputs)} rows written to {options.out}", file=sys.stderr)
+        print(f"{n} rows written to {options.out}", file=sys.stderr)
     else:
-        for record in records:
+        for row, record in enumerate(found.records):
             fields = record["values"] if "values" in record else record.values()
-            print("\t".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in fields))
+            told = [*(ids[row] for ids in found.ids.values()), *fields]
+            print("\t".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in told))
     return 0
+
+
+def _of_arrays(options: argparse.Namespace, net: fastbp.Network) -> Predictions:
+    inputs, classes, name = rows(options, net)
+    outputs = net.predict(inputs.X)
+    records = list(_records(net, outputs, classes))
+    found = _scores(outputs, inputs, classes, net, name)
+    target = options.target or text_of(net, "target")
+    return Predictions(outputs, classes, records, found, {}, target)
+
+
+def _of_tables(options: argparse.Namespace, of: models.TableModel) -> Predictions:
+    table = models.rows(options, of)
+    with in_file(table.source):
+        outputs = of.outputs(table.columns)
+    records, found = list(_records(of.net, outputs, of.classes)), None
+    if table.Y is not None:
+        Y, kept = table.Y[table.known], outputs[table.known]
+        if of.classes is None:
+            Y = Y.reshape(len(Y), -1)
+            found = of_numbers(kept[:, : Y.shape[1]], Y)
+        else:
+            found = scores(kept, Y, of.classes, of.net)
+    target = options.target or of.metadata.get("target")
+    return Predictions(outputs, of.classes, records, found, table.ids, target)
 
 
 def _scores(
@@ -88,18 +147,40 @@ def _records(net: Any, outputs: Array, classes: Sequence[str] | None) -> Iterato
         yield {"class": classes[min(winner, len(classes) - 1)], title: value}
 
 
-def _write(
-    path: str, outputs: Array, records: Sequence[dict[str, Any]], target: str | None
-) -> None:
+def _write(path: str, found: Predictions) -> None:
     if path.endswith(".npy"):
-        np.save(path, outputs, allow_pickle=False)
+        np.save(path, found.outputs, allow_pickle=False)
+        return
+    columns: dict[str, list[Any]] = dict(found.ids)
+    if found.classes is not None:
+        for title in found.records[0]:
+            name = (found.target or "class") if title == "class" else title
+            columns[_new(name, columns)] = [record[title] for record in found.records]
+    else:
+        n, base = found.outputs.shape[1], found.target or "output"
+        for j in range(n):
+            name = base if n == 1 else f"{base}_{j}"
+            columns[_new(name, columns)] = found.outputs[:, j].tolist()
+    if path.endswith(".parquet"):
+        _write_parquet(path, columns)
         return
     with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        if "class" in records[0]:
-            writer.writerow([target or "class", *list(records[0])[1:]])
-            writer.writerows(record.values() for record in records)
-            return
-        n, base = outputs.shape[1], target or "output"
-        writer.writerow([base] if n == 1 else [f"{base}_{index}" for index in range(n)])
-        writer.writerows(record["values"] for record in records)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _new(name: str, columns: dict[str, list[Any]]) -> str:
+    """A name that is not taken: a column of the data may be called as the prediction is."""
+    while name in columns:
+        name = f"{name} (predicted)"
+    return name
+
+
+def _write_parquet(path: str, columns: dict[str, list[Any]]) -> None:
+    from fastbp.tabular.arrow import pyarrow
+
+    table = pyarrow().table(columns)
+    from pyarrow import parquet
+
+    parquet.write_table(table, path)

@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import fastbp
 from fastbp import functions
+from fastbp.cli import models
 from fastbp.cli.options import DIGITS
+from fastbp.cli.tables import in_file
 from fastbp.datasets import Inputs, load_digits, read_inputs
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.labels import key
@@ -35,6 +38,23 @@ def of_digits() -> Samples:
     digits = load_digits()
     words = [f"class {label}" for label in digits.Y]
     return Samples(digits.X, digits.Y, words, digits.classes, DIGITS)
+
+
+def for_model(options: argparse.Namespace, n: int) -> tuple[Any, Samples]:
+    """The network of MODEL, or its first, and at least the first `n` rows of DATA as it sees them."""
+    model = fastbp.load(options.model)
+    of_table = models.of_table(model)
+    if of_table is None:
+        return model, for_network(options, model)
+    table = models.rows(options, of_table, needs_target=True)
+    (known,) = np.nonzero(table.known)
+    if table.Y is None or not len(known):
+        raise ValueError(f"{table.source.name}: has no targets, and without them there is no error")
+    with in_file(table.source, known):
+        X = of_table.seen(table.columns.rows(known[:n]))
+    Y, classes = table.Y[known[:n]], of_table.classes
+    words = [f"target {y:g}" if classes is None else f"class {classes[y]}" for y in Y.tolist()]
+    return of_table.net, Samples(X, of_table.targets(Y), words, classes, table.source.name)
 
 
 def for_network(options: argparse.Namespace, net: Any) -> Samples:

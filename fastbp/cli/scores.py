@@ -25,6 +25,10 @@ def scores(outputs: Array, Y: Array, classes: Sequence[str] | None, net: Network
         correct = int((decide(net, outputs) == Y).sum())
         return {"accuracy": correct / rows, "correct": correct, "rows": rows}
     Y = Y.reshape(rows, -1)
-    means = outputs[:, : Y.shape[1]]
-    found = r2(Y, means)
-    return {"r2": None if math.isnan(found) else found, "rmse": rmse(Y, means), "rows": rows}
+    return of_numbers(outputs[:, : Y.shape[1]], Y)
+
+
+def of_numbers(predicted: Array, Y: Array) -> dict[str, Any]:
+    """R^2 and root mean square error of numbers (n, n_targets)."""
+    found = r2(Y, predicted)
+    return {"r2": None if math.isnan(found) else found, "rmse": rmse(Y, predicted), "rows": len(Y)}

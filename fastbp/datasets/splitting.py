@@ -91,6 +91,6 @@ def partition(data: Dataset, test: float, validation: float, seed: int) -> Parts
     kept, rows = held_out(Y, validation, seed)
     if len(rows):
         X, Y, watched = X[kept], Y[kept], (X[rows], Y[rows])
-    if not len(X):
-        raise ValueError(f"{data.name}: none of the {len(data.X)} rows is left to train on")
+    if not len(Y):
+        raise ValueError(f"{data.name}: none of the {data.X.shape[0]} rows is left to train on")
     return Parts((X, Y), watched, held)

@@ -5,6 +5,7 @@ What does not: files (tabular/reading.py), what targets are (labels.py), other t
 sees them (tabular/encoder.py).
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 
 from fastbp.datasets.dataset import Array, Dataset, Inputs
 from fastbp.datasets.labels import targets, targets_from_text
-from fastbp.tabular.cells import is_number
+from fastbp.tabular.cells import is_number, looks_like_number
 from fastbp.tabular.names import listed
 from fastbp.tabular.reading import Source, no_column, read_source
 
@@ -25,6 +26,33 @@ class Split(NamedTuple):
     Y: Array
     classes: tuple[str, ...] | None
     n_dropped: int
+
+
+def read_with_target(
+    path: str | os.PathLike[str],
+    target: str | None,
+    task: str | None,
+    texts: Sequence[str] = (),
+    **options: Any,
+) -> Source:
+    """`read_source` with the target as it is written, of which classes are made.
+
+    But where it is of numbers that only its whole column tells how to read (3,5 or 1'200), and no
+    classes are asked for, it is read as other columns are.
+    """
+    if target is None:
+        return read_source(path, texts=texts, **options)
+    source = read_source(path, texts=[*texts, target], **options)
+    if target not in source.table.column_names or task == "classification":
+        return source
+    column = source.table[target]
+    if str(column.type) != "string":
+        return source
+    values = column.unique().drop_null().to_pylist()
+    if all(map(is_number, values)) or not all(map(looks_like_number, values)):
+        return source
+    other = read_source(path, texts=texts, **options)
+    return source if str(other.table[target].type) == "string" else other
 
 
 def split(source: Source, target: str, task: str | None, *, strict: bool = False) -> Split:
@@ -107,7 +135,7 @@ def _first_text(values: Sequence[Any]) -> int:
 
 def read_dataset(path: Path, target: str | None, task: str | None, **dialect: Any) -> Dataset:
     """Read a table whose column `target` is to be predicted from all the others."""
-    source = read_source(path, texts=() if target is None else (target,), **dialect)
+    source = read_with_target(path, target, task, **dialect)
     if target is None:
         known = listed(source.table.column_names)
         raise ValueError(f"{path.name}: the target column must be named, one of {known}")
@@ -127,7 +155,7 @@ def read_rows(
     **dialect: Any,
 ) -> Inputs:
     """Read the numeric `columns` (all but the target if None), and targets where there are any."""
-    source = read_source(path, texts=() if target is None else (target,), **dialect)
+    source = read_with_target(path, target, task, **dialect)
     names = source.table.column_names
     if target is not None and target not in names:
         if target_required:

@@ -110,7 +110,10 @@ def trimmed(column: Any) -> Any:
     pc = pyarrow().compute
     if not any(map(_has_blanks, column.chunks)):
         return column
-    column = pc.utf8_trim_whitespace(column)
+    shorter = pc.utf8_trim_whitespace(column)
+    if shorter.equals(column):  # bytes of another letter
+        return column
+    column = shorter
     marks = pyarrow().array(sorted(MARKS_OF_MISSING))
     missing = pc.is_in(pc.utf8_lower(column), value_set=marks)
     return pc.if_else(missing, None, column)

@@ -322,9 +322,9 @@ def _unclear(source: Source, name: str, column: Any, found: inference.Found) -> 
 
 def _parquet(path: Path, columns: list[str] | None) -> Any:
     pyarrow()
-    import pyarrow.parquet
+    from pyarrow import parquet
 
-    with _reading(path.name, "Parquet"), pyarrow.parquet.ParquetFile(path) as file:
+    with _reading(path.name, "Parquet"), parquet.ParquetFile(path) as file:
         names = _check_schema(path.name, file.schema_arrow, columns)
         taken = 8.0 * file.metadata.num_rows * len(names)
         if taken > memory.available():

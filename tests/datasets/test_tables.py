@@ -66,8 +66,29 @@ def test_what_is_one_class_where_classes_are_asked_for(tmp_path, values, classes
 
 
 @pytest.mark.parametrize(
-    "value",
-    ["3,5", "1,200", "1.234,56", "$12.50", "45%", "-€3", "12 USD", "1_000", "1 200", "\u22125"],
+    ("values", "numbers"),
+    [
+        (["2", "3,5"], [2, 3.5]),
+        (["1.234,56", "-7"], [1234.56, -7]),
+        (["1 200", "17"], [1200, 17]),
+        (["1'200,5", "?"], [1200.5]),
+    ],
+)
+def test_numbers_are_read_as_those_of_other_columns(tmp_path, values, numbers):
+    rows = "".join(f"1;{value}\n" for value in values)
+    path = write(tmp_path / "a.csv", f"a;t\n{rows}".replace("1;?\n", ""))
+    data = datasets.read(path, target="t", task="regression")
+    assert data.Y.tolist() == numbers and data.classes is None
+    assert set(datasets.read(path, target="t", task="classification").classes) <= set(values)
+
+
+def test_a_target_that_may_be_two_numbers_is_refused(tmp_path):
+    path = write(tmp_path / "a.csv", "a;t\n1;1,200\n2;3,500\n")
+    assert "column 't', line 2: '1,200' may be 1200 or 1.2" in refusal(path, target="t")
+
+
+@pytest.mark.parametrize(
+    "value", ["$12.50", "45%", "-€3", "12 USD", "1_000", "\u22125", "3,5 %", "$ 1.234,56"]
 )
 @pytest.mark.parametrize("others", [["2"], ["x", "y"], []])
 def test_numbers_that_are_not_written_as_such_are_no_classes_unasked(tmp_path, value, others):
