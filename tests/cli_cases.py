@@ -31,6 +31,8 @@ def run(capsys):
     return run
 
 
+MLP = ("--preset", "mlp")  # one network, where a table's default would be several
+
 # Processes started elsewhere find the package that is tested, installed or not.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
 COMMAND = [sys.executable, "-m", "fastbp"]

@@ -7,7 +7,6 @@ networks on arrays (samples.py), training (tabular.py, train.py), what is done w
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from fastbp.datasets.labels import key
 from fastbp.tabular import Columns, Encoder, as_columns
 from fastbp.tabular.cells import MARKS_OF_MISSING
 from fastbp.tabular.names import hint, listed
-from fastbp.tabular.reading import Source, is_text, read_source
+from fastbp.tabular.reading import Source, is_table, is_text, no_column, read_source
 
 ENCODER = "encoder"  # where a network's metadata have one
 
@@ -124,20 +123,22 @@ def rows(options: argparse.Namespace, of: TableModel, needs_target: bool = False
     texts = [name for name, kind in of.encoder.kinds().items() if kind == "text"] + ids
     if of.classes is not None and target is not None:
         texts.append(target)
-    if not is_text(os.path.basename(options.data)):
+    if not is_table(options.data):
+        raise ValueError(f"{options.data}: the model takes the rows of a table; found another file")
+    if not is_text(options.data):
         how = {}
     source = read_source(options.data, texts=texts, **how)
     known = source.table.column_names
     if target is not None and target not in known:
         if options.target is not None or needs_target:
-            raise ValueError(
-                f"{source.name}: no column {target!r}; the columns are {listed(known)}"
-                f"{hint([target], known)}"
-            )
+            raise no_column(source.name, [target], known)
         target = None
+    names = of.encoder.feature_names_in_.tolist()
+    if missing := [name for name in names if name not in known]:
+        raise no_column(source.name, missing, known)
     table = _without_marks(source.table, [name for name in texts if name != target])
     with tables.in_file(source):
-        columns = as_columns(table, only=of.encoder.feature_names_in_.tolist())
+        columns = as_columns(table, only=names)
     Y, there = None, np.zeros(len(columns), bool)
     if target is not None:
         Y, there = _targets(source, target, of.classes)
@@ -179,7 +180,7 @@ def _targets(source: Source, target: str, classes: Sequence[str] | None) -> tupl
     strangers = sorted({label for label in labels if label and key(label) not in place})
     if strangers:
         raise ValueError(
-            f"{source.name}: the model knows no class {listed(strangers)}; its classes are "
+            f"{source.name}: the network knows no class {listed(strangers)}; its classes are "
             f"{listed(classes)}{hint(strangers, classes)}"
         )
     found = np.array([-1 if label is None else place[key(label)] for label in labels], np.intp)

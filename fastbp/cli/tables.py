@@ -23,7 +23,7 @@ from fastbp.tabular import Columns, Encoder, as_columns
 from fastbp.tabular.importance import drops
 from fastbp.tabular.kinds import Numbers, Texts, Times, is_missing
 from fastbp.tabular.names import listed
-from fastbp.tabular.reading import Source, is_table
+from fastbp.tabular.reading import Source, is_table, no_column
 from fastbp.tabular.selection import Selection, choose
 
 OF_TABLES = ("columns", "drop", "id", "categorical", "numeric", "strict", "preset", "encoding", "decimal")
@@ -39,9 +39,14 @@ def preset_of(options: argparse.Namespace) -> str | None:
     refused."""
     if not is_table(options.data):
         for name in OF_TABLES:
-            if getattr(options, name):
+            if getattr(options, name) and getattr(options, name) != MLP:  # which it is
                 raise ValueError(f"--{name} is for tables, found {options.data}")
         return None
+    if options.labels is not None:
+        raise ValueError(
+            f"{options.data}: a label file is for an IDX image file or .npy; the target of a table "
+            "is a column (--target)"
+        )
     chosen = [name for name in OF_ONE_NETWORK if getattr(options, name) is not None]
     if options.preset in (None, MLP):
         return MLP if chosen or options.preset else "default"
@@ -143,6 +148,8 @@ def read(options: argparse.Namespace) -> Table:
     if target is None:
         there = listed(known.table.column_names)
         raise ValueError(f"{known.name}: the target column must be named (--target), one of {there}")
+    if target not in known.table.column_names:
+        raise no_column(known.name, [target], known.table.column_names)
     selection = choose(
         known.table, target=target, drop=options.drop, columns=options.columns,
         categorical=options.categorical, numeric=options.numeric, ids=options.id, name=known.name,

@@ -13,7 +13,7 @@ from pathlib import Path
 import cli_cases
 import numpy as np
 import pytest
-from cli_cases import COMMAND, ENVIRONMENT, command, flowers, houses, strict, write_csv
+from cli_cases import COMMAND, ENVIRONMENT, MLP, command, flowers, houses, strict, write_csv
 
 import fastbp
 from fastbp.datasets import load_digits, read_inputs
@@ -113,7 +113,7 @@ def test_an_epoch_is_one_pass_over_the_validation_data(run, target, monkeypatch)
 
         monkeypatch.setattr(doors, name, door)
     goal = ["--target", "kind" if target == "classes" else "price"]
-    code, out, _ = run("train", "data.csv", "--epochs", 5, "--json", "--no-check", *goal)
+    code, out, _ = run("train", "data.csv", "--epochs", 5, "--json", "--no-check", *goal, *MLP)
     document = strict(out)
     assert code == 0 and "validation" in document["training"]["epochs"][-1]
     n = document["data"]["validation_rows"]
@@ -306,17 +306,17 @@ def test_idx_folder(run, tmp_path, suffix):
 def test_csv_classes(run, tmp_path):
     write_csv(tmp_path / "flowers.csv", flowers())
     code, out, err = run(
-        "train", "flowers.csv", "--target", "kind", "--save", "net", "--json", "--epochs", 40
+        "train", "flowers.csv", "--target", "kind", "--save", "net", "--json", "--epochs", 40, *MLP
     )
     document = strict(out)
     assert code == 0, err
     assert "warning" not in err
     assert document["data"]["standardised"]
-    assert document["data"]["columns"] == ["petal", "colour", "garden"]
+    assert document["data"]["columns"] == ["petal", "colour"]  # garden is constant
     assert document["test"]["accuracy"] > 0.9
     net = fastbp.load("net")
     assert net.metadata["classes"] == ["aster", "lily", "rose"]
-    assert net.metadata["columns"] == ["petal", "colour", "garden"]
+    assert net.metadata["columns"] == ["petal", "colour"]  # garden is constant
     assert net.metadata["target"] == "kind"
     # The saved network takes the raw numbers.
     raw = read_inputs("flowers.csv", target="kind")
@@ -382,7 +382,7 @@ def test_folding_warns_where_float32_is_too_coarse(run, tmp_path):
     data = houses()
     data["area"] = 1e9 + data["area"]
     write_csv(tmp_path / "a.csv", data)
-    options = ("train", "a.csv", "--target", "price", "--epochs", 5)
+    options = ("train", "a.csv", "--target", "price", "--epochs", 5, *MLP)
     code, _, err = run(*options)
     assert code == 0 and "warning" in err and "--dtype float64" in err
     assert "warning" not in run(*options, "--dtype", "float64")[2]
@@ -574,18 +574,25 @@ def test_other_losses_for_classes(run, tmp_path, sizes, loss, output, title):
         (["train", "nowhere.csv"], ["No such file", "nowhere.csv"]),
         (["train", "bad.csv"], ["bad.csv: the target column must be named", "'a', 'b'"]),
         (["train", "bad.csv", "--target", "c"], ["bad.csv: no column 'c'"]),
-        (["train", "bad.csv", "--target", "b"], ["bad.csv: column 'a', line 3", "'x'"]),
+        (
+            ["train", "bad.csv", "--target", "b", "--numeric", "a"],
+            ["bad.csv: column 'a', line 3", "'x'"],
+        ),
         (["train", "bad.csv", "--target", "b", "--labels", "bad.csv"], ["bad.csv: a label file"]),
         (["train", "one.csv", "--target", "b"], ["one.csv: expected at least 2 classes", "'k'"]),
-        (["train", "huge.csv", "--target", "b"], ["huge.csv", "1e+300", "--dtype float64"]),
+        (
+            ["train", "huge.csv", "--target", "b", "--preset", "mlp"],
+            ["huge.csv", "1e+300", "--dtype float64"],
+        ),
         (["train", "empty.npz"], ["empty.npz: not an .npz file"]),
-        (["train", "text.txt"], ["text.txt: expected", ".csv"]),
+        (["train", "text.txt"], ["text.txt: expected rows"]),
+        (["train", "text.doc"], ["text.doc: expected", ".csv"]),
         (["train", "--epoch", "3"], ["--epoch"]),
         (["train", "--hidden", "100000000,100000000"], ["memory"]),
         (["predict", "nowhere", "digits"], ["nowhere"]),
         (["predict", "text.txt", "digits"], ["text.txt"]),
         (["predict", "nowhere"], ["DATA"]),
-        (["predict", "nowhere", "digits", "--out", "a.txt"], ["--out", ".npy or .csv", "'a.txt'"]),
+        (["predict", "nowhere", "digits", "--out", "a.txt"], ["--out", ".npy, .csv, .parquet", "'a.txt'"]),
         (["predict", "x", "digits", "--out", "no/a.csv"], ["--out", "no folder:"]),
         (["info", "text.txt"], ["text.txt"]),
         (["info", "--batch-size", "64"], ["--batch-size", "MODEL"]),
@@ -599,6 +606,7 @@ def test_bad_usage(run, tmp_path, argv, words):
     (tmp_path / "huge.csv").write_text("a,b\n1,k\n1e300,l\n")
     (tmp_path / "empty.npz").write_bytes(b"")
     (tmp_path / "text.txt").write_text("hello")
+    (tmp_path / "text.doc").write_text("hello")
     code, out, err = run(*argv)
     assert code == 2, err
     assert out == "" or argv[0] == "train"

@@ -6,7 +6,7 @@ What belongs here: the command. What does not: what the checks find (test_check.
 import cli_cases
 import numpy as np
 import pytest
-from cli_cases import command, flowers, houses, strict, write_csv
+from cli_cases import MLP, command, flowers, houses, strict, write_csv
 
 import fastbp
 
@@ -47,7 +47,7 @@ def test_as_a_program():
 )
 def test_a_saved_network_and_its_data(run, tmp_path, data, options):
     write_csv(tmp_path / "a.csv", data())
-    assert run("train", "a.csv", *options, "--epochs", 5, "--save", "net")[0] == 0
+    assert run("train", "a.csv", *options, *MLP, "--epochs", 5, "--save", "net")[0] == 0
     code, out, err = run("check", "net", "a.csv", "--rows", 5, "--tables")
     assert code == 0, out + err
     assert out.rstrip().endswith("all agree")
@@ -112,7 +112,7 @@ def test_bad_usage(run, tmp_path, arguments, message):
 def test_classes_that_the_network_does_not_know(run, tmp_path):
     data = flowers()
     write_csv(tmp_path / "a.csv", data)
-    assert run("train", "a.csv", "--target", "kind", "--epochs", 1, "--save", "net")[0] == 0
+    assert run("train", "a.csv", "--target", "kind", "--epochs", 1, "--save", "net", *MLP)[0] == 0
     data["kind"][5] = "oak"
     write_csv(tmp_path / "b.csv", data)
     code, _, err = run("check", "net", "b.csv")

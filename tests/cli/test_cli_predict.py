@@ -8,7 +8,7 @@ import sys
 import cli_cases
 import numpy as np
 import pytest
-from cli_cases import COMMAND, ENVIRONMENT, command, flowers, houses, strict, write_csv
+from cli_cases import COMMAND, ENVIRONMENT, MLP, command, flowers, houses, strict, write_csv
 
 import fastbp
 from fastbp.cli import main
@@ -32,7 +32,7 @@ def models(tmp_path_factory):
         [str(folder / "houses.csv"), "--target", "price", "--epochs", "30"],
     ):
         name = argv[0].rpartition("/")[2].removesuffix(".csv")
-        assert main(["train", *argv, "--save", str(folder / name)]) == 0
+        assert main(["train", *argv, *MLP, "--save", str(folder / name)]) == 0
     return folder
 
 
@@ -113,7 +113,7 @@ def test_classes_are_one_however_they_are_written(run, tmp_path):
     ):
         options = ("--target", "t", "--epochs", 200, "--save", name)
         write_csv(tmp_path / "a.csv", X | {"t": np.repeat(known, n // 2)})
-        assert run("train", "a.csv", *options)[0] == 0
+        assert run("train", "a.csv", *options, *MLP)[0] == 0
         assert sorted(fastbp.load(name).classes) == sorted(known)
         write_csv(tmp_path / "b.csv", X | {"t": np.repeat(new, n // 2)})
         document = strict(run("predict", name, "b.csv", "--json")[1])
@@ -128,13 +128,13 @@ def test_a_table_without_a_header_line(run, tmp_path):
             for row in zip(*data.values(), strict=True)]  # fmt: skip
     (tmp_path / "a.csv").write_text("\n".join(rows))
     options = ("--target", "4", "--epochs", 3, "--save", "net")
-    code, _, err = run("train", "a.csv", *options)
+    code, _, err = run("train", "a.csv", *options, *MLP)
     assert code == 2 and "first line" in err and "--header no" in err
-    code, out, err = run("train", "a.csv", *options, "--header", "no", "--json")
+    code, out, err = run("train", "a.csv", *options, *MLP, "--header", "no", "--json")
     assert code == 0, err
     document = strict(out)["data"]
     assert sum(document[f"{part}_rows"] for part in ("train", "validation", "test")) == 60
-    assert document["columns"] == ["1", "2", "3"] and document["target"] == "4"
+    assert document["columns"] == ["1", "2"] and document["target"] == "4"
     assert strict(run("predict", "net", "a.csv", "--json")[1])["rows"] == 60
     assert run("check", "net", "a.csv")[0] == 0
     assert run("predict", "net", "a.csv", "--header", "auto")[0] == 2
@@ -217,13 +217,14 @@ def test_predict_refuses_classes_for_numbers(run, tmp_path, models):
 def test_predict_without_metadata(run, tmp_path, models):
     net = fastbp.load(str(models / "flowers"))
     net.save("bare", metadata={})
-    write_csv(tmp_path / "X.csv", {k: v for k, v in flowers(5).items() if k != "kind"})
+    write_csv(tmp_path / "X.csv", {k: v for k, v in flowers(5).items() if k in ("petal", "colour")})
     code, out, _ = run("predict", "bare", "X.csv", "--json")
     assert code == 0
     document = strict(out)
     assert document["classes"] is None
     assert np.allclose([sum(record["values"]) for record in document["predictions"]], 1)
-    code, out, err = run("predict", "bare", models / "flowers.csv", "--target", "kind")
+    write_csv(tmp_path / "flowers.csv", {k: v for k, v in flowers().items() if k != "garden"})
+    code, out, err = run("predict", "bare", "flowers.csv", "--target", "kind")
     assert code == 0 and "accuracy" in err and out.startswith(("aster", "lily", "rose"))
 
 
@@ -233,7 +234,7 @@ def test_predict_without_metadata(run, tmp_path, models):
 def test_predict_refuses_metadata_that_do_not_fit(run, models, metadata):
     fastbp.load(str(models / "flowers")).save("odd", metadata=metadata)
     code, _, err = run("predict", "odd", models / "flowers.csv")
-    assert code == 2 and "odd: its metadata should name 3" in err
+    assert code == 2 and "odd: its metadata should name " in err
 
 
 def test_predict_into_a_closed_pipe(models):
@@ -263,7 +264,7 @@ def test_interrupt_saves_the_network(run, monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fastbp.Network, "fit", interrupted)
-    options = ("train", "a.csv", "--target", "price", "--save", "net", "--epochs", 99)
+    options = ("train", "a.csv", "--target", "price", "--save", "net", "--epochs", 99, *MLP)
     code, _, err = run(*options)
     assert code == 130
     assert err == "fastbp: interrupted after 30 of 99 epochs; saved to net\n"
@@ -306,8 +307,8 @@ def test_info(run, models):
     assert document["cpu_level"] in document["cpu_levels_available"]
     assert document["bytes"]["float32"] == 4 and document["bytes"]["float64"] == 8
     assert document["compiler"] and "flags" in document
-    assert document["model"]["sizes"] == [3, 30, 3]
-    assert document["model"]["metadata"]["columns"] == ["petal", "colour", "garden"]
+    assert document["model"]["sizes"] == [2, 30, 3]
+    assert document["model"]["metadata"]["columns"] == ["petal", "colour"]
     assert document["model"]["parameters"] == 3 * 30 + 30 + 30 * 3 + 3
     assert "aster" in run("info", models / "flowers")[1]
 
