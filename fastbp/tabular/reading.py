@@ -31,7 +31,10 @@ COMPRESSED = ("", ".gz", ".zst")
 PARQUET = (".parquet", ".pq")
 ARROW = (".arrow", ".feather", ".ipc")
 SUFFIXES = (*(text + end for text in TEXT for end in COMPRESSED), *PARQUET, *ARROW)
-MARKS = {"decimal": dict.fromkeys(inference.DECIMALS), "thousands": dict.fromkeys(inference.THOUSANDS)}
+MARKS = {
+    "decimal": dict.fromkeys(inference.DECIMALS),
+    "thousands": dict.fromkeys(inference.THOUSANDS),
+}
 
 
 def is_text(name: str) -> bool:
@@ -126,8 +129,8 @@ def read_table(
     encoding : str
         Such as "latin-1", "cp1252" or "utf-16".
     delimiter : str, optional
-        Between fields. By default the one of ``, ; tab |`` under which the first lines have the same
-        number of fields, or what a first line ``sep=;`` says.
+        Between fields. By default the one of ``, ; tab |`` under which the first lines have the
+        same number of fields, or what a first line ``sep=;`` says.
     decimal : {'.', ','}, optional
     thousands : {',', '.', "'", ' '}, optional
         How numbers are written. By default each column may be written in any way that reads all of
@@ -268,9 +271,7 @@ def _of_text(
     marks: list[inference.Marks],
 ) -> Source:
     arrow = pyarrow()
-    table, rewritten = delimited.read_columns(
-        path, encoding, found, skip, columns, texts, marks
-    )
+    table, rewritten = delimited.read_columns(path, encoding, found, skip, columns, texts, marks)
     give_lines = delimited.lines_of_rows(path, encoding, found, rewritten)
 
     def give_cell(column: str, row: int) -> str:
@@ -322,9 +323,9 @@ def _unclear(source: Source, name: str, column: Any, found: inference.Found) -> 
 
 def _parquet(path: Path, columns: list[str] | None) -> Any:
     pyarrow()
-    import pyarrow.parquet
+    from pyarrow import parquet
 
-    with _reading(path.name, "Parquet"), pyarrow.parquet.ParquetFile(path) as file:
+    with _reading(path.name, "Parquet"), parquet.ParquetFile(path) as file:
         names = _check_schema(path.name, file.schema_arrow, columns)
         taken = 8.0 * file.metadata.num_rows * len(names)
         if taken > memory.available():

@@ -578,7 +578,7 @@ def test_other_losses_for_classes(run, tmp_path, sizes, loss, output, title):
         (["train", "one.csv", "--target", "b"], ["one.csv: expected at least 2 classes", "'k'"]),
         (["train", "huge.csv", "--target", "b"], ["huge.csv", "1e+300", "--dtype float64"]),
         (["train", "empty.npz"], ["empty.npz: not an .npz file"]),
-        (["train", "text.txt"], ["text.txt: expected", ".csv"]),
+        (["train", "text.txt"], ["text.txt: expected rows below the header line"]),
         (["train", "--epoch", "3"], ["--epoch"]),
         (["train", "--hidden", "100000000,100000000"], ["memory"]),
         (["predict", "nowhere", "digits"], ["nowhere"]),
