@@ -19,9 +19,9 @@ from fastbp import factors, functions, inputs
 from fastbp.check.numeric.budget import Budget
 from fastbp.check.numeric.differences import EPSILON, NOISE_STEPS, noise_of
 from fastbp.check.paper.links import links_of
-from fastbp.tabular.names import by_name
 from fastbp.layers import DECAYS
 from fastbp.network import Network
+from fastbp.tabular.names import by_name
 
 Array = np.ndarray
 

@@ -19,9 +19,9 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from fastbp.tabular.compressed import CHUNK, MOST_EXPANSION
 from fastbp.datasets.dataset import Array, Dataset, Inputs, features
 from fastbp.datasets.labels import targets
+from fastbp.tabular.compressed import CHUNK, MOST_EXPANSION
 
 # (inputs, targets, test inputs, test targets), in lower case
 LAYOUTS = (

@@ -14,10 +14,10 @@ from typing import IO
 
 import numpy as np
 
-from fastbp.tabular.compressed import CHUNK, fits_in_memory, opened
 from fastbp.datasets.dataset import Array, Dataset, features
 from fastbp.datasets.labels import targets
 from fastbp.inputs import as_file
+from fastbp.tabular.compressed import CHUNK, fits_in_memory, opened
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_DIMENSIONS = 32  # NumPy before 2.0 has no more

@@ -93,7 +93,9 @@ def read(
     _check_names(target)
     path, kind, labels = _checked(path, labels, task, header)
     if target is not None and kind not in ("csv", "table"):
-        raise ValueError(f"{path.name}: only a CSV file or another table has a target column, found {kind}")
+        raise ValueError(
+            f"{path.name}: only a CSV file or another table has a target column, found {kind}"
+        )
     with fits_in_memory(path.name):
         return _read(path, kind, target, labels, task, header)
 

@@ -94,7 +94,7 @@ def _of_values(column: Any, name: str, task: str | None) -> tuple[Array, tuple[s
 
 
 def as_numbers(source: Source) -> Array:
-    """The table as float64 (n, n_columns), refusing what is missing and what is no finite number."""
+    """The table as float64 (n, n_columns); refuses what is missing and what is no finite number."""
     X = np.empty((source.table.num_rows, source.table.num_columns))
     for place, name in enumerate(source.table.column_names):
         column = source.table[name]

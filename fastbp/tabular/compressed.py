@@ -1,7 +1,7 @@
 """Opening files that may be compressed, gzip or zstd, with errors that name the file.
 
-What belongs here: formats of compression, and what is told where a file is truncated or damaged. What
-does not: what the file holds.
+What belongs here: formats of compression, and what is told where a file is truncated or damaged.
+What does not: what the file holds.
 """
 
 import gzip

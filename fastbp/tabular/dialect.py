@@ -209,7 +209,12 @@ def records(
             yield begins, row
             fresh = True
     except csv.Error as error:
-        raise ValueError(f"{name}: line {number}: {error}") from None
+        told = str(error)
+        if "field limit" in told or "end of data" in told:
+            told = (
+                f"expected a quote that closes the one opened here, found none up to line {number}"
+            )
+        raise ValueError(f"{name}: line {begins}: {told}") from None
 
 
 def _comments(name: str, dialect: Dialect) -> Callable[[int, str], bool]:

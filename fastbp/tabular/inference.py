@@ -38,7 +38,7 @@ _BLANK[[0xC2, 0xE1, 0xE2, 0xE3]] = True  # first of UTF-8
 
 
 class Marks(NamedTuple):
-    """How numbers are written; `thousands` may be none, "". """
+    """How numbers are written; `thousands` may be none, ""."""
 
     decimal: str
     thousands: str
@@ -181,7 +181,9 @@ def of_texts(column: Any, marks: Sequence[Marks]) -> Found:
     if Marks(".", "") in marks and (values := _plain(column)) is not None:
         return _of_plain(column, values, marks)
     if (shorter := trimmed(column)) is not column:
-        return of_texts(shorter, marks)
+        column = shorter
+        if Marks(".", "") in marks and (values := _plain(column)) is not None:
+            return _of_plain(column, values, marks)
     if column.null_count == len(column):
         return Found(arrow.nulls(len(column)), "number")
     first = _first_values(column)
@@ -298,7 +300,9 @@ def _number(marks: Marks) -> str:
     point, mark = re.escape(marks.decimal), marks.thousands
     whole = "[0-9]+"
     if mark:
-        whole = f"(?:[1-9][0-9]{{0,2}}(?:{_SPELLINGS.get(mark, re.escape(mark))}[0-9]{{3}})+|[0-9]+)"
+        whole = (
+            f"(?:[1-9][0-9]{{0,2}}(?:{_SPELLINGS.get(mark, re.escape(mark))}[0-9]{{3}})+|[0-9]+)"
+        )
     return rf"[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
 
@@ -396,7 +400,7 @@ def _odd(column: Any, first: Sequence[str]) -> int | None:
 
 def allowed(decimal: str | None, thousands: str | None) -> list[Marks]:
     """The ways to write numbers that are left to the file."""
-    decimals = DECIMALS if decimal is None else (decimal,)
+    decimals = [d for d in DECIMALS if d != thousands] if decimal is None else [decimal]
     groups = ("", *THOUSANDS) if thousands is None else ("", thousands)
     return [Marks(d, t) for d in decimals for t in groups if d != t]
 
@@ -404,8 +408,8 @@ def allowed(decimal: str | None, thousands: str | None) -> list[Marks]:
 def settled(found: Sequence[Found], delimiter: str) -> list[Found]:
     """Columns of two readings with the one that the others tell, or still with two and no values.
 
-    A file writes all its numbers in one way: where another column has a decimal comma, 1,200 is 1.2;
-    where one has decimal points, or fields end at commas, it is 1200.
+    A file writes all its numbers in one way: where another column has a decimal comma, 1,200 is
+    1.2; where one has decimal points, or fields end at commas, it is 1200.
     """
     points = {one.point for one in found if one.point}
     if not points and delimiter == ",":

@@ -1,7 +1,7 @@
 """The lines of a file of text: decoded, numbered, and refused where they are none.
 
-What belongs here: encodings, byte order marks, zero bytes, endless lines. What does not: what a line
-holds (dialect.py).
+What belongs here: encodings, byte order marks, zero bytes, endless lines. What does not: what a
+line holds (dialect.py).
 """
 
 import codecs
@@ -25,7 +25,7 @@ def check_encoding(encoding: object) -> str:
         raise TypeError(f"encoding: expected a name such as 'utf-8'; got {shown(encoding)}")
     try:
         name = codecs.lookup(encoding).name
-        b"".decode(encoding)  # hex, zip and others are codecs, too
+        b"\0\0\0\0".decode(encoding)  # hex, zip and others are codecs, too
     except (LookupError, ValueError):  # ValueError: a zero byte
         raise ValueError(
             f"encoding: expected a name that Python knows, such as utf-8, latin-1, cp1252 or "
@@ -68,7 +68,7 @@ def as_utf8(path: Path, encoding: str) -> Iterator[IO[bytes]]:
                 yield io.BufferedReader(_Recoded(stream, encoding), CHUNK)
             return
         buffered = stream if hasattr(stream, "peek") else io.BufferedReader(_Raw(stream), CHUNK)
-        start = buffered.peek(3)[:3]  # type: ignore[attr-defined]
+        start = buffered.peek(3)[:3]
         if start[:2] in WIDE:
             raise ValueError(
                 f"{path.name}: expected UTF-8 text, found UTF-16: read it with encoding='utf-16' "

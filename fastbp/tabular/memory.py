@@ -22,7 +22,9 @@ def _limits() -> Iterator[float]:
             yield 1024.0 * int(told.split("MemAvailable:")[1].split()[0])
         group = Path("/sys/fs/cgroup")
         with suppress(OSError, ValueError):
-            most, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+            most, used = (
+                int((group / f"memory.{name}").read_text()) for name in ("max", "current")
+            )
             cached = (group / "memory.stat").read_text().split("inactive_file ")[1].split()[0]
             yield float(most - used + int(cached))
     elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:

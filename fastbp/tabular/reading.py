@@ -31,7 +31,10 @@ COMPRESSED = ("", ".gz", ".zst")
 PARQUET = (".parquet", ".pq")
 ARROW = (".arrow", ".feather", ".ipc")
 SUFFIXES = (*(text + end for text in TEXT for end in COMPRESSED), *PARQUET, *ARROW)
-MARKS = {"decimal": dict.fromkeys(inference.DECIMALS), "thousands": dict.fromkeys(inference.THOUSANDS)}
+MARKS = {
+    "decimal": dict.fromkeys(inference.DECIMALS),
+    "thousands": dict.fromkeys(inference.THOUSANDS),
+}
 
 
 def is_text(name: str) -> bool:
@@ -126,8 +129,8 @@ def read_table(
     encoding : str
         Such as "latin-1", "cp1252" or "utf-16".
     delimiter : str, optional
-        Between fields. By default the one of ``, ; tab |`` under which the first lines have the same
-        number of fields, or what a first line ``sep=;`` says.
+        Between fields. By default the one of ``, ; tab |`` under which the first lines have the
+        same number of fields, or what a first line ``sep=;`` says.
     decimal : {'.', ','}, optional
     thousands : {',', '.', "'", ' '}, optional
         How numbers are written. By default each column may be written in any way that reads all of
@@ -268,9 +271,7 @@ def _of_text(
     marks: list[inference.Marks],
 ) -> Source:
     arrow = pyarrow()
-    table, rewritten = delimited.read_columns(
-        path, encoding, found, skip, columns, texts, marks
-    )
+    table, rewritten = delimited.read_columns(path, encoding, found, skip, columns, texts, marks)
     give_lines = delimited.lines_of_rows(path, encoding, found, rewritten)
 
     def give_cell(column: str, row: int) -> str:

@@ -1,7 +1,7 @@
 """Which columns of a table a network is given, and why the others are not.
 
-What belongs here: what a user names, and columns that tell nothing. What does not: what becomes of a
-column (encoder.py).
+What belongs here: what a user names, and columns that tell nothing. What does not: what becomes of
+a column (encoder.py).
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def choose(
     -------
     Selection
         Left out by default are columns without a value, with one value throughout, of texts that
-        are others in every row, and of whole numbers that rise by one from row to row; but none that
-        is named in `columns`, `categorical` or `numeric`, and not the last that would be left.
+        are others in every row, and of whole numbers that rise by one from row to row; but none
+        that is named in `columns`, `categorical` or `numeric`, and not the last that would be left.
 
     Raises
     ------
@@ -134,7 +134,9 @@ def _check(option: str, names: Any, known: Sequence[str], at: str) -> None:
             raise ValueError(f"{at}{option}: expected each column once; got {name!r:.80} twice")
 
 
-def _check_together(asked: dict[str, Sequence[str]], target: str | None, only: bool, at: str) -> None:
+def _check_together(
+    asked: dict[str, Sequence[str]], target: str | None, only: bool, at: str
+) -> None:
     """Refuse what is asked for and against."""
     against = [("categorical", "numeric")]
     against += [(out, into) for out in ("drop", "ids") for into in ("columns", "categorical",
@@ -145,7 +147,9 @@ def _check_together(asked: dict[str, Sequence[str]], target: str | None, only: b
                 raise ValueError(f"{at}{one}: column {column!r:.80} is among {other}, too")
     for option in ("columns", "categorical", "numeric", "drop", "ids"):
         if target is not None and target in asked[option]:
-            raise ValueError(f"{at}{option}: column {target!r:.80} is the target, which is no input")
+            raise ValueError(
+                f"{at}{option}: column {target!r:.80} is the target, which is no input"
+            )
     for option in ("categorical", "numeric"):
         for column in asked[option]:
             if only and column not in asked["columns"]:
@@ -180,13 +184,17 @@ def _says_nothing(column: Any) -> str | None:
             return _EMPTY
         if not column.null_count and values.min() == values.max():
             return _CONSTANT
-        return _RISING if len(values) > 1 and (np.diff(values) == 1).all() and values[0] % 1 == 0 else None
+        return (
+            _RISING
+            if len(values) > 1 and (np.diff(values) == 1).all() and values[0] % 1 == 0
+            else None
+        )
     if not column.null_count and pc.all(pc.equal(column, column[0])).as_py():
         return _CONSTANT
     if column.null_count or len(column) < 2:
         return None
     if types.is_integer(column.type):
-        return _RISING if (np.diff(column.to_numpy()) == 1).all() else None
+        return _RISING if (np.diff(column.to_numpy().astype(np.int64)) == 1).all() else None
     is_text = types.is_string(column.type) or types.is_large_string(column.type)
     if is_text and pc.count_distinct(column).as_py() == len(column):
         return _UNIQUE
