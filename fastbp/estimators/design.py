@@ -14,7 +14,9 @@ from fastbp.tabular.bins import Bins
 from fastbp.tabular.facts import Facts
 
 BLOCK = 1 << 25  # elements of a dense matrix that a prediction makes at a time
-FEW = 512  # columns up to which an array is faster than lists (bench/tables.py --lists)
+# Columns for each nonzero of a row from which on lists are faster than an array, which then has as
+# many times the lists' numbers (bench/tables.py --lists).
+SPARSE = 8
 
 
 class Design:
@@ -38,8 +40,11 @@ class Design:
         encoder = Encoder(**parameters).set_output(transform="default")
         encoded = encoder.fit_transform(columns)
         bins = Bins.fit(encoded, n_bins) if n_bins else Bins([], [])
-        k = encoded.shape[1] + bins.n_columns
-        design = cls(encoder, bins, sparse.issparse(encoded) and k > FEW)
+        lists = False
+        if sparse.issparse(encoded):
+            nonzeros = encoded.nnz / encoded.shape[0] + bins.n_columns / 2
+            lists = encoded.shape[1] + bins.n_columns > SPARSE * nonzeros
+        design = cls(encoder, bins, lists)
         return design, design.matrix(encoded)
 
     @property

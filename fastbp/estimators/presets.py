@@ -15,6 +15,8 @@ from fastbp.network import Network
 from fastbp.optimizers import Adam, AdamW, Optimizer
 from fastbp.stopping import EarlyStopping
 
+FEWEST = 10  # epochs of the largest tables
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -36,6 +38,8 @@ class Recipe:
         As in `Network.fit`; label smoothing of classes alone.
     rates : dict
         As in `Network.fit`.
+    steps : int, optional
+        As many steps as a network makes; of larger tables fewer epochs, down to `FEWEST`.
     ntk : bool
         Weights learn at 1/sqrt(n_in) of the rate. Under Adam, which steps by the gradient's sign
         and not by its size, that is z = W a / sqrt(n_in) + b with W of variance 1, up to Adam's
@@ -55,6 +59,7 @@ class Recipe:
     optimizer: Optimizer = field(default_factory=Adam)
     schedule: schedules.Schedule = field(default_factory=schedules.Constant)
     epochs: int = 60
+    steps: int | None = None
     batch_size: int = 128
     drop_last: bool = False
     dropout: float = 0.0
@@ -79,12 +84,15 @@ class Recipe:
         net.biases[-1][...] = 0
         return net
 
-    def options(self, net: Network, watches: bool) -> dict[str, Any]:
-        """What `fit_many` is told, of `net` and all that are shaped as it is."""
+    def options(self, net: Network, watches: bool, n: int = 0) -> dict[str, Any]:
+        """What `fit_many` is told, of `net` and all that are shaped as it is, on n rows."""
         told: dict[str, Any] = {
             name: getattr(self, name)
             for name in ("optimizer", "schedule", "epochs", "batch_size", "drop_last", "dropout")
         }
+        if self.steps is not None and n:
+            most = max(FEWEST, self.steps // -(-n // self.batch_size))
+            told["epochs"] = min(self.epochs, most)
         told["rates"] = self._rates(net)
         if watches:
             metric = self.watched.removeprefix("validation_")
@@ -113,6 +121,7 @@ _DEFAULT = Recipe(
     bins=32,
     optimizer=AdamW(6e-3, weight_decay=0.1),
     schedule=schedules.Cosine(warmup=2),
+    steps=20_000,
 )
 
 # RealMLP-TD-S of Holzmueller, Grinsztajn & Steinwart 2024, by their formulas.

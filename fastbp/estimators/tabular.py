@@ -102,7 +102,8 @@ class BaseTabular(BaseEstimator):
         nets = self._networks(recipe, design, targets, draws)
         seeds = draws.randint(SEEDS, size=len(nets)).tolist()
         split = self._split(design, targets, Y, weight, nets, draws, X_val, y_val)
-        options = self._options(recipe, nets, "validation" in split) | split
+        n = len(split["rows"][0]) if "rows" in split else len(Y)
+        options = self._options(recipe, nets, "validation" in split, n) | split
         histories = self._train(nets, matrix, Y, weight, seeds, began, options)
         self._adopt(design, targets, nets, histories)
         self.metadata_ = {}
@@ -128,9 +129,9 @@ class BaseTabular(BaseEstimator):
         shape = design.n_columns, targets.n_outputs, *targets.loss
         return [recipe.network(*shape, seed) for seed in seeds]
 
-    def _options(self, recipe, nets, watches):
-        """What `fit_many` is told beside data."""
-        options = recipe.options(nets[0], watches)
+    def _options(self, recipe, nets, watches, n):
+        """What `fit_many` is told beside data, of n rows."""
+        options = recipe.options(nets[0], watches, n)
         if nets[0]._loss.name == "cross_entropy":
             options["label_smoothing"] = recipe.label_smoothing
         return options
@@ -217,7 +218,7 @@ class BaseTabular(BaseEstimator):
         else:
             design = self._design
             matrix, nets = design.transform(columns), copy.deepcopy(self.networks_)
-        options = self._options(recipe, nets, False) | {"epochs": 1, "schedule": None}
+        options = self._options(recipe, nets, False, len(Y)) | {"epochs": 1, "schedule": None}
         seeds = draws.randint(SEEDS, size=len(nets)).tolist()
         histories = self._train(nets, matrix, Y, weight, seeds, began, options)
         n_iter = 0 if first else self.n_iter_

@@ -107,10 +107,11 @@ def _as_edges(of: Facts, given: Any) -> np.ndarray:
     """Edges out of a file."""
     if type(given) is list and len(given) > 1 and all(type(e) in (int, float) for e in given):
         try:
-            edges = np.array(given, np.float32)
-        except OverflowError:
-            edges = np.empty(0, np.float32)
-        if len(edges) and np.isfinite(edges).all() and (np.diff(edges) > 0).all():
+            with np.errstate(over="ignore"):
+                edges = np.array(given, np.float32)
+        except OverflowError:  # of a whole number
+            edges = np.full(2, np.inf, np.float32)
+        if np.isfinite(edges).all() and (np.diff(edges) > 0).all():
             return edges
     raise of.wrong("edges", "lists of two rising numbers or more")
 

@@ -114,3 +114,11 @@ def test_rates_of_patterns():
     assert recipe.options(net, False)["rates"] == {"s1": 6, "W2": 1, "b2": 0.1, "W3": 1, "b3": 0}
     rates = replace(recipe, ntk=True).options(net, False)["rates"]
     assert rates == {"s1": 6, "W2": 1 / 3, "b2": 0.1, "W3": 0.5, "b3": 0}
+
+
+def test_large_tables_have_fewer_epochs():
+    recipe = Recipe(epochs=60, batch_size=100, steps=2000)
+    net = recipe.network(9, 2, "identity", "mse", 0)
+    epochs = {n: recipe.options(net, True, n)["epochs"] for n in (10, 3300, 3400, 10_000, 10**7)}
+    assert epochs == {10: 60, 3300: 60, 3400: 58, 10_000: 20, 10**7: 10}
+    assert replace(recipe, steps=None).options(net, True, 10**7)["epochs"] == 60

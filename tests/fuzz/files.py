@@ -31,7 +31,7 @@ import mutation
 import numpy as np
 
 import fastbp
-from fastbp import cli, datasets, schedules
+from fastbp import cli, datasets, estimators, schedules
 
 SECONDS = 20  # of one case, after which it hangs
 MEMORY = 1 << 30  # bytes beyond those of a child that has read nothing yet
@@ -122,6 +122,41 @@ def use_model(path):
         code = cli.main(["predict", str(path), str(path.with_name("given.csv"))])
     check(code in (0, 2), f"exit code {code}")
     check(code == 0 or "error" in errors.getvalue(), "no word of an error")
+
+
+# files of tabular estimators
+
+TABLE = {
+    "size": [*X[:-1, 0].tolist(), None],
+    "wood": ["oak", "elm", "ash"] * (N // 3),
+    "when": np.datetime64("2024-01-01") + np.arange(N),
+}
+
+
+def make_estimators():
+    classes, numbers = estimators.TabularClassifier, estimators.TabularRegressor
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        for kind, y in ((classes, Y), (classes, Y.astype(str)), (numbers, X[:, :2])):
+            for preset in ("default", "mlp"):
+                kind(preset, n_ensemble=2, random_state=0).partial_fit(TABLE, y).save(path)
+                yield path.read_bytes()
+
+
+def read_estimator(path):
+    model = refused(lambda: fastbp.load(path), path, f"{path}: ")
+    if model is None:
+        return
+    twin = path.with_name("twin")
+    model.save(twin)
+    before = twin.read_bytes()
+    fastbp.load(twin).save(twin)
+    check(twin.read_bytes() == before, "another file after a round trip")
+    if list(getattr(model, "feature_names_in_", ())) != list(TABLE):
+        return
+    with np.errstate(all="ignore"):
+        outputs = refused(lambda: model.predict(TABLE), path, ("X", "networks"))
+    check(outputs is None or len(outputs) == N, "too few outputs")
 
 
 # checkpoints
@@ -282,6 +317,7 @@ MODELS = list(make_models())
 SAFE = (mutation.bytes_of, mutation.safetensors_of, mutation.safetensors_of)
 READERS = (
     Reader("model.safetensors", MODELS, SAFE, read_model),
+    Reader("table.safetensors", list(make_estimators()), SAFE, read_estimator),
     Reader("used.safetensors", MODELS[1:], (mutation.safetensors_of,), use_model),
     *(
         Reader(f"{which}.ckpt", list(make_checkpoints(which)), SAFE, read_checkpoint(which))
