@@ -22,8 +22,8 @@ from fastbp.datasets import Dataset
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.scaling import Scaling
 from fastbp.datasets.splitting import Parts
-from fastbp.optimizers import OPTIMIZERS
 from fastbp.metrics import decide
+from fastbp.optimizers import OPTIMIZERS
 from fastbp.tabular import Columns, Encoder
 
 # The loss that goes with an output activation of classes.

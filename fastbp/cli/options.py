@@ -283,9 +283,7 @@ def _add_network(parser: Any) -> None:
         metavar="NAME",
         help="how weights begin (default: he_normal for relu and its kin, else glorot_uniform)",
     )
-    network.add_argument(
-        "--dtype", choices=("float32", "float64"), help="(default: float32)"
-    )
+    network.add_argument("--dtype", choices=("float32", "float64"), help="(default: float32)")
     network.add_argument(
         "--seed", type=_seed, default=0, metavar="N", help="of weights and order (default: 0)"
     )

@@ -19,8 +19,8 @@ from fastbp import functions
 from fastbp.cli import models
 from fastbp.cli.output import check_writable, print_json, scores_in_words
 from fastbp.cli.samples import places, rows, text_of
-from fastbp.cli.tables import in_file
 from fastbp.cli.scores import kind, of_numbers, scores
+from fastbp.cli.tables import in_file
 from fastbp.datasets import Inputs
 from fastbp.datasets.dataset import Array
 from fastbp.metrics import decide

@@ -22,13 +22,13 @@ TOLD = 5  # columns that matter most
 
 
 def baseline(train: Array, Y: Array, classes: Sequence[str] | None) -> dict[str, Any]:
-    """The scores on Y of what needs no network: the most frequent class of training, or the mean."""
+    """The scores on Y of what needs no network: training's most frequent class, or its mean."""
     if classes is None:
         mean = np.atleast_1d(train.mean(axis=0))
         predicted = np.broadcast_to(mean, (len(Y), mean.size))
         return {"predicts": mean.tolist()} | of_numbers(predicted, Y.reshape(len(Y), -1))
     most = int(np.bincount(train).argmax())
-    correct = int((most == Y).sum())
+    correct = int(np.count_nonzero(Y == most))
     scores = {"accuracy": correct / len(Y), "correct": correct, "rows": len(Y)}
     return {"predicts": classes[most]} | scores
 

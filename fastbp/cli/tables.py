@@ -1,8 +1,8 @@
 """Tables as `train` is given them, and as a saved model takes them.
 
-What belongs here: which DATA is a table, what it is read with, its columns and targets, what a model
-that was trained on one remembers of that. What does not: arrays and images (datasets/), how a file
-is read (tabular/), training.
+What belongs here: which DATA is a table, what it is read with, its columns and targets, what a
+model that was trained on one remembers of that. What does not: arrays and images (datasets/), how a
+file is read (tabular/), training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,17 @@ from fastbp.tabular.names import listed
 from fastbp.tabular.reading import Source, is_table, no_column
 from fastbp.tabular.selection import Selection, choose
 
-OF_TABLES = ("columns", "drop", "id", "categorical", "numeric", "strict", "preset", "encoding", "decimal")
+OF_TABLES = (
+    "columns",
+    "drop",
+    "id",
+    "categorical",
+    "numeric",
+    "strict",
+    "preset",
+    "encoding",
+    "decimal",
+)
 READ_BY = ("header", "encoding", "decimal")  # options that are kept with a model
 PLACE = re.compile(r"X: column (?P<column>'.*?'|\".*?\"), row (?P<row>\d+)", re.DOTALL)
 KINDS: dict[type, str] = {Numbers: "numbers", Texts: "texts", Times: "dates"}
@@ -142,12 +152,12 @@ class Table(NamedTuple):
 def read(options: argparse.Namespace) -> Table:
     """The table, its target, and the columns to learn from."""
     target = options.target
-    known = read_with_target(
-        options.data, target, options.task, options.id, **reading(options)
-    )
+    known = read_with_target(options.data, target, options.task, options.id, **reading(options))
     if target is None:
         there = listed(known.table.column_names)
-        raise ValueError(f"{known.name}: the target column must be named (--target), one of {there}")
+        raise ValueError(
+            f"{known.name}: the target column must be named (--target), one of {there}"
+        )
     if target not in known.table.column_names:
         raise no_column(known.name, [target], known.table.column_names)
     selection = choose(

@@ -144,9 +144,9 @@ def _scores(model: Any, table: tables.Table, rows: Array) -> dict[str, Any]:
 
 def _networks_in_words(model: Any, seconds: float) -> str:
     first, n = model.networks_[0], len(model.networks_)
-    epochs = max(history.epochs for history in model.histories_)
+    epochs, sizes = max(history.epochs for history in model.histories_), first.sizes
     return (
-        f"trained in {seconds:.3g} s: {n} network{'s' * (n > 1)} {','.join(map(str, first.sizes))}; "
+        f"trained in {seconds:.3g} s: {n} network{'s' * (n > 1)} {','.join(map(str, sizes))}; "
         f"{first.n_parameters:,} parameters each, {epochs} epochs"
     )
 

@@ -91,8 +91,8 @@ def run(options: argparse.Namespace) -> int:
     if options.save:
         print(f"saved to {options.save}", file=out)
     out.flush()
-    rows = max(2, min(CHECKED_ROWS, CHECKED_WORK // trained.n_parameters))
-    worst = experiment.worst_fitted_rows(trained, rows)
+    n_checked = max(2, min(CHECKED_ROWS, CHECKED_WORK // trained.n_parameters))
+    worst = experiment.worst_fitted_rows(trained, n_checked)
     check, code = gradient_check(options, trained, *worst, out)
     if options.json:
         document = experiment.document() | {
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
-def _interrupted(experiment: "Experiment", options: argparse.Namespace) -> int:
+def _interrupted(experiment: Experiment, options: argparse.Namespace) -> int:
     """Save the network as it is."""
     experiment.fold()
     if options.save:

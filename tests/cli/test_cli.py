@@ -592,7 +592,10 @@ def test_other_losses_for_classes(run, tmp_path, sizes, loss, output, title):
         (["predict", "nowhere", "digits"], ["nowhere"]),
         (["predict", "text.txt", "digits"], ["text.txt"]),
         (["predict", "nowhere"], ["DATA"]),
-        (["predict", "nowhere", "digits", "--out", "a.txt"], ["--out", ".npy, .csv, .parquet", "'a.txt'"]),
+        (
+            ["predict", "nowhere", "digits", "--out", "a.txt"],
+            ["--out", ".npy, .csv, .parquet", "'a.txt'"],
+        ),
         (["predict", "x", "digits", "--out", "no/a.csv"], ["--out", "no folder:"]),
         (["info", "text.txt"], ["text.txt"]),
         (["info", "--batch-size", "64"], ["--batch-size", "MODEL"]),

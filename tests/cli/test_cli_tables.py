@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from cli_cases import strict, write_csv
 
+import fastbp
+
 pytest.importorskip("sklearn")
 pyarrow = pytest.importorskip("pyarrow")
 
-import fastbp
 from fastbp.estimators import TabularClassifier, TabularRegressor
 
 elsewhere, run = cli_cases.elsewhere, cli_cases.run  # fixtures
@@ -124,14 +125,16 @@ def test_columns_as_the_user_says(run, table):
     assert document["data"]["kinds"] == {"id": "numbers", "area": "numbers", "zip": "texts"}
     options = ("--id", "id", "--drop", "kind", "--save", "m", "--no-check")
     assert run("train", "homes.csv", "--target", "price", *options)[0] == 0
-    code, out, _ = run("predict", "m", "homes.csv", "--out", "p.parquet")
+    assert run("predict", "m", "homes.csv", "--out", "p.parquet")[0] == 0
     from pyarrow import parquet
 
     found = parquet.read_table("p.parquet")
     assert found.column_names == ["id", "price"]
     assert [int(v) for v in found["id"].to_pylist()] == table["id"].tolist()
     first = run("predict", "m", "homes.csv")[1].splitlines()[0].split("\t")
-    assert first[0] == "100" and float(first[1]) == pytest.approx(found["price"][0].as_py(), rel=1e-5)
+    assert first[0] == "100" and float(first[1]) == pytest.approx(
+        found["price"][0].as_py(), rel=1e-5
+    )
 
 
 def test_rows_without_a_target(run, tmp_path):
@@ -198,7 +201,7 @@ def test_codes_of_few_rows_stay_texts(run, table, tmp_path):
     ],
 )
 def test_what_does_not_go_together(run, table, options, words):
-    code, out, err = run("train", "homes.csv", "--target", "price", *options)
+    code, _, err = run("train", "homes.csv", "--target", "price", *options)
     assert code == 2 and words in err and err.count("\n") == 1, err
 
 
@@ -217,7 +220,7 @@ def test_other_files(run, table, ending):
     columns = table | {"area": [None if v == "?" else float(v) for v in table["area"]]}
     data = pyarrow.table(columns)
     (parquet.write_table if ending == "parquet" else feather.write_feather)(data, f"a.{ending}")
-    code, out, err = run("train", f"a.{ending}", *TRAIN[2:], "--save", "m")
+    code, _, err = run("train", f"a.{ending}", *TRAIN[2:], "--save", "m")
     assert code == 0, err
     assert strict(run("predict", "m", f"a.{ending}", "--json")[1])["r2"] > 0.8
 
@@ -261,5 +264,9 @@ def test_a_class_of_one_member(run, tmp_path):
     options = ("--drop", "price", "--target", "kind", "--no-check", "--epochs", 5)
     code, out, err = run("train", "homes.csv", *options, "--save", "m")
     assert code == 0 and "3 classes" in out, err
-    assert json.loads(json.dumps(fastbp.load("m").metadata_))["classes"] == ["cheap", "dear", "rare"]
+    assert json.loads(json.dumps(fastbp.load("m").metadata_))["classes"] == [
+        "cheap",
+        "dear",
+        "rare",
+    ]
     assert type(fastbp.load("m")) is TabularClassifier

@@ -356,7 +356,10 @@ def test_a_wrong_engine_is_told(run, monkeypatch):
 
 def test_a_model(run, tmp_path):
     write_csv(tmp_path / "flowers.csv", flowers())
-    assert run("train", "flowers.csv", "--target", "kind", "--save", "net", "--epochs", 5, *MLP)[0] == 0
+    assert (
+        run("train", "flowers.csv", "--target", "kind", "--save", "net", "--epochs", 5, *MLP)[0]
+        == 0
+    )
     code, out, err = run("explain", "net", "flowers.csv", "--row", 4, "--neuron", 2)
     assert code == 0, err
     kind = flowers()["kind"][4]
@@ -367,7 +370,10 @@ def test_a_model(run, tmp_path):
 
 def test_a_model_of_numbers_and_one_of_two_classes(run, tmp_path):
     write_csv(tmp_path / "houses.csv", houses())
-    assert run("train", "houses.csv", "--target", "price", "--save", "net", "--epochs", 20, *MLP)[0] == 0
+    assert (
+        run("train", "houses.csv", "--target", "price", "--save", "net", "--epochs", 20, *MLP)[0]
+        == 0
+    )
     code, out, err = run("explain", "net", "houses.csv")
     assert code == 0, err + out
     assert "target " in out
