@@ -41,7 +41,7 @@ def of_digits() -> Samples:
 
 
 def for_model(options: argparse.Namespace, n: int) -> tuple[Any, Samples]:
-    """The network of MODEL, or its first, and the first `n` rows of DATA or more as it sees them."""
+    """The network of MODEL, or its first, and `n` rows of DATA or more, as it sees them."""
     model = fastbp.load(options.model)
     of_table = models.of_table(model)
     if of_table is None:

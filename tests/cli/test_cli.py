@@ -319,7 +319,7 @@ def test_csv_classes(run, tmp_path):
     assert net.metadata["columns"] == ["petal", "colour"]  # garden is constant
     assert net.metadata["target"] == "kind"
     # The saved network takes the raw numbers.
-    raw = read_inputs("flowers.csv", target="kind")
+    raw = read_inputs("flowers.csv", target="kind", columns=["petal", "colour"])
     assert np.mean(net.predict(raw.X).argmax(axis=1) == raw.Y) > 0.9
 
     code, out, err = run("predict", "net", "flowers.csv")

@@ -309,12 +309,12 @@ def test_info(run, models):
     assert document["compiler"] and "flags" in document
     assert document["model"]["sizes"] == [2, 30, 3]
     assert document["model"]["metadata"]["columns"] == ["petal", "colour"]
-    assert document["model"]["parameters"] == 3 * 30 + 30 + 30 * 3 + 3
+    assert document["model"]["parameters"] == 2 * 30 + 30 + 30 * 3 + 3
     assert "aster" in run("info", models / "flowers")[1]
 
 
 def test_info_tells_the_memory_of_a_fit(run, models):
-    padded = (3 + 1) * 32 + (30 + 1) * 16  # rows of W^1 and W^2, in whole vectors of float32
+    padded = (2 + 1) * 32 + (30 + 1) * 16  # rows of W^1 and W^2, in whole vectors of float32
     for option, slots in ((), 2), (("--optimizer", "sgd"), 0), (("--optimizer", "momentum"), 1):
         code, out, _ = run("info", "--json", models / "flowers", "--batch-size", 64, *option)
         fit = strict(out)["fit"]
@@ -323,7 +323,7 @@ def test_info_tells_the_memory_of_a_fit(run, models):
         assert fit["optimizer"] == (option[1] if option else "adam")
         assert fit["bytes"]["parameters"] == 4 * padded
         assert fit["bytes"]["slots"] == slots * 4 * padded
-        assert fit["bytes"]["work_area"] > 64 * 4 * (3 + 3 * (30 + 3))
+        assert fit["bytes"]["work_area"] > 64 * 4 * (2 + 3 * (30 + 3))
         assert fit["bytes"]["total"] == sum(v for k, v in fit["bytes"].items() if k != "total")
     code, out, _ = run("info", models / "flowers", "--batch-size", 64)
     assert code == 0 and "work area" in out and "slots" in out

@@ -14,10 +14,11 @@ from cli_cases import strict, write_csv
 
 import fastbp
 
-pytest.importorskip("sklearn")
 pyarrow = pytest.importorskip("pyarrow")
 
-from fastbp.estimators import TabularClassifier, TabularRegressor
+
+TabularClassifier = pytest.importorskip("fastbp.estimators").TabularClassifier
+TabularRegressor = fastbp.estimators.TabularRegressor
 
 elsewhere, run = cli_cases.elsewhere, cli_cases.run  # fixtures
 
