@@ -15,6 +15,7 @@ import numpy as np
 from fastbp.datasets.dataset import Array, Dataset, Inputs
 from fastbp.datasets.labels import targets, targets_from_text
 from fastbp.tabular.cells import is_number, looks_like_number
+from fastbp.tabular.dialect import is_unnamed
 from fastbp.tabular.names import listed
 from fastbp.tabular.reading import Source, no_column, read_source
 
@@ -95,6 +96,12 @@ def _of_values(column: Any, name: str, task: str | None) -> tuple[Array, tuple[s
 
 def as_numbers(source: Source) -> Array:
     """The table as float64 (n, n_columns); refuses what is missing and what is no finite number."""
+    for place, name in enumerate(source.table.column_names):
+        if is_unnamed(name):
+            told = " (a row index? save without it)" if place == 0 else ""
+            raise ValueError(
+                f"{source.name}: column {place + 1} has no name in the header line{told}{_ELSE}"
+            )
     X = np.empty((source.table.num_rows, source.table.num_columns))
     for place, name in enumerate(source.table.column_names):
         column = source.table[name]

@@ -82,7 +82,7 @@ def guess(
     if header == "no":
         names = list(map(str, range(1, len(row) + 1)))
     else:
-        names = commented or names
+        names = [cell or unnamed(place) for place, cell in enumerate(commented or names)]
         check_names(name, names, header)
     hashes = {"no": "rows", "yes": "comments"}.get(comments, "unclear")
     if hashes == "unclear":
@@ -149,6 +149,16 @@ def _commented_header(
     )
 
 
+def unnamed(place: int) -> str:
+    """The name, pandas', of a column without one: a row index, most often."""
+    return f"Unnamed: {place}"
+
+
+def is_unnamed(name: str) -> bool:
+    """Whether a column has such a name."""
+    return re.fullmatch(r"Unnamed: \d+|__index_level_\d+__", name) is not None
+
+
 def check_names(name: str, names: Sequence[str], header: str) -> None:
     """Refuse names that are none, or data."""
     if header == "auto" and (found := _looks_like_data(names)):
@@ -160,11 +170,6 @@ def check_names(name: str, names: Sequence[str], header: str) -> None:
         )
     times = Counter(names)
     for place, column in enumerate(names):
-        if not column:
-            raise ValueError(
-                f"{name}: column {place + 1} has no name in the header line"
-                + (" (a row index? save without it)" if place == 0 else "")
-            )
         if times[column] > 1:
             places = [str(at + 1) for at, other in enumerate(names) if other == column]
             twice = "twice" if len(places) == 2 else f"{len(places)} times"

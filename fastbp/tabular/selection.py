@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp.functions import shown
 from fastbp.tabular.arrow import pyarrow
+from fastbp.tabular.dialect import is_unnamed
 from fastbp.tabular.names import hint, listed
 
 
@@ -65,7 +66,7 @@ def choose(
     Returns
     -------
     Selection
-        Left out by default are columns without a value, with one value throughout, of texts that
+        Left out by default are columns without a name or a value, with one value throughout, of texts that
         are others in every row, and of whole numbers that rise by one from row to row; but none
         that is named in `columns`, `categorical` or `numeric`, and not the last that would be left.
 
@@ -106,7 +107,11 @@ def choose(
     if not inputs:
         raise ValueError(f"{at}expected at least one input column; every one is left out")
     told = {*(columns or ()), *categorical, *numeric}
-    reasons = {column: _says_nothing(table[column]) for column in inputs if column not in told}
+    reasons = {
+        column: _NAMELESS if is_unnamed(column) else _says_nothing(table[column])
+        for column in inputs
+        if column not in told
+    }
     found = {column: reason for column, reason in reasons.items() if reason}
     if len(found) == len(inputs):
         del found[_best(found)]
@@ -159,12 +164,13 @@ def _check_together(
 _EMPTY = "no value in any row"
 _CONSTANT = "the same value in every row"
 _UNIQUE = "texts that are others in every row"
+_NAMELESS = "a column without a name, such as a row index"
 _RISING = "whole numbers that rise by one from row to row"
 
 
 def _best(found: dict[str, str]) -> str:
     """The column that says most, of those that say little: the first of the kind."""
-    order = (_RISING, _UNIQUE, _CONSTANT, _EMPTY)
+    order = (_NAMELESS, _RISING, _UNIQUE, _CONSTANT, _EMPTY)
     return min(found, key=lambda column: order.index(found[column]))
 
 

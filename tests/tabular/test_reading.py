@@ -13,6 +13,7 @@ import pytest
 
 import fastbp
 from fastbp.tabular import read_source, read_table
+from fastbp.tabular.selection import choose
 
 pyarrow = pytest.importorskip("pyarrow")
 from pyarrow import feather, parquet  # noqa: E402
@@ -255,8 +256,6 @@ def test_a_header_line_or_none(tmp_path):
         ("a,b\n1,2,3\n3,4\n", ["line 2: expected 2 fields", "found 3"]),
         ('# x\n\na,b\n"1\n2",2\n\n3\n', ["line 7: expected 2 fields"]),
         ("a,b,a\n1,2,3\n", ["'a' twice, as columns 1 and 3"]),
-        ("a,,b\n1,2,3\n", ["column 2 has no name"]),
-        (",a\n1,2\n", ["column 1 has no name", "row index"]),
         ('a,b\n1,"x\n2,y\n', ["line"]),
         (b"a,b\n1,x\n2,caf\xe9\n", ["line 3", "byte e9 at place 6", "--encoding latin-1"]),
         (b"a,caf\xe9\n1,x\n", ["line 1", "byte e9"]),
@@ -520,3 +519,19 @@ def test_what_grows_beyond_memory_is_refused_before_it_has_taken_it(tmp_path, su
     words, numbers = done.stdout.splitlines()
     assert words.startswith(f"bomb.csv.{suffix}: its contents do not fit in memory"), done.stderr
     assert int(numbers.split()[1]) < 150e6
+
+
+def test_columns_without_a_name(tmp_path):
+    """They are called as pandas calls them, and no input unless they are asked for."""
+    path = tmp_path / "a.csv"
+    path.write_text('"",a,,b\n3,1,2,x\n1,2,,y\n4,4,,x\n')
+    table = read_table(path)
+    assert table.column_names == ["Unnamed: 0", "a", "Unnamed: 2", "b"]
+    chosen = choose(table, target="b")
+    assert chosen.features == ["a"]
+    assert "without a name" in chosen.left_out["Unnamed: 0"]
+    assert choose(table, target="b", columns=["Unnamed: 0"]).features == ["Unnamed: 0"]
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.0, 3.0, 2.0]}, index=[7, 3, 5])
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert choose(read_table(tmp_path / "a.parquet")).features == ["a"]
