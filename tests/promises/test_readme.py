@@ -14,7 +14,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    first, training, many, sklearn, checks, torch = blocks
+    first, training, many, tables, sklearn, checks, torch = blocks
     names = {}
     exec(compile(first, "README.md", "exec"), names)
     assert "gradient check: pass" in capsys.readouterr().out
@@ -24,6 +24,8 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     assert names["history"]["validation_balanced_accuracy"].max() > 0.95
     exec(compile(many, "README.md", "exec"), names)
     assert max(h["validation_accuracy"].max() for h in names["histories"]) > 0.9
+    exec(compile(tables, "README.md", "exec"), names)
+    assert fastbp.load("prices.safetensors").predict(names["table"])[0] == pytest.approx(90, abs=5)
     exec(compile(sklearn, "README.md", "exec"), names)
     assert names["model"].score(names["digits"].X, names["digits"].Y) > 0.93
     capsys.readouterr()
