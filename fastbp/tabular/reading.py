@@ -208,7 +208,9 @@ def read_source(
             one_of(key, value, MARKS[key])
     if decimal is not None and decimal == thousands:
         raise ValueError(f"thousands: expected another mark than decimal; got {thousands!r}")
-    if delimiter is not None and not (isinstance(delimiter, str) and _can_delimit(delimiter)):
+    if delimiter is not None and not (
+        isinstance(delimiter, str) and dialect.can_delimit(delimiter)
+    ):
         raise ValueError(
             f"delimiter: expected one ASCII character such as ';'; got {shown(delimiter)}"
         )
@@ -229,10 +231,6 @@ def read_source(
             raise ValueError(f"{file.name}: expected a name ending in {', '.join(SUFFIXES)}")
         is_parquet = file.name.lower().endswith(PARQUET)
         return Source(file, (_parquet if is_parquet else _arrow)(file, columns))
-
-
-def _can_delimit(text: str) -> bool:
-    return len(text) == 1 and text.isascii() and text not in '\r\n"# \0' and not text.isalnum()
 
 
 def _check_columns(columns: Any) -> list[str]:
