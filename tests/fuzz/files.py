@@ -37,7 +37,7 @@ import fastbp
 from fastbp import cli, datasets, schedules, tabular
 
 SECONDS = 20  # of one case, after which it hangs
-MEMORY = 1 << 30  # bytes beyond those of a child that has read nothing yet
+MEMORY = 1 << 31  # bytes beyond those of a child that has read nothing yet
 
 cli.parser = functools.cache(cli.parser)  # a quarter of the time otherwise
 chance = np.random.default_rng(0)
@@ -430,6 +430,7 @@ def child(options, first, deadline, readers, at):
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # others reserve more than they use
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     found = 0
     count = options.first + options.count - first
