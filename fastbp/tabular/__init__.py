@@ -9,5 +9,15 @@
 from fastbp.tabular.columns import Columns, as_columns
 from fastbp.tabular.encoder import Encoder
 from fastbp.tabular.reading import Source, read_source, read_table
+from fastbp.tabular.selection import Selection, choose
 
-__all__ = ["Columns", "Encoder", "Source", "as_columns", "read_source", "read_table"]
+__all__ = [
+    "Columns",
+    "Encoder",
+    "Selection",
+    "Source",
+    "as_columns",
+    "choose",
+    "read_source",
+    "read_table",
+]

@@ -59,8 +59,6 @@ class _Pieces(io.RawIOBase):
         self._first: Any = None
         self.n_codes = 0  # in the pieces that are read with `counts`
         self.counts = False
-        mark = re.escape(found.delimiter.encode())
-        self._blank_quote = re.compile(rb"(?:^|[\r\n]|" + mark + rb') +"', re.MULTILINE)
 
     def readable(self) -> bool:
         return True
@@ -97,7 +95,7 @@ class _Pieces(io.RawIOBase):
         if n_quotes and self._whole and not self._ended:
             n_quotes = self._to_the_end_of_a_row(parts, n_quotes)
         self._n_quotes += n_quotes
-        return self._looked_through(parts, n_quotes > 0)
+        return self._looked_through(parts)
 
     def _to_the_end_of_a_row(self, parts: list[bytes], n_quotes: int) -> int:
         """Add the lines that follow, up to one that is a row outside of quotes, as a whole."""
@@ -114,7 +112,7 @@ class _Pieces(io.RawIOBase):
         width = dialect.width(line, self._dialect.delimiter)
         return width == len(self._dialect.names)
 
-    def _looked_through(self, parts: list[bytes], has_quotes: bool) -> Any:
+    def _looked_through(self, parts: list[bytes]) -> Any:
         """A buffer of the parts, if pyarrow takes them as they are meant."""
         if any(b"\0" in part for part in parts):
             raise _Other("a zero byte")
@@ -125,8 +123,6 @@ class _Pieces(io.RawIOBase):
         if self._ended and self._n_quotes % 2:
             raise _Other("an open quote")
         data = _joined(parts)
-        if has_quotes and _count(data, b' "') and self._blank_quote.search(data):
-            raise _Other("blanks before a quote")
         if self._dialect.hashes != "rows" and any(b"#" in part for part in parts):
             if _COMMENT.search(data):
                 raise _Other("comments")
@@ -203,17 +199,18 @@ def read_columns(
     columns: list[str],
     texts: set[str],
     marks: list[inference.Marks],
+    rewrite: bool = False,
 ) -> tuple[Any, bool]:
     """The columns, most as untrimmed texts, null where a mark of missing stands.
 
     Where the first piece of the file tells, and nothing later speaks against it, plain numbers and
     times are read as such, but for those in `texts`. Also returns whether the csv module went
-    first.
+    first, which is asked for by `rewrite`.
     """
     budget = memory.Budget(path.name)
     whole = True
     is_direct = len(columns) == len(found.names) > 1 and found.delimiter in inference.DIRECT
-    while True:
+    while not rewrite:
         types: dict[str, Any] = {}
         try:
             with as_utf8(path, encoding) as stream:

@@ -37,6 +37,11 @@ class Dialect(NamedTuple):
     longest: int  # characters of the longest of them
 
 
+def can_delimit(text: str) -> bool:
+    """Whether a character can stand between fields."""
+    return len(text) == 1 and text.isascii() and text not in '\r\n"# \0' and not text.isalnum()
+
+
 def head(lines: Iterable[str]) -> list[str]:
     """The first lines, as many as tell the dialect."""
     found: list[str] = []
@@ -56,6 +61,11 @@ def guess(
     """The dialect of a table that begins with these lines."""
     texts = [(place, line) for place, line in enumerate(first_lines) if not line.isspace()]
     if texts and (said := SEPARATOR.fullmatch(texts[0][1].strip(" \r\n"))):
+        if not can_delimit(said[1]):
+            raise ValueError(
+                f"{name}: line {texts[0][0] + 1}: expected 'sep=' and one ASCII character such as "
+                f"';', found {said[0]!r}"
+            )
         delimiter = delimiter or said[1]
         del texts[0]
     known = [(place, line) for place, line in texts if comments == "no" or line[0] != "#"]

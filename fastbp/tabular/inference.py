@@ -66,6 +66,10 @@ class Refused(Exception):
         self.row, self.what = row, what
 
 
+class QuotedAfterBlanks(Exception):
+    """A cell may be one in quotes with blanks before it, which pyarrow does not read as such."""
+
+
 class _Form(NamedTuple):
     """A way to write times: what a whole cell must match, and how it becomes ISO 8601."""
 
@@ -105,15 +109,17 @@ _TIMES = {
 _INFINITE = r"[+-]?(?:inf|infinity|INF|Inf|Infinity|INFINITY)"
 
 
-def trimmed(column: Any) -> Any:
-    """Texts without blanks around them, and null where a mark of missing is left."""
+def trimmed(column: Any, is_raw: bool = False) -> Any:
+    """Texts without blanks around them, and null where a mark of missing is left.
+
+    `is_raw`: pyarrow read the file as it is, to which blanks before a quote are a part of the cell.
+    """
     pc = pyarrow().compute
     if not any(map(_has_blanks, column.chunks)):
         return column
-    shorter = pc.utf8_trim_whitespace(column)
-    if shorter.equals(column):  # bytes of another letter
-        return column
-    column = shorter
+    column = pc.utf8_trim_whitespace(column)
+    if is_raw and pc.any(pc.starts_with(column, '"')).as_py():
+        raise QuotedAfterBlanks
     marks = pyarrow().array(sorted(MARKS_OF_MISSING))
     missing = pc.is_in(pc.utf8_lower(column), value_set=marks)
     return pc.if_else(missing, None, column)
@@ -169,7 +175,7 @@ def _codes_like(chunk: Any) -> int:
     return int(np.count_nonzero(data[starts[zeros] + 1] & 0x10))
 
 
-def of_texts(column: Any, marks: Sequence[Marks]) -> Found:
+def of_texts(column: Any, marks: Sequence[Marks], is_raw: bool = False) -> Found:
     """What a column of texts is, where numbers may be written with any of these marks."""
     arrow = pyarrow()
     if arrow.types.is_floating(column.type):
@@ -180,7 +186,7 @@ def of_texts(column: Any, marks: Sequence[Marks]) -> Found:
         return Found(column, "time")
     if Marks(".", "") in marks and (values := _plain(column)) is not None:
         return _of_plain(column, values, marks)
-    if (shorter := trimmed(column)) is not column:
+    if (shorter := trimmed(column, is_raw)) is not column:
         column = shorter
         if Marks(".", "") in marks and (values := _plain(column)) is not None:
             return _of_plain(column, values, marks)

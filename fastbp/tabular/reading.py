@@ -208,7 +208,9 @@ def read_source(
             one_of(key, value, MARKS[key])
     if decimal is not None and decimal == thousands:
         raise ValueError(f"thousands: expected another mark than decimal; got {thousands!r}")
-    if delimiter is not None and not (isinstance(delimiter, str) and _can_delimit(delimiter)):
+    if delimiter is not None and not (
+        isinstance(delimiter, str) and dialect.can_delimit(delimiter)
+    ):
         raise ValueError(
             f"delimiter: expected one ASCII character such as ';'; got {shown(delimiter)}"
         )
@@ -229,10 +231,6 @@ def read_source(
             raise ValueError(f"{file.name}: expected a name ending in {', '.join(SUFFIXES)}")
         is_parquet = file.name.lower().endswith(PARQUET)
         return Source(file, (_parquet if is_parquet else _arrow)(file, columns))
-
-
-def _can_delimit(text: str) -> bool:
-    return len(text) == 1 and text.isascii() and text not in '\r\n"# \0' and not text.isalnum()
 
 
 def _check_columns(columns: Any) -> list[str]:
@@ -270,8 +268,26 @@ def _of_text(
     texts: set[str],
     marks: list[inference.Marks],
 ) -> Source:
+    try:
+        return _inferred(path, encoding, found, skip, columns, texts, marks, False)
+    except inference.QuotedAfterBlanks:
+        return _inferred(path, encoding, found, skip, columns, texts, marks, True)
+
+
+def _inferred(
+    path: Path,
+    encoding: str,
+    found: dialect.Dialect,
+    skip: int,
+    columns: list[str],
+    texts: set[str],
+    marks: list[inference.Marks],
+    rewrite: bool,
+) -> Source:
     arrow = pyarrow()
-    table, rewritten = delimited.read_columns(path, encoding, found, skip, columns, texts, marks)
+    table, rewritten = delimited.read_columns(
+        path, encoding, found, skip, columns, texts, marks, rewrite
+    )
     give_lines = delimited.lines_of_rows(path, encoding, found, rewritten)
 
     def give_cell(column: str, row: int) -> str:
@@ -281,41 +297,41 @@ def _of_text(
 
     source = Source(path, table, {}, give_lines, give_cell)
 
-    def infer(name: str) -> tuple[inference.Found, Any]:
+    def infer(name: str) -> inference.Found:
         column = table[name]
         if name in texts:
-            return inference.Found(inference.trimmed(column), "text"), column
+            return inference.Found(inference.trimmed(column, not rewritten), "text")
         try:
-            return inference.of_texts(column, marks), column
+            return inference.of_texts(column, marks, not rewritten)
         except inference.Refused as error:
             raise ValueError(f"{source.where(name, error.row)}: {error.what}") from None
 
-    threads = min(arrow.cpu_count(), len(columns)) or 1
-    if table.nbytes < 1 << 20:
+    threads = min(arrow.cpu_count(), len(columns))
+    if threads == 1 or table.nbytes < 1 << 20:
         inferred = list(map(infer, columns))
     else:
         with ThreadPoolExecutor(threads) as pool:
             inferred = list(pool.map(infer, columns))
-    kinds = inference.settled([one for one, _ in inferred], found.delimiter)
-    for name, one, (_, column) in zip(columns, kinds, inferred, strict=True):
+    kinds = inference.settled(inferred, found.delimiter)
+    for name, one in zip(columns, kinds, strict=True):
         if one.values is None:
-            raise _unclear(source, name, column, one)
+            raise _unclear(source, name, one)
         if one.odd is not None:
             source.notes[name] = (
                 f"column {name!r:.80} is of texts: {source.place(one.odd)} has "
-                f"{column[one.odd].as_py()!r:.60} where most are numbers"
+                f"{one.values[one.odd].as_py()!r:.60} where most are numbers"
             )
     return replace(source, table=arrow.table([one.values for one in kinds], names=columns))
 
 
-def _unclear(source: Source, name: str, column: Any, found: inference.Found) -> ValueError:
+def _unclear(source: Source, name: str, found: inference.Found) -> ValueError:
     """What is raised where nothing tells which of two numbers a text is."""
     assert found.readings is not None
     (one, first), (other, second) = found.readings.items()
     values, others = first.cast("float64").to_numpy(), second.cast("float64").to_numpy()
     row = int(np.flatnonzero((values != others) & ~np.isnan(values))[0])
     return ValueError(
-        f"{source.where(name, row)}: {column[row].as_py()!r:.60} may be {values[row]:g} or "
+        f"{source.where(name, row)}: {source.cell(name, row)!r:.60} may be {values[row]:g} or "
         f"{others[row]:g}: say which mark is the decimal one (decimal={one!r} or {other!r}; "
         f"--decimal)"
     )

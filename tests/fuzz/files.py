@@ -29,12 +29,15 @@ from typing import NamedTuple
 
 import mutation
 import numpy as np
+import pyarrow
+import pyarrow.feather
+import pyarrow.parquet
 
 import fastbp
-from fastbp import cli, datasets, estimators, schedules
+from fastbp import cli, datasets, estimators, schedules, tabular
 
 SECONDS = 20  # of one case, after which it hangs
-MEMORY = 1 << 30  # bytes beyond those of a child that has read nothing yet
+MEMORY = 1 << 31  # bytes beyond those of a child that has read nothing yet
 
 cli.parser = functools.cache(cli.parser)  # a quarter of the time otherwise
 chance = np.random.default_rng(0)
@@ -264,6 +267,31 @@ CSV = [
     "\ufeffa;b;c;d\r\n1;2;3;0,5\r\n".encode(),
 ]  # fmt: skip
 
+MIXED = (
+    b"# a table\nday,price,zip,kind,of,note\n"
+    b'2020-01-31,"1,200",02134,True,?, "a, b"\n31.1.2020,3.5,7,false,NA,"c\nd"\n'
+    b"\n2020-1-1 9:00,-.5e3,1,TRUE,,#\n"
+)
+TEXTS = [
+    *CSV,
+    MIXED,
+    MIXED.replace(b"\n", b"\r\n"),
+    MIXED.replace(b",", b"\t"),
+    b"sep=;\na;b\n1,5;2\n",
+]
+TABLE = pyarrow.table({
+    "a": [*range(50)], "b": [None, 1.5] * 25, "c": ["x", "yes"] * 25,
+    "d": pyarrow.array(["u", None] * 25).dictionary_encode(), "e": [[1]] * 50,
+})  # fmt: skip
+
+
+def binary(save, **options):
+    """Files of the table, with and without the column that is refused."""
+    for table in (TABLE.drop(["e"]), TABLE):
+        stream = pyarrow.BufferOutputStream()
+        save(table, stream, **options)
+        yield stream.getvalue().to_pybytes()
+
 
 def check_data(data):
     if data is None:
@@ -312,6 +340,26 @@ def read_csv(path):
     check_data(refused(lambda: datasets.read_inputs(path, target="d", columns=["a", "b"]), path))
 
 
+def read_table(path):
+    """Every column is of a known kind, of one length, and has places; what is read is sound."""
+    for options in ({}, {"header": "no", "comments": "no"}, {"encoding": "latin-1"}):
+        if options and ".csv" not in path.name:
+            continue
+        source = refused(lambda told=options: tabular.read_source(path, **told), path)
+        if source is None:
+            continue
+        source.table.validate(full=True)
+        check(source.table.num_rows > 0 and source.table.num_columns > 0, "an empty table")
+        check(len(set(source.table.column_names)) == source.table.num_columns, "a name twice")
+        last = source.table.num_rows - 1
+        for name in source.table.column_names:
+            check(source.where(name, last).startswith(f"{path.name}: column "), "no place")
+        if options or ".csv" in path.name:
+            check("line" in source.place(last), f"no line: {source.place(last)}")
+            source.cell(name, last)
+        refused(lambda found=source: tabular.choose(found.table), path, "expected at least")
+
+
 ZIPPED = (mutation.bytes_of, mutation.packed(mutation.bytes_of))
 MODELS = list(make_models())
 SAFE = (mutation.bytes_of, mutation.safetensors_of, mutation.safetensors_of)
@@ -333,6 +381,19 @@ READERS = (
         [gzip.compress(text) for text in CSV],
         (*ZIPPED, mutation.packed(mutation.csv_of)),
         read_csv,
+    ),
+    Reader("table.csv", TEXTS, (mutation.bytes_of, mutation.csv_of), read_table),
+    Reader(
+        "table.csv.zst",
+        [pyarrow.compress(text, "zstd", asbytes=True) for text in TEXTS],
+        (mutation.bytes_of,),
+        read_table,
+    ),
+    Reader(
+        "table.parquet", [*binary(pyarrow.parquet.write_table)], (mutation.bytes_of,), read_table
+    ),
+    Reader(
+        "table.arrow", [*binary(pyarrow.feather.write_feather)], (mutation.bytes_of,), read_table
     ),
 )
 
@@ -405,6 +466,7 @@ def child(options, first, deadline, readers, at):
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # others reserve more than they use
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     found = 0
     count = options.first + options.count - first

@@ -262,6 +262,7 @@ def test_a_header_line_or_none(tmp_path):
         ("a,b\n1,x\n".encode("utf-16"), ["UTF-16", "--encoding utf-16"]),
         ("a,b\n1,x\n".encode("utf-16-le"), ["line 1", "zero byte", "utf-16-le"]),
         (b"a,b\n1,\0\n", ["line 2", "zero byte"]),
+        ("sep=é\na,b\n1,2\n", ["line 1: expected 'sep=' and one ASCII character"]),
     ],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
