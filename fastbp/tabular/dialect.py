@@ -179,7 +179,7 @@ def check_names(name: str, names: Sequence[str], header: str) -> None:
             "--header no or yes)"
         )
     times = Counter(names)
-    for place, column in enumerate(names):
+    for column in names:
         if times[column] > 1:
             places = [str(at + 1) for at, other in enumerate(names) if other == column]
             twice = "twice" if len(places) == 2 else f"{len(places)} times"

@@ -8,7 +8,6 @@ of. What does not: arrays, lists and dictionaries (columns.py), cells that are P
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,10 @@ import numpy as np
 from fastbp import hints
 from fastbp.functions import shown
 from fastbp.tabular import kinds, objects
+from fastbp.tabular.arrow import pyarrow as arrow
 from fastbp.tabular.kinds import Column, Numbers, Texts, Times
 
 Getter = Callable[[str], Column]  # of where the column stands, for a refusal
-
-
-def arrow() -> ModuleType:
-    try:
-        import pyarrow
-        import pyarrow.compute
-    except ImportError as error:
-        raise hints.missing("tables need", "pyarrow", "tables") from error
-    return pyarrow
 
 
 def is_arrow(value: Any) -> bool:
