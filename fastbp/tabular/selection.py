@@ -68,7 +68,8 @@ def choose(
     Selection
         Left out by default are columns without a name or a value, with one value throughout, of
         texts that are others in every row, and of whole numbers that rise by one from row to row;
-        but none that is named in `columns`, `categorical` or `numeric`, and not the last that would be left.
+        but none that is named in `columns`, `categorical` or `numeric`, and not the last that
+        would be left.
 
     Raises
     ------
