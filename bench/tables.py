@@ -68,7 +68,12 @@ def pytabkit(classes, seed):
     from pytabkit import RealMLP_TD_S_Classifier, RealMLP_TD_S_Regressor
 
     made = RealMLP_TD_S_Classifier if classes else RealMLP_TD_S_Regressor
-    return made(random_state=seed, device="cpu", n_threads=1)
+    filled = make_column_transformer(  # of numbers it takes none that is missing
+        (SimpleImputer(strategy="median"), make_column_selector(dtype_include="number")),
+        remainder="passthrough",
+        verbose_feature_names_out=False,
+    ).set_output(transform="pandas")
+    return make_pipeline(filled, made(random_state=seed, device="cpu", n_threads=1))
 
 
 def tabular(preset):
@@ -163,14 +168,15 @@ CHANGES = {
     "selu": {"activation": "selu"},
     "scale's rate 1": {"rates": {"s*": 1.0}},
     "scale's rate 3": {"rates": {"s*": 3.0}},
-    "scale's rate 12": {"rates": {"s*": 12.0}},
+    "scale's rate 6": {"rates": {"s*": 6.0}},
     "scale's rate 25": {"rates": {"s*": 25.0}},
     "rate 3e-3": {"optimizer": AdamW(3e-3, weight_decay=0.1)},
     "rate 1e-2": {"optimizer": AdamW(1e-2, weight_decay=0.1)},
     "decay 0.01": {"optimizer": AdamW(6e-3, weight_decay=0.01)},
     "decay 0.3": {"optimizer": AdamW(6e-3, weight_decay=0.3)},
     "beta2 0.99": {"optimizer": AdamW(6e-3, beta2=0.99, weight_decay=0.1)},
-    "batches of 64": {"batch_size": 64},
+    "batches of 32": {"batch_size": 32},
+    "batches of 128": {"batch_size": 128},
     "batches of 256": {"batch_size": 256},
     "epochs 30": {"epochs": 30},
     "epochs 100": {"epochs": 100},

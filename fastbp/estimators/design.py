@@ -13,7 +13,7 @@ from fastbp.tabular import Encoder
 from fastbp.tabular.bins import Bins
 from fastbp.tabular.facts import Facts
 
-BLOCK = 1 << 25  # elements of a dense matrix that a prediction makes at a time
+BLOCK = 1 << 20  # elements of a matrix that a prediction makes at a time, in the cache
 # Columns for each nonzero of a row from which on lists are faster than an array, which then has as
 # many times the lists' numbers (bench/tables.py --lists).
 SPARSE = 8

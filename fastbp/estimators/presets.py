@@ -114,15 +114,17 @@ class Recipe:
 
 
 _DEFAULT = Recipe(
+    members=4,
     hidden=(64, 64),
     scale=True,
-    rates={"s*": 6.0},
-    members=4,
     bins=32,
     optimizer=AdamW(6e-3, weight_decay=0.1),
     schedule=schedules.Cosine(warmup=2),
+    rates={"s*": 12.0},
+    batch_size=64,
     steps=20_000,
 )
+_BEST = replace(_DEFAULT, members=8, hidden=(128, 128))
 
 # RealMLP-TD-S of Holzmueller, Grinsztajn & Steinwart 2024, by their formulas.
 _REALMLP_TD_S = Recipe(
@@ -146,7 +148,7 @@ _MLP = Recipe(hidden=(100,), optimizer=Adam(1e-3), epochs=200, init="glorot_unif
 # By name, of classes and of numbers.
 PRESETS: dict[str, tuple[Recipe, Recipe]] = {
     "default": (_DEFAULT, _DEFAULT),
-    "best": (replace(_DEFAULT, members=8), replace(_DEFAULT, members=8)),
+    "best": (_BEST, _BEST),
     "realmlp-td-s": (
         _REALMLP_TD_S,
         replace(

@@ -97,7 +97,7 @@ def test_columns_are_found_by_name(fitted):
 def test_a_prediction_in_parts_is_that_of_the_whole(fitted, monkeypatch):
     whole = [model.predict(TABLE) for model in fitted]
     monkeypatch.setattr("fastbp.estimators.design.BLOCK", 1000)
-    assert [(model.predict(TABLE) == y).all() for model, y in zip(fitted, whole, strict=True)]
+    assert all((model.predict(TABLE) == y).all() for model, y in zip(fitted, whole, strict=True))
     monkeypatch.undo()
     assert (fitted[1].predict(rows(TABLE, [7])) == whole[1][7]).all()
 
