@@ -132,6 +132,8 @@ def _check_refusal(call, error):
     estimator = isinstance(call.owner or getattr(call.function, "__self__", None), BaseEstimator)
     if estimator and _is_sklearns(error):
         return
+    if isinstance(error, ImportError) and "pip install" in text:
+        return  # which names the extra that is not there
     if not isinstance(error, REFUSALS) or not (
         type(error) in KINDS or isinstance(error, OSError) or estimator
     ):
