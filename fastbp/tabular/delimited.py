@@ -34,7 +34,9 @@ MARKS = [  # as pyarrow knows them: to the letter
     for letters in product(*({letter.lower(), letter.upper()} for letter in mark))
 ]
 _COMMENT = re.compile(rb"^#|\r#", re.MULTILINE)
-PART, PARTS = 1 << 18, 4  # bytes that stay in the cache while they are looked through; a piece
+PIECE, PART = 1 << 20, 1 << 18  # bytes; a part stays in the cache while it is looked through
+SPARE = 1 << 16  # bytes that a piece may be longer, up to the end of a row
+SAMPLED = 4000  # rows that tell which columns pyarrow may read itself
 TRIES = 50  # lines that may follow a piece until a row ends
 
 
@@ -47,7 +49,7 @@ class _Quoted(Exception):
 
 
 class _Pieces(io.RawIOBase):
-    """A file from its first row on, in pieces of some `PARTS * PART` bytes, each of whole rows.
+    """A file from its first row on, in pieces of some `PIECE` bytes, each of whole rows.
 
     What pyarrow would misread, or refuse without a line, ends it by `_Other`.
     """
@@ -83,65 +85,53 @@ class _Pieces(io.RawIOBase):
     def _next(self) -> Any:
         if self._ended:
             return b""
-        parts: list[bytes] = []
-        while not self._ended and len(parts) < PARTS:
-            parts.append(self._stream.read(PART))
-            self._ended = len(parts[-1]) < PART
-        if self._ended:
-            parts.append(b"\n")
+        data = pyarrow().allocate_buffer(PIECE + SPARE)  # at hand again when pyarrow has read it
+        view, n, n_quotes, has_hash = memoryview(data).cast("B"), 0, 0, False
+        while n < PIECE and not self._ended:
+            size = self._stream.readinto(view[n : min(n + PART, PIECE)])  # type: ignore[attr-defined]
+            self._ended = not size
+            part = np.frombuffer(view[n : n + size], np.uint8)
+            n_quotes += int(np.count_nonzero(part == ord('"')))
+            has_hash = has_hash or bool((part == ord("#")).any())
+            if size and not part.min():
+                raise _Other("a zero byte")
+            n += size
+        before = b"" if self._ended else bytes(view[max(0, n - SPARE) : n])
+        rest = b"\n" if self._ended else self._rest(before[before.rfind(b"\n") + 1 :], n_quotes)
+        if b"\0" in rest:
+            raise _Other("a zero byte")
+        self._n_quotes += n_quotes + rest.count(b'"')
+        if self._ended and self._n_quotes % 2:
+            raise _Other("an open quote")
+        if len(rest) <= SPARE:
+            view[n : n + len(rest)] = rest
+            data = data.slice(0, n + len(rest))
         else:
-            parts.append(self._stream.readline(LONGEST_LINE))
-        n_quotes = sum(map(_quotes, parts))
-        if n_quotes and self._whole and not self._ended:
-            n_quotes = self._to_the_end_of_a_row(parts, n_quotes)
-        self._n_quotes += n_quotes
-        return self._looked_through(parts)
+            data = pyarrow().py_buffer(bytes(view[:n]) + rest)
+        is_comment = has_hash or b"#" in rest
+        if is_comment and self._dialect.hashes != "rows" and _COMMENT.search(data):
+            raise _Other("comments")
+        return data
 
-    def _to_the_end_of_a_row(self, parts: list[bytes], n_quotes: int) -> int:
-        """Add the lines that follow, up to one that is a row outside of quotes, as a whole."""
-        last = parts[-2][parts[-2].rfind(b"\n") + 1 :] + parts[-1]
+    def _rest(self, begun: bytes, n_quotes: int) -> bytes:
+        """What follows a piece up to the end of a line; with quotes, of a line that is a row."""
+        rest = line = self._stream.readline(LONGEST_LINE)
+        n_quotes += line.count(b'"')
+        line = begun + line
         for _ in range(TRIES):
-            if n_quotes % 2 == 0 and self._is_row(last.decode("utf-8", "replace")):
-                return n_quotes
-            last = self._stream.readline(LONGEST_LINE)
-            n_quotes += _quotes(last)
-            parts.append(last)
+            if len(line) >= LONGEST_LINE:
+                raise _Other("an endless line")
+            is_whole = n_quotes % 2 == 0 and self._is_row(line.decode("utf-8", "replace"))
+            if is_whole or not n_quotes or not self._whole:
+                return rest
+            line = self._stream.readline(LONGEST_LINE)
+            n_quotes += line.count(b'"')
+            rest += line
         raise _Quoted
 
     def _is_row(self, line: str) -> bool:
         width = dialect.width(line, self._dialect.delimiter)
         return width == len(self._dialect.names)
-
-    def _looked_through(self, parts: list[bytes]) -> Any:
-        """A buffer of the parts, if pyarrow takes them as they are meant."""
-        if any(b"\0" in part for part in parts):
-            raise _Other("a zero byte")
-        if any(len(part) >= LONGEST_LINE for part in parts):
-            raise _Other("an endless line")
-        if any(b"\r" in part and b"\n" not in part for part in parts[:PARTS]):
-            raise _Other("lines that end with CR")
-        if self._ended and self._n_quotes % 2:
-            raise _Other("an open quote")
-        data = _joined(parts)
-        if self._dialect.hashes != "rows" and any(b"#" in part for part in parts):
-            if _COMMENT.search(data):
-                raise _Other("comments")
-        return data
-
-
-def _quotes(data: bytes) -> int:
-    """How many there are; ``bytes.count`` takes five times as long where there are many."""
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord('"')))
-
-
-def _joined(parts: list[bytes]) -> Any:
-    """In memory of pyarrow, which has it at hand again for the next piece."""
-    data = pyarrow().allocate_buffer(sum(map(len, parts)))
-    view, at = memoryview(data).cast("B"), 0
-    for part in parts:
-        view[at : at + len(part)] = part
-        at += len(part)
-    return data
 
 
 def _count(data: Any, wanted: bytes, mask: int | None = None) -> int:
@@ -218,7 +208,7 @@ def read_columns(
                 if whole and is_direct and (first := pieces.peek()) is not None:
                     picked = [name for name in found.names[1:] if name not in texts]
                     sample = _parsed(io.BytesIO(first), found, picked or columns, False, {})
-                    types = inference.directly(sample, marks)
+                    types = inference.directly(sample.slice(0, SAMPLED), marks)
                     pieces.counts = bool(types)
                 table = _parsed(pieces, found, columns, not whole, types)
                 if not table.num_rows:
