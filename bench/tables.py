@@ -10,10 +10,10 @@ All sides are fitted in one process, in turn, on the same rows, one thread each 
 one core). An error is 1 - R2 of numbers or 1 - AUC of classes, the mean over the seeds, of which
 each has a split of its own; an error over the best is divided by the smallest of those that are not
 ours (boosting, scikit-learn's MLP, pytabkit's RealMLP-TD-S where it is installed). --more takes
-tables that no preset was chosen by, --rows several numbers of training rows, --ablation one change
-of the default after the other (those that have one of the texts), --lists the same networks on
-arrays and on lists. Exit code 1: the default's geometric mean is above 1.05, or it takes more than
-15 seconds for the eight tables.
+other tables, --rows several numbers of training rows, --ablation one change of the default after
+the other (those that have one of the texts), --lists the same networks on arrays and on lists. Exit
+code 1: the default's geometric mean is above 1.05, or it takes more than 15 seconds for the eight
+tables.
 """
 
 from __future__ import annotations
