@@ -54,7 +54,7 @@ TABLES = {
         "6b9198b58354c2f2"),
 }  # fmt: skip
 
-# others, which no preset was chosen by
+# others, looked at now and then
 MORE = {
     "Wages": Table("Ecdat/Wages.csv", "lwage", "numbers", (), "7b6cce482039b859"),
     "MedExp": Table("Ecdat/MedExp.csv", "med", "log1p", (), "abc116d3a4a20436"),

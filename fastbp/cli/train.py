@@ -21,6 +21,7 @@ from fastbp.cli.samples import refuse_for_digits
 from fastbp.datasets import Dataset, load_digits, read
 from fastbp.datasets.splitting import held_out, partition
 from fastbp.optimizers import OPTIMIZERS
+from fastbp.tabular.arrow import pyarrow
 
 SPLIT_SEED = 0  # not --seed: runs with different seeds are tested on the same rows
 CHECKED_ROWS, CHECKED_WORK = 20, 10**6  # of larger networks fewer rows
@@ -30,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
     """Train, save, test, check the gradients."""
     preset = tables.preset_of(options)
     if preset not in (None, MLP):
+        pyarrow()  # whose extra brings all that is needed, where that is not there
         from fastbp.cli import tabular
 
         return tabular.run(options, preset, SPLIT_SEED)

@@ -129,7 +129,7 @@ def use_model(path):
 
 # files of tabular estimators
 
-TABLE = {
+KNOWN = {
     "size": [*X[:-1, 0].tolist(), None],
     "wood": ["oak", "elm", "ash"] * (N // 3),
     "when": np.datetime64("2024-01-01") + np.arange(N),
@@ -142,7 +142,7 @@ def make_estimators():
         path = Path(folder) / "model"
         for kind, y in ((classes, Y), (classes, Y.astype(str)), (numbers, X[:, :2])):
             for preset in ("default", "mlp"):
-                kind(preset, n_ensemble=2, random_state=0).partial_fit(TABLE, y).save(path)
+                kind(preset, n_ensemble=2, random_state=0).partial_fit(KNOWN, y).save(path)
                 yield path.read_bytes()
 
 
@@ -155,10 +155,10 @@ def read_estimator(path):
     before = twin.read_bytes()
     fastbp.load(twin).save(twin)
     check(twin.read_bytes() == before, "another file after a round trip")
-    if list(getattr(model, "feature_names_in_", ())) != list(TABLE):
+    if list(getattr(model, "feature_names_in_", ())) != list(KNOWN):
         return
     with np.errstate(all="ignore"):
-        outputs = refused(lambda: model.predict(TABLE), path, ("X", "networks"))
+        outputs = refused(lambda: model.predict(KNOWN), path, ("X", "networks"))
     check(outputs is None or len(outputs) == N, "too few outputs")
 
 

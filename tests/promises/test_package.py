@@ -326,3 +326,17 @@ def test_memory_does_not_grow_with_steps():
     for short, middle, long in json.loads(output(GROWTH)):
         # the record of an epoch is some 100 bytes; 20,000 of them 2,000 KiB and their lists
         assert middle - short < 1500 and long - middle < 6000, (short, middle, long)
+
+
+def test_tables_without_their_extra_name_it(tmp_path):
+    """Whichever of its libraries is missing first."""
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n2,3\n")
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(['pyarrow', 'sklearn', 'narwhals', 'scipy']);"
+        "from fastbp.cli import main; sys.exit(main(['train', 'a.csv', '--target', 'b']))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
+                          text=True, env=environment)  # fmt: skip
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "pyarrow" in done.stderr and "[tables]" in done.stderr
