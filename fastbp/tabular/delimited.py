@@ -35,7 +35,6 @@ MARKS = [  # as pyarrow knows them: to the letter
 ]
 _COMMENT = re.compile(rb"^#|\r#", re.MULTILINE)
 PIECE, PART = 1 << 20, 1 << 18  # bytes; a part stays in the cache while it is looked through
-BLOCK = 1 << 16  # bytes that stay in the nearest cache, compared at every place
 SPARE = 1 << 16  # bytes that a piece may be longer, up to the end of a row
 SAMPLED = 1 << 17  # bytes that tell which columns pyarrow may read itself
 TRIES = 50  # lines that may follow a piece until a row ends
@@ -60,8 +59,6 @@ class _Pieces(io.RawIOBase):
         self._stream, self._dialect, self._whole, self._budget = stream, found, whole, budget
         self._ended, self._n_quotes = False, 0
         self._first: Any = None
-        self.n_codes = 0  # in the pieces that are read with `counts`
-        self.counts = False
 
     def readable(self) -> bool:
         return True
@@ -77,10 +74,6 @@ class _Pieces(io.RawIOBase):
         data, self._first = self._first, None
         if data is None:
             data = self._next()
-        if self.counts:
-            self.n_codes += _codes_in(data, self._dialect.delimiter.encode())
-            if _count(data, b'"0'):
-                self.n_codes += _codes_in(data, b'"')
         return data
 
     def _next(self) -> Any:
@@ -142,26 +135,6 @@ def _some_of(piece: Any) -> bytes:
     return bytes(piece) if b'"' in some or not end else some[:end]
 
 
-def _count(data: Any, wanted: bytes, mask: int | None = None) -> int:
-    """How often two or four bytes stand there, those bits of them that the mask has."""
-    n, size, number = 0, len(wanted), int.from_bytes(wanted, "little")
-    last = len(data) - size + 1
-    masked, equal = np.empty(BLOCK // size, f"<u{size}"), np.empty(BLOCK // size, bool)
-    for start in range(0, last, BLOCK):
-        end = min(start + BLOCK, last)
-        for at in range(start, min(start + size, end)):
-            found = np.frombuffer(data, f"<u{size}", (end - 1 - at) // size + 1, at)
-            if mask is not None:
-                found = np.bitwise_and(found, mask, out=masked[: len(found)])
-            n += int(np.count_nonzero(np.equal(found, number, out=equal[: len(found)])))
-    return n
-
-
-def _codes_in(data: Any, before: bytes) -> int:
-    """How many cells begin with 0 and a digit or x, where this byte stands before the cell."""
-    return _count(data, before + b"0\x10\0", 0x10FFFF)  # 0x10: a bit of digits and of x
-
-
 class _Rewritten(io.RawIOBase):
     """The same rows as Python's csv module reads them, written as pyarrow's reader takes them."""
 
@@ -204,27 +177,27 @@ def read_columns(
 ) -> tuple[Any, bool]:
     """The columns, most as untrimmed texts, null where a mark of missing stands.
 
-    Where the first piece of the file tells, and nothing later speaks against it, plain numbers and
-    times are read as such, but for those in `texts`. Also returns whether the csv module went
+    Where the first rows tell, and nothing later speaks against it, decimal numbers and times are
+    read as such, but for those in `texts`. Also returns whether the csv module went
     first, which is asked for by `rewrite`.
     """
     budget = memory.Budget(path.name)
-    whole = True
-    is_direct = len(columns) == len(found.names) > 1 and found.delimiter in inference.DIRECT
+    whole = is_direct = True
     while not rewrite:
         types: dict[str, Any] = {}
         try:
             with as_utf8(path, encoding) as stream:
                 pieces = _Pieces(stream, found, skip, whole, budget)
                 if whole and is_direct and (first := pieces.peek()) is not None:
-                    picked = [name for name in found.names[1:] if name not in texts]
-                    sample = _parsed(io.BytesIO(_some_of(first)), found, picked, False, {})
+                    picked = [name for name in columns if name not in texts]
+                    sample = _parsed(
+                        io.BytesIO(_some_of(first)), found, picked or columns, False, {}
+                    )
                     types = inference.directly(sample, marks)
-                    pieces.counts = bool(types)
                 table = _parsed(pieces, found, columns, not whole, types)
                 if not table.num_rows:
                     break
-                if not types or inference.is_sound(table, types, found.names[0], pieces.n_codes):
+                if inference.is_sound(table, types):
                     return table, False
                 is_direct = False
         except _Quoted:
@@ -263,11 +236,7 @@ def _parsed(
             delimiter=found.delimiter, newlines_in_values=newlines
         ),
         convert_options=arrow.csv.ConvertOptions(
-            column_types={
-                name: kind
-                for name in columns
-                if (kind := types.get(name, arrow.string())) is not None
-            },
+            column_types=dict.fromkeys(columns, arrow.string()) | types,
             include_columns=columns,
             null_values=MARKS,
             strings_can_be_null=True,

@@ -19,7 +19,6 @@ import numpy as np
 from fastbp.tabular.arrow import pyarrow
 from fastbp.tabular.cells import CODE, MARKS_OF_MISSING, looks_like_number
 
-DIRECT = ",\t"  # delimiters that are told from digits by one bit (`delimited._codes_in`)
 TRIED = 1000  # values of a column that a form is tried on first
 
 DECIMALS = (".", ",")
@@ -126,9 +125,10 @@ def trimmed(column: Any, is_raw: bool = False) -> Any:
 
 
 def directly(sample: Any, marks: Sequence[Marks]) -> dict[str, Any]:
-    """The types of columns that pyarrow may read itself; None: of whole numbers, as far as it goes.
+    """The types of columns that pyarrow may read itself, which is faster than by way of texts.
 
-    That is faster than by way of texts. `is_sound` tells afterwards whether it was right.
+    Those of decimal numbers, and of ISO times. What begins with whole numbers may go on with codes
+    or decimal numbers, so that all of its texts are needed; among decimal numbers, 02134 is one.
     """
     arrow = pyarrow()
     types: dict[str, Any] = {}
@@ -138,41 +138,19 @@ def directly(sample: Any, marks: Sequence[Marks]) -> dict[str, Any]:
             continue
         values = _plain(column)
         if values is not None:
-            found = _of_plain(column, values, marks)
-            if found.readings is None:
-                types[name] = arrow.float64() if found.point else None
-        elif column.null_count < len(column):
-            if _matches(column, ISO) and _as_times(column, _TIMES["iso"]) is not None:
+            if _of_plain(column, values, marks).point:
+                types[name] = arrow.float64()
+        elif column.null_count < len(column) and _matches(column, ISO):
+            if _as_times(column, _TIMES["iso"]) is not None:
                 types[name] = arrow.timestamp("us")
     return types
 
 
-def is_sound(table: Any, types: dict[str, Any], uncounted: str, n_codes: int) -> bool:
-    """Whether columns read with these types are what `of_texts` would make of them.
-
-    `n_codes`: in how many cells, but for those of the column `uncounted`, a zero comes before a
-    digit. All of these must be in columns of texts.
-    """
+def is_sound(table: Any, types: dict[str, Any]) -> bool:
+    """Whether all numbers of columns read with these types are finite; pyarrow takes inf, nan."""
     arrow = pyarrow()
-    for name in types:
-        column = table[name]
-        if arrow.types.is_floating(column.type):
-            if not np.isfinite(arrow.compute.sum(column, min_count=0).as_py()):
-                return False
-    for name in table.column_names if n_codes else ():
-        column = table[name]
-        if name == uncounted or not arrow.types.is_string(column.type):
-            continue
-        if arrow.compute.any(arrow.compute.starts_with(column, "0")).as_py():
-            n_codes -= sum(map(_codes_like, column.chunks))
-    return n_codes == 0
-
-
-def _codes_like(chunk: Any) -> int:
-    """How many texts begin with 0 and a digit or x."""
-    data, starts, ends = _bytes(chunk)
-    zeros = (data[starts] == ord("0")) & (ends - starts > 1)
-    return int(np.count_nonzero(data[starts[zeros] + 1] & 0x10))
+    columns = [table[name] for name, kind in types.items() if arrow.types.is_floating(kind)]
+    return all(np.isfinite(arrow.compute.sum(column, min_count=0).as_py()) for column in columns)
 
 
 def of_texts(column: Any, marks: Sequence[Marks], is_raw: bool = False) -> Found:
@@ -180,8 +158,6 @@ def of_texts(column: Any, marks: Sequence[Marks], is_raw: bool = False) -> Found
     arrow = pyarrow()
     if arrow.types.is_floating(column.type):
         return Found(column, "number", ".")
-    if arrow.types.is_integer(column.type):
-        return Found(column, "number")
     if arrow.types.is_timestamp(column.type):
         return Found(column, "time")
     if Marks(".", "") in marks and (values := _plain(column)) is not None:

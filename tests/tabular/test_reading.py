@@ -332,7 +332,6 @@ def types(table):
         ("1,02134,3.5,2020-01-01,x", ["int64", "string", "double", "timestamp[us]", "string"]),
         ("1,0x1F,3.5,2020-01-01,x", ["int64", "string", "double", "timestamp[us]", "string"]),
         ('1,"02134",3.5,2020-01-01,x', ["int64", "string", "double", "timestamp[us]", "string"]),
-        ("1,2,02134,2020-01-01,x", ["int64", "int64", "string", "timestamp[us]", "string"]),
         ("02134,2,3,2020-01-01,x", ["string", "int64", "double", "timestamp[us]", "string"]),
         ("1,2,few,2020-01-01,x", ["int64", "int64", "string", "timestamp[us]", "string"]),
         ("few,few,3,2020-01-01,x", ["string", "string", "double", "timestamp[us]", "string"]),
@@ -350,6 +349,13 @@ def test_what_comes_late_counts_as_what_comes_early(tmp_path, row, expected, quo
     for early, late in zip(found[0], found[1], strict=True):
         assert early[5].as_py() == late[N - 1].as_py()
         assert early[:5].to_pylist() == late[:5].to_pylist()
+
+
+def test_a_code_late_among_decimal_numbers_is_a_number(tmp_path):
+    found = read_table(write(tmp_path / "a.csv", large({50_000: "1,2,02134,2020-01-01,x"})))
+    assert found["c"][50_000].as_py() == 2134.0
+    early = read_table(write(tmp_path / "a.csv", large({50: "1,2,02134,2020-01-01,x"})))
+    assert early["c"][50].as_py() == "02134"
 
 
 @pytest.mark.parametrize(
