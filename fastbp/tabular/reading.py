@@ -146,7 +146,8 @@ def read_table(
         Columns of int64, float64, timestamp[us] and string; of null where nothing is known. Blanks
         around a text are dropped. Missing is null: an empty field, ``?``, ``NA``, ``N/A``, ``NaN``,
         ``null`` and ``none`` in any case. Numbers are what Python's ``float`` makes of them; a
-        column with a code, such as ``02134``, is of texts. Dates: ``2020-01-31``, ``2020/1/31``,
+        column with a code, such as ``02134``, is of texts (of a large file, unless its first rows
+        hold decimal numbers). Dates: ``2020-01-31``, ``2020/1/31``,
         ``31.1.2020``, all with or without a time of day; ``31/1/2020`` and ``1/31/2020`` where a
         day above 12 tells which. A column of ``True`` and ``false`` holds the texts "true" and
         "false". The columns of Parquet and Arrow files are what they are there.
