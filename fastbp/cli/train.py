@@ -30,11 +30,16 @@ CHECKED_ROWS, CHECKED_WORK = 20, 10**6  # of larger networks fewer rows
 def run(options: argparse.Namespace) -> int:
     """Train, save, test, check the gradients."""
     preset = tables.preset_of(options)
-    if preset not in (None, MLP):
-        pyarrow()  # whose extra brings all that is needed, where that is not there
-        from fastbp.cli import tabular
+    if preset in (None, MLP):
+        return _run(options, preset)
+    pyarrow()  # whose extra brings all that is needed, where that is not there
+    from fastbp.cli import tabular
 
-        return tabular.run(options, preset, SPLIT_SEED)
+    return tabular.run(options, preset, SPLIT_SEED)
+
+
+def _run(options: argparse.Namespace, preset: str | None) -> int:
+    """One network by the options; `preset` of a table."""
     for name, otherwise in (*OF_ONE_NETWORK.items(), ("epochs", 30), ("validation", 0.1)):
         if getattr(options, name) is None:
             setattr(options, name, otherwise)
