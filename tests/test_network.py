@@ -739,6 +739,17 @@ def test_log_cosh_in_every_unit(level, dtype, unit):
             np.testing.assert_allclose(net.deltas([[0.0]], [[r]])[-1][0, 0], slope, rtol=rtol)
 
 
+def test_log_cosh_in_a_unit_of_its_own_is_checked():
+    net = fastbp.Network(
+        [3, 5, 2], output="identity", loss="log_cosh(0.3)", dtype="float64", seed=0
+    )
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((6, 3)), rng.standard_normal((6, 2))
+    assert fastbp.check.gradients(net, X, Y).verdict.startswith("pass")
+    assert fastbp.check.output_error(net, X[0], Y[0]).verdict.startswith("pass")
+    assert fastbp.check.recurrence(net, X[0], Y[0]).verdict.startswith("pass")
+
+
 def test_a_mean_of_costs_whose_sum_is_too_large():
     net = at_bias([1.5e154], "identity", "quadratic", "float64")
     n, C = 40, 0.5 * 1.5e154 * 1.5e154

@@ -26,7 +26,7 @@ LARGEST_IMAGE = 32  # pixels on a side that are drawn
 
 def run(options: argparse.Namespace) -> int:
     """Walk through the derivation for one row of some data."""
-    check_writable("--html", options.html)
+    check_writable("--html", options.html, options.data, options.model)
     if options.model is None:
         found = _of_the_digits(options)
     else:

@@ -15,6 +15,7 @@ import numpy as np
 import fastbp
 from fastbp import functions
 from fastbp.cli import tables
+from fastbp.cli.output import fail
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.labels import key
 from fastbp.tabular import Columns, Encoder, as_columns
@@ -139,11 +140,31 @@ def rows(options: argparse.Namespace, of: TableModel, needs_target: bool = False
     table = _without_marks(source.table, [name for name in texts if name != target])
     with tables.in_file(source):
         columns = as_columns(table, only=names)
+    _tell_strangers(of, source, columns, {*ids, target})
     Y, there = None, np.zeros(len(columns), bool)
     if target is not None:
-        Y, there = _targets(source, target, of.classes)
+        try:
+            Y, there = _targets(source, target, of.classes)
+        except ValueError as error:
+            if options.target is not None or needs_target:
+                raise
+            fail(f"note: {error}: the column is not compared with")
     found = {name: source.table[name].to_pylist() for name in ids if name in known}
     return Rows(source, columns, Y if there.any() else None, there, found)
+
+
+def _tell_strangers(of: TableModel, source: Source, columns: Columns, known: set[Any]) -> None:
+    """Say which columns, and which categories, training did not have."""
+    known |= {*columns.names, *of.metadata.get("not_used", ())}
+    if others := [name for name in source.table.column_names if name not in known]:
+        fail(f"note: {source.name}: columns that the model does not know: {listed(others)}")
+    with tables.in_file(source):
+        strangers = of.encoder.strangers(columns)
+    for name, new in strangers.items():
+        fail(
+            f"note: {source.name}: column {name!r:.60}: categories that the model does not know: "
+            f"{listed(new)}"
+        )
 
 
 def _without_marks(table: Any, names: Sequence[str]) -> Any:

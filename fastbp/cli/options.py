@@ -144,6 +144,11 @@ def _add_reading(parser: Any, default: str) -> None:
         f"(default: {'utf-8' if default == 'auto' else default})",
     )
     parser.add_argument(
+        "--delimiter",
+        metavar="MARK",
+        help="between the fields of a CSV file, where the first lines do not tell it",
+    )
+    parser.add_argument(
         "--decimal",
         choices=(".", ","),
         help="mark of the numbers in a CSV file, where they do not tell it themselves",
@@ -250,9 +255,8 @@ def _add_table(parser: Any) -> None:
         type=_seed,
         nargs="?",
         const=5,
-        default=5,
         help="tell the N columns that matter most for the score of rows not trained on "
-        "(default: 5)",
+        "(default: 5, of tables of up to 100 columns)",
     )
 
 

@@ -82,10 +82,14 @@ def scores_in_words(scores: Mapping[str, Any]) -> str:
     return f"R^2 {r2}, root mean square error {scores['rmse']:.4g}"
 
 
-def check_writable(option: str, path: str | None) -> None:
-    """Refuse, before the work, a file that could not be written after it."""
+def check_writable(option: str, path: str | None, *read: str | None) -> None:
+    """Refuse, before the work, a file that could not be written after it, or that is read."""
     if path is None:
         return
+    for other in read:
+        if other is not None and os.path.exists(path) and os.path.exists(other):
+            if os.path.samefile(path, other):
+                raise ValueError(f"{option}: expected another file than {other}, which is read")
     from fastbp.files.replace import check_destination
     from fastbp.inputs import as_path
 

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(
             f"--out: expected a name ending in {', '.join(ENDINGS)}, found {options.out!r}"
         )
-    check_writable("--out", options.out)
+    check_writable("--out", options.out, options.data, options.model, options.labels)
     model = fastbp.load(options.model)
     of_table = models.of_table(model)
     if of_table is None:
@@ -83,7 +83,10 @@ def run(options: argparse.Namespace) -> int:
                 {**{name: ids[row] for name, ids in found.ids.items()}, **record}
                 for row, record in enumerate(found.records)
             ]
-        print_json(document | (found.scores or {}))
+        compared = found.scores or {}
+        if compared.get("rows", n) != n:  # others have no target
+            document["rows_compared"] = compared["rows"]
+        print_json(compared | document)
     elif options.out is not None:
         print(f"{n} rows written to {options.out}", file=sys.stderr)
     else:

@@ -20,6 +20,7 @@ from fastbp.datasets.dataset import Array, Dataset
 from fastbp.datasets.table import read_with_target, split
 from fastbp.metrics import r2
 from fastbp.tabular import Columns, Encoder, as_columns
+from fastbp.tabular.cells import WHOLE
 from fastbp.tabular.importance import drops
 from fastbp.tabular.kinds import Numbers, Texts, Times, is_missing
 from fastbp.tabular.names import listed
@@ -35,13 +36,17 @@ OF_TABLES = (
     "strict",
     "preset",
     "encoding",
+    "delimiter",
     "decimal",
 )
-READ_BY = ("header", "encoding", "decimal")  # options that are kept with a model
+READ_BY = ("header", "encoding", "delimiter", "decimal")  # options that are kept with a model
 PLACE = re.compile(r"X: column (?P<column>'.*?'|\".*?\"), row (?P<row>\d+)", re.DOTALL)
 KINDS: dict[type, str] = {Numbers: "numbers", Texts: "texts", Times: "dates"}
 MOST_JUDGED = 2000  # rows for importances, which are predicted often
 REPEATS, MOST_SCORES = 5, 500  # of each column; of all
+MOST_COUNTED = 10  # whole numbers that are classes without a word
+MOST_CELLS = 1 << 27  # of a round over all columns
+MOST_SHUFFLED = 100  # columns, unless importances are asked for
 
 
 def preset_of(options: argparse.Namespace) -> str | None:
@@ -134,7 +139,18 @@ class Table(NamedTuple):
         lines += [note for name, note in self.features.notes.items() if name in self.columns.names]
         if self.n_dropped:
             lines.append(f"left out: {self.n_dropped} rows without a target")
+        if len(self.counted) > MOST_COUNTED:
+            lines.append(
+                f"whole numbers of {len(self.counted)} values are taken for classes; --task "
+                "regression fits them"
+            )
         return lines
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Classes that are numbers, which might have been fitted."""
+        classes = self.classes or ()
+        return classes if all(map(WHOLE.fullmatch, classes)) else ()
 
     def document(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -202,6 +218,8 @@ def metadata(options: argparse.Namespace, table: Table) -> dict[str, Any]:
         "classes": table.classes and list(table.classes),
         "target": options.target,
         "ids": options.id,
+        "not_used": list(table.selection.left_out),
+        "decimal": table.features.decimal,
         **reading(options),
     }
     return {key: value for key, value in found.items() if value}
@@ -217,11 +235,14 @@ def importances(
 
     None where they are not asked for, or of one column. `predict`: class numbers, or the targets.
     """
-    n_columns = len(table.columns.names)
-    if not options.importance or n_columns < 2:
+    n_columns, most = len(table.columns.names), options.importance
+    if most is None:  # the work grows with the square of the columns
+        most = 5 if n_columns <= MOST_SHUFFLED else 0
+    if not most or n_columns < 2:
         return None
-    if len(rows) > MOST_JUDGED:
-        rows = rows[:: -(-len(rows) // MOST_JUDGED)]
+    n_judged = max(50, min(MOST_JUDGED, MOST_CELLS // n_columns**2))
+    if len(rows) > n_judged:
+        rows = rows[:: -(-len(rows) // n_judged)]
     Y = table.Y[rows]
 
     def score(columns: Columns) -> float:
@@ -231,5 +252,5 @@ def importances(
     draws = np.random.RandomState(0)
     repeats = max(1, min(REPEATS, MOST_SCORES // n_columns))
     found = drops(score, table.columns.rows(rows), repeats, draws).mean(axis=1)
-    order = np.argsort(-found, kind="stable")[: options.importance]
+    order = np.argsort(-found, kind="stable")[:most]
     return {table.columns.names[j]: float(found[j]) for j in order if np.isfinite(found[j])}

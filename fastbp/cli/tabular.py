@@ -36,7 +36,7 @@ CHECKED_ROWS, SEARCHED_ROWS = 20, 2000  # the worst fitted of so many
 
 def run(options: argparse.Namespace, preset: str, split_seed: int) -> int:
     """Train, test, tell what matters, save, check the gradients."""
-    check_writable("--save", options.save)
+    check_writable("--save", options.save, options.data, options.labels)
     table = tables.read(options)
     kept, held = held_out(table.Y, options.test, split_seed)
     if not len(kept):

@@ -43,8 +43,8 @@ def _run(options: argparse.Namespace, preset: str | None) -> int:
     for name, otherwise in (*OF_ONE_NETWORK.items(), ("epochs", 30), ("validation", 0.1)):
         if getattr(options, name) is None:
             setattr(options, name, otherwise)
-    check_writable("--save", options.save)
-    check_writable("--checkpoint", options.checkpoint)
+    check_writable("--save", options.save, options.data, options.labels)
+    check_writable("--checkpoint", options.checkpoint, options.data)
     optimizer = _optimizer(options)
     table, encoder = (tables.read(options) if preset == MLP else None), None
     if table is None:

@@ -5,7 +5,7 @@ What belongs here: the choice of the task, and classes in their order. What does
 """
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -129,6 +129,11 @@ def targets_from_text(
     return _from_text(texts, where, task)
 
 
+def _are_flags(texts: Iterable[str]) -> bool:
+    """Whether there are 0 and 1 alone, however written: 0.0 and 1.0 are what gaps leave of them."""
+    return all(is_number(text) and float(text) in (0.0, 1.0) for text in texts)
+
+
 def _from_text(
     texts: Sequence[str], where: Callable[[int], str], task: str | None
 ) -> tuple[Array, tuple[str, ...] | None]:
@@ -142,7 +147,7 @@ def _from_text(
         shown = f" ({text!r})" if text else ""
         mixed = " in a mix of numbers and words" if text in words and text else ""
         raise ValueError(f"{where(rows[text])}: missing value{shown}{mixed}")
-    whole = all(map(WHOLE.fullmatch, rows))
+    whole = all(map(WHOLE.fullmatch, rows)) or _are_flags(rows)
     named = bool(words) or (whole and any(map(CODE.fullmatch, rows)))
     if words and task != "classification":
         _check_words(words, rows, where, task)

@@ -90,6 +90,8 @@ def _of_values(column: Any, name: str, task: str | None) -> tuple[Array, tuple[s
     if str(column.type).startswith("decimal"):
         column = column.cast("float64")
     values = column.to_numpy()
+    if values.dtype.kind == "f" and np.isin(values, (0.0, 1.0)).all():  # of gaps that are no more
+        values = values.astype(np.int64)
     (Y,), classes = targets([values], name, task)
     return Y, classes
 

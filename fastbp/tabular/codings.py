@@ -303,7 +303,10 @@ def as_numbers(column: Column, where: str, parsed: bool) -> np.ndarray:
         raise _of_another_kind(column, where, "numbers" if parsed else "numbers as in training")
     if not parsed and set(column.values) != set(kinds.BOOLEANS):
         hint = "; numeric=[...] reads texts as numbers"
-        raise _of_another_kind(column, where, "numbers as in training", hint)
+        odd = [place for place, value in enumerate(column.values) if not _reads_as_number(value)]
+        rows = np.flatnonzero(np.isin(column.codes, odd))  # most texts may be numbers
+        row = int(rows[0]) if len(rows) else None
+        raise _of_another_kind(column, where, "numbers as in training", hint, row)
     found = np.full(len(column.values) + 1, np.nan)
     for place, value in enumerate(column.values):
         try:
@@ -314,6 +317,14 @@ def as_numbers(column: Column, where: str, parsed: bool) -> np.ndarray:
                 expected = "a finite number, or missing"
                 raise kinds.refusal(where, int(rows[0]), expected, shown(value)) from None
     return found[column.codes]
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        _number(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(text: str) -> float:
@@ -359,8 +370,11 @@ def as_texts(column: Column, where: str, coding: TextCoding) -> Texts:
     raise _of_another_kind(column, where, f"texts ({few}, ...) as in training", hint)
 
 
-def _of_another_kind(column: Column, where: str, expected: str, hint: str = "") -> Exception:
-    row = int(np.argmin(kinds.is_missing(column)))
+def _of_another_kind(
+    column: Column, where: str, expected: str, hint: str = "", row: int | None = None
+) -> Exception:
+    if row is None:
+        row = int(np.argmin(kinds.is_missing(column)))
     value = column.values[column.codes[row]] if isinstance(column, Texts) else column.values[row]
     text = kinds.text_of(value)
     kind = type(column).__name__.lower()

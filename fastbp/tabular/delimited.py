@@ -188,11 +188,9 @@ def read_columns(
         try:
             with as_utf8(path, encoding) as stream:
                 pieces = _Pieces(stream, found, skip, whole, budget)
-                if whole and is_direct and (first := pieces.peek()) is not None:
-                    picked = [name for name in columns if name not in texts]
-                    sample = _parsed(
-                        io.BytesIO(_some_of(first)), found, picked or columns, False, {}
-                    )
+                picked = [name for name in columns if name not in texts]
+                if whole and is_direct and picked and (first := pieces.peek()) is not None:
+                    sample = _parsed(io.BytesIO(_some_of(first)), found, picked, False, {})
                     types = inference.directly(sample, marks)
                 table = _parsed(pieces, found, columns, not whole, types)
                 if not table.num_rows:

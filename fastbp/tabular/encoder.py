@@ -266,6 +266,27 @@ class Encoder:
         self._check_fitted()
         return {coding.name: codings.kind_of(coding) for coding in self._codings}
 
+    def strangers(self, X: Any) -> dict[str, list[str]]:
+        """Of each column of texts of a table the categories that training did not have.
+
+        Examples
+        --------
+        >>> encoder = Encoder().fit({"wood": ["oak", "elm"]})
+        >>> encoder.strangers({"wood": ["oak", "ash", "ash"]})
+        {'wood': ['ash']}
+        """
+        self._check_fitted()
+        found = {}
+        for coding, column in zip(self._codings, self._columns(X).columns, strict=True):
+            if isinstance(coding, codings.TextCoding) and not coding.other:
+                texts = codings.as_texts(column, f"X: column {coding.name!r}", coding)
+                known = {*coding.categories}
+                there = np.unique(texts.codes[texts.codes >= 0]).tolist()
+                values = [codings.canonical(texts.values[code]) for code in there]
+                if new := sorted({value for value in values if value not in known}):
+                    found[coding.name] = new
+        return found
+
     # as a dict
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.tabular.arrow import pyarrow
-from fastbp.tabular.cells import CODE, MARKS_OF_MISSING, looks_like_number
+from fastbp.tabular.cells import CODE, MARKS_OF_MISSING, is_number, looks_like_number
 
 TRIED = 1000  # values of a column that a form is tried on first
 
@@ -106,6 +106,12 @@ _TIMES = {
     ),
 }
 _INFINITE = r"[+-]?(?:inf|infinity|INF|Inf|Infinity|INFINITY)"
+
+
+_MAY_BE_TIME = re.compile(  # also in forms that are not read
+    r"[0-9]{1,4}[-/. ](?:[0-9]{1,2}|[A-Za-z]{3,9})[-/. ][0-9]{1,4}\b.*"
+    r"|[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}.*)?|[A-Za-z]{3,9}\.? [0-9]{1,2},? [0-9]{4}|[0-9]{4}-[0-9]{2}"
+)
 
 
 def trimmed(column: Any, is_raw: bool = False) -> Any:
@@ -368,16 +374,20 @@ def _as_times(column: Any, form: _Form) -> Any:
 
 
 def _odd(column: Any, first: Sequence[str]) -> int | None:
-    """The row of the first text that is no number where most are."""
-    if any(map(CODE.fullmatch, first)):
-        return None
-    if 2 * sum(map(looks_like_number, set(first))) <= len(set(first)):
-        return None
-    values = pyarrow().compute.unique(column).drop_null().to_pylist()
-    for value in values:  # in the order in which they come
-        if not looks_like_number(value):
-            return int(pyarrow().compute.index(column, value).as_py())
+    """The row of the first text that is no number, or no plain one, where most are; or no date."""
+    distinct = set(first)
+    for looks, is_plain in ((looks_like_number, is_number), (_looks_like_time, lambda _: False)):
+        if 2 * sum(map(looks, distinct)) <= len(distinct) or any(map(CODE.fullmatch, first)):
+            continue
+        values = pyarrow().compute.unique(column).drop_null().to_pylist()  # as they come
+        odd = [value for value in values if not looks(value)]
+        odd = odd or [value for value in values if not is_plain(value)]
+        return int(pyarrow().compute.index(column, odd[0]).as_py()) if odd else None
     return None
+
+
+def _looks_like_time(text: str) -> bool:
+    return _MAY_BE_TIME.fullmatch(text) is not None
 
 
 def allowed(decimal: str | None, thousands: str | None) -> list[Marks]:

@@ -57,12 +57,15 @@ class Source:
     table : pyarrow.Table
     notes : dict of str to str
         What somebody should be told of a column, by its name: that it is of texts because of the
-        cell in some line, where most of it is numbers.
+        cell in some line, where most of it is numbers or dates.
+    decimal : str, optional
+        "," where numbers show that this is their decimal mark.
     """
 
     path: Path
     table: Any
     notes: dict[str, str] = field(default_factory=dict)
+    decimal: str | None = None
     _give_lines: Callable[[], Any] | None = None  # of a file of text
     _give_cell: Callable[[str, int], str] | None = None
     _rows: Any = None  # of the file, where they are not all
@@ -296,7 +299,7 @@ def _inferred(
             rows = dialect.records(path.name, lines(path.name, stream), found, strict=rewritten)
             return next(islice(rows, row, None))[1][found.names.index(column)].strip()
 
-    source = Source(path, table, {}, give_lines, give_cell)
+    source = Source(path, table, {}, None, give_lines, give_cell)
 
     def infer(name: str) -> inference.Found:
         column = table[name]
@@ -320,9 +323,15 @@ def _inferred(
         if one.odd is not None:
             source.notes[name] = (
                 f"column {name!r:.80} is of texts: {source.place(one.odd)} has "
-                f"{one.values[one.odd].as_py()!r:.60} where most are numbers"
+                f"{one.values[one.odd].as_py()!r:.60}, where most are numbers or dates, or are "
+                "written as neither is read (12.5, 2020-01-31)"
             )
-    return replace(source, table=arrow.table([one.values for one in kinds], names=columns))
+    points = {one.point for one in kinds if one.point}
+    return replace(
+        source,
+        table=arrow.table([one.values for one in kinds], names=columns),
+        decimal="," if points == {","} else None,
+    )
 
 
 def _unclear(source: Source, name: str, found: inference.Found) -> ValueError:

@@ -148,7 +148,8 @@ def test_rows_without_a_target(run, tmp_path):
     code, out, err = run(*TRAIN, "--strict")
     assert code == 2 and "line 5" in err and "'price'" in err
     document = strict(run("predict", "m", "homes.csv", "--json")[1])
-    assert len(document["predictions"]) == N and document["rows"] == N - 2
+    assert len(document["predictions"]) == N == document["rows"]
+    assert document["rows_compared"] == N - 2
     assert document["r2"] > 0.8
 
 
@@ -271,3 +272,74 @@ def test_a_class_of_one_member(run, tmp_path):
         "rare",
     ]
     assert type(fastbp.load("m")) is TabularClassifier
+
+
+def test_marks_of_numbers_are_remembered(run, tmp_path):
+    """5.500 without a decimal comma beside it is what it was in training."""
+    rng = np.random.default_rng(0)
+    area, y = rng.integers(1000, 9000, 200), rng.integers(10, 99, 200)
+    rows = [f"{a // 1000}.{a % 1000:03};{b},5" for a, b in zip(area, y, strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["area;y", *rows]))
+    assert (
+        run("train", "a.csv", "--target", "y", "--save", "m", "--no-check", "--epochs", 3)[0] == 0
+    )
+    assert fastbp.load("m").metadata_["decimal"] == ","
+    (tmp_path / "new.csv").write_text("area;note\n5.500;x\n")
+    code, out, err = run("predict", "m", "new.csv")
+    assert code == 0 and "columns that the model does not know: 'note'" in err
+    assert float(out) == pytest.approx(fastbp.load("m").predict({"area": [5500.0]})[0], rel=1e-5)
+
+
+def test_what_is_read_is_not_written_over(run, table, tmp_path):
+    before = (tmp_path / "homes.csv").read_bytes()
+    for options in (("--save", "homes.csv"), ("--save", "./homes.csv")):
+        code, _, err = run(*TRAIN, *options)
+        assert code == 2 and "--save: expected another file" in err
+    assert run(*TRAIN, "--save", "m.csv", "--no-check", "--epochs", 1)[0] == 0
+    for out in ("homes.csv", "m.csv"):
+        code, _, err = run("predict", "m.csv", "homes.csv", "--out", out)
+        assert code == 2 and "--out: expected another file" in err
+    assert (tmp_path / "homes.csv").read_bytes() == before
+
+
+def test_wide_tables_are_not_shuffled_unasked(run, tmp_path):
+    rng = np.random.default_rng(0)
+    write_csv(tmp_path / "a.csv", {f"c{j}": rng.integers(0, 9, 60) for j in range(130)})
+    options = (
+        "train",
+        "a.csv",
+        "--target",
+        "c0",
+        "--task",
+        "regression",
+        "--epochs",
+        2,
+        "--no-check",
+    )
+    assert "matter most" not in run(*options)[1]
+    assert run(*options, "--importance")[1].split("matter most")[1].count(" c") == 5
+
+
+def test_counts_that_are_taken_for_classes_are_told(run, tmp_path):
+    rng = np.random.default_rng(0)
+    write_csv(tmp_path / "a.csv", {"a": rng.random(300), "n": rng.integers(0, 30, 300)})
+    options = ("train", "a.csv", "--target", "n", "--epochs", 2, "--no-check")
+    assert "30 values are taken for classes; --task regression" in run(*options)[1]
+    assert "taken for classes" not in run(*options, "--task", "regression")[1]
+
+
+def test_what_the_model_does_not_know_is_told(run, table, tmp_path):
+    assert run(*TRAIN, "--save", "m", "--no-check", "--epochs", 2)[0] == 0
+    other = homes(9)
+    other["wood"] = np.array(["teak", "oak", "yew"] * 3)
+    other["price"] = np.array(["dear"] * 9)
+    write_csv(tmp_path / "other.csv", other)
+    code, out, err = run("predict", "m", "other.csv")
+    assert code == 0 and len(out.splitlines()) == 9
+    assert "column 'wood': categories that the model does not know: 'teak', 'yew'" in err
+    assert "'dear': the column is not compared with" in err
+    assert run("predict", "m", "other.csv", "--target", "price")[0] == 2
+    other["area"] = np.array(["1", "2", "big", *["3"] * 6])
+    write_csv(tmp_path / "other.csv", other)
+    err = run("predict", "m", "other.csv")[2]
+    assert "column 'area', line 4" in err and "'big'" in err

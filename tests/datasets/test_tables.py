@@ -267,3 +267,11 @@ def test_a_table_of_very_many_columns_is_read_in_time_that_grows_with_them(tmp_p
     began = time.process_time()
     assert datasets.read(path, target="column0").X.shape == (1, 39_999)
     assert time.process_time() - began < 10  # half a minute where each name is sought in a list
+
+
+@pytest.mark.parametrize("values", [["1.0", "0.0"], ["1", "0.0"], ["1.00", "0", "1"]])
+def test_0_and_1_are_classes_however_they_are_written(tmp_path, values):
+    path = write(tmp_path / "a.csv", "a,t\n" + "".join(f"1,{value}\n" for value in values))
+    data = datasets.read(path, target="t")
+    assert len(data.classes) == 2 and data.Y.tolist() == [int(float(v)) for v in values]
+    assert datasets.read(path, target="t", task="regression").classes is None
