@@ -168,7 +168,9 @@ class Table(NamedTuple):
 def read(options: argparse.Namespace) -> Table:
     """The table, its target, and the columns to learn from."""
     target = options.target
-    known = read_with_target(options.data, target, options.task, options.id, **reading(options))
+    known = read_with_target(
+        options.data, target, options.task, options.id, without=options.drop, **reading(options)
+    )
     if target is None:
         there = listed(known.table.column_names)
         raise ValueError(

@@ -188,6 +188,7 @@ def read_source(
     path: str | os.PathLike[str],
     *,
     texts: Sequence[str] = (),
+    without: Sequence[str] = (),
     columns: Sequence[str] | None = None,
     header: str = "auto",
     encoding: str = "utf-8",
@@ -199,7 +200,8 @@ def read_source(
     """`read_table`, with the place of each cell.
 
     `texts`: columns of a file of text that are to stay as they are written, where it has them;
-    classes are decided on those.
+    classes are decided on those. `without`: columns that nobody will look at: those that hold no
+    value a row are then of nulls, and not refused.
     """
     file = as_file(path, "path")
     if columns is not None:
@@ -234,7 +236,7 @@ def read_source(
         if not is_table(file.name):
             raise ValueError(f"{file.name}: expected a name ending in {', '.join(SUFFIXES)}")
         is_parquet = file.name.lower().endswith(PARQUET)
-        return Source(file, (_parquet if is_parquet else _arrow)(file, columns))
+        return Source(file, (_parquet if is_parquet else _arrow)(file, columns, set(without)))
 
 
 def _check_columns(columns: Any) -> list[str]:
@@ -347,21 +349,21 @@ def _unclear(source: Source, name: str, found: inference.Found) -> ValueError:
     )
 
 
-def _parquet(path: Path, columns: list[str] | None) -> Any:
+def _parquet(path: Path, columns: list[str] | None, without: set[str]) -> Any:
     pyarrow()
     from pyarrow import parquet
 
     with _reading(path.name, "Parquet"), parquet.ParquetFile(path) as file:
-        names = _check_schema(path.name, file.schema_arrow, columns)
+        names, nulls = _check_schema(path.name, file.schema_arrow, columns, without)
         taken = 8.0 * file.metadata.num_rows * len(names)
         if taken > memory.available():
             raise MemoryError(f"{file.metadata.num_rows} rows of {len(names)} columns")
         table = file.read(columns=names).select(names)
         table.validate(full=True)
-        return _with_rows(path.name, table)
+        return _with_rows(path.name, table, nulls)
 
 
-def _arrow(path: Path, columns: list[str] | None) -> Any:
+def _arrow(path: Path, columns: list[str] | None, without: set[str]) -> Any:
     arrow = pyarrow()
     from pyarrow import feather
 
@@ -375,8 +377,8 @@ def _arrow(path: Path, columns: list[str] | None) -> Any:
         else:
             table = arrow.ipc.open_stream(file).read_all()
         table.validate(full=True)  # what is read later is trusted to lie where it is said to
-        names = _check_schema(path.name, table.schema, columns)
-        return _with_rows(path.name, table.select(names))
+        names, nulls = _check_schema(path.name, table.schema, columns, without)
+        return _with_rows(path.name, table.select(names), nulls)
 
 
 @contextmanager
@@ -392,24 +394,33 @@ def _reading(name: str, kind: str) -> Iterator[None]:
         raise ValueError(f"{name}: not a sound {kind} file: {told:.200}") from None
 
 
-def _check_schema(name: str, schema: Any, columns: list[str] | None) -> list[str]:
-    """The names of the columns to read; refuses names that are none, and columns within columns."""
+def _check_schema(
+    name: str, schema: Any, columns: list[str] | None, without: set[str]
+) -> tuple[list[str], list[str]]:
+    """The names of the columns to read, and of those to have nulls in place of columns within them;
+    refuses other such columns, and names that are none."""
     types = pyarrow().types
     dialect.check_names(name, schema.names, "yes")
     picked = _picked(name, columns, schema.names)
+    nulls = []
     for column in picked:
         kind = schema.field(column).type
         if types.is_dictionary(kind):
             kind = kind.value_type
-        if types.is_nested(kind) and not types.is_run_end_encoded(kind):
+        if not types.is_nested(kind) or types.is_run_end_encoded(kind):
+            continue
+        if column not in without:
             raise ValueError(
                 f"{name}: column {column!r:.80}: expected a value a row; got {kind} (make columns "
-                "of its parts, or leave it out by columns=)"
+                "of its parts, or leave it out: --drop, columns=)"
             )
-    return picked
+        nulls.append(column)
+    return [column for column in picked if column not in nulls], nulls
 
 
-def _with_rows(name: str, table: Any) -> Any:
+def _with_rows(name: str, table: Any, nulls: list[str]) -> Any:
     if not table.num_rows:
         raise ValueError(f"{name}: expected rows, found none")
+    for column in nulls:
+        table = table.append_column(column, pyarrow().nulls(table.num_rows))
     return table

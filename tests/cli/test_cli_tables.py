@@ -343,3 +343,15 @@ def test_what_the_model_does_not_know_is_told(run, table, tmp_path):
     write_csv(tmp_path / "other.csv", other)
     err = run("predict", "m", "other.csv")[2]
     assert "column 'area', line 4" in err and "'big'" in err
+
+
+def test_columns_within_columns_can_be_dropped(run, tmp_path):
+    from pyarrow import parquet
+
+    table = {"a": np.arange(40.0) % 7, "l": [[1, 2]] * 40, "y": np.arange(40.0) % 7}
+    parquet.write_table(pyarrow.table(table), "a.parquet")
+    options = ("train", "a.parquet", "--target", "y", "--task", "regression", "--epochs", 2)
+    code, _, err = run(*options)
+    assert code == 2 and "column 'l': expected a value a row" in err and "--drop" in err
+    code, out, err = run(*options, "--drop", "l", "--save", "m")
+    assert code == 0 and "left out: l" in out, err
