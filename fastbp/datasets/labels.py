@@ -77,7 +77,7 @@ def targets(
             "".join(texts).encode()
         except ValueError as error:  # code points that are none, halves of pairs
             raise ValueError(f"{name}: expected targets of UTF-8 text: {error}") from None
-        values, classes = _from_text(texts, lambda row: f"{name}: target {row}", task)
+        values, classes = targets_from_text(texts, lambda row: f"{name}: target {row}", task)
         return np.split(values, np.cumsum(list(map(len, lists)))[:-1]), classes
     if task == "regression":
         return [_numbers(part) for part in parts], None
@@ -118,6 +118,11 @@ def _one_hot(part: Array) -> bool:
     )
 
 
+def _are_flags(texts: Iterable[str]) -> bool:
+    """Whether there are 0 and 1 alone, however written: 0.0 and 1.0 are what gaps leave of them."""
+    return all(is_number(text) and float(text) in (0.0, 1.0) for text in texts)
+
+
 def targets_from_text(
     texts: Sequence[str], where: Callable[[int], str], task: str | None
 ) -> tuple[Array, tuple[str, ...] | None]:
@@ -126,17 +131,6 @@ def targets_from_text(
     Whole numbers of at most 100 distinct values and texts that are no numbers are classes. `where`:
     of a row, what a refusal begins with.
     """
-    return _from_text(texts, where, task)
-
-
-def _are_flags(texts: Iterable[str]) -> bool:
-    """Whether there are 0 and 1 alone, however written: 0.0 and 1.0 are what gaps leave of them."""
-    return all(is_number(text) and float(text) in (0.0, 1.0) for text in texts)
-
-
-def _from_text(
-    texts: Sequence[str], where: Callable[[int], str], task: str | None
-) -> tuple[Array, tuple[str, ...] | None]:
     rows = {text: row for row, text in reversed(list(enumerate(texts)))}  # the first of each
     words = [text for text in rows if not is_number(text)]
     missing = [text for text in rows if text == "" or text.lower() == "nan"]

@@ -57,9 +57,9 @@ def read(
         The label file of an IDX image file or of a ``.npy`` file.
     task : {'classification', 'regression'}, optional
         What the targets are. By default texts, one-hot rows, the labels of IDX files, and whole
-        numbers (written without a decimal point) of at most 100 distinct values are classes;
-        everything else is fitted as numbers. Texts that may be numbers (``3,5``, ``1,200``,
-        ``$12.50``, ``45%``) are refused without it. ``1`` and ``1.0``, ``True`` and ``true``
+        numbers (written without a decimal point, or 0 and 1 alone) of at most 100 distinct values
+        are classes; everything else is fitted as numbers, also ``3,5`` and ``1 200`` where a whole
+        column reads so. Texts that may be numbers (``$12.50``, ``45%``) are refused without it. ``1`` and ``1.0``, ``True`` and ``true``
         are one class; ``02134`` is a text.
     header : {'auto', 'yes', 'no'}
         Whether the first line of a CSV file names the columns. "auto": yes, but one with numbers
