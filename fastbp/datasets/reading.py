@@ -59,8 +59,8 @@ def read(
         What the targets are. By default texts, one-hot rows, the labels of IDX files, and whole
         numbers (written without a decimal point, or 0 and 1 alone) of at most 100 distinct values
         are classes; everything else is fitted as numbers, also ``3,5`` and ``1 200`` where a whole
-        column reads so. Texts that may be numbers (``$12.50``, ``45%``) are refused without it. ``1`` and ``1.0``, ``True`` and ``true``
-        are one class; ``02134`` is a text.
+        column reads so. Texts that may be numbers (``$12.50``, ``45%``) are refused without
+        it. ``1`` and ``1.0``, ``True`` and ``true`` are one class; ``02134`` is a text.
     header : {'auto', 'yes', 'no'}
         Whether the first line of a CSV file names the columns. "auto": yes, but one with numbers
         is refused, for it may be data. Without names the columns are "1", "2", ...
