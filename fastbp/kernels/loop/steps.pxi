@@ -134,7 +134,8 @@ cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py
                       int thread, const char *X, const Py_ssize_t *order) noexcept nogil:
     """This thread's rows of the batch after the one at hand; none where X stays in the caches."""
     cdef Ahead ahead
-    cdef Py_ssize_t next_row = at.row + m, next_m = min(loop.batch_size, loop.per_epoch - at.row - m), first
+    cdef Py_ssize_t next_row = at.row + m, first
+    cdef Py_ssize_t next_m = min(loop.batch_size, loop.per_epoch - next_row)
     cdef int n_threads = loop.n_threads
     if loop.by_columns:
         thread = 0
