@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastbp import inputs
-from fastbp.files.model import check_tensors, content_of, fill, read_description, refuse_others
+from fastbp.files.model import (
+    check_tensors,
+    content_of,
+    fill,
+    of_file,
+    read_description,
+    refuse_others,
+)
 from fastbp.files.replace import replace
 from fastbp.network import Network
 
@@ -58,7 +65,7 @@ def load(path: str | os.PathLike[str]) -> tuple[list[Network], dict[str, Any]]:
     import safetensors
 
     path = inputs.as_file(path, "path")
-    try:
+    with of_file(path, "the networks do"):
         description = read_description(path, FORMAT, VERSION)
         given, facts = description.get("networks"), description.get("facts")
         if type(given) is not list or not given or not all(type(a) is dict for a in given):
@@ -75,10 +82,4 @@ def load(path: str | os.PathLike[str]) -> tuple[list[Network], dict[str, Any]]:
             networks = [Network(**{**architecture, "init": "zeros"}) for architecture in given]
             for i, net in enumerate(networks):
                 fill(net, file, f"{i}.")
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path}: truncated or damaged: {error}") from None
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    except MemoryError as error:
-        raise MemoryError(f"{path}: the networks do not fit in memory: {error}") from None
     return networks, facts

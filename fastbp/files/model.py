@@ -13,7 +13,8 @@ import json
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def load(path: str | os.PathLike[str]) -> Network:
     import safetensors
 
     path = inputs.as_file(path, "path")
-    try:
+    with of_file(path, "the network does"):
         description = read_description(path, FORMAT, 1, VERSION)
         for key in ("architecture", "metadata"):
             if not isinstance(description.get(key), dict):
@@ -123,13 +124,22 @@ def load(path: str | os.PathLike[str]) -> Network:
             net = Network(**{**description["architecture"], "init": "zeros"})
             fill(net, file)
         net.metadata = description["metadata"]
+    return net
+
+
+@contextmanager
+def of_file(path: Path, what: str) -> Iterator[None]:
+    """Have refusals begin with the file's name; `what` it is that may not fit in memory."""
+    import safetensors
+
+    try:
+        yield
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: truncated or damaged: {error}") from None
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
     except MemoryError as error:
-        raise MemoryError(f"{path}: the network does not fit in memory: {error}") from None
-    return net
+        raise MemoryError(f"{path}: {what} not fit in memory: {error}") from None
 
 
 def read_description(path: Path, kind: str, *versions: int) -> dict[str, Any]:
