@@ -34,7 +34,8 @@ LEAST_DEVIATION, MOST = 0.1, 10.0  # of targets that a network learns as they ar
 class Experiment:
     """A network, its data, and the scaling between them.
 
-    `encoder`: made the data's X, which may be sparse, of a table.
+    `encoder`: made the data's X, which may be sparse, of a table; `remembered`: of that, what
+    `predict` needs to know.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class Experiment:
         data: Dataset,
         parts: Parts,
         encoder: Encoder | None = None,
+        remembered: dict[str, Any] | None = None,
     ):
         self.options, self.data, self.parts, self.encoder = options, data, parts, encoder
+        self.remembered = remembered or {}
         self.epochs: list[dict[str, Any]] = []
         Y = parts.train[1]
         self.sizes = self._sizes(data.X.shape[1], 1 if Y.ndim == 1 else Y.shape[1])
@@ -288,11 +291,8 @@ class Experiment:
             "classes": self.data.classes,
             "columns": self.data.columns,
             "target": self.options.target,
-            "header": self.options.header,
-            "encoding": self.options.encoding,
-            "decimal": self.options.decimal,
-            "ids": self.options.id,
             "encoder": self.encoder and self.encoder.to_dict(),
+            **self.remembered,
         }
         return {key: list(v) if isinstance(v, tuple) else v for key, v in found.items() if v}
 

@@ -16,12 +16,12 @@ import fastbp
 from fastbp import functions
 from fastbp.cli import tables
 from fastbp.cli.output import fail
+from fastbp.cli.report import dense
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.labels import key
 from fastbp.tabular import Columns, Encoder, as_columns
-from fastbp.tabular.cells import MARKS_OF_MISSING
 from fastbp.tabular.names import hint, listed
-from fastbp.tabular.reading import Source, is_table, is_text, no_column, read_source
+from fastbp.tabular.reading import Source, is_table, no_column, read_source
 
 ENCODER = "encoder"  # where a network's metadata have one
 
@@ -85,25 +85,25 @@ class TableModel:
             found = np.reshape(self.model.predict(columns), (len(columns), -1))
         return found
 
-    def seen(self, columns: Columns) -> Array:
-        """What the network sees of a few rows   (n, n_0)."""
-        X = self.model.encoded(columns)[0] if self.is_ensemble else self._encoded(columns)
-        found: Array = X.toarray() if hasattr(X, "toarray") else X
-        return found
-
-    def targets(self, Y: Array) -> Array:
-        """Targets as the network takes them."""
+    def seen(self, columns: Columns, Y: Array) -> tuple[Array, Array]:
+        """A few rows (n, n_0) and their targets as the network takes them."""
         if self.is_ensemble:
             labels = Y if self.classes is None else self.model.classes_[Y]
-            found: Array = self.model._targets.encode(labels)
-            return found
-        if self.classes is None or self.net.sizes[-1] > 1:
-            return Y if self.classes is not None else Y.reshape(len(Y), -1)
-        signed = functions.loss(self.net.architecture["loss"]).signed
-        return (2.0 * Y - 1 if signed else Y.astype(np.float64)).reshape(-1, 1)
+            X, targets = self.model.encoded(columns, labels)
+            return dense(X), targets
+        X = dense(self._encoded(columns))
+        return X, Y.reshape(len(Y), -1) if self.classes is None else class_targets(self.net, Y)
 
     def _encoded(self, columns: Columns) -> Any:
         return self.encoder.transform(columns).astype(self.net.dtype, copy=False)
+
+
+def class_targets(net: fastbp.Network, places: Array) -> Array:
+    """Places among a network's classes as it takes them: of one output 0 and 1, or -1 and 1."""
+    if net.sizes[-1] > 1:
+        return places
+    signed = functions.loss(net.architecture["loss"]).signed
+    return (2.0 * places - 1 if signed else places.astype(np.float64)).reshape(-1, 1)
 
 
 def of_table(model: Any) -> TableModel | None:
@@ -119,16 +119,12 @@ def rows(options: argparse.Namespace, of: TableModel, needs_target: bool = False
         raise ValueError("DATA is needed: the model takes the rows of a table")
     target = options.target or of.metadata.get("target")
     ids = [name for name in of.metadata.get("ids", ()) if isinstance(name, str)]
-    how = {k: v for k, v in of.metadata.items() if k in tables.READ_BY and isinstance(v, str)}
-    how |= tables.reading(options)
     texts = [name for name, kind in of.encoder.kinds().items() if kind == "text"] + ids
     if of.classes is not None and target is not None:
         texts.append(target)
     if not is_table(options.data):
         raise ValueError(f"{options.data}: the model takes the rows of a table; found another file")
-    if not is_text(options.data):
-        how = {}
-    source = read_source(options.data, texts=texts, **how)
+    source = read_source(options.data, texts=texts, **tables.reading(options, of.metadata))
     known = source.table.column_names
     if target is not None and target not in known:
         if options.target is not None or needs_target:
@@ -137,9 +133,8 @@ def rows(options: argparse.Namespace, of: TableModel, needs_target: bool = False
     names = of.encoder.feature_names_in_.tolist()
     if missing := [name for name in names if name not in known]:
         raise no_column(source.name, missing, known)
-    table = _without_marks(source.table, [name for name in texts if name != target])
     with tables.in_file(source):
-        columns = as_columns(table, only=names)
+        columns = as_columns(source.table, only=names)
     _tell_strangers(of, source, columns, {*ids, target})
     Y, there = None, np.zeros(len(columns), bool)
     if target is not None:
@@ -167,22 +162,6 @@ def _tell_strangers(of: TableModel, source: Source, columns: Columns, known: set
         )
 
 
-def _without_marks(table: Any, names: Sequence[str]) -> Any:
-    """A table whose texts that stand for nothing are missing, as they were in training."""
-    import pyarrow
-    import pyarrow.compute
-
-    marks = pyarrow.array(sorted(MARKS_OF_MISSING))
-    for name in {*names} & {*table.column_names}:
-        column = table[name]
-        if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
-            lower = pyarrow.compute.utf8_lower(column)
-            gone = pyarrow.compute.is_in(lower, marks.cast(lower.type))
-            column = pyarrow.compute.if_else(gone, pyarrow.scalar(None, column.type), column)
-            table = table.set_column(table.column_names.index(name), name, column)
-    return table
-
-
 def _targets(source: Source, target: str, classes: Sequence[str] | None) -> tuple[Array, Array]:
     """Places among classes or numbers, and which rows have one."""
     values = source.table[target].to_pylist()
@@ -196,9 +175,8 @@ def _targets(source: Source, target: str, classes: Sequence[str] | None) -> tupl
             numbers[row] = np.nan if value is None else value
         return numbers, ~np.isnan(numbers)
     place = {key(label): i for i, label in enumerate(classes)}
-    missing = [value is None or str(value).lower() in MARKS_OF_MISSING for value in values]
-    labels = [None if gone else str(v) for v, gone in zip(values, missing, strict=True)]
-    strangers = sorted({label for label in labels if label and key(label) not in place})
+    labels = [None if value is None else str(value) for value in values]
+    strangers = sorted({v for v in labels if v is not None and key(v) not in place})
     if strangers:
         raise ValueError(
             f"{source.name}: the network knows no class {listed(strangers)}; its classes are "

@@ -13,12 +13,11 @@ from typing import Any, TextIO
 import numpy as np
 
 from fastbp.cli.output import fail, scores_in_words, waiting_bar
-from fastbp.cli.scores import of_numbers
+from fastbp.cli.scores import of_classes, of_numbers
 from fastbp.datasets.dataset import Array
 
 CHECKED_PARAMETERS = 1000  # what a fraction of a second checks
 CHECK_SECONDS = 2.0  # of larger networks a share
-TOLD = 5  # columns that matter most
 
 
 def baseline(train: Array, Y: Array, classes: Sequence[str] | None) -> dict[str, Any]:
@@ -28,12 +27,25 @@ def baseline(train: Array, Y: Array, classes: Sequence[str] | None) -> dict[str,
         predicted = np.broadcast_to(mean, (len(Y), mean.size))
         return {"predicts": mean.tolist()} | of_numbers(predicted, Y.reshape(len(Y), -1))
     most = int(np.bincount(train).argmax())
-    correct = int(np.count_nonzero(Y == most))
-    scores = {"accuracy": correct / len(Y), "correct": correct, "rows": len(Y)}
-    return {"predicts": classes[most]} | scores
+    return {"predicts": classes[most]} | of_classes(np.full(len(Y), most), Y)
 
 
-def baseline_in_words(base: dict[str, Any]) -> str:
+def tell_scores(
+    part: str,
+    scores: dict[str, Any],
+    base: dict[str, Any],
+    importances: dict[str, float] | None,
+    classes: Sequence[str] | None,
+    out: TextIO,
+) -> None:
+    """Print what a model reaches on a part of the data, beside what needs no network."""
+    print(f"{part} {scores_in_words(scores)}", file=out)
+    print(_baseline_in_words(base), file=out)
+    if importances:
+        print(_importances_in_words(importances, classes), file=out)
+
+
+def _baseline_in_words(base: dict[str, Any]) -> str:
     """One line."""
     what = base["predicts"]
     if isinstance(what, list):
@@ -41,7 +53,7 @@ def baseline_in_words(base: dict[str, Any]) -> str:
     return f"baseline {scores_in_words(base)}: always {what}"
 
 
-def importances_in_words(importances: dict[str, float], classes: Sequence[str] | None) -> str:
+def _importances_in_words(importances: dict[str, float], classes: Sequence[str] | None) -> str:
     """One line."""
     score = "R^2" if classes is None else "accuracy"
     told = ", ".join(f"{name:.40} {drop:.3g}" for name, drop in importances.items())

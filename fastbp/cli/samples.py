@@ -15,7 +15,7 @@ import fastbp
 from fastbp import functions
 from fastbp.cli import models
 from fastbp.cli.options import DIGITS
-from fastbp.cli.tables import in_file
+from fastbp.cli.tables import READ_BY, in_file, reading
 from fastbp.datasets import Inputs, load_digits, read_inputs
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.labels import key
@@ -50,11 +50,11 @@ def for_model(options: argparse.Namespace, n: int) -> tuple[Any, Samples]:
     (known,) = np.nonzero(table.known)
     if table.Y is None or not len(known):
         raise ValueError(f"{table.source.name}: has no targets, and without them there is no error")
-    with in_file(table.source, known):
-        X = of_table.seen(table.columns.rows(known[:n]))
     Y, classes = table.Y[known[:n]], of_table.classes
+    with in_file(table.source, known):
+        X, targets = of_table.seen(table.columns.rows(known[:n]), Y)
     words = [f"target {y:g}" if classes is None else f"class {classes[y]}" for y in Y.tolist()]
-    return of_table.net, Samples(X, of_table.targets(Y), words, classes, table.source.name)
+    return of_table.net, Samples(X, targets, words, classes, table.source.name)
 
 
 def for_network(options: argparse.Namespace, net: Any) -> Samples:
@@ -92,14 +92,16 @@ def rows(
         is_table = is_file_of_table(name)
         if options.target is not None and not is_table:
             raise ValueError(f"--target: only a CSV file has a target column; {name} is none")
+        for text in READ_BY:
+            text_of(net, text)
         inputs = read_inputs(
             options.data,
             columns=columns,
             target=options.target or text_of(net, "target"),
             labels=options.labels,
             task=text_of(net, "task"),
-            header=options.header or ((text_of(net, "header") or "auto") if is_table else "auto"),
             target_required=options.target is not None or needs_target,
+            **reading(options, net.metadata),
         )
     if inputs.X.shape[1] != net.sizes[0]:
         raise ValueError(
@@ -170,8 +172,4 @@ def _targets(net: Any, inputs: Inputs, classes: tuple[str, ...] | None, name: st
             f"{name}: the network has {net.sizes[-1]} outputs, the data {len(inputs.classes)} "
             "classes"
         )
-    found = places(inputs, classes, name)
-    if net.sizes[-1] > 1:
-        return found
-    signed = functions.loss(net.architecture["loss"]).signed
-    return (2.0 * found - 1 if signed else found.astype(np.float64)).reshape(-1, 1)
+    return models.class_targets(net, places(inputs, classes, name))

@@ -20,12 +20,16 @@ def scores(outputs: Array, Y: Array, classes: Sequence[str] | None, net: Network
     R^2 is the mean over the targets; None where a target is constant. Of the outputs of
     gaussian_nll, means then logarithms of variances, the means are judged.
     """
-    rows = len(Y)
     if classes is not None:
-        correct = int((decide(net, outputs) == Y).sum())
-        return {"accuracy": correct / rows, "correct": correct, "rows": rows}
-    Y = Y.reshape(rows, -1)
+        return of_classes(decide(net, outputs), Y)
+    Y = Y.reshape(len(Y), -1)
     return of_numbers(outputs[:, : Y.shape[1]], Y)
+
+
+def of_classes(predicted: Array, Y: Array) -> dict[str, Any]:
+    """Accuracy of class numbers (n,)."""
+    correct = int((predicted == Y).sum())
+    return {"accuracy": correct / len(Y), "correct": correct, "rows": len(Y)}
 
 
 def of_numbers(predicted: Array, Y: Array) -> dict[str, Any]:

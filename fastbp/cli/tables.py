@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from fastbp.tabular.cells import WHOLE
 from fastbp.tabular.importance import drops
 from fastbp.tabular.kinds import Numbers, Texts, Times, is_missing
 from fastbp.tabular.names import listed
-from fastbp.tabular.reading import Source, is_table, no_column
+from fastbp.tabular.reading import Source, is_table, is_text
 from fastbp.tabular.selection import Selection, choose
 
 OF_TABLES = (
@@ -39,6 +40,7 @@ OF_TABLES = (
     "delimiter",
     "decimal",
 )
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 READ_BY = ("header", "encoding", "delimiter", "decimal")  # options that are kept with a model
 PLACE = re.compile(r"X: column (?P<column>'.*?'|\".*?\"), row (?P<row>\d+)", re.DOTALL)
 KINDS: dict[type, str] = {Numbers: "numbers", Texts: "texts", Times: "dates"}
@@ -90,13 +92,17 @@ class Table(NamedTuple):
         Rows without a target, which are not among these.
     """
 
-    name: str
     features: Source
     columns: Columns
     Y: Array
     classes: tuple[str, ...] | None
     selection: Selection
     n_dropped: int
+
+    @property
+    def name(self) -> str:
+        """The file's."""
+        return self.features.name
 
     @property
     def labels(self) -> Array:
@@ -176,19 +182,17 @@ def read(options: argparse.Namespace) -> Table:
         raise ValueError(
             f"{known.name}: the target column must be named (--target), one of {there}"
         )
-    if target not in known.table.column_names:
-        raise no_column(known.name, [target], known.table.column_names)
+    source, Y, classes, n_dropped = split(known, target, options.task, strict=options.strict)
     selection = choose(
         known.table, target=target, drop=options.drop, columns=options.columns,
         categorical=options.categorical, numeric=options.numeric, ids=options.id, name=known.name,
     )  # fmt: skip
-    source, Y, classes, n_dropped = split(known, target, options.task, strict=options.strict)
     if classes is not None and len(classes) < 2:
         raise ValueError(f"{known.name}: expected at least 2 classes, found only {classes[0]!r}")
     features = source.select(selection.features)
     with in_file(features):
         columns = as_columns(features.table)
-    return Table(known.name, features, columns, Y, classes, selection, n_dropped)
+    return Table(features, columns, Y, classes, selection, n_dropped)
 
 
 @contextmanager
@@ -207,10 +211,12 @@ def in_file(source: Source, rows: Array | None = None) -> Iterator[None]:
         raise ValueError(f"{source.name}{told.removeprefix('X')}") from None
 
 
-def reading(options: argparse.Namespace) -> dict[str, Any]:
-    """What a file is read with, of what the user gave."""
+def reading(options: argparse.Namespace, remembered: Mapping[str, Any] = EMPTY) -> dict[str, Any]:
+    """What a file is read with, of what the user gave and, of text, what a model remembers."""
+    old = {name: remembered.get(name) for name in READ_BY} if is_text(options.data) else {}
     given = {name: getattr(options, name, None) for name in READ_BY}
-    return {name: value for name, value in given.items() if value is not None}
+    told = {name: value for name, value in old.items() if isinstance(value, str)}
+    return told | {name: value for name, value in given.items() if value is not None}
 
 
 def metadata(options: argparse.Namespace, table: Table) -> dict[str, Any]:

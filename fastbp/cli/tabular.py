@@ -9,23 +9,17 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TextIO
 
 import numpy as np
 
 import fastbp
 from fastbp.cli import tables
-from fastbp.cli.output import check_writable, fail, print_json, scores_in_words
-from fastbp.cli.report import (
-    baseline,
-    baseline_in_words,
-    dense,
-    gradient_check,
-    importances_in_words,
-    worst_fitted,
-)
-from fastbp.cli.scores import of_numbers
+from fastbp.cli.output import check_writable, fail, print_json
+from fastbp.cli.report import baseline, dense, gradient_check, tell_scores, worst_fitted
+from fastbp.cli.scores import of_classes, of_numbers
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.splitting import held_out
 from fastbp.estimators import TabularClassifier, TabularRegressor
@@ -58,15 +52,11 @@ def run(options: argparse.Namespace, preset: str, split_seed: int) -> int:
         model.save(options.save)
 
     part, rows = ("test", held) if len(held) else ("training", kept)
-    result = _scores(model, table, rows)
-    print(f"{part} {scores_in_words(result)}", file=out)
+    predicted = partial(_predicted, model, table)
+    result = _scores(predicted(table.columns.rows(rows)), table.Y[rows], table.classes)
     base = baseline(table.Y[kept], table.Y[rows], table.classes)
-    print(baseline_in_words(base), file=out)
-    importances = tables.importances(
-        options, table, rows, lambda columns: _predicted(model, table, columns)
-    )
-    if importances:
-        print(importances_in_words(importances, table.classes), file=out)
+    importances = tables.importances(options, table, rows, predicted)
+    tell_scores(part, result, base, importances, table.classes, out)
     print(_networks_in_words(model, seconds), file=out)
     if options.save:
         print(f"saved to {options.save}", file=out)
@@ -132,14 +122,11 @@ def _predicted(model: Any, table: tables.Table, columns: Columns) -> Array:
     return found
 
 
-def _scores(model: Any, table: tables.Table, rows: Array) -> dict[str, Any]:
+def _scores(predicted: Array, Y: Array, classes: Sequence[str] | None) -> dict[str, Any]:
     """Accuracy; or R^2 and the root of the mean square error."""
-    predicted = model.predict(table.columns.rows(rows))
-    if table.classes is None:
-        n = len(rows)
-        return of_numbers(np.reshape(predicted, (n, -1)), table.Y[rows].reshape(n, -1))
-    correct = int((predicted == table.labels[rows]).sum())
-    return {"accuracy": correct / len(rows), "correct": correct, "rows": len(rows)}
+    if classes is not None:
+        return of_classes(predicted, Y)
+    return of_numbers(predicted.reshape(len(Y), -1), Y.reshape(len(Y), -1))
 
 
 def _networks_in_words(model: Any, seconds: float) -> str:

@@ -15,8 +15,8 @@ import fastbp
 from fastbp.cli import tables
 from fastbp.cli.experiment import Experiment
 from fastbp.cli.options import DIGITS, MLP, OF_ONE_NETWORK
-from fastbp.cli.output import check_writable, fail, print_json, scores_in_words
-from fastbp.cli.report import baseline, baseline_in_words, gradient_check, importances_in_words
+from fastbp.cli.output import check_writable, fail, print_json
+from fastbp.cli.report import baseline, gradient_check, tell_scores
 from fastbp.cli.samples import refuse_for_digits
 from fastbp.datasets import Dataset, load_digits, read
 from fastbp.datasets.splitting import held_out, partition
@@ -50,10 +50,11 @@ def _run(options: argparse.Namespace, preset: str | None) -> int:
     if table is None:
         data = _read(options)
     else:
-        data, encoder = table.dataset(held_out(table.Y, options.test, SPLIT_SEED)[0])
-    experiment = Experiment(
-        options, data, partition(data, options.test, options.validation, SPLIT_SEED), encoder
-    )
+        kept, held = held_out(table.Y, options.test, SPLIT_SEED)
+        data, encoder = table.dataset(kept)
+    parts = partition(data, options.test, options.validation, SPLIT_SEED)
+    remembered = {} if table is None else tables.metadata(options, table)
+    experiment = Experiment(options, data, parts, encoder, remembered)
     out = sys.stderr if options.json else sys.stdout
     for line in () if table is None else table.in_words():
         print(line, file=out)
@@ -75,21 +76,15 @@ def _run(options: argparse.Namespace, preset: str | None) -> int:
     experiment.fold()
     if options.save:
         experiment.net.save(options.save, metadata=experiment.metadata())
-    test = experiment.parts.test
-    part = "training" if test is None else "test"
-    result = experiment.scores(experiment.parts.train if test is None else test)
-
-    partly = "" if history.epochs else "less than an epoch, "
-    print(f"{part} {scores_in_words(result)}", file=out)
-    judged = experiment.parts.train if test is None else test
-    base = baseline(experiment.parts.train[1], judged[1], data.classes)
-    print(baseline_in_words(base), file=out)
+    test = parts.test
+    part, judged = ("training", parts.train) if test is None else ("test", test)
+    result, base = experiment.scores(judged), baseline(parts.train[1], judged[1], data.classes)
     importances = None
     if table is not None:
-        rows = held_out(table.Y, options.test, SPLIT_SEED)[test is not None]
+        rows = kept if test is None else held
         importances = tables.importances(options, table, rows, experiment.predicted)
-        if importances:
-            print(importances_in_words(importances, data.classes), file=out)
+    tell_scores(part, result, base, importances, data.classes, out)
+    partly = "" if history.epochs else "less than an epoch, "
     print(
         f"trained in {history.seconds:.3g} s, {partly}{history.samples_per_second:,.0f} samples a "
         "second",

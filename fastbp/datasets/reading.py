@@ -131,6 +131,9 @@ def read_inputs(
     task: str | None = None,
     header: str = "auto",
     target_required: bool = False,
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+    decimal: str | None = None,
 ) -> Inputs:
     """Read rows to predict, and their labels where the data have them.
 
@@ -147,6 +150,8 @@ def read_inputs(
         As in `read`.
     target_required : bool
         Refuse a CSV file without the column `target`.
+    encoding, delimiter, decimal
+        Of a CSV file, as in `fastbp.tabular.read_table`; other files have none.
 
     Returns
     -------
@@ -160,24 +165,23 @@ def read_inputs(
     """
     columns = _check_names(target, columns)
     path, kind, labels = _checked(path, labels, task, header)
+    dialect = {"encoding": encoding, "delimiter": delimiter, "decimal": decimal}
     with fits_in_memory(path.name):
-        return _read_inputs(path, kind, columns, target, labels, task, header, target_required)
+        if kind in ("csv", "table"):
+            from fastbp.datasets.table import read_rows
+
+            dialect["header"] = header
+            return read_rows(path, columns, target, task, target_required, **dialect)
+        if (encoding, delimiter, decimal) != ("utf-8", None, None):
+            raise ValueError(
+                f"{path.name}: only a CSV file has an encoding, a delimiter and a decimal mark, "
+                f"found {kind}"
+            )
+        return _read_inputs(path, kind, labels, task)
 
 
-def _read_inputs(
-    path: Path,
-    kind: str,
-    columns: Sequence[str] | None,
-    target: str | None,
-    labels: Path | None,
-    task: str | None,
-    header: str,
-    target_required: bool,
-) -> Inputs:
-    if kind in ("csv", "table"):
-        from fastbp.datasets.table import read_rows
-
-        return read_rows(path, columns, target, task, target_required, header=header)
+def _read_inputs(path: Path, kind: str, labels: Path | None, task: str | None) -> Inputs:
+    """Of what is no table."""
     if kind == "npz":
         from fastbp.datasets.archive import read_npz_inputs
 
@@ -193,7 +197,7 @@ def _read_inputs(
             labels = idx.find_labels(path)
         except ValueError:
             return Inputs(idx.read_images(path), None, None)
-    data = _read(path, kind, None, labels, task, header)
+    data = _read(path, kind, None, labels, task, "auto")
     if data.X_test is not None:
         return Inputs(data.X_test, data.Y_test, data.classes)
     return Inputs(data.X, data.Y, data.classes)

@@ -355,3 +355,35 @@ def test_columns_within_columns_can_be_dropped(run, tmp_path):
     assert code == 2 and "column 'l': expected a value a row" in err and "--drop" in err
     code, out, err = run(*options, "--drop", "l", "--save", "m")
     assert code == 0 and "left out: l" in out, err
+
+
+@pytest.mark.parametrize("preset", ["mlp", "default"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_how_a_table_is_written_is_remembered_by_every_model(run, tmp_path, preset, mixed):
+    """5.500 is 5500 also to a network, plain or behind an encoder; umlauts stay readable."""
+    rng = np.random.default_rng(0)
+    wood = rng.choice(["Ahorn", "Lärche"], 200) if mixed else rng.integers(0, 9, 200)
+    area, y = rng.integers(1000, 9000, 200), rng.integers(10, 99, 200)
+    rows = [f"{a // 1000}.{a % 1000:03};{w};{b},5" for a, w, b in zip(area, wood, y, strict=True)]
+    (tmp_path / "a.csv").write_bytes("\n".join(["fläche;holz;y", *rows]).encode("latin-1"))
+    options = ("--encoding", "latin-1", "--preset", preset, "--save", "m", "--no-check")
+    assert run("train", "a.csv", "--target", "y", *options, "--epochs", 3)[0] == 0
+    new = f"fläche;holz\n5.500;{wood[0]}\n".encode("latin-1")
+    (tmp_path / "new.csv").write_bytes(new)
+    (tmp_path / "plain.csv").write_bytes(new.replace(b"5.500", b"5500"))
+    code, out, err = run("predict", "m", "new.csv")
+    assert code == 0, err
+    assert out == run("predict", "m", "plain.csv")[1]
+
+
+def test_marks_in_parquet_texts_are_what_they_were_in_training(run, tmp_path):
+    """A file with types says itself what is missing: its "?" is a category, then and later."""
+    from pyarrow import parquet
+
+    wood = ["?", "oak", "elm"] * 40
+    table = {"wood": wood, "y": [float("?oakelm".index(w[0])) for w in wood]}
+    parquet.write_table(pyarrow.table(table), "a.parquet")
+    assert run("train", "a.parquet", "--target", "y", "--save", "m", "--no-check")[0] == 0
+    model = fastbp.load("m")
+    run("predict", "m", "a.parquet", "--out", "p.npy")
+    np.testing.assert_allclose(np.load("p.npy")[:, 0], model.predict({"wood": wood}), rtol=1e-6)
