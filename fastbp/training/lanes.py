@@ -63,10 +63,20 @@ def fewest(request: Request) -> float:
 
 
 class Queue:
-    """Requests of a kind that wait for a lane."""
+    """Requests of a kind that wait for a lane, of which any thread may take the last.
+
+    Attributes
+    ----------
+    kind : Request
+        One of them, by which a group is made, whoever is still waiting then.
+    most_epochs : int
+        Of any of them.
+    """
 
     def __init__(self, members: Sequence[Outcome], fewest: int) -> None:
         self.waiting, self.fewest = deque(members), fewest
+        self.kind = members[0].request
+        self.most_epochs = max(outcome.request.epochs for outcome in members)
 
 
 class Seat:
@@ -213,7 +223,7 @@ class Group:
     """Up to as many runs as there are lanes; a lane whose run has ended takes the next."""
 
     def __init__(self, crew: Crew, queue: Queue) -> None:
-        first = queue.waiting[0].request
+        first = queue.kind
         net, identity = first.net, first.state.identity
         self.crew, self.queue, self.doors, self.net = crew, queue, net._doors, net
         self.kept: np.ndarray | None = None
@@ -222,8 +232,7 @@ class Group:
             first.dropout is not None,
         )  # fmt: skip
         n = self.n_lanes = self.lanes.n_lanes
-        most = max(outcome.request.epochs for outcome in queue.waiting)
-        self.losses = np.empty((n, max(1, min(most, EPOCHS_PER_SLICE // n))))
+        self.losses = np.empty((n, max(1, min(queue.most_epochs, EPOCHS_PER_SLICE // n))))
         self.clock = np.empty_like(self.losses)
         self.seated: dict[int, tuple[Outcome, LaneRun]] = {}
         self.n_steps = max(1, int(2e7 / flops(n * net.n_parameters, identity.batch_size)))

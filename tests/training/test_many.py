@@ -17,6 +17,7 @@ from numpy.testing import assert_array_equal
 import fastbp
 from fastbp import schedules
 from fastbp.training import lanes, many
+from fastbp.training.crew import Crew
 
 pytestmark = pytest.mark.threaded
 rng = np.random.default_rng(0)
@@ -288,6 +289,16 @@ def test_groups_of_several_shapes_and_kinds(level):
     }  # fmt: skip
     histories = fastbp.fit_many(nets, X, CLASSES, **options)
     assert_same(nets, histories, singles, one_by_one(singles, X, CLASSES, **options))
+
+
+def test_a_thread_that_comes_when_others_have_taken_all():
+    """Between its look at who waits and its group, another thread may have been quicker."""
+    call = many.Call(networks(n=9), X, CLASSES, None, {"seed": 0, "epochs": 2})
+    crew = Crew([member.request() for member in call.members], 2, halts=lambda error: True)
+    (queue,) = crew.groups
+    taken = [queue.waiting.popleft() for _ in range(9)]
+    lanes.Group(crew, queue).drive()
+    assert not queue.waiting and not any(outcome.loop for outcome in taken)
 
 
 def test_seeds():
