@@ -206,7 +206,8 @@ class LaneRun(Run):
             if self.kept is None:
                 self.loop.note(epoch)
             self._recover()
-        self.sync_if_due()
+        if self.trainer.left_at is None:  # else the lane may have gone past the run's end
+            self.sync_if_due()
         if self.kept is None or not ended:
             self.loop.look(epoch)
 

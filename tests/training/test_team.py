@@ -16,7 +16,7 @@ import pytest
 from cases import INTERRUPTING
 
 import fastbp
-from fastbp.training import team
+from fastbp.training import driver, team
 from fastbp.training.team import Team
 
 pytestmark = pytest.mark.threaded
@@ -73,8 +73,9 @@ def test_one_thread_where_the_others_leave_no_memory_for_the_run():
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
 @pytest.mark.parametrize("nth", [1, 2, 5])
-def test_a_thread_that_cannot_begin_lets_the_others_go(failing, nth):
+def test_a_thread_that_cannot_begin_lets_the_others_go(failing, nth, monkeypatch):
     """Whatever keeps it from its part of the steps, which are then not made."""
+    monkeypatch.setattr(driver, "SLICE_SECONDS", 60.0)  # a loaded machine ends no slice early
 
     class Doors:
         def __init__(self, doors):
@@ -91,7 +92,7 @@ def test_a_thread_that_cannot_begin_lets_the_others_go(failing, nth):
 
     net = fastbp.Network([8, 16, 3], seed=0)
     net._doors = Doors(net._doors)
-    watch = {"callbacks": [lambda event: None]}  # an epoch is a call, at least
+    watch = {"callbacks": [lambda event: None]}  # an epoch is a call
     with pytest.raises(MemoryError, match="for a thread's part"):
         fit(3, net, **watch)
     twin = fastbp.Network([8, 16, 3], seed=0)
