@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import joblib
 from sklearn import ensemble
 
-from fastbp.estimators.tasks import Together, ours, together
+from fastbp.estimators.backends import Sends, together, with_executor
+from fastbp.estimators.tasks import CAPTOR, ours
 
 
-class _Bagging:
+class _Bagging(Sends):
     """Has the fits of the members trained together where the estimator is ours."""
 
     estimator: Any
@@ -31,21 +31,21 @@ class _Bagging:
         -------
         self
         """
-        with together(self.estimator, self.n_jobs, self):
-            self._backend, _ = joblib.parallel.get_active_backend()
-            try:
+        token = CAPTOR.set(None)  # of another's tasks, of which this fit may be one
+        try:
+            with together(self.estimator, self.n_jobs, self, self.executor):
                 return super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
-            finally:
-                del self._backend
+        finally:
+            CAPTOR.reset(token)
 
     def _make_estimator(self, append=True, random_state=None):
         made = super()._make_estimator(append, random_state)  # type: ignore[misc]
-        backend = vars(self).get("_backend")
-        if isinstance(backend, Together) and ours(made) is not None:
+        if (backend := CAPTOR.get()) is not None and ours(made) is not None:
             backend.capture(made)
         return made
 
 
+@with_executor
 class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):
     """scikit-learn's `BaggingClassifier`, whose members are trained together.
 
@@ -53,12 +53,13 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):
     is `MLPClassifier` of this package, or a pipeline that ends in it, the members are trained in
     this process on `n_jobs` threads (None: all cores), networks of one shape a vector lane each. A
     network's rows are given by their weights, so X is not copied for each, unless `max_features`
-    has every member see columns of its own. See `GridSearchCV` for what goes scikit-learn's way.
+    has every member see columns of its own. See `GridSearchCV` for what goes scikit-learn's way,
+    and for `executor`, whose workers train members instead.
 
     Parameters
     ----------
     estimator, n_estimators, max_samples, max_features, bootstrap, oob_score, warm_start, ...
-        As in scikit-learn. An estimator with a `checkpoint` is refused.
+        As in scikit-learn. With an `executor` n_jobs counts for predictions alone. An estimator with a `checkpoint` is refused.
 
     Examples
     --------
@@ -72,6 +73,7 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):
     """
 
 
+@with_executor
 class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):
     """scikit-learn's `BaggingRegressor`, whose members are trained together.
 

@@ -6,21 +6,25 @@ What belongs here: which rows are whose, and which model is asked for which row.
 
 from __future__ import annotations
 
-import joblib
 import numpy as np
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import _safe_indexing, indexable
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _check_method_params, _num_samples
 
-from fastbp.estimators.tasks import begun, ours, threads_of, together
+from fastbp.estimators.backends import Elsewhere, together
+from fastbp.estimators.tasks import begun, ours, seed_of
 from fastbp.estimators.together import Common, fit_all
 from fastbp.functions import shown
 
 UNSEEN = ("error", "pooled")
 
 
-def fit_groups(estimator, X, y, groups, *, sample_weight=None, unseen="error", n_jobs=None):
+def fit_groups(
+    estimator, X, y, groups, *, sample_weight=None, unseen="error", n_jobs=None, executor=None
+):
     """Fit a model for each group, as ``clone(estimator).fit(X[rows], y[rows])`` would.
 
     Parameters
@@ -36,6 +40,8 @@ def fit_groups(estimator, X, y, groups, *, sample_weight=None, unseen="error", n
         which is asked then.
     n_jobs : int, optional
         Threads, as joblib counts them; None: all cores.
+    executor : concurrent.futures.Executor, optional
+        Who has the fits made in place of `n_jobs`; see `GridSearchCV`.
 
     Returns
     -------
@@ -76,20 +82,21 @@ def fit_groups(estimator, X, y, groups, *, sample_weight=None, unseen="error", n
     parts = [np.flatnonzero(codes == i) for i in range(len(names))]
     if unseen == "pooled":
         parts.append(np.arange(len(codes)))
-    models = [clone(estimator) for _ in parts]
-    jobs = []
-    for rows in parts:
-        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        params = {name: _safe_indexing(values, rows) for name, values in weight.items()}
-        jobs.append(((_safe_indexing(X, rows), _safe_indexing(y, rows)), params))
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
     titles = [*(f"group {name!r}" for name in names), "all rows"]
-    with together(estimator, n_jobs) as ours_too:
-        if ours_too is None or ours(estimator) is None:
-            joblib.Parallel(n_jobs, require="sharedmem")(
-                joblib.delayed(_fit)(*job) for job in zip(models, jobs, titles, strict=False)
+    tasks = [
+        (clone(estimator), X, y, rows, weight, title)
+        for rows, title in zip(parts, titles, strict=False)
+    ]
+    with together(estimator, n_jobs, executor=executor) as backend:
+        if backend is None:
+            models = Parallel(n_jobs, require="sharedmem")(
+                delayed(_fit_group)(*task) for task in tasks
             )
+        elif isinstance(backend, Elsewhere):
+            models = Parallel(n_jobs)(delayed(_fit_group)(*task) for task in tasks)
         else:
-            _fit_together(models, jobs, titles, n_jobs)
+            models = _fit_together(tasks, backend.n_threads)
     pooled = models.pop() if unseen == "pooled" else None
     counts = [len(rows) for rows in parts]
     return Groups(dict(zip(names, models, strict=True)), pooled, counts)
@@ -132,26 +139,33 @@ def _named(error, title):
     return ValueError(f"groups: {title}: {error}")
 
 
-def _fit(model, job, title):
-    part, params = job
+def _part(estimator, X, y, train, fit_params):
+    """What a fit to these rows is given."""
+    part = _safe_indexing(X, train), _safe_indexing(y, train)
+    return part, {name: _safe_indexing(values, train) for name, values in fit_params.items()}
+
+
+def _fit_group(estimator, X, y, train, fit_params, title):
+    """A task, with arguments by scikit-learn's names; see tasks.py."""
+    part = _safe_split(estimator, X, y, train)
+    params = _check_method_params(X, params=fit_params, indices=train)
     try:
-        model.fit(*part, **params)
+        return estimator.fit(*part, **params)
     except Exception as error:
         raise _named(error, title) from error
 
 
-def _fit_together(models, jobs, titles, n_jobs):
-    common = Common()
-    fits = [
-        begun(model, part, params, common)
-        for model, (part, params) in zip(models, jobs, strict=True)
-    ]
-    fit_all(fits, threads_of(n_jobs))
-    for fit, title in zip(fits, titles, strict=False):
+def _fit_together(tasks, n_threads):
+    common, fits = Common(), []
+    for model, *given, _ in tasks:
+        fits.append(begun(model, *_part(model, *given), common, seed=seed_of(model)))
+    fit_all(fits, n_threads)
+    for fit, (*_, title) in zip(fits, tasks, strict=True):
         try:
             fit.end()
         except Exception as error:
             raise _named(error, title) from error
+    return [model for model, *_ in tasks]
 
 
 class Groups:

@@ -10,10 +10,10 @@ from typing import Any
 from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
-from fastbp.estimators.tasks import together
+from fastbp.estimators.backends import Sends, together, with_executor
 
 
-class _Search:
+class _Search(Sends):
     """Has the fits of a search trained together where its estimator is ours."""
 
     estimator: Any
@@ -30,24 +30,34 @@ class _Search:
         -------
         self
         """
-        with together(self.estimator, self.n_jobs, self):
+        with together(self.estimator, self.n_jobs, self, self.executor):
             return super().fit(X, y, **params)  # type: ignore[misc]
 
 
+@with_executor
 class GridSearchCV(_Search, model_selection.GridSearchCV):
     """scikit-learn's `GridSearchCV`, whose fits are trained together: networks a vector lane each.
 
     Parameters, attributes, messages and, to rounding, results are scikit-learn's. Where the
     estimator is `MLPClassifier` or `MLPRegressor` of this package, or a pipeline that ends in one,
     all candidates and folds are trained in this process, on `n_jobs` threads (None: all cores);
-    transformers are fitted once for a fold and their own parameters. Any other estimator, and any
-    under ``joblib.parallel_config(backend=...)``, goes scikit-learn's own way.
+    transformers are fitted once for a fold and their own parameters. Any other estimator goes
+    scikit-learn's own way.
+
+    With an `executor`, or under ``joblib.parallel_config("loky" | "dask" | "ray" | ...)``, chunks
+    of fits go to its workers, each trained together there on one thread (on `n_threads` of the
+    estimator, where it says so), data once a worker: the same bits. A chunk takes some seconds.
 
     Parameters
     ----------
     estimator, param_grid, scoring, refit, cv, verbose, error_score, return_train_score, n_jobs, ...
         As in scikit-learn. An estimator with a `checkpoint` is refused. With random_state None each
         fit has draws of its own, which ``numpy.random.seed`` repeats, though not as scikit-learn.
+    executor : concurrent.futures.Executor, optional
+        Who has the fits made, of any estimator, in place of `n_jobs`: a ProcessPoolExecutor or
+        ThreadPoolExecutor, loky's, ``client.get_executor(pure=False)`` of Dask, mpi4py's
+        MPIPoolExecutor. Clones share it; copies by pickle and joblib have None. Workers on other
+        machines than Dask's read data from files in JOBLIB_TEMP_FOLDER, which all have to see.
 
     Attributes
     ----------
@@ -66,6 +76,7 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
     """
 
 
+@with_executor
 class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
     """scikit-learn's `RandomizedSearchCV`, whose fits are trained together; see `GridSearchCV`.
 
@@ -86,6 +97,7 @@ class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
     """
 
 
+@with_executor
 class HalvingRandomSearchCV(_Search, model_selection.HalvingRandomSearchCV):
     """scikit-learn's `HalvingRandomSearchCV`, whose fits are trained together; see `GridSearchCV`.
 

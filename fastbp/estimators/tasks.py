@@ -6,7 +6,8 @@ with an estimator whose `fit` finds its training done. So scores, warnings, mess
 made of failures are scikit-learn's own.
 
 What belongs here: which tasks those are, and what candidates of a fold share. What does not: fits
-(together.py), the classes and functions that users call (search.py, validation.py).
+(together.py), on which machine they are trained (backends.py, chunks.py), the classes and functions
+that users call (search.py, validation.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import gc
 import inspect
 import time
 import types
-from contextlib import nullcontext
+from contextvars import ContextVar
 
 import joblib
 import numpy as np
@@ -31,11 +32,9 @@ from fastbp.estimators.classifier import MLPClassifier
 from fastbp.estimators.mlp import BaseMLP
 from fastbp.estimators.regressor import MLPRegressor
 from fastbp.estimators.together import Common, Fit, fit_all
-from fastbp.functions import shown
-from fastbp.training.request import cores
 
 FITS = MLPClassifier.fit, MLPRegressor.fit
-TASKS = {"_fit_and_score", "_fit_and_predict"}  # of sklearn.model_selection
+TASKS = {"_fit_and_score", "_fit_and_predict", "_fit_group"}  # of scikit-learn, of groups.py
 SPLIT_BYTES = 1 << 28  # that parts of X may take at a time, before those at hand are trained
 
 
@@ -51,48 +50,35 @@ def ours(estimator):
     return estimator if type(estimator).fit in FITS else None  # not a subclass with its own
 
 
-def together(estimator, n_jobs=None, caller=None):
-    """A context in which scikit-learn's tasks of `estimator` are trained together, if it is ours.
+def draws_freely(random_state):
+    """Whether one's draws are those of NumPy's global generator."""
+    return random_state is None or random_state is np.random
 
-    With `n_jobs` threads, as joblib counts them; None: all cores. Under another backend of
-    joblib's, or with callbacks of scikit-learn's, they stay its own.
+
+def seed_of(estimator, parameters=None):
+    """What a fit draws by that has no random_state, of NumPy's global generator; else None.
+
+    It is drawn before anything is trained, in the order of the tasks: so a fit does not depend on
+    where and beside which others it is trained.
     """
     model = ours(estimator)
-    if model is None or hasattr(caller, "_skl_callbacks"):
-        return nullcontext()
-    if model.checkpoint is not None:
-        raise ValueError(
-            "checkpoint: expected None in the estimator of a search, whose fits would share the "
-            f"file; got {shown(model.checkpoint)}"
-        )
-    chosen = getattr(getattr(joblib.parallel, "_backend", None), "config", {})
-    if isinstance(chosen.get("backend"), ParallelBackendBase) or not hasattr(
-        joblib, "parallel_config"
-    ):
-        return nullcontext()
-    if n_jobs is None and isinstance(chosen.get("n_jobs"), int):
-        n_jobs = chosen["n_jobs"]
-    return joblib.parallel_config(backend=Together(n_jobs))
-
-
-def threads_of(n_jobs):
-    """How many threads, of joblib's number; None: all cores."""
-    if n_jobs == 0:
-        raise ValueError("n_jobs == 0 in Parallel has no meaning")
-    if n_jobs is None:
-        return cores()
-    return n_jobs if n_jobs > 0 else max(1, cores() + 1 + n_jobs)
+    named = (value for name, value in (parameters or {}).items() if name.endswith("random_state"))
+    if any(map(draws_freely, (*named, getattr(model, "random_state", 0)))):
+        return np.random.randint(2**31)  # noqa: NPY002
+    return None
 
 
 class Together(ParallelBackendBase):
-    """Collects tasks, and has the fits in them trained at once, in this process."""
+    """Collects tasks, and has the fits in them trained at once, in this process.
+
+    `seed`: what transformers draw by; None: NumPy's global generator as it stands.
+    """
 
     uses_threads = supports_sharedmem = True
 
-    def __init__(self, n_jobs=None):
+    def __init__(self, n_threads=1, seed=None):
         super().__init__()
-        self.n_threads = threads_of(n_jobs)
-        self.waiting = []
+        self.n_threads, self.seed, self.waiting = n_threads, seed, []
         self.common, self.captured = Common(), []
 
     def capture(self, estimator):
@@ -115,6 +101,9 @@ class Together(ParallelBackendBase):
     def submit(self, func, callback=None):
         """Have a batch of tasks wait."""
         batch = Batch(func, callback, self)
+        for task in batch.tasks:
+            if task is not None:
+                task.seed = seed_of(task.given["estimator"], task.given.get("parameters"))
         self.waiting.append(batch)
         return batch
 
@@ -136,7 +125,18 @@ class Together(ParallelBackendBase):
             batches.append(batch)
             if batch.callback is not None:
                 batch.callback(batch)
-        shared, begun, waiting = Shared(), [], batches
+        self.make(batches)
+
+    def make(self, batches):
+        """Have the results of batches made."""
+        token = CAPTOR.set(self)
+        try:
+            self._make(batches)
+        finally:
+            CAPTOR.reset(token)
+
+    def _make(self, batches):
+        shared, begun, waiting = Shared(self.seed), [], batches
         while waiting:
             batch, *waiting = waiting
             begun.append(batch)
@@ -150,7 +150,7 @@ class Together(ParallelBackendBase):
                         other.error = other.error or done.error
                     return
             shared.forget()
-            shared, begun = Shared(), []
+            shared, begun = Shared(self.seed), []
             if waiting:
                 gc.collect()  # 70 ms; runs and their watchers, who know each other, and X
                 # a fold's are transformed once a wave
@@ -164,15 +164,19 @@ class Together(ParallelBackendBase):
             fit.end()
 
 
+# Of the tasks that are at work, for a bag's members to begin by (ensemble.py)
+CAPTOR: ContextVar[Together | None] = ContextVar("CAPTOR", default=None)
+
+
 class Shared:
     """What the tasks of a search have in common: parts of X and y, and fitted transformers.
 
     A memory of a pipeline's too, as joblib's is, of what transformers came to on the same part.
     """
 
-    def __init__(self):
+    def __init__(self, seed=None):
         self.parts, self.fitted, self.common = {}, {}, Common()
-        self.clock = Clock()
+        self.clock, self.seed = Clock(), seed
         self.sewn = functools.cache(self._sewn)
 
     def forget(self):
@@ -224,6 +228,8 @@ class Shared:
             if key is None:
                 return function(transformer, X, y, *args, params=params, **rest)
             if key not in self.fitted:
+                if self.seed is not None:
+                    np.random.seed(self.seed)  # noqa: NPY002
                 found = function(transformer, X, y, *args, params=params, **rest)
                 self.common.count(found[0])
                 _protect(found[0])
@@ -258,7 +264,13 @@ class Batch:
 
     def __init__(self, calls, callback, owner):
         self.calls, self.callback, self.owner = calls, callback, owner
-        self.tasks, self.results, self.error = [], None, None
+        self.results = self.error = None
+        self.tasks = [Task.of(*item) for item in self.items]
+
+    @property
+    def items(self):
+        """joblib's: a function, its arguments, those by name."""
+        return getattr(self.calls, "items", [])
 
     def get(self, timeout=None):
         """The results; the first batch that is asked for them has those of all made."""
@@ -270,17 +282,14 @@ class Batch:
 
     def begin(self, shared):
         """Begin the fits of the tasks that are known."""
-        items = getattr(self.calls, "items", [])
-        self.tasks = [Task.of(function, args, named) for function, args, named in items]
         for task in self.tasks:
             if task is not None:
                 task.begin(shared)
 
     def fold(self):
         """By which a batch is beside others that train on the same rows."""
-        items = getattr(self.calls, "items", [])
-        tasks = [Task.of(function, args, named) for function, args, named in items[:1]]
-        return id(tasks[0].given["train"]) if tasks and tasks[0] is not None else 0
+        task = self.tasks[0] if self.tasks else None
+        return 0 if task is None else id(task.given["train"])
 
     @property
     def fits(self):
@@ -305,6 +314,7 @@ class Task:
 
     def __init__(self, wrapper, given):
         self.wrapper, self.given, self.fit = wrapper, given, None
+        self.seed = None
 
     @classmethod
     def of(cls, wrapper, args, named):
@@ -317,7 +327,9 @@ class Task:
         except TypeError:
             return None
         known = {"estimator", "X", "y", "train", "fit_params"} <= set(given)
-        return cls(wrapper, given) if known and ours(given["estimator"]) is not None else None
+        if not known or hasattr(given.get("caller"), "_skl_callbacks"):
+            return None
+        return None if ours(given["estimator"]) is None else cls(wrapper, given)
 
     def begin(self, shared):
         """Begin the fit; what goes wrong is told when the task runs."""
@@ -334,10 +346,11 @@ class Task:
         except Exception:  # the task comes to the same
             return
         part = part if part[1] is not None else part[:1]
-        fit = begun(estimator, part, params, shared.common, shared)
+        fit = begun(estimator, part, params, shared.common, shared, self.seed)
         if fit.error is not None and fit.model is not estimator:  # perhaps a step writes into X
             part = _safe_split(estimator, X, y, train)
-            fit = begun(estimator, part[: 1 + (part[1] is not None)], params, shared.common)
+            part = part[: 1 + (part[1] is not None)]
+            fit = begun(estimator, part, params, shared.common, seed=self.seed)
         self.stand_in(estimator, fit, shared.clock, time.perf_counter() - began)
         self.wrapper.function = shared.sewn(self.wrapper.function)
 
@@ -355,12 +368,16 @@ class Task:
         vars(estimator).update(fit=end, set_params=lambda **_: estimator)
 
 
-def begun(estimator, part, params, common, memory=None):
+def begun(estimator, part, params, common, memory=None, seed=None):
     """The fit of an estimator of ours, or of the last in a pipeline, which has only begun.
 
-    What is refused is raised by its `end`. `memory`: of a pipeline that has none.
+    What is refused is raised by its `end`. `memory`: of a pipeline that has none. `seed`: of a
+    model's draws that has no random_state.
     """
     fit = Fit(ours(estimator), common)
+    own_state = fit.model.random_state
+    if seed is not None and draws_freely(own_state):
+        fit.model.random_state = np.random.RandomState(seed)
     try:
         if estimator is fit.model:
             fit.begin(*part, **params)
@@ -376,4 +393,6 @@ def begun(estimator, part, params, common, memory=None):
             vars(fit.model).pop("fit")
     except Exception as error:
         fit.error = error
+    finally:
+        fit.model.random_state = own_state
     return fit

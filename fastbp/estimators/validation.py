@@ -9,7 +9,7 @@ import functools
 
 from sklearn import model_selection
 
-from fastbp.estimators.tasks import together
+from fastbp.estimators.backends import signature_with_executor, together
 
 EXAMPLE = """
     Examples
@@ -28,17 +28,18 @@ def _together(name, call, shown):
     own = getattr(model_selection, name)
 
     @functools.wraps(own)
-    def function(estimator, *args, **named):
-        with together(estimator, named.get("n_jobs")):
+    def function(estimator, *args, executor=None, **named):
+        with together(estimator, named.get("n_jobs"), executor=executor):
             return own(estimator, *args, **named)
 
+    function.__signature__ = signature_with_executor(own)
     function.__module__ = __name__
     function.__doc__ = f"""scikit-learn's `{name}`, with the fits of all folds trained together.
 
     Parameters and, to rounding, results are scikit-learn's. Where the estimator is `MLPClassifier`
     or `MLPRegressor` of this package, or a pipeline that ends in one, the fits are trained in this
-    process, on `n_jobs` threads (None: all cores). Any other estimator, and any under
-    ``joblib.parallel_config(backend=...)``, goes scikit-learn's own way. See `GridSearchCV`.
+    process, on `n_jobs` threads (None: all cores), or at the workers of an `executor` or a backend
+    of joblib's, as in `GridSearchCV`. Any other estimator goes scikit-learn's own way.
 {EXAMPLE.format(name=name, call=call, shown=shown)}"""
     return function
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -202,8 +204,21 @@ def threads_that_pay(net: Network, batch_size: int, X: np.ndarray | Lists | None
     return min(pay, cores(), dispatch.engine.f32.max_threads)
 
 
+_most: ContextVar[int | None] = ContextVar("_most", default=None)
+
+
+@contextmanager
+def limited(n: int) -> Iterator[None]:
+    """Have `cores` tell of so many at most meanwhile, to this thread."""
+    token = _most.set(n)
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
 def cores() -> int:
     """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    has_affinity = hasattr(os, "sched_getaffinity")
+    n = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return min(n, _most.get() or n)

@@ -124,8 +124,6 @@ def test_what_is_left_is_plain(monkeypatch):
     bag = estimators.BaggingRegressor(linear_model.Ridge(), n_estimators=3, random_state=0)
     other = ensemble.BaggingRegressor(linear_model.Ridge(), n_estimators=3, random_state=0)
     assert_equal(bag.fit(X, Y), other.fit(X, Y))
-    with joblib.parallel_config(backend="threading"):
-        estimators.BaggingRegressor(MLPRegressor(**OPTIONS), n_estimators=3, n_jobs=2).fit(X, Y)
     assert counts == []
 
 

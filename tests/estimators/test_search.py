@@ -268,10 +268,11 @@ def test_what_is_not_ours_goes_scikit_learns_way(monkeypatch):
     search = estimators.GridSearchCV(linear_model.Ridge(), {"alpha": [0.1, 1.0]}, cv=3).fit(X, Y)
     expected = model_selection.GridSearchCV(linear_model.Ridge(), {"alpha": [0.1, 1.0]}, cv=3)
     assert_equal(search.cv_results_, expected.fit(X, Y).cv_results_)
-    with joblib.parallel_config(backend="threading"):
-        estimators.GridSearchCV(regressor(), GRID, cv=3, n_jobs=2).fit(X, Y)
     estimators.cross_val_score(linear_model.Ridge(), X, Y, cv=3)
     assert counts == []
+    with joblib.parallel_config(backend="sequential"):
+        estimators.cross_val_score(regressor(), X, Y, cv=3)
+    assert counts == [3]
 
 
 def test_early_stopping_callbacks_and_scorers():

@@ -1,0 +1,366 @@
+"""Where scikit-learn's tasks are trained: in this process, by an executor, by joblib's workers.
+
+What belongs here: which of them it is, how chunks of tasks and their data get there and back. What
+does not: what a chunk is (chunks.py), how the tasks of one are trained (tasks.py). Queues, workers
+and their failures are the executor's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import inspect
+import os
+import pickle
+import shutil
+import tempfile
+import uuid
+import warnings
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from joblib.parallel import ParallelBackendBase, SequentialBackend
+from sklearn.base import BaseEstimator
+
+from fastbp.estimators import chunks
+from fastbp.estimators.tasks import Together, draws_freely, ours
+from fastbp.functions import shown
+from fastbp.training.request import cores
+
+QUEUED = 2  # chunks a worker: the one that it is at, and the one that it begins then
+SENT_AGAIN = 3  # times at most that data are sent again which the workers that had them have lost
+WAIT_SECONDS = 1.0  # at most, until Ctrl-C is noticed
+MANY = 1 << 16  # tasks that a bag may be cut into: one a member
+
+
+@contextlib.contextmanager
+def together(estimator, n_jobs=None, caller=None, executor=None):
+    """A context in which scikit-learn's tasks of `estimator` are trained together.
+
+    By `executor`, or else by the backend of joblib's that has been chosen, or else, and if it is
+    ours, in this process, with `n_jobs` threads as joblib counts them; None: all cores. The
+    backend, or None where tasks stay scikit-learn's own.
+    """
+    backend = _backend(estimator, n_jobs, caller, executor)
+    if backend is None:
+        yield None
+        return
+    try:
+        with joblib.parallel_config(backend=backend):
+            yield backend
+    finally:
+        if isinstance(backend, Elsewhere):
+            backend.sender.close()
+
+
+def _backend(estimator, n_jobs, caller, executor):
+    model = ours(estimator)
+    sender = None if executor is None else sender_of(executor)
+    if getattr(model, "checkpoint", None) is not None:
+        raise ValueError(
+            "checkpoint: expected None in the estimator of a search, whose fits would share the "
+            f"file; got {shown(model.checkpoint)}"
+        )
+    if sender is not None and not chunks.WITHIN.get():
+        return Elsewhere(sender)
+    if model is None or hasattr(caller, "_skl_callbacks") or not hasattr(joblib, "parallel_config"):
+        return None
+    config = getattr(joblib.parallel._backend, "config", {})
+    chosen = config.get("backend")
+    if n_jobs is None and isinstance(config.get("n_jobs"), int):
+        n_jobs = config["n_jobs"]
+    if not isinstance(chosen, ParallelBackendBase):
+        return Together(threads_of(n_jobs))
+    if isinstance(chosen, SequentialBackend) or joblib.effective_n_jobs(n_jobs) == 1:
+        return Together(1)
+    return Elsewhere(ByJoblib(dict(config), n_jobs))
+
+
+def threads_of(n_jobs):
+    """How many threads, of joblib's number; None: all cores."""
+    if n_jobs == 0:
+        raise ValueError("n_jobs == 0 in Parallel has no meaning")
+    if n_jobs is None:
+        return cores()
+    return n_jobs if n_jobs > 0 else max(1, cores() + 1 + n_jobs)
+
+
+class Elsewhere(Together):
+    """Collects tasks, and has a sender have them trained at workers, chunk by chunk."""
+
+    def __init__(self, sender):
+        super().__init__()
+        self.sender = sender
+        self.told: dict[Any, Any] = {}  # the registry of warnings that workers had
+
+    def effective_n_jobs(self, n_jobs):
+        """How many tasks joblib may make at once of what can be cut into any number."""
+        return MANY
+
+    def configure(self, n_jobs=1, parallel=None, **options):
+        """How many tasks joblib hands over before it is told that one has been taken."""
+        self.parallel = parallel
+        return max(2, cores())
+
+    def _make(self, batches):
+        items = [chunks.Item(batch) for batch in batches]
+        seed = self._draw(items)
+        self.sender.carry(chunks.parts_of(items))
+        plan = chunks.Plan(items, self.sender.n_workers(), seed)
+        with contextlib.closing(self.sender.outcomes(plan)) as outcomes:
+            for outcome in outcomes:
+                chunk = plan.ended(outcome)
+                for warning in outcome.told:
+                    warnings.warn_explicit(*warning, registry=self.told)
+                if outcome.error is not None:
+                    outcome.error.add_note(f"In a worker:\n{outcome.trace}")
+                    raise outcome.error
+                for item, result in zip(chunk, outcome.results, strict=True):
+                    item.batch.results = [result]
+        for batch in batches:
+            batch.calls, batch.tasks = None, []
+
+    def _draw(self, items):
+        """Seeds of tasks that are not ours, and of transformers, where anything draws freely."""
+        first = items[0]
+        if first.of_bag or not hasattr(first.estimator, "get_params"):  # a bag seeds its members
+            return None
+        parameters = first.estimator.get_params(deep=True).items()
+        if not any(name.endswith("random_state") and draws_freely(of) for name, of in parameters):
+            return None
+        seeds = np.random.randint(2**31, size=1 + len(items))  # noqa: NPY002
+        for item, seed in zip(items, seeds[1:].tolist(), strict=True):
+            item.seed = seed if item.seed is None else item.seed
+        return int(seeds[0])
+
+
+# how chunks are sent
+
+
+def sender_of(executor):
+    """How chunks and data get to this executor's workers."""
+    if not isinstance(executor, Executor):
+        hint = ", as client.get_executor(pure=False) is" if hasattr(executor, "get_executor") else ""
+        raise TypeError(
+            f"executor: expected a concurrent.futures.Executor{hint}; got {shown(executor)}"
+        )
+    if isinstance(executor, ThreadPoolExecutor):
+        return ByThreads(executor)
+    if type(executor).__module__.startswith("distributed."):
+        return ByDask(executor)
+    return ByFiles(executor)
+
+
+class ByThreads:
+    """To threads of this process, which see all that there is."""
+
+    def __init__(self, executor):
+        self.executor = executor
+        self.parts: dict[int, Any] = {}
+
+    def n_workers(self):
+        """At work at a time."""
+        known = (getattr(self.executor, name, None) for name in ("num_workers", "_max_workers"))
+        return next((n for n in known if isinstance(n, int) and n > 0), cores())
+
+    def carry(self, parts):
+        """Data that chunks will name by their ids."""
+        self.parts.update(parts)
+
+    def submit(self, chunk):
+        """The future of a chunk's outcome, or of its bytes."""
+        return self.executor.submit(chunks.run, chunk.job)
+
+    def lost(self):
+        """Whether what workers have lost has been given to them again."""
+        return False
+
+    def close(self):
+        """Nothing will be sent any more."""
+        self.parts.clear()
+
+    def outcomes(self, plan):
+        """What comes of the chunks of a plan, as workers end them."""
+        pending = {}
+        try:
+            while True:
+                plan.n_workers = self.n_workers()
+                while len(pending) < QUEUED * plan.n_workers:
+                    if (chunk := next(plan, None)) is None:
+                        break
+                    pending[self.submit(chunk)] = chunk
+                if not pending:
+                    return
+                for future in wait(pending, WAIT_SECONDS, FIRST_COMPLETED).done:
+                    chunk = pending.pop(future)
+                    try:
+                        found = future.result()
+                    except CancelledError:
+                        if not self.lost():
+                            raise
+                        pending[self.submit(chunk)] = chunk
+                    else:
+                        yield opened(found)
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def opened(found):
+    """An outcome, also of its bytes."""
+    return pickle.loads(found) if isinstance(found, bytes) else found
+
+
+class ByFiles(ByThreads):
+    """To processes, by files that they map into their memory."""
+
+    folder = None
+
+    def carry(self, parts):
+        for key, part in parts.items():
+            if key not in self.parts:
+                if self.folder is None:
+                    place = os.environ.get("JOBLIB_TEMP_FOLDER")
+                    self.folder = tempfile.mkdtemp(prefix="fastbp-", dir=place)
+                path = Path(self.folder, f"{len(self.parts)}.joblib")
+                joblib.dump(part, path)
+                self.parts[key] = part, str(path)
+
+    def submit(self, chunk):
+        payload, used = chunks.packed(chunk.job, self.parts)
+        paths = [self.parts[key][1] for key in used]
+        return self.executor.submit(chunks.Work(chunk.name, chunks.mapped), payload, *paths)
+
+    def close(self):
+        super().close()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class ByDask(ByThreads):
+    """To Dask's workers, which hold data by themselves."""
+
+    def __init__(self, executor):
+        super().__init__(executor)
+        self.client, self.sent, self.n_sent = executor._client, {}, 0
+
+    def n_workers(self):
+        return sum(self.client.nthreads().values())
+
+    def carry(self, parts):
+        if not self.n_workers():  # whoever adapts the cluster to its tasks is to see one
+            self.client.submit(int, pure=False).result()
+        new = [key for key in parts if key not in self.parts]
+        self.parts.update(parts)
+        self._scatter(new)
+
+    def _scatter(self, keys):
+        if keys:
+            data = [self.parts[key] for key in keys]
+            futures = self.client.scatter(data, broadcast=True, hash=False)
+            self.sent.update(zip(keys, futures, strict=True))
+
+    def submit(self, chunk):
+        payload, used = chunks.packed(chunk.job, self.parts)
+        key = f"{chunk.name}-{chunk.told}-{uuid.uuid4().hex}"
+        futures = [self.sent[key] for key in used]
+        return self.executor.submit(
+            chunks.Work(chunk.name), payload, *futures, key=key, pure=False
+        )
+
+    def lost(self):
+        gone = [key for key, future in self.sent.items() if future.status != "finished"]
+        self.n_sent += bool(gone)
+        if not gone or self.n_sent > SENT_AGAIN:
+            return self.n_sent <= SENT_AGAIN and bool(self.sent)
+        self._scatter(gone)
+        return True
+
+    def close(self):
+        super().close()
+        self.sent.clear()
+
+
+class ByJoblib(ByThreads):
+    """To the workers of the backend of joblib's that has been chosen."""
+
+    def __init__(self, config, n_jobs):
+        super().__init__(None)
+        self.config, self.n_jobs = config, n_jobs
+
+    def n_workers(self):
+        with joblib.parallel_config(**self.config):
+            return joblib.effective_n_jobs(self.n_jobs)
+
+    def _call(self, chunk):
+        if getattr(self.config["backend"], "supports_sharedmem", False):
+            return chunks.run, (chunk.job,), {}
+        payload, used = chunks.packed(chunk.job, self.parts)
+        return chunks.Work(chunk.name), (payload, *(self.parts[key] for key in used)), {}
+
+    def outcomes(self, plan):
+        unordered = self.config["backend"].supports_return_generator
+        with joblib.parallel_config(**self.config):
+            parallel = joblib.Parallel(
+                self.n_jobs,
+                batch_size=1,
+                pre_dispatch=f"{QUEUED} * n_jobs",
+                return_as="generator_unordered" if unordered else "list",
+            )
+            found = parallel(map(self._call, plan))
+        try:
+            yield from map(opened, found)
+        finally:
+            if unordered:
+                found.close()
+
+
+# what has an executor as a parameter
+
+
+def with_executor(cls):
+    """A class of scikit-learn's with `executor` among its parameters."""
+    own = cls.__init__
+
+    @functools.wraps(own)
+    def __init__(self, *args, executor=None, **named):
+        own(self, *args, **named)
+        self.executor = executor
+
+    __init__.__signature__ = signature_with_executor(own)
+    cls.__init__ = __init__
+    return cls
+
+
+def signature_with_executor(function):
+    """Its signature, with one more argument that goes by its name."""
+    own = inspect.signature(function)
+    executor = inspect.Parameter("executor", inspect.Parameter.KEYWORD_ONLY, default=None)
+    *others, last = own.parameters.values()
+    ends = [last] if last.kind is inspect.Parameter.VAR_KEYWORD else []
+    return own.replace(parameters=[*others, *([] if ends else [last]), executor, *ends])
+
+
+class Sends(BaseEstimator):
+    """Has an executor, which clones share, and which is no part of what is copied or kept."""
+
+    executor: Any = None
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "executor": None}
+
+    def __copy__(self):
+        made = type(self).__new__(type(self))
+        vars(made).update(vars(self))
+        return made
+
+    def __sklearn_clone__(self):
+        bare = copy.copy(self)
+        bare.executor = None  # scikit-learn would copy it
+        made = super(Sends, bare).__sklearn_clone__()
+        made.executor = self.executor
+        return made

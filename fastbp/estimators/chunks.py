@@ -1,0 +1,383 @@
+"""Chunks of scikit-learn's tasks, each trained in one crew wherever it is sent.
+
+What belongs here: which tasks make a chunk, how long it may take, what travels with it and what
+comes back, and what a worker does with it. What does not: to whom chunks are sent (backends.py), how
+tasks are trained together (tasks.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import threading
+import time
+import traceback
+import warnings
+from collections import deque
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+from scipy import sparse
+
+from fastbp.estimators.tasks import Batch, Together, ours
+from fastbp.training.request import flops, limited
+
+try:
+    import cloudpickle  # joblib needs it
+except ModuleNotFoundError:  # before 1.6, which had its own
+    from joblib.externals import cloudpickle
+
+SPEED = 5e9  # flops a second of one core, until chunks have been timed
+FIRST_SECONDS = 0.5  # of a chunk by that guess
+SECONDS = 0.5, 4.0  # of a chunk once others have been timed: at least, at most
+PART_BYTES = 1 << 16  # of data that go to a worker once; smaller ones go with each chunk
+WITHIN: ContextVar[bool] = ContextVar("WITHIN", default=False)  # of a chunk, which sends none on
+
+
+class Item:
+    """One of scikit-learn's tasks, and what is known of it before it is begun."""
+
+    def __init__(self, batch):
+        self.batch, self.of_bag = batch, False
+        (self.call,) = batch.items
+        task = batch.tasks[0]
+        function, args, named = self.call
+        if task is not None:
+            estimator, X, n = task.given["estimator"], task.given["X"], len(task.given["train"])
+            parameters, self.fold = task.given.get("parameters") or {}, id(task.given["train"])
+            self.seed, self.kind = task.seed, "ours"
+        else:
+            self.of_bag = of_bag = getattr(function, "__name__", "") == "_parallel_build_estimators"
+            estimator = named.get("estimator", next(iter(args), None))
+            estimator, X = (args[1].estimator_, args[2]) if of_bag else (estimator, None)
+            n, parameters, self.fold, self.seed = getattr(X, "shape", (0,))[0], {}, 0, None
+            self.kind = "ours" if of_bag and ours(estimator) is not None else "other"
+        self.estimator = estimator
+        self.name = type(ours(estimator) or estimator).__name__
+        self.key, self.work, self.threads = None, 1.0, 1
+        if self.kind == "ours":
+            self._of_network(ours(estimator), parameters, X, n)
+
+    def _of_network(self, model, parameters, X, n):
+        """Of which shape it is, and its flops, about; at most those of max_iter."""
+        own = model.get_params(deep=False)
+        for name, value in parameters.items():
+            if (last := name.rpartition("__")[2]) in own:
+                own[last] = value
+        try:
+            sizes = [int(size) for size in np.atleast_1d(own["hidden_layer_sizes"])]
+            widths = [X.shape[1], *sizes, 1]
+            n_parameters = sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+            self.work = max(1.0, flops(n_parameters, n) * float(own["max_iter"]))
+            self.threads = int(own["n_threads"] or 1)
+        except Exception:  # nonsense, which is refused where it is fitted
+            sizes = []
+        shape = (sizes, own["activation"], own["solver"], own["batch_size"], own["loss"])
+        self.key = type(model).__name__, repr(shape)
+
+    @property
+    def place(self):
+        """Candidate and fold as scikit-learn counts them, or None."""
+        named = self.call[2]
+        places = named.get("candidate_progress"), named.get("split_progress")
+        return tuple(place[0] if place else None for place in places)
+
+
+class Job(NamedTuple):
+    """What is to be done for a chunk: tasks with their seeds, threads, a seed of transformers."""
+
+    number: int
+    tasks: list[Any]
+    n_threads: int
+    seed: int | None
+
+
+class Chunk:
+    """Items that are trained together."""
+
+    def __init__(self, number, items, seed):
+        self.items = items
+        tasks = [(item.call, item.seed) for item in items]
+        self.job = Job(number, tasks, max(item.threads for item in items), seed)
+
+    @property
+    def name(self):
+        """What it fits: "fit MLPClassifier"."""
+        return "fit " + " and ".join(sorted({item.name for item in self.items}))
+
+    @property
+    def told(self):
+        """Of which it is: "candidates 0 to 4, fold 1"."""
+        told = []
+        for kind, places in zip(("candidate", "fold"), self._places(), strict=True):
+            if len(places) == 1:
+                told.append(f"{kind} {places[0]}")
+            elif places:
+                told.append(f"{kind}s {places[0]} to {places[-1]}")
+        return ", ".join(told) or f"{len(self.items)} fits"
+
+    def _places(self):
+        both = zip(*(item.place for item in self.items), strict=True)
+        return [sorted({place for place in of_kind if place is not None}) for of_kind in both]
+
+
+class Plan:
+    """Chunks of items, made one by one as workers take them, by how long those before took.
+
+    An iterator, which several threads may ask.
+    """
+
+    def __init__(self, items, n_workers, seed=None):
+        by_key: dict[Any, list[Item]] = {}
+        for item in items:
+            by_key.setdefault(item.key, []).append(item)
+        self.waiting: deque[Item] = deque()
+        for group in sorted(by_key.values(), key=lambda group: -group[0].work):
+            place: dict[int, int] = {}
+            for item in group:
+                place.setdefault(item.fold, len(place))
+            self.waiting += sorted(group, key=lambda item: place[item.fold])
+        self.n_workers, self.seed = n_workers, seed
+        self.chunks: list[Chunk] = []
+        self.timed: dict[str, list[float]] = {}  # seconds and work, of each kind
+        self.lock = threading.Lock()
+
+    def _seconds(self, item):
+        """That an item takes, about."""
+        if item.kind in self.timed:
+            seconds, work = self.timed[item.kind]
+            return item.work * seconds / work
+        return item.work / SPEED if item.kind == "ours" else FIRST_SECONDS
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        with self.lock:
+            if not self.waiting:
+                raise StopIteration
+            share = sum(map(self._seconds, self.waiting)) / max(1, self.n_workers)
+            least, most = SECONDS
+            wanted = min(most, max(share / 2, min(share, least)))
+            if self.waiting[0].kind not in self.timed:
+                wanted = min(share, FIRST_SECONDS)
+            chunk = [self.waiting.popleft()]
+            total = self._seconds(chunk[0])
+            while self.waiting and self.waiting[0].kind == chunk[0].kind:
+                total += self._seconds(self.waiting[0])
+                if total > wanted * (1 + 1e-9):
+                    break
+                chunk.append(self.waiting.popleft())
+            self.chunks.append(Chunk(len(self.chunks), chunk, self.seed))
+            return self.chunks[-1]
+
+    def ended(self, outcome):
+        """The items of the chunk whose outcome it is."""
+        with self.lock:
+            chunk, self.chunks[outcome.number] = self.chunks[outcome.number].items, None
+            known = self.timed.setdefault(chunk[0].kind, [0.0, 0.0])
+            known[0] += max(outcome.seconds, 1e-6)
+            known[1] += sum(item.work for item in chunk)
+            return chunk
+
+
+# what travels
+
+
+def _n_bytes(value):
+    """Of an array, a sparse matrix or a table; 0 of anything else."""
+    if sparse.issparse(value):
+        return sum(getattr(value, name).nbytes for name in ("data", "indices") if name in vars(value))
+    for name, of_table in (("nbytes", None), ("memory_usage", "sum"), ("estimated_size", None)):
+        found = getattr(value, name, None)
+        if found is None or isinstance(value, (type, np.generic)):
+            continue
+        try:
+            found = found() if callable(found) else found
+            return int(found.sum() if of_table and hasattr(found, "sum") else found)
+        except Exception:  # it only has the name
+            continue
+    return 0
+
+
+def parts_of(items):
+    """Data in the arguments of tasks that are large enough to be sent apart, by their ids."""
+    parts: dict[int, Any] = {}
+    for item in items:
+        _, args, named = item.call
+        for value in (*args, *named.values()):
+            inner = value.values() if isinstance(value, dict) else (value,)
+            for part in inner:
+                if id(part) not in parts and _n_bytes(part) >= PART_BYTES:
+                    parts[id(part)] = part
+    return parts
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Leaves parts out, and notes which."""
+
+    def __init__(self, file, parts):
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self.parts, self.places = parts, {}
+
+    def persistent_id(self, value):
+        key = id(value)
+        return self.places.setdefault(key, len(self.places)) if key in self.parts else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file, parts):
+        super().__init__(file)
+        self.parts = parts
+
+    def persistent_load(self, place):
+        return self.parts[place]
+
+
+def packed(job, parts):
+    """A job as bytes, and the ids of `parts` that it leaves out, in the order of their places."""
+    pickler = _Pickler(file := io.BytesIO(), parts)
+    pickler.dump(job)
+    return file.getvalue(), list(pickler.places)
+
+
+class Outcome(NamedTuple):
+    """What has come of a chunk."""
+
+    number: int
+    results: list[Any]
+    error: BaseException | None
+    trace: str
+    told: list[Any]  # warnings: message, category, file and line
+    seconds: float
+
+
+class Call:
+    """A task, as joblib has it, and what it draws by where it is not of ours."""
+
+    def __init__(self, call, seed):
+        self.items, self.seed = [call], seed
+
+    def __call__(self):
+        if self.seed is not None:
+            np.random.seed(self.seed)  # noqa: NPY002
+        ((function, args, named),) = self.items
+        return [function(*args, **named)]
+
+
+class Work:
+    """What a worker is asked to do with a packed job. Its name says what is fitted."""
+
+    def __init__(self, name, find=None):
+        self.__name__ = self.__qualname__ = name
+        self.find = find  # parts, of what stands for them
+
+    def __call__(self, payload, *parts):
+        began = time.perf_counter()
+        if self.find is not None:
+            parts = self.find(*parts)
+        job = _Unpickler(io.BytesIO(payload), parts).load()
+        with _heard() as told, _global_draws():
+            outcome = run(job, shared=False)
+        found = outcome._replace(told=told, seconds=time.perf_counter() - began)
+        try:
+            return cloudpickle.dumps(found)
+        except Exception:
+            if outcome.error is None:
+                raise
+            error = RuntimeError(f"{type(outcome.error).__name__}: {outcome.error}")
+            return cloudpickle.dumps(found._replace(error=error))
+
+
+def run(job, shared=True):
+    """Do a job in this process.
+
+    `shared`: with the one that sends it, whose global draws are left alone.
+    """
+    began = time.perf_counter()
+    backend = Together(job.n_threads, None if shared else job.seed)
+    batches = []
+    for call, seed in job.tasks:
+        batch = Batch(own := Call(call, None), None, backend)
+        if batch.tasks[0] is not None:
+            batch.tasks[0].seed = seed
+        elif not shared:
+            own.seed = seed
+        batches.append(batch)
+    error, results, trace, token = None, [], "", WITHIN.set(True)
+    try:
+        with joblib.parallel_config("sequential"), limited(job.n_threads):
+            backend.make(batches)
+            results = [result for batch in batches for result in batch.get()]
+    except Exception as raised:
+        error, trace = raised, traceback.format_exc()
+    finally:
+        WITHIN.reset(token)
+    return Outcome(job.number, results, error, trace, [], time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def _global_draws():
+    """NumPy's global generator comes out of it as it went in."""
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+_held: dict[str, Any] = {}  # what this process has mapped, by its file; of one search
+
+
+def mapped(*paths):
+    """Data in files, which are mapped into this process's memory."""
+    if not {Path(path).parent for path in paths} >= {Path(path).parent for path in _held}:
+        _held.clear()
+    for path in paths:
+        if path not in _held:
+            try:
+                part = joblib.load(path, mmap_mode="r")
+            except FileNotFoundError:
+                raise RuntimeError(
+                    f"executor: expected workers that see the file {path}; set JOBLIB_TEMP_FOLDER "
+                    "to a folder that all machines share"
+                ) from None
+            _held[path] = part.view(np.ndarray) if isinstance(part, np.memmap) else part
+    return [_held[path] for path in paths]
+
+
+class _Heard(threading.local):
+    """The warnings of each thread's chunk; `warnings.catch_warnings` is not for threads."""
+
+    told: list[Any] | None = None
+
+
+_listening, _lock, _listeners = _Heard(), threading.Lock(), []
+
+
+def _listen(message, category, filename, lineno, file=None, line=None):
+    if _listening.told is not None:
+        _listening.told.append((message, category, filename, lineno))
+    else:
+        _listeners[0](message, category, filename, lineno, file, line)
+
+
+@contextlib.contextmanager
+def _heard():
+    """A list of the warnings of this thread meanwhile."""
+    with _lock:
+        _listeners.append(warnings.showwarning if not _listeners else _listeners[0])
+        warnings.showwarning = _listen
+    _listening.told = told = []
+    try:
+        yield told
+    finally:
+        _listening.told = None
+        with _lock:
+            own = _listeners.pop()
+            if not _listeners:
+                warnings.showwarning = own
