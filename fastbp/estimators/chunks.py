@@ -160,7 +160,8 @@ class Plan:
         with self.lock:
             if not self.waiting:
                 raise StopIteration
-            share = sum(map(self._seconds, self.waiting)) / max(1, self.n_workers)
+            going = [item for chunk in self.chunks if chunk is not None for item in chunk.items]
+            share = sum(map(self._seconds, (*going, *self.waiting))) / max(1, self.n_workers)
             least, most = SECONDS
             wanted = min(most, max(share / 2, min(share, least)))
             if self.waiting[0].kind not in self.timed:
@@ -284,13 +285,12 @@ class Work:
         with _heard() as told, _global_draws():
             outcome = run(job, shared=False)
         found = outcome._replace(told=told, seconds=time.perf_counter() - began)
-        try:
-            return cloudpickle.dumps(found)
-        except Exception:
-            if outcome.error is None:
-                raise
-            error = RuntimeError(f"{type(outcome.error).__name__}: {outcome.error}")
-            return cloudpickle.dumps(found._replace(error=error))
+        if (error := found.error) is not None:
+            try:
+                pickle.loads(cloudpickle.dumps(error))
+            except Exception:  # one that cannot be sent
+                found = found._replace(error=RuntimeError(f"{type(error).__name__}: {error}"))
+        return cloudpickle.dumps(found)
 
 
 def run(job, shared=True):
