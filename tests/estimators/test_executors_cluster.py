@@ -55,7 +55,7 @@ def assert_same(found, expected):
 
 def cluster_of(n_workers):
     return distributed.LocalCluster(
-        n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=":0"
     )
 
 
@@ -107,7 +107,7 @@ def test_tasks_have_names_and_data_are_scattered_once(client, monkeypatch):
     monkeypatch.setattr(chunks, "SECONDS", (1e-9, 1e-9))
     grid(client.get_executor(pure=False))
     assert len(keys) == 18 and len(scattered) == 1 and scattered[0] is X
-    assert keys[0].startswith("fit MLPRegressor-candidate 1, fold 0-")
+    assert keys[0].startswith("fit MLPRegressor-candidate 0, fold 0-")
     assert {distributed.utils.key_split(key) for key in keys} == {"fit MLPRegressor"}
 
 
@@ -190,7 +190,7 @@ SCRIPT = """
     from fastbp.estimators import GridSearchCV, MLPRegressor
     X = np.random.default_rng(0).normal(size=(400, 30))
     grid = {"alpha": [1e-4, 1e-2, 1.0], "hidden_layer_sizes": [(7,), (4, 3)]}
-    model = MLPRegressor(7, max_iter=6, random_state=3)
+    model = MLPRegressor(hidden_layer_sizes=7, max_iter=6, random_state=3)
     if __name__ == "__main__":
         expected = GridSearchCV(model, grid, cv=3).fit(X, X[:, 0]).cv_results_
         with MPIPoolExecutor() as executor:
