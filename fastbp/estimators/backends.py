@@ -65,7 +65,7 @@ def _backend(estimator, n_jobs, caller, executor):
             "checkpoint: expected None in the estimator of a search, whose fits would share the "
             f"file; got {shown(model.checkpoint)}"
         )
-    if sender is not None and not chunks.WITHIN.get():
+    if sender is not None and executor not in chunks.WITHIN.get():
         return Elsewhere(sender)
     if model is None or hasattr(caller, "_skl_callbacks") or not hasattr(joblib, "parallel_config"):
         return None
@@ -114,8 +114,8 @@ class Elsewhere(Together):
         with contextlib.closing(self.sender.outcomes(plan)) as outcomes:
             for outcome in outcomes:
                 chunk = plan.ended(outcome)
-                for warning in outcome.told:
-                    warnings.warn_explicit(*warning, registry=self.told)
+                for message, category, filename, line in outcome.told:
+                    warnings.warn_explicit(message, category, filename, line, registry=self.told)
                 if outcome.error is not None:
                     outcome.error.add_note(f"In a worker:\n{outcome.trace}")
                     raise outcome.error
@@ -144,7 +144,9 @@ class Elsewhere(Together):
 def sender_of(executor):
     """How chunks and data get to this executor's workers."""
     if not isinstance(executor, Executor):
-        hint = ", as client.get_executor(pure=False) is" if hasattr(executor, "get_executor") else ""
+        hint = (
+            ", as client.get_executor(pure=False) is" if hasattr(executor, "get_executor") else ""
+        )
         raise TypeError(
             f"executor: expected a concurrent.futures.Executor{hint}; got {shown(executor)}"
         )
@@ -173,7 +175,7 @@ class ByThreads:
 
     def submit(self, chunk):
         """The future of a chunk's outcome, or of its bytes."""
-        return self.executor.submit(chunks.run, chunk.job)
+        return self.executor.submit(chunks.run, chunk.job, self.executor)
 
     def lost(self):
         """Whether what workers have lost has been given to them again."""
@@ -185,10 +187,10 @@ class ByThreads:
 
     def outcomes(self, plan):
         """What comes of the chunks of a plan, as workers end them."""
-        pending = {}
+        pending: dict[Any, chunks.Chunk] = {}
         try:
             while True:
-                plan.n_workers = self.n_workers()
+                plan.n_workers = max(1, self.n_workers())
                 while len(pending) < QUEUED * plan.n_workers:
                     if (chunk := next(plan, None)) is None:
                         break
@@ -268,17 +270,15 @@ class ByDask(ByThreads):
         payload, used = chunks.packed(chunk.job, self.parts)
         key = f"{chunk.name}-{chunk.told}-{uuid.uuid4().hex}"
         futures = [self.sent[key] for key in used]
-        return self.executor.submit(
-            chunks.Work(chunk.name), payload, *futures, key=key, pure=False
-        )
+        return self.executor.submit(chunks.Work(chunk.name), payload, *futures, key=key, pure=False)
 
     def lost(self):
         gone = [key for key, future in self.sent.items() if future.status != "finished"]
         self.n_sent += bool(gone)
-        if not gone or self.n_sent > SENT_AGAIN:
-            return self.n_sent <= SENT_AGAIN and bool(self.sent)
+        if self.n_sent > SENT_AGAIN:
+            return False
         self._scatter(gone)
-        return True
+        return bool(self.sent)
 
     def close(self):
         super().close()
@@ -331,18 +331,19 @@ def with_executor(cls):
         own(self, *args, **named)
         self.executor = executor
 
-    __init__.__signature__ = signature_with_executor(own)
-    cls.__init__ = __init__
+    cls.__init__ = with_signature(__init__, own)
     return cls
 
 
-def signature_with_executor(function):
-    """Its signature, with one more argument that goes by its name."""
+def with_signature(made, function):
+    """What has been made of a function, with the function's signature and one argument more."""
     own = inspect.signature(function)
     executor = inspect.Parameter("executor", inspect.Parameter.KEYWORD_ONLY, default=None)
     *others, last = own.parameters.values()
     ends = [last] if last.kind is inspect.Parameter.VAR_KEYWORD else []
-    return own.replace(parameters=[*others, *([] if ends else [last]), executor, *ends])
+    parameters = [*others, *([] if ends else [last]), executor, *ends]
+    made.__signature__ = own.replace(parameters=parameters)
+    return made
 
 
 class Sends(BaseEstimator):
@@ -355,7 +356,7 @@ class Sends(BaseEstimator):
 
     def __copy__(self):
         made = type(self).__new__(type(self))
-        vars(made).update(vars(self))
+        made.__dict__.update(vars(self))
         return made
 
     def __sklearn_clone__(self):

@@ -1,14 +1,15 @@
 """Chunks of scikit-learn's tasks, each trained in one crew wherever it is sent.
 
 What belongs here: which tasks make a chunk, how long it may take, what travels with it and what
-comes back, and what a worker does with it. What does not: to whom chunks are sent (backends.py), how
-tasks are trained together (tasks.py).
+comes back, and what a worker does with it. What does not: to whom chunks are sent (backends.py),
+how tasks are trained together (tasks.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import pickle
 import threading
 import time
@@ -34,8 +35,10 @@ except ModuleNotFoundError:  # before 1.6, which had its own
 SPEED = 5e9  # flops a second of one core, until chunks have been timed
 FIRST_SECONDS = 0.5  # of a chunk by that guess
 SECONDS = 0.5, 4.0  # of a chunk once others have been timed: at least, at most
+TURNS = 4  # of a worker, at least, where chunks may be short: others then end about when it does
 PART_BYTES = 1 << 16  # of data that go to a worker once; smaller ones go with each chunk
-WITHIN: ContextVar[bool] = ContextVar("WITHIN", default=False)  # of a chunk, which sends none on
+# executors by one of whose threads this is run: it would wait for itself
+WITHIN: ContextVar[tuple[Any, ...]] = ContextVar("WITHIN", default=())
 
 
 class Item:
@@ -71,7 +74,7 @@ class Item:
         try:
             sizes = [int(size) for size in np.atleast_1d(own["hidden_layer_sizes"])]
             widths = [X.shape[1], *sizes, 1]
-            n_parameters = sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+            n_parameters = sum(a * b for a, b in itertools.pairwise(widths))
             self.work = max(1.0, flops(n_parameters, n) * float(own["max_iter"]))
             self.threads = int(own["n_threads"] or 1)
         except Exception:  # nonsense, which is refused where it is fitted
@@ -142,7 +145,7 @@ class Plan:
                 place.setdefault(item.fold, len(place))
             self.waiting += sorted(group, key=lambda item: place[item.fold])
         self.n_workers, self.seed = n_workers, seed
-        self.chunks: list[Chunk] = []
+        self.numbers, self.going = itertools.count(), dict[int, Chunk]()
         self.timed: dict[str, list[float]] = {}  # seconds and work, of each kind
         self.lock = threading.Lock()
 
@@ -160,10 +163,10 @@ class Plan:
         with self.lock:
             if not self.waiting:
                 raise StopIteration
-            going = [item for chunk in self.chunks if chunk is not None for item in chunk.items]
+            going = [item for chunk in self.going.values() for item in chunk.items]
             share = sum(map(self._seconds, (*going, *self.waiting))) / max(1, self.n_workers)
             least, most = SECONDS
-            wanted = min(most, max(share / 2, min(share, least)))
+            wanted = min(most, max(share / TURNS, min(share, least)))
             if self.waiting[0].kind not in self.timed:
                 wanted = min(share, FIRST_SECONDS)
             chunk = [self.waiting.popleft()]
@@ -173,13 +176,14 @@ class Plan:
                 if total > wanted * (1 + 1e-9):
                     break
                 chunk.append(self.waiting.popleft())
-            self.chunks.append(Chunk(len(self.chunks), chunk, self.seed))
-            return self.chunks[-1]
+            number = next(self.numbers)
+            self.going[number] = made = Chunk(number, chunk, self.seed)
+            return made
 
     def ended(self, outcome):
         """The items of the chunk whose outcome it is."""
         with self.lock:
-            chunk, self.chunks[outcome.number] = self.chunks[outcome.number].items, None
+            chunk = self.going.pop(outcome.number).items
             known = self.timed.setdefault(chunk[0].kind, [0.0, 0.0])
             known[0] += max(outcome.seconds, 1e-6)
             known[1] += sum(item.work for item in chunk)
@@ -192,7 +196,9 @@ class Plan:
 def _n_bytes(value):
     """Of an array, a sparse matrix or a table; 0 of anything else."""
     if sparse.issparse(value):
-        return sum(getattr(value, name).nbytes for name in ("data", "indices") if name in vars(value))
+        return sum(
+            getattr(value, name).nbytes for name in ("data", "indices") if name in vars(value)
+        )
     for name, of_table in (("nbytes", None), ("memory_usage", "sum"), ("estimated_size", None)):
         found = getattr(value, name, None)
         if found is None or isinstance(value, (type, np.generic)):
@@ -293,8 +299,8 @@ class Work:
         return cloudpickle.dumps(found)
 
 
-def run(job, shared=True):
-    """Do a job in this process.
+def run(job, executor=None, shared=True):
+    """Do a job in this process, of which `executor` has given it a thread.
 
     `shared`: with the one that sends it, whose global draws are left alone.
     """
@@ -308,7 +314,7 @@ def run(job, shared=True):
         elif not shared:
             own.seed = seed
         batches.append(batch)
-    error, results, trace, token = None, [], "", WITHIN.set(True)
+    error, results, trace, token = None, [], "", WITHIN.set((*WITHIN.get(), executor))
     try:
         with joblib.parallel_config("sequential"), limited(job.n_threads):
             backend.make(batches)
@@ -356,7 +362,8 @@ class _Heard(threading.local):
     told: list[Any] | None = None
 
 
-_listening, _lock, _listeners = _Heard(), threading.Lock(), []
+_listening, _lock = _Heard(), threading.Lock()
+_listeners: list[Any] = []  # whom others' warnings go to, once for each that listens
 
 
 def _listen(message, category, filename, lineno, file=None, line=None):
@@ -372,7 +379,8 @@ def _heard():
     with _lock:
         _listeners.append(warnings.showwarning if not _listeners else _listeners[0])
         warnings.showwarning = _listen
-    _listening.told = told = []
+    told: list[Any] = []
+    _listening.told = told
     try:
         yield told
     finally:

@@ -34,12 +34,12 @@ class _Bagging(Sends):
         token = CAPTOR.set(None)  # of another's tasks, of which this fit may be one
         try:
             with together(self.estimator, self.n_jobs, self, self.executor):
-                return super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
+                return super().fit(X, y, sample_weight, **fit_params)
         finally:
             CAPTOR.reset(token)
 
     def _make_estimator(self, append=True, random_state=None):
-        made = super()._make_estimator(append, random_state)  # type: ignore[misc]
+        made = super()._make_estimator(append, random_state)
         if (backend := CAPTOR.get()) is not None and ours(made) is not None:
             backend.capture(made)
         return made
@@ -59,7 +59,8 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):
     Parameters
     ----------
     estimator, n_estimators, max_samples, max_features, bootstrap, oob_score, warm_start, ...
-        As in scikit-learn. With an `executor` n_jobs counts for predictions alone. An estimator with a `checkpoint` is refused.
+        As in scikit-learn. With an `executor` n_jobs counts for predictions alone. An estimator
+        with a `checkpoint` is refused.
 
     Examples
     --------

@@ -139,12 +139,6 @@ def _named(error, title):
     return ValueError(f"groups: {title}: {error}")
 
 
-def _part(estimator, X, y, train, fit_params):
-    """What a fit to these rows is given."""
-    part = _safe_indexing(X, train), _safe_indexing(y, train)
-    return part, {name: _safe_indexing(values, train) for name, values in fit_params.items()}
-
-
 def _fit_group(estimator, X, y, train, fit_params, title):
     """A task, with arguments by scikit-learn's names; see tasks.py."""
     part = _safe_split(estimator, X, y, train)
@@ -157,8 +151,10 @@ def _fit_group(estimator, X, y, train, fit_params, title):
 
 def _fit_together(tasks, n_threads):
     common, fits = Common(), []
-    for model, *given, _ in tasks:
-        fits.append(begun(model, *_part(model, *given), common, seed=seed_of(model)))
+    for model, X, y, train, fit_params, _ in tasks:
+        part = _safe_indexing(X, train), _safe_indexing(y, train)
+        params = {name: _safe_indexing(values, train) for name, values in fit_params.items()}
+        fits.append(begun(model, part, params, common, seed=seed_of(model)))
     fit_all(fits, n_threads)
     for fit, (*_, title) in zip(fits, tasks, strict=True):
         try:

@@ -31,7 +31,7 @@ class _Search(Sends):
         self
         """
         with together(self.estimator, self.n_jobs, self, self.executor):
-            return super().fit(X, y, **params)  # type: ignore[misc]
+            return super().fit(X, y, **params)
 
 
 @with_executor

@@ -9,7 +9,7 @@ import functools
 
 from sklearn import model_selection
 
-from fastbp.estimators.backends import signature_with_executor, together
+from fastbp.estimators.backends import together, with_signature
 
 EXAMPLE = """
     Examples
@@ -32,7 +32,6 @@ def _together(name, call, shown):
         with together(estimator, named.get("n_jobs"), executor=executor):
             return own(estimator, *args, **named)
 
-    function.__signature__ = signature_with_executor(own)
     function.__module__ = __name__
     function.__doc__ = f"""scikit-learn's `{name}`, with the fits of all folds trained together.
 
@@ -41,7 +40,7 @@ def _together(name, call, shown):
     process, on `n_jobs` threads (None: all cores), or at the workers of an `executor` or a backend
     of joblib's, as in `GridSearchCV`. Any other estimator goes scikit-learn's own way.
 {EXAMPLE.format(name=name, call=call, shown=shown)}"""
-    return function
+    return with_signature(function, own)
 
 
 cross_validate = _together(

@@ -7,7 +7,6 @@ on its own. What does not: ensembles by `n_ensemble` (test_members.py).
 import pickle
 import warnings
 
-import joblib
 import numpy as np
 import pytest
 import sklearn

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import joblib
@@ -128,50 +129,39 @@ class Deadly(RegressorMixin, BaseEstimator):
         return X[:, 0]
 
 
-def pids(client):
-    return client.run(os.getpid)
+def pending(client):
+    """Chunks that have been sent and have not ended."""
+    tasks = list(client.cluster.scheduler.tasks.values())
+    fits = [task.state for task in tasks if task.key.startswith("fit ")]
+    return [state for state in fits if state in ("waiting", "queued", "no-worker", "processing")]
 
 
-def started(client, n):
-    """Waits until so many chunks have ended, of which others wait."""
+def wait_for(true):
     end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        tasks = client.cluster.scheduler.tasks.values()
-        states = [task.state for task in tasks if task.key.startswith("fit ")]
-        if states.count("processing") + states.count("queued") >= n:
-            return states
-        time.sleep(0.01)
-    raise AssertionError("no chunks have been begun")
+    while not true() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert true()
 
 
-def test_a_worker_that_is_killed_changes_no_bits(monkeypatch):
-    import threading
-
+def test_a_worker_that_is_killed_changes_no_bits(client, monkeypatch):
     monkeypatch.setattr(chunks, "FIRST_SECONDS", 0.05)
     monkeypatch.setattr(chunks, "SECONDS", (0.05, 0.1))
     options = {"max_iter": 300, "tol": 0.0, "n_iter_no_change": 300}
     expected = grid(**options)
-    found = {}
-    with cluster_of(2) as cluster, distributed.Client(cluster) as client:
-        before = pids(client)
-        executor = client.get_executor(pure=False)
-
-        def search():
-            found.update(grid(executor, **options))
-
-        thread = threading.Thread(target=search, daemon=True)
-        thread.start()
-        assert len(started(client, 3)) >= 3
-        victim = next(iter(before.values()))
-        os.kill(victim, signal.SIGKILL)
-        pending = [t for t in cluster.scheduler.tasks.values() if t.key.startswith("fit ")]
-        assert any(task.state in ("processing", "queued", "waiting") for task in pending)
-        thread.join(WAIT)
-        assert not thread.is_alive()
-        assert_same(found, expected)
-        assert victim not in pids(client).values()
+    found, executor = {}, client.get_executor(pure=False)
+    victim = next(iter(client.run(os.getpid).values()))
+    thread = threading.Thread(target=lambda: found.update(grid(executor, **options)), daemon=True)
+    thread.start()
+    wait_for(lambda: len(pending(client)) >= 3)
+    os.kill(victim, signal.SIGKILL)
+    assert pending(client)
+    thread.join(WAIT)
+    assert not thread.is_alive()
+    assert_same(found, expected)
+    assert victim not in client.run(os.getpid).values()
 
 
+@pytest.mark.exhaustive
 def test_data_that_died_with_the_only_worker_are_sent_again(tmp_path):
     with cluster_of(1) as cluster, distributed.Client(cluster) as client:
         executor = client.get_executor(pure=False)
