@@ -8,6 +8,7 @@ how tasks are trained together (tasks.py).
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import itertools
 import pickle
@@ -82,6 +83,16 @@ class Item:
         shape = (sizes, own["activation"], own["solver"], own["batch_size"], own["loss"])
         self.key = type(model).__name__, repr(shape)
 
+    def sent(self, lean):
+        """The task; of a bag without the members that it has from before. `lean`: those so far."""
+        if not self.of_bag:
+            return self.call
+        function, (n, bag, *args), named = self.call
+        if id(bag) not in lean:
+            lean[id(bag)] = copy.copy(bag)
+            lean[id(bag)].estimators_ = []
+        return function, (n, lean[id(bag)], *args), named
+
     @property
     def place(self):
         """Candidate and fold as scikit-learn counts them, or None."""
@@ -104,7 +115,8 @@ class Chunk:
 
     def __init__(self, number, items, seed):
         self.items = items
-        tasks = [(item.call, item.seed) for item in items]
+        lean: dict[int, Any] = {}
+        tasks = [(item.sent(lean), item.seed) for item in items]
         self.job = Job(number, tasks, max(item.threads for item in items), seed)
 
     @property

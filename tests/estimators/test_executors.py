@@ -32,7 +32,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from fastbp import estimators
 from fastbp.estimators import backends, chunks
@@ -245,6 +245,28 @@ def test_a_chunk_is_trained_in_one_crew(monkeypatch):
     assert {n for _, n in counts} == {2}
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2, -1])
+def test_n_jobs_is_ignored(n_jobs):
+    executor = Inline()
+    assert_same(grid(executor, n_jobs=n_jobs), grid())
+    assert len(executor.names) == 2
+
+
+def test_a_bag_that_goes_on_sends_no_members():
+    bag, other = (
+        estimators.BaggingRegressor(
+            regressor(hidden_layer_sizes=(300,), max_iter=1), 6, warm_start=True, random_state=0,
+            executor=executor,
+        ).fit(X, Y)
+        for executor in (Inline(), None)
+    )  # fmt: skip
+    bag.executor.sizes.clear()
+    for each in (bag, other):
+        each.set_params(n_estimators=8).fit(X, Y)
+    assert max(bag.executor.sizes) < 20_000
+    assert_same(bag.estimators_, other.estimators_)
+
+
 BIG = RNG.normal(size=(2000, 20))
 TABLES = {
     "array": BIG,
@@ -285,6 +307,26 @@ def test_data_go_to_a_worker_once(name, temporary, monkeypatch):
         assert_same(found, fitted(None))
     assert len(written) == len({id(part) for part, _ in written}) == 6  # x, weight and four folds
     assert not list(temporary.iterdir())
+
+
+def test_a_search_in_rounds_sends_data_once(temporary, monkeypatch):
+    written, dump = [], joblib.dump
+    monkeypatch.setattr(joblib, "dump", lambda *a, **k: (written.append(a[0]), dump(*a, **k))[1])
+    table, y = TABLES["pandas"].assign(kind="a"), pd.Series(BIG[:, 0])
+    numbers = make_pipeline(
+        FunctionTransformer(lambda frame: frame.drop(columns="kind").to_numpy()), regressor()
+    )
+    grid = {"mlpregressor__alpha": np.geomspace(1e-4, 1.0, 4).tolist()}
+    options = {"n_candidates": 4, "cv": 2, "random_state": 0, "min_resources": 500}
+    found, expected = (
+        estimators.HalvingRandomSearchCV(numbers, grid, executor=of, **options).fit(table, y)
+        for of in (Inline(), None)
+    )
+    assert found.n_iterations_ == 2
+    np.testing.assert_array_equal(
+        found.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
+    )
+    assert len(written) == 1 and written[0] is not y and written[0].shape == table.shape
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 17, 33])

@@ -69,6 +69,8 @@ def client():
 def test_dask_gives_the_same_bits(client):
     assert_same(grid(client.get_executor(pure=False)), grid())
     assert_same(grid(client.get_executor()), grid())
+    with pytest.raises(TypeError, match=r"as client\.get_executor\(pure=False\) is; got"):
+        grid(client)
     member = estimators.BaggingRegressor(regressor(), 5, random_state=1)
     model = estimators.BaggingRegressor(
         regressor(), 5, random_state=1, executor=client.get_executor(pure=False)
