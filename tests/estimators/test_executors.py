@@ -1,8 +1,8 @@
 """`executor=` of searches, cross-validation, bags and groups: fits made elsewhere, the same bits.
 
 What belongs here: executors of the standard library, loky's, joblib's backends; what is sent, how
-often, and what comes back. What does not: Dask and MPI (test_executors_cluster.py), what the fits
-are (test_search.py, test_ensemble.py, test_groups.py).
+often, and what comes back. What does not: Dask and MPI (test_executors_cluster.py), failures
+(test_executors_failures.py), what the fits are (test_search.py, test_ensemble.py, test_groups.py).
 """
 
 import copy
@@ -10,27 +10,39 @@ import itertools
 import multiprocessing
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 import warnings
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from executor_cases import (
+    ALL,
+    BIG,
+    GRID,
+    GROUPS,
+    RNG,
+    Inline,
+    X,
+    Y,
+    assert_same,
+    classifier,
+    forked,
+    grid,
+    loky,
+    regressor,
+    seeded,
+    threads,
+)
 from scipy import sparse
 from sklearn import linear_model, model_selection
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -39,150 +51,12 @@ from fastbp.estimators import backends, chunks
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-N = 90
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(N, 5))
-Y = X[:, 0] + np.sin(X[:, 1]) + 0.1 * RNG.normal(size=N)
-LABELS = np.where(Y > 0, "up", np.where(Y < -1, "down", "level"))
-WEIGHT = RNG.uniform(0.5, 2, N)
-GROUPS = np.array(["pump", "fan", "saw"])[RNG.integers(0, 3, N)]
-GRID = {"alpha": [1e-4, 1.0], "hidden_layer_sizes": [(7,), (4, 3)], "random_state": [0, None]}
-OPTIONS = {"hidden_layer_sizes": (7,), "max_iter": 6, "random_state": 3}
-
-
-class Inline(Executor):
-    """Does what is submitted at once, of pickles, and counts it; like a process with one worker."""
-
-    _max_workers = 2
-
-    def __init__(self):
-        self.names, self.sizes = [], []
-
-    def submit(self, function, /, *args, **named):
-        future = Future()
-        self.names.append(function.__name__)
-        sent = pickle.dumps((function, args, named))
-        self.sizes.append(len(sent))
-        function, args, named = pickle.loads(sent)
-        future.set_result(function(*args, **named))
-        return future
-
-
-def regressor(**options):
-    return estimators.MLPRegressor(**(OPTIONS | options))
-
-
-def classifier(**options):
-    return estimators.MLPClassifier(**(OPTIONS | options))
-
-
-def seeded(call):
-    np.random.seed(5)  # noqa: NPY002
-    return call()
-
-
-def grid(executor=None, model=None, y=Y, x=X, **options):
-    search = estimators.GridSearchCV(
-        regressor() if model is None else model, GRID, cv=3, executor=executor, **options
-    )
-    return seeded(lambda: search.fit(x, y))
-
-
-def assert_same(found, expected):
-    """Searches, ensembles, dicts, tuples of arrays: equal to the bit but for times."""
-    if isinstance(expected, dict):
-        assert list(found) == list(expected)
-        for name in expected:
-            if "time" not in name:
-                assert_same(found[name], expected[name])
-    elif isinstance(expected, (tuple, list)):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_same(one, other)
-    elif hasattr(expected, "cv_results_"):
-        assert_same(found.cv_results_, expected.cv_results_)
-        assert_same(found.best_estimator_, expected.best_estimator_)
-    elif hasattr(expected, "network_"):
-        np.testing.assert_array_equal(found.network_.parameters, expected.network_.parameters)
-        assert found.loss_curve_ == expected.loss_curve_
-    else:
-        np.testing.assert_array_equal(found, expected)
-
 
 @pytest.fixture(scope="module")
 def spawned():
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as executor:
         yield executor
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    """The folder that holds what is sent by files."""
-    monkeypatch.setenv("JOBLIB_TEMP_FOLDER", str(tmp_path))
-    return tmp_path
-
-
-def threads():
-    return ThreadPoolExecutor(2)
-
-
-def loky():
-    return joblib.externals.loky.get_reusable_executor(max_workers=1)
-
-
-def forked():
-    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork"))
-
-
-CALLS = {
-    "cross_validate": {"return_train_score": True, "return_estimator": True},
-    "cross_val_score": {},
-    "cross_val_predict": {"method": "predict_proba"},
-    "learning_curve": {"train_sizes": [20, 40]},
-    "validation_curve": {"param_name": "alpha", "param_range": [1e-4, 1.0]},
-}
-
-
-def call_of(name, x=X):
-    options = {"cv": 3, **CALLS[name]}
-    model = classifier(random_state=None)
-    return lambda executor: getattr(estimators, name)(
-        model, x, LABELS, executor=executor, **options
-    )
-
-
-def bag(kind, **options):
-    make = getattr(estimators, kind)
-    member, y = (classifier(), LABELS) if kind.endswith("Classifier") else (regressor(), Y)
-    return lambda executor: make(
-        member, 5, random_state=1, executor=executor, **options
-    ).fit(X, y, sample_weight=WEIGHT).estimators_  # fmt: skip
-
-
-def groups(executor):
-    model = classifier(random_state=None)
-    fitted = estimators.fit_groups(
-        model, X, LABELS, GROUPS, sample_weight=WEIGHT, unseen="pooled", executor=executor
-    )
-    return [*fitted.models_.values(), fitted.pooled_]
-
-
-def other_search(name):
-    spaces, options = {"alpha": np.geomspace(1e-5, 10.0, 6).tolist()}, {"cv": 3, "random_state": 1}
-    options |= {"n_iter": 3} if name.startswith("Random") else {"n_candidates": 6}
-    make = getattr(estimators, name)
-    return lambda executor: make(regressor(), spaces, executor=executor, **options).fit(X, Y)
-
-
-ALL = {
-    "grid": grid,
-    **{name: other_search(name) for name in ("RandomizedSearchCV", "HalvingRandomSearchCV")},
-    **{name: call_of(name) for name in CALLS},
-    **{name: bag(name) for name in ("BaggingClassifier", "BaggingRegressor")},
-    "features": bag("BaggingRegressor", max_features=0.5, bootstrap_features=True),
-    "groups": groups,
-}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -267,7 +141,6 @@ def test_a_bag_that_goes_on_sends_no_members():
     assert_same(bag.estimators_, other.estimators_)
 
 
-BIG = RNG.normal(size=(2000, 20))
 TABLES = {
     "array": BIG,
     "columns first": np.asfortranarray(BIG),
@@ -495,167 +368,6 @@ def test_nested_cross_validation(outer, inner):
     if outer is inner is threads:
         made[1] = made[0]  # which would wait for itself
     np.testing.assert_array_equal(scores(*made), scores(None, None))
-
-
-@pytest.mark.parametrize("executor", ["threads", 2, threading, object()])
-def test_what_is_no_executor_is_refused(executor):
-    for call in (grid, *map(call_of, CALLS), bag("BaggingClassifier"), groups):
-        with pytest.raises(TypeError, match=r"executor: expected a concurrent\.futures\.Executor"):
-            call(executor)
-
-
-def test_refusals_come_before_anything_is_sent(tmp_path):
-    executor = Inline()
-    with pytest.raises(ValueError, match="checkpoint: expected None"):
-        grid(executor, regressor(checkpoint=tmp_path / "x.npz"))
-    with pytest.raises(ValueError, match="groups: expected 90 labels"):
-        estimators.fit_groups(regressor(), X, Y, GROUPS[1:], executor=executor)
-    assert executor.names == []
-
-
-class Odd(Exception):
-    """Cannot be unpickled."""
-
-    def __init__(self, one, other):
-        super().__init__(one)
-
-
-class Failing(Fussy):
-    def __init__(self, kind=Odd):
-        self.kind = kind
-
-    def fit(self, X, y):
-        raise Odd("no luck", 1) if self.kind is Odd else self.kind("no luck")
-
-
-@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
-def test_failures_come_out_as_here(spawned, temporary):
-    values = {"hidden_layer_sizes": [(7,), (0,)]}
-    for executor in (Inline(), threads(), spawned):
-        with pytest.warns(FitFailedWarning, match="3 fits failed out of a total of 6"):
-            search = estimators.GridSearchCV(regressor(), values, cv=3, executor=executor).fit(X, Y)
-        assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True]
-        search.set_params(error_score="raise")
-        with pytest.raises(ValueError, match="hidden_layer_sizes must be > 0") as raised:
-            search.fit(X, Y)
-        assert "In a worker" in "".join(raised.value.__notes__)
-        bad = np.where(GROUPS == "saw", np.nan, Y)
-        with pytest.raises(ValueError, match=r"groups: group 'saw': .*NaN"):
-            estimators.fit_groups(regressor(), X, bad, GROUPS, executor=executor)
-        with pytest.raises(ValueError, match="non-finite"):
-            model = regressor(solver="sgd", learning_rate_init=1e150)
-            estimators.BaggingRegressor(model, executor=executor).fit(X, Y)
-        assert estimators.cross_val_score(regressor(), X, Y, cv=3, executor=executor).shape == (3,)
-    for kind, match in ((Odd, "no luck"), (KeyError, "no luck")):
-        with pytest.raises((RuntimeError, KeyError), match=match):
-            estimators.cross_val_score(
-                Failing(kind), X, Y, cv=3, error_score="raise", executor=spawned
-            )
-    assert not list(temporary.iterdir())
-
-
-def test_warnings_of_the_fits_come_back(spawned):
-    def told(executor):
-        with warnings.catch_warnings(record=True) as record:
-            warnings.simplefilter("always")
-            estimators.cross_val_score(regressor(), X, Y, cv=3, executor=executor)
-        return [(w.category, str(w.message), w.filename, w.lineno) for w in record]
-
-    for executor in (Inline(), spawned):
-        assert told(executor) == told(None)
-        with warnings.catch_warnings(record=True) as record:
-            warnings.simplefilter("default")
-            estimators.cross_val_score(regressor(), X, Y, cv=3, executor=executor)
-        assert [w.category for w in record] == [ConvergenceWarning]
-        with warnings.catch_warnings(), pytest.raises(ConvergenceWarning):
-            warnings.simplefilter("error", ConvergenceWarning)
-            estimators.cross_val_score(
-                regressor(), X, Y, cv=3, error_score="raise", executor=executor
-            )
-
-
-def test_warnings_of_threads_are_kept_apart():
-    own, seen = warnings.showwarning, {}
-    barrier = threading.Barrier(3, timeout=60)
-
-    def hear(name):
-        with chunks._heard() as told:
-            barrier.wait()
-            warnings.warn(name, UserWarning, stacklevel=1)
-            barrier.wait()
-        seen[name] = [str(message) for message, *_ in told]
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        several = [threading.Thread(target=hear, args=(name,)) for name in "abc"]
-        for thread in several:
-            thread.start()
-        for thread in several:
-            thread.join(60)
-    assert seen == {name: [name] for name in "abc"}
-    assert warnings.showwarning is own
-
-
-class Killing(Fussy):
-    """Ends its process where it is not this one."""
-
-    def __init__(self, pid=None):
-        self.pid = pid
-
-    def fit(self, X, y):
-        if os.getpid() != self.pid:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().fit(X, y)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork beside threads
-def test_a_worker_that_dies_is_told_as_the_executor_tells_it(temporary):
-    with forked() as executor:
-        with pytest.raises(BrokenProcessPool):
-            estimators.cross_val_score(
-                Killing(os.getpid()), BIG, BIG[:, 0], cv=3, executor=executor
-            )
-    assert not list(temporary.iterdir())
-
-
-class Held(Executor):
-    """Never begins."""
-
-    _max_workers = 2
-
-    def __init__(self):
-        self.futures = []
-
-    def submit(self, function, /, *args, **named):
-        self.futures.append(Future())
-        return self.futures[-1]
-
-
-def test_an_interruption_cancels_what_waits(temporary):
-    executor = Held()
-
-    def interrupt():
-        deadline = time.monotonic() + 60
-        while len(executor.futures) < 4 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        estimators.cross_val_score(linear_model.Ridge(), BIG, BIG[:, 0], cv=9, executor=executor)
-    thread.join(60)
-    assert len(executor.futures) == 4 and all(future.cancelled() for future in executor.futures)
-    assert not list(temporary.iterdir())
-
-
-def test_an_executor_that_has_been_shut_down_says_so():
-    executor = threads()
-    executor.shutdown()
-    with pytest.raises(RuntimeError, match="shutdown"):
-        grid(executor)
-    with pytest.raises(RuntimeError, match="executor: expected workers that see the file"):
-        chunks.mapped(str(Path("nowhere", "0.joblib")))
 
 
 SCRIPT = """

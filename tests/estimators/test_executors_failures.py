@@ -1,0 +1,209 @@
+"""`executor=` where something goes wrong: refusals, failures, warnings, deaths, interruptions.
+
+What belongs here: that what comes out is what comes out here, and that nothing is left behind. What
+does not: results (test_executors.py), a cluster's deaths (test_executors_cluster.py).
+"""
+
+import os
+import signal
+import threading
+import time
+import warnings
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pytest
+from executor_cases import (
+    BIG,
+    CALLS,
+    GROUPS,
+    Inline,
+    X,
+    Y,
+    bag,
+    call_of,
+    forked,
+    grid,
+    groups,
+    regressor,
+    threads,
+)
+from sklearn import linear_model
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+
+from fastbp import estimators
+from fastbp.estimators import chunks
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of fork beside threads
+]
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with forked() as executor:
+        yield executor
+
+
+@pytest.mark.parametrize("executor", ["threads", 2, threading, object()])
+def test_what_is_no_executor_is_refused(executor):
+    for call in (grid, *map(call_of, CALLS), bag("BaggingClassifier"), groups):
+        with pytest.raises(TypeError, match=r"executor: expected a concurrent\.futures\.Executor"):
+            call(executor)
+
+
+def test_refusals_come_before_anything_is_sent(tmp_path):
+    executor = Inline()
+    with pytest.raises(ValueError, match="checkpoint: expected None"):
+        grid(executor, regressor(checkpoint=tmp_path / "x.npz"))
+    with pytest.raises(ValueError, match="groups: expected 90 labels"):
+        estimators.fit_groups(regressor(), X, Y, GROUPS[1:], executor=executor)
+    assert executor.names == []
+
+
+class Odd(Exception):
+    """Cannot be unpickled."""
+
+    def __init__(self, one, other):
+        super().__init__(one)
+
+
+class Failing(RegressorMixin, BaseEstimator):
+    def __init__(self, kind=Odd):
+        self.kind = kind
+
+    def fit(self, X, y):
+        raise Odd("no luck", 1) if self.kind is Odd else self.kind("no luck")
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
+def test_failures_come_out_as_here(processes, temporary):
+    values = {"hidden_layer_sizes": [(7,), (0,)]}
+    for executor in (Inline(), threads(), processes):
+        with pytest.warns(FitFailedWarning, match="3 fits failed out of a total of 6"):
+            search = estimators.GridSearchCV(regressor(), values, cv=3, executor=executor).fit(X, Y)
+        assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True]
+        search.set_params(error_score="raise")
+        with pytest.raises(ValueError, match="hidden_layer_sizes must be > 0") as raised:
+            search.fit(X, Y)
+        assert "In a worker" in "".join(raised.value.__notes__)
+        bad = np.where(GROUPS == "saw", np.nan, Y)
+        with pytest.raises(ValueError, match=r"groups: group 'saw': .*NaN"):
+            estimators.fit_groups(regressor(), X, bad, GROUPS, executor=executor)
+        with pytest.raises(ValueError, match="non-finite"):
+            model = regressor(solver="sgd", learning_rate_init=1e150)
+            estimators.BaggingRegressor(model, executor=executor).fit(X, Y)
+        assert estimators.cross_val_score(regressor(), X, Y, cv=3, executor=executor).shape == (3,)
+    for kind, match in ((Odd, "no luck"), (KeyError, "no luck")):
+        with pytest.raises((RuntimeError, KeyError), match=match):
+            estimators.cross_val_score(
+                Failing(kind), X, Y, cv=3, error_score="raise", executor=processes
+            )
+    assert not list(temporary.iterdir())
+
+
+def test_warnings_of_the_fits_come_back(processes):
+    def told(executor):
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter("always")
+            estimators.cross_val_score(regressor(), X, Y, cv=3, executor=executor)
+        return [(w.category, str(w.message), w.filename, w.lineno) for w in record]
+
+    for executor in (Inline(), processes):
+        assert told(executor) == told(None)
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter("default")
+            estimators.cross_val_score(regressor(), X, Y, cv=3, executor=executor)
+        assert [w.category for w in record] == [ConvergenceWarning]
+        with warnings.catch_warnings(), pytest.raises(ConvergenceWarning):
+            warnings.simplefilter("error", ConvergenceWarning)
+            estimators.cross_val_score(
+                regressor(), X, Y, cv=3, error_score="raise", executor=executor
+            )
+
+
+def test_warnings_of_threads_are_kept_apart():
+    own, seen = warnings.showwarning, {}
+    barrier = threading.Barrier(3, timeout=60)
+
+    def hear(name):
+        with chunks._heard() as told:
+            barrier.wait()
+            warnings.warn(name, UserWarning, stacklevel=1)
+            barrier.wait()
+        seen[name] = [str(message) for message, *_ in told]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        several = [threading.Thread(target=hear, args=(name,)) for name in "abc"]
+        for thread in several:
+            thread.start()
+        for thread in several:
+            thread.join(60)
+    assert seen == {name: [name] for name in "abc"}
+    assert warnings.showwarning is own
+
+
+class Killing(RegressorMixin, BaseEstimator):
+    """Ends its process where it is not this one."""
+
+    def __init__(self, pid=None):
+        self.pid = pid
+
+    def fit(self, X, y):
+        if os.getpid() != self.pid:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().fit(X, y)
+
+
+def test_a_worker_that_dies_is_told_as_the_executor_tells_it(temporary):
+    with forked() as executor:
+        with pytest.raises(BrokenProcessPool):
+            estimators.cross_val_score(
+                Killing(os.getpid()), BIG, BIG[:, 0], cv=3, executor=executor
+            )
+    assert not list(temporary.iterdir())
+
+
+class Held(Executor):
+    """Never begins."""
+
+    _max_workers = 2
+
+    def __init__(self):
+        self.futures = []
+
+    def submit(self, function, /, *args, **named):
+        self.futures.append(Future())
+        return self.futures[-1]
+
+
+def test_an_interruption_cancels_what_waits(temporary):
+    executor = Held()
+
+    def interrupt():
+        deadline = time.monotonic() + 60
+        while len(executor.futures) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        estimators.cross_val_score(linear_model.Ridge(), BIG, BIG[:, 0], cv=9, executor=executor)
+    thread.join(60)
+    assert len(executor.futures) == 4 and all(future.cancelled() for future in executor.futures)
+    assert not list(temporary.iterdir())
+
+
+def test_an_executor_that_has_been_shut_down_says_so():
+    executor = threads()
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        grid(executor)
+    with pytest.raises(RuntimeError, match="executor: expected workers that see the file"):
+        chunks.mapped(str(Path("nowhere", "0.joblib")))
