@@ -220,22 +220,25 @@ def opened(found):
 class ByFiles(ByThreads):
     """To processes, by files that they map into their memory."""
 
-    folder = None
+    folder: Any = None
 
     def carry(self, parts):
+        if self.folder is None and parts:
+            place = os.environ.get("JOBLIB_TEMP_FOLDER")
+            self.folder = tempfile.mkdtemp(prefix="fastbp-", dir=place)
         for key, part in parts.items():
             if key not in self.parts:
-                if self.folder is None:
-                    place = os.environ.get("JOBLIB_TEMP_FOLDER")
-                    self.folder = tempfile.mkdtemp(prefix="fastbp-", dir=place)
-                path = Path(self.folder, f"{len(self.parts)}.joblib")
-                joblib.dump(part, path)
-                self.parts[key] = part, str(path)
+                place = chunks.place_of(part)
+                if place is None:
+                    place = str(Path(self.folder, f"{len(self.parts)}.joblib"))
+                    joblib.dump(part, place)
+                self.parts[key] = part, place
 
     def submit(self, chunk):
         payload, used = chunks.packed(chunk.job, self.parts)
-        paths = [self.parts[key][1] for key in used]
-        return self.executor.submit(chunks.Work(chunk.name, chunks.mapped), payload, *paths)
+        places = [self.parts[key][1] for key in used]
+        work = chunks.Work(chunk.name, chunks.mapped)
+        return self.executor.submit(work, payload, self.folder, *places)
 
     def close(self):
         super().close()

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import io
 import itertools
+import mmap
 import pickle
 import threading
 import time
@@ -18,7 +19,6 @@ import traceback
 import warnings
 from collections import deque
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import joblib
@@ -348,24 +348,42 @@ def _global_draws():
         np.random.set_state(state)  # noqa: NPY002
 
 
-_held: dict[str, Any] = {}  # what this process has mapped, by its file; of one search
+# what this process has mapped, of one search: by its folder, and by where it is
+_held: dict[str, dict[Any, Any]] = {}
 
 
-def mapped(*paths):
+def place_of(part):
+    """Where an array lies that is a whole mapped file: what `numpy.memmap` takes; else None."""
+    if not isinstance(part, np.memmap) or not isinstance(part.base, mmap.mmap) or part.mode == "c":
+        return None  # a part of one, or with changes that the file has not
+    part.flush()
+    order = "F" if part.flags.f_contiguous and not part.flags.c_contiguous else "C"
+    return str(part.filename), part.dtype.str, "r", part.offset, part.shape, order
+
+
+def mapped(folder, *places):
     """Data in files, which are mapped into this process's memory."""
-    if not {Path(path).parent for path in paths} >= {Path(path).parent for path in _held}:
+    if (known := _held.get(folder)) is None:
         _held.clear()
-    for path in paths:
-        if path not in _held:
-            try:
-                part = joblib.load(path, mmap_mode="r")
-            except FileNotFoundError:
-                raise RuntimeError(
-                    f"executor: expected workers that see the file {path}; set JOBLIB_TEMP_FOLDER "
-                    "to a folder that all machines share"
-                ) from None
-            _held[path] = part.view(np.ndarray) if isinstance(part, np.memmap) else part
-    return [_held[path] for path in paths]
+        known = _held[folder] = {}
+    for place in places:
+        if place not in known:
+            known[place] = _map(place)
+    return [known[place] for place in places]
+
+
+def _map(place):
+    try:
+        if isinstance(place, str):
+            part = joblib.load(place, mmap_mode="r")
+        else:
+            part = np.memmap(*place)
+    except FileNotFoundError as error:
+        raise RuntimeError(
+            f"executor: expected workers that see the file {error.filename}; set "
+            "JOBLIB_TEMP_FOLDER to a folder that all machines share"
+        ) from None
+    return part.view(np.ndarray) if isinstance(part, np.memmap) else part
 
 
 class _Heard(threading.local):

@@ -182,6 +182,27 @@ def test_data_go_to_a_worker_once(name, temporary, monkeypatch):
     assert not list(temporary.iterdir())
 
 
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_in_files_are_not_copied(mode, order, tmp_path, monkeypatch):
+    written, dump = [], joblib.dump
+    monkeypatch.setattr(joblib, "dump", lambda *a, **k: (written.append(a[0]), dump(*a, **k))[1])
+    path = tmp_path / "x.npy"
+    np.save(path, np.asarray(BIG, order=order))
+    whole = np.load(path, mmap_mode=mode)
+    part = whole[500:]  # which does not begin where its file does
+    for x, copies in ((whole, mode == "c"), (part, 1)):
+        if mode != "r":
+            x[0, 0] = 2.5
+        found, expected = (
+            estimators.cross_val_score(regressor(max_iter=2), x, x[:, 0], cv=2, executor=of)
+            for of in (Inline(), None)
+        )
+        np.testing.assert_array_equal(found, expected)
+        assert len(written) == copies
+        written.clear()
+
+
 def test_a_search_in_rounds_sends_data_once(temporary, monkeypatch):
     written, dump = [], joblib.dump
     monkeypatch.setattr(joblib, "dump", lambda *a, **k: (written.append(a[0]), dump(*a, **k))[1])

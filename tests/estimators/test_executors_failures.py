@@ -206,4 +206,4 @@ def test_an_executor_that_has_been_shut_down_says_so():
     with pytest.raises(RuntimeError, match="shutdown"):
         grid(executor)
     with pytest.raises(RuntimeError, match="executor: expected workers that see the file"):
-        chunks.mapped(str(Path("nowhere", "0.joblib")))
+        chunks.mapped("nowhere", str(Path("nowhere", "0.joblib")))
