@@ -33,7 +33,7 @@ try:
 except ModuleNotFoundError:  # before 1.6, which had its own
     from joblib.externals import cloudpickle
 
-SPEED = 5e9  # flops a second of one core, until chunks have been timed
+SPEED = 2e10  # flops a second of one core, until chunks have been timed
 FIRST_SECONDS = 0.5  # of a chunk by that guess
 SECONDS = 0.5, 4.0  # of a chunk once others have been timed: at least, at most
 TURNS = 4  # of a worker, at least, where chunks may be short: others then end about when it does
@@ -176,7 +176,8 @@ class Plan:
             if not self.waiting:
                 raise StopIteration
             going = [item for chunk in self.going.values() for item in chunk.items]
-            share = sum(map(self._seconds, (*going, *self.waiting))) / max(1, self.n_workers)
+            left = sum(map(self._seconds, self.waiting))
+            share = (left + sum(map(self._seconds, going))) / max(1, self.n_workers)
             least, most = SECONDS
             wanted = min(most, max(share / TURNS, min(share, least)))
             if self.waiting[0].kind not in self.timed:
@@ -184,9 +185,11 @@ class Plan:
             chunk = [self.waiting.popleft()]
             total = self._seconds(chunk[0])
             while self.waiting and self.waiting[0].kind == chunk[0].kind:
-                total += self._seconds(self.waiting[0])
-                if total > wanted * (1 + 1e-9):
+                more = total + self._seconds(self.waiting[0])
+                # a rest that is less than half a chunk is none of its own
+                if more > wanted * (1 + 1e-9) and left - total > min(wanted, least) / 2:
                     break
+                total = more
                 chunk.append(self.waiting.popleft())
             number = next(self.numbers)
             self.going[number] = made = Chunk(number, chunk, self.seed)

@@ -270,7 +270,7 @@ def test_chunks_keep_shapes_and_folds_together():
 
 
 def test_chunks_grow_with_what_has_been_timed():
-    items = items_of(max_iter=100_000)
+    items = items_of(max_iter=1_000_000)
     plan = chunks.Plan(items, 1)
     first = next(plan)
     assert len(first.items) == 1
