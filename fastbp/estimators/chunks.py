@@ -37,6 +37,7 @@ SPEED = 2e10  # flops a second of one core, until chunks have been timed
 FIRST_SECONDS = 0.5  # of a chunk by that guess
 SECONDS = 0.5, 4.0  # of a chunk once others have been timed: at least, at most
 TURNS = 4  # of a worker, at least, where chunks may be short: others then end about when it does
+LANES = 16  # of the widest vector: of networks in lanes, as many more take no longer
 PART_BYTES = 1 << 16  # of data that go to a worker once; smaller ones go with each chunk
 # executors by one of whose threads this is run: it would wait for itself
 WITHIN: ContextVar[tuple[Any, ...]] = ContextVar("WITHIN", default=())
@@ -179,7 +180,8 @@ class Plan:
             left = sum(map(self._seconds, self.waiting))
             share = (left + sum(map(self._seconds, going))) / max(1, self.n_workers)
             least, most = SECONDS
-            wanted = min(most, max(share / TURNS, min(share, least)))
+            turns = TURNS if self.n_workers > 1 else 1
+            wanted = min(most, max(share / turns, min(share, least)))
             if self.waiting[0].kind not in self.timed:
                 wanted = min(share, FIRST_SECONDS)
             chunk = [self.waiting.popleft()]
@@ -191,9 +193,17 @@ class Plan:
                     break
                 total = more
                 chunk.append(self.waiting.popleft())
+            while self._fills_lanes(chunk):
+                chunk.append(self.waiting.popleft())
             number = next(self.numbers)
             self.going[number] = made = Chunk(number, chunk, self.seed)
             return made
+
+    def _fills_lanes(self, chunk):
+        """Whether one more would take a lane that is there anyway, and others have enough."""
+        if len(self.waiting) <= LANES * self.n_workers or len(chunk) < LANES // 2:
+            return False
+        return self.waiting[0].key == chunk[0].key and len(chunk) % LANES > 0
 
     def ended(self, outcome):
         """The items of the chunk whose outcome it is."""

@@ -269,6 +269,17 @@ def test_chunks_keep_shapes_and_folds_together():
     assert len([1 for a, b in itertools.pairwise(runs) if a != b]) == 7
 
 
+def test_chunks_fill_lanes_where_others_have_enough():
+    items = 20 * items_of(max_iter=1000)
+    plan = chunks.Plan(items, 2)
+    plan.timed["ours"] = [160.0, sum(item.work for item in items)]
+    sizes = [len(chunk.items) for chunk in plan]
+    assert sum(sizes) == len(items) == 640 and sizes[0] == 16
+    assert all(size % 16 == 0 for size in sizes[:10])
+    plan = chunks.Plan(items[:16], 2)
+    assert len(list(plan)) == 2
+
+
 def test_chunks_grow_with_what_has_been_timed():
     items = items_of(max_iter=1_000_000)
     plan = chunks.Plan(items, 1)
