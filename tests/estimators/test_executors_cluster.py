@@ -146,9 +146,9 @@ def wait_for(true):
 
 
 def test_a_worker_that_is_killed_changes_no_bits(client, monkeypatch):
-    monkeypatch.setattr(chunks, "FIRST_SECONDS", 0.05)
-    monkeypatch.setattr(chunks, "SECONDS", (0.05, 0.1))
-    options = {"max_iter": 300, "tol": 0.0, "n_iter_no_change": 300}
+    monkeypatch.setattr(chunks, "FIRST_SECONDS", 1e-9)
+    monkeypatch.setattr(chunks, "SECONDS", (1e-9, 1e-9))  # a task a chunk
+    options = {"max_iter": 2000, "tol": 0.0, "n_iter_no_change": 2000}
     expected = grid(**options)
     found, executor = {}, client.get_executor(pure=False)
     victim = next(iter(client.run(os.getpid).values()))
