@@ -17,7 +17,7 @@ from fastbp.dropout import Dropout
 from fastbp.network import Network
 
 if TYPE_CHECKING:
-    from fastbp import check, datasets, layers, schedules, tabular, training
+    from fastbp import check, data, datasets, layers, schedules, tabular, training
     from fastbp.optimizers import (
         LBFGS,
         SGD,
@@ -51,6 +51,7 @@ __all__ = [
     "Network",
     "RMSprop",
     "check",
+    "data",
     "datasets",
     "each_step",
     "fit_many",
@@ -71,7 +72,15 @@ _LATER = {  # where the name is found; a module stands for itself
     "schedules": "fastbp.schedules",
     **{
         name: f"fastbp.{name}"
-        for name in ("callbacks", "estimators", "metrics", "optimizers", "tabular", "training")
+        for name in (
+            "callbacks",
+            "data",
+            "estimators",
+            "metrics",
+            "optimizers",
+            "tabular",
+            "training",
+        )
     },
 }
 

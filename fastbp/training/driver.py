@@ -121,8 +121,7 @@ class Run:
         self.per_epoch = identity.steps
         self.end_epoch = state.position.epoch + request.epochs
         self.losses, self.clock = self._ends(min(request.epochs, EPOCHS_PER_SLICE))
-        rows = self.data.rows
-        self.order = np.arange(identity.n, dtype=np.intp) if rows is None else rows.copy()
+        self.order = self._first_order()
         self._redraw(state.position)
         if self.draws is not None:
             self.draws.mark(state.position, self.order)
@@ -143,6 +142,18 @@ class Run:
         # last: where memory or threads are wanting, nothing has been changed
         if parameters is not own:
             own[...] = parameters
+
+    def _first_order(self) -> np.ndarray:
+        """The rows of an epoch, before any order is drawn."""
+        rows = self.data.rows
+        return np.arange(self.start.identity.n, dtype=np.intp) if rows is None else rows.copy()
+
+    def _room(self) -> int:
+        """Elements of the longest batch there may be, where X is sparse."""
+        X = self.data.X
+        if not isinstance(X, Lists):
+            return 0
+        return X.most(self.start.identity.batch_size, self.data.rows)
 
     def _ends(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Room for the losses and times of the ends of so many epochs."""
@@ -168,7 +179,7 @@ class Run:
                 self.loss is not None,
                 *self.factors,
                 self.ema,
-                X.most(run.batch_size, self.data.rows) if isinstance(X, Lists) else 0,
+                self._room(),
                 self.data.rows,
                 run.drop_last,
             )
@@ -257,14 +268,19 @@ class Run:
         found: list[float] = self.course[lasts - self.course_at, list(COLUMNS).index(name)].tolist()
         return found
 
+    def is_ready(self) -> bool:
+        """Whether there are rows for the next steps."""
+        return True
+
     @property
     def is_late(self) -> bool:
         return self.deadline != 0.0 and time.monotonic() >= self.deadline
 
     def drive(self, loop: Loop) -> None:
         """Make the run's epochs, and have the loop look after each slice of steps."""
-        trainer = self.trainer
-        while (epoch := trainer.epoch) < self.end_epoch and not loop.is_over and not self.is_late:
+        while (epoch := self.trainer.epoch) < self.end_epoch and not loop.is_over:
+            if self.is_late or not self.is_ready():
+                break
             self.slice(epoch + 1 if loop.by_epoch else self.end_epoch, bool(loop.by_step))
             loop.look(epoch)
         self.close()  # which may find that the last step was one too many

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp import inputs
+from fastbp.data.chunks import is_chunks
 from fastbp.dropout import as_rates
 from fastbp.functions import shown
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS, Adam, Optimizer
 from fastbp.samples import Samples
 from fastbp.training import own_loss, parts, request
+from fastbp.training.chunks import OfChunks
 from fastbp.training.driver import Run
 from fastbp.training.history import History
 from fastbp.training.loop import Loop
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 def fit(
     net: Network,
     X: Any,
-    Y: Any,
+    Y: Any = None,
     *,
     epochs: int = 30,
     batch_size: int = 10,
@@ -92,8 +94,10 @@ def fit(
         numbers are those of the dense array. Where a gradient of 0 changes nothing (SGD without
         momentum, Adagrad; no penalty on W1, no clip_norm) a step touches only the rows of W1 whose
         columns the batch has; elsewhere each of them moves, which costs as much as of dense X.
+        Or `fastbp.data.Chunks`, of which no more than two are in memory.
     Y : array_like
-        Class indices (n,), or targets (n, n_L); for one output also targets (n,).
+        Class indices (n,), or targets (n, n_L); for one output also targets (n,). Chunks have
+        their own.
     epochs : int
         Passes over the data; with `resume`, further ones.
     batch_size : int
@@ -102,14 +106,14 @@ def fit(
         A name, as "adam", stands for it with its defaults; Adam() when None. LBFGS takes all
         samples at once: epochs, batch_size, shuffle and threads do not matter to it.
     shuffle : bool or callable
-        A new order each epoch, which depends on the seed and the epoch alone; False: as they lie; a
-        callable (epoch, n) -> permutation of 0..n-1 replays given orders.
+        A new order each epoch, which depends on the seed and the epoch alone (chunks have their
+        own); False: as they lie; a callable (epoch, n) -> permutation of 0..n-1 replays orders.
     drop_last : bool
         Leave out an epoch's last batch where it is smaller than the others: other rows each epoch,
         where there is a new order. Its rows still count in n.
     seed : int, None or numpy.random.SeedSequence
         Of the order and of the split-off validation data. None draws one.
-    validation : (X, Y), (X, Y, sample_weight) or float
+    validation : (X, Y), (X, Y, sample_weight), Chunks or float
         Data to evaluate after each epoch, or the share to split off at random. Its loss is without
         label smoothing and class weights.
     l2, l1 : float
@@ -211,7 +215,7 @@ def fit(
     >>> net.predict(X).argmax(axis=1)
     array([0, 1, 1, 0])
     """
-    asked = Asked(**locals())
+    asked = (Asked if Y is not None and type(X) is np.ndarray else _asked_of(X, Y))(**locals())
     asked.check_options()
     asked.check_data()
     if isinstance(asked.optimizer, LBFGS):
@@ -256,6 +260,7 @@ class Asked(SimpleNamespace):
     recorded: Mapping[str, Any] = _NOTHING
     lock: Any = None  # of runs whose callbacks are called one at a time
     clipping: Mapping[str, float] = _NOTHING
+    driver: Callable[[Request], Any] = Run
 
     def check(self, options: Iterable[tuple[str, Any, str, Callable[[Any, str], Any]]]) -> None:
         """Each as its check has it."""
@@ -358,8 +363,8 @@ class Asked(SimpleNamespace):
     def request(self) -> Request:
         """Of a run by mini-batches."""
         net, data, schedules = self.net, self.data, self.schedules
-        n = data.n
-        batch_size = min(self.batch_size, n)
+        n = data.n or 0  # of chunks it may not be known, and nothing asked for that needs it
+        batch_size = min(self.batch_size, n or self.batch_size)
         starts: dict[str, float] = {}
         relative = self.dropped
         if schedules:
@@ -368,8 +373,7 @@ class Asked(SimpleNamespace):
         n_threads = 1
         if self.loss is None:
             n_threads = request.as_threads(self.threads, net, batch_size, X=data.X)
-        order = "a callable" if callable(self.shuffle) else str(self.shuffle)
-        run = RunIdentity(n, batch_size, order, self.seed, self.optimizer, self.drop_last)
+        run = RunIdentity(n, batch_size, self.order(), self.seed, self.optimizer, self.drop_last)
         watchers = self.watchers()
         if self.ema is not None:
             watchers.insert(0, Average())
@@ -392,7 +396,8 @@ class Asked(SimpleNamespace):
             watchers.append(Bar())
         if file is not None:
             watchers.append(file)
-        numbers = {**self.optimizer.numbers, "l2": self.l2 / n, "l1": self.l1 / n}
+        penalties = {"l2": self.l2 / (n or 1), "l1": self.l1 / (n or 1)}
+        numbers = {**self.optimizer.numbers, **penalties}
         numbers |= self.clipping
         numbers |= starts
         rates, decays = self.factors
@@ -400,8 +405,12 @@ class Asked(SimpleNamespace):
             net, data, numbers, epochs, state, watchers, history, self.shuffle, n_threads, relative,
             self.deadline, self.loss, rates=rates, decays=decays, ema=self.ema, scheduled=scheduled,
             recorded=[name for name in schedules if name != "learning_rate"] if schedules else (),
-            driver=Run,
+            driver=self.driver,
         )  # fmt: skip
+
+    def order(self) -> str:
+        """What tells the order of this run from others."""
+        return "a callable" if callable(self.shuffle) else str(self.shuffle)
 
     def told(self) -> dict[str, Any]:
         """What tells this run from others, beside its data: part of a checkpoint."""
@@ -443,6 +452,22 @@ class Asked(SimpleNamespace):
                 stacklevel=4,
             )
         return history
+
+
+class AskedOfChunks(OfChunks, Asked):
+    """The arguments of one call on data in chunks."""
+
+
+def _asked_of(X: Any, Y: Any) -> type[Asked]:
+    """Arguments of a fit on arrays, or on chunks."""
+    if is_chunks(X):
+        return AskedOfChunks
+    if Y is None:
+        raise TypeError(
+            f"Y: expected targets of X, {shown(X)}; got None (of a generator of blocks, "
+            "fastbp.data.from_iterable makes chunks, which have their own)"
+        )
+    return Asked
 
 
 def _as_shuffle(shuffle: Any, name: str) -> bool | Callable[[int, int], Any]:

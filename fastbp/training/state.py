@@ -29,9 +29,9 @@ class Position(NamedTuple):
 class RunIdentity(NamedTuple):
     """What a run is: what may not change where it is gone on with."""
 
-    n: int
+    n: int  # 0 where it is not known
     batch_size: int
-    shuffle: str  # "True", "False", "a callable"
+    shuffle: str  # "True", "False", "a callable", or of which chunks
     seed: int
     optimizer: Any  # an Optimizer or LBFGS: its numbers may change, its kind may not
     drop_last: bool = False

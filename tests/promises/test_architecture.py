@@ -31,7 +31,7 @@ FLOORS = [
         "stopping",
         "tabular",
     },
-    {"architecture", "datasets", "dropout", "samples", "schedules"},
+    {"architecture", "data", "datasets", "dropout", "samples", "schedules"},
     {"network"},
     {"check", "files", "metrics"},
     {"training"},

@@ -146,7 +146,7 @@ cdef class Trainer:
         self.n_slots = step.policy.n_slots
         self.loop.n_threads = self.most_threads = n_threads
         self.loop.n = n
-        self.loop.per_epoch = rows_per_epoch(n, batch_size, drop_last)
+        self.loop.per_epoch = self.loop.end = rows_per_epoch(n, batch_size, drop_last)
         if subset is not None:
             self.subset = subset
             self.loop.rows = &subset[0]
@@ -255,6 +255,19 @@ cdef class Trainer:
         self.loop.batch_means = "batch_l2" in numbers
         self.loop.batch_l2 = numbers.get("batch_l2", 0.0)
         self.loop.dropout.factor = numbers.get("dropout", 1.0)
+
+    def look_at(self, Py_ssize_t n, Py_ssize_t first, Py_ssize_t end, bint is_last):
+        """Have `train` be given a window of an epoch's rows: first, ..., end - 1 of its order.
+
+        They are among n rows of X. `is_last`: the epoch ends with them; otherwise `train` may be
+        asked for whole batches alone.
+        """
+        self.loop.n = n
+        self.loop.first = first
+        self.loop.end = end
+        self.loop.per_epoch = end if is_last else -1
+        if self.loop.zeros == HAS_ZEROS:  # these rows may have none
+            self.loop.zeros = NOT_SEEN
 
     def draw_by(self, source):
         """Have each epoch's order drawn from the one before, as `RandomState.shuffle` draws it.
@@ -378,9 +391,10 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch, X,
     cdef Rows r = t.rows
     cdef Py_ssize_t steps
     cdef uint64_t mode
+    cdef Py_ssize_t *row_0 = &order[0] - t.loop.first  # where the epoch's first row would stand
     if deadline != 0.0:  # by the engine's clock
         deadline += seconds() - monotonic()
-    targets.order = &order[0]
+    targets.order = row_0
     data.check(&t.plan)
     t.give_scratch(thread, &r)
     if t.loop.zeros == NOT_SEEN:  # each thread finds the same
@@ -388,7 +402,7 @@ def train(Trainer t, int thread, Py_ssize_t max_steps, Py_ssize_t end_epoch, X,
     with nogil:
         mode = flush_subnormals()
         steps = run(&t.plan, &t.loop, thread, max_steps, end_epoch, &data.x, &targets,
-                    &order[0], <real *>t.parameters, r, first_epoch, &losses[0], &clock[0],
+                    row_0, <real *>t.parameters, r, first_epoch, &losses[0], &clock[0],
                     deadline)
         keep_subnormals(mode)
     return steps

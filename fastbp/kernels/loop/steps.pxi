@@ -31,7 +31,8 @@ cdef struct Orders:
 cdef struct Loop:
     int n_threads
     Py_ssize_t n, batch_size
-    Py_ssize_t per_epoch        # of the n, how many an epoch's steps take
+    Py_ssize_t per_epoch        # how many rows an epoch's steps take
+    Py_ssize_t first, end       # which rows of an epoch's order are at hand: all, or a window's
     const Py_ssize_t *rows      # of X, the n that are trained on; NULL: all
     Py_ssize_t slice            # rows that go through all layers before the next
     bint by_columns             # threads share the first layer by columns (columns.pxi)
@@ -135,7 +136,7 @@ cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py
     """This thread's rows of the batch after the one at hand; none where X stays in the caches."""
     cdef Ahead ahead
     cdef Py_ssize_t next_row = at.row + m, first
-    cdef Py_ssize_t next_m = min(loop.batch_size, loop.per_epoch - next_row)
+    cdef Py_ssize_t next_m = min(loop.batch_size, loop.end - next_row)
     cdef int n_threads = loop.n_threads
     if loop.by_columns:
         thread = 0
@@ -426,7 +427,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             if thread == 0:
                 draw(order, loop.n, loop.rows, loop.seed, at.epoch, &loop.orders)
             wait(&loop.barrier, loop.n_threads)
-        m = min(loop.per_epoch - at.row, loop.batch_size)
+        m = min(loop.end - at.row, loop.batch_size)
         weight = total_weight(<const real *>targets.weight, order + at.row, m)
         first = m * thread / loop.n_threads
         last = m * (thread + 1) / loop.n_threads

@@ -89,7 +89,7 @@ class Checkpoint(Watcher):
                 )
 
     def _fingerprint(self, arrays: Iterable[Any]) -> Any:
-        return files.fingerprint(arrays)
+        return arrays if isinstance(arrays, dict) else files.fingerprint(arrays)
 
     def start(
         self,

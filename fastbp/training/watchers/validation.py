@@ -26,7 +26,7 @@ class Validation(Watcher):
 
     def __init__(
         self,
-        data: Samples | Callable[[], Samples],
+        data: Samples | Callable[[], Any],
         metrics_by_name: Mapping[str, metrics.Metric | None],
         loss: own_loss.UserLoss | None = None,
     ) -> None:
@@ -67,10 +67,17 @@ class Validation(Watcher):
     def after(self, whole: bool) -> None:
         del self.data, self.known
 
+    def _outputs_and_costs(self, net: Any) -> tuple[np.ndarray, np.ndarray]:
+        if not isinstance(self.data, Samples):  # chunks, which read themselves
+            found: tuple[np.ndarray, np.ndarray] = self.data.outputs_and_costs(net)
+            return found
+        (outputs,), (C,) = net._outputs_and_costs(self.data, net.parameters[None])
+        return outputs, C
+
     def _values(self, event: Event) -> dict[str, float]:
         net, data = event.network, self.known
         if self.loss is None:
-            (outputs,), (C,) = net._outputs_and_costs(self.data, net.parameters[None])
+            outputs, C = self._outputs_and_costs(net)
             loss = mean_cost(C, data)
             net._warn_unless_finite("loss", np.array(loss))
         else:

@@ -1,0 +1,407 @@
+"""Chunks of Parquet files: row groups in a drawn order, the wanted columns alone.
+
+What belongs here: `from_parquet`: which files and columns, a row group as small batches, refusals
+with the file's name and row group. What does not: the order of rows (order.py), what a network sees
+of a column that is no number (tabular/encoder.py).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp import hints, inputs
+from fastbp.data.order import Ordered
+from fastbp.functions import shown
+
+BATCH_ROWS = 8192  # that are decoded at once
+PAGE_BYTES = 1 << 16  # that are read of a column at once
+
+
+@inputs.keywords
+def from_parquet(
+    path: Any,
+    *,
+    target: str | Sequence[str],
+    columns: Sequence[str] | None = None,
+    weight: str | None = None,
+    encoder: Any = None,
+    shuffle: bool = True,
+    shuffle_buffer: int | None = None,
+) -> ParquetChunks:
+    """Chunks of Parquet files.
+
+    Parameters
+    ----------
+    path : path-like, or list of these
+        Of a file, of a directory (also one partitioned as Hive does: year=2024/part-0.parquet), or
+        with * as `glob` has it.
+    target : str or list of str
+        The column of Y, or several.
+    columns : list of str, optional
+        Those of X, in this order; all but `target` and `weight` when None. No other is read.
+    weight : str, optional
+        The column of sample weights.
+    encoder : fastbp.tabular.Encoder, optional
+        Makes rows of X of columns of any kind. It may be fitted later, by ``encoder.fit(chunks)``.
+        Without one all columns have to be numbers, none of them missing.
+    shuffle : bool
+        Read the row groups in an order drawn for each epoch, and the rows of a buffer too.
+    shuffle_buffer : int, optional
+        Rows of a block, which are mixed; 65,536 when None. Two blocks are in memory.
+
+    Returns
+    -------
+    Chunks
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        Files that are none of Parquet, or whose columns differ from the first one's; while they are
+        read, with file and row group: what is missing or not finite, a damaged file, one that has
+        changed since.
+
+    Examples
+    --------
+    >>> import fastbp.data, pyarrow, pyarrow.parquet, tempfile, os
+    >>> path = os.path.join(tempfile.mkdtemp(), "squares.parquet")
+    >>> x = [i / 100 for i in range(-100, 100)]
+    >>> pyarrow.parquet.write_table(pyarrow.table({"x": x, "y": [v * v for v in x]}), path)
+    >>> chunks = fastbp.data.from_parquet(path, target="y")
+    >>> chunks.n_rows, chunks.columns
+    (200, ['x'])
+    >>> net = fastbp.Network([1, 8, 1], activation="tanh", output="identity", loss="mse", seed=0)
+    >>> net.fit(chunks, epochs=3).epochs
+    3
+    """
+    return ParquetChunks(path, target, columns, weight, encoder, shuffle, shuffle_buffer)
+
+
+class _Group(NamedTuple):
+    """A row group of a file."""
+
+    file: int
+    number: int
+    n_rows: int
+
+
+class _File(NamedTuple):
+    path: str
+    size: int
+    changed: int  # in nanoseconds
+    keys: dict[str, Any]  # of the folders it is in, by column
+
+
+class ParquetChunks(Ordered):
+    """What `from_parquet` makes."""
+
+    columns: list[str]
+
+    def __init__(
+        self,
+        path: Any,
+        target: Any,
+        columns: Any,
+        weight: Any,
+        encoder: Any,
+        shuffle: Any,
+        shuffle_buffer: Any,
+    ) -> None:
+        super().__init__(shuffle, shuffle_buffer)
+        self.single = isinstance(target, str)
+        self.target_names: list[str] = _as_names(target, "target")
+        self.weight = None if weight is None else _as_names(weight, "weight", 1)[0]
+        self.files: list[_File] = []
+        self.groups: list[_Group] = []
+        dataset = _opened(path)
+        self.schema = dataset.schema
+        names = self.schema.names
+        apart = {*self.target_names, self.weight}
+        if columns is None:
+            columns = [name for name in names if name not in apart]
+        self.columns = _as_names(columns, "columns")
+        for what, found in (
+            ("target", self.target_names),
+            ("columns", self.columns),
+            ("weight", [self.weight] if self.weight else []),
+        ):
+            for name in found:
+                if names.count(name) != 1:
+                    hint = hints.nearest(name, names)
+                    raise ValueError(
+                        f"{what}: expected columns of the files, each there once; got {name!r}."
+                        f"{hint}"
+                    )
+                if what != "target" and name in self.target_names:
+                    raise ValueError(f"{what}: expected other columns than target; got {name!r}")
+        self.encoder = encoder
+        if encoder is None:
+            for name in self.columns:
+                self._check_number(name)
+        elif not (hasattr(encoder, "transform") and hasattr(encoder, "fit")):
+            raise TypeError(f"encoder: expected fastbp.tabular.Encoder; got {shown(encoder)}")
+        self._list(dataset)
+        self.n_rows = sum(group.n_rows for group in self.groups)
+
+    def __repr__(self) -> str:
+        return (
+            f"from_parquet({len(self.files)} files, {len(self.groups)} row groups, {self.n_rows} "
+            f"rows, {len(self.columns)} columns)"
+        )
+
+    @property
+    def n_features(self) -> int:  # type: ignore[override]
+        if self.encoder is None:
+            return len(self.columns)
+        return len(self.encoder.feature_names_out())
+
+    def identity(self) -> dict[str, Any]:
+        """What tells these data from others, and their order."""
+        rows: list[list[int]] = [[] for _ in self.files]
+        for group in self.groups:
+            rows[group.file].append(group.n_rows)
+        files = [
+            [os.path.basename(file.path), file.size, of_groups]
+            for file, of_groups in zip(self.files, rows, strict=True)
+        ]
+        told = {"target": self.target_names, "columns": self.columns, "weight": self.weight}
+        encoder = None if self.encoder is None else self.encoder.to_dict()
+        return {"files": files, **told, "encoder": encoder, "order": self.order}
+
+    def tables(self) -> Iterator[Any]:
+        """The columns of X as they are in the files, a `pyarrow.RecordBatch` at a time."""
+        self._check()
+        for unit in range(self._n_units()):
+            yield from self._batches(unit, self.columns)
+
+    def targets(self) -> Iterator[Any]:
+        """Y alone, in small blocks as they lie."""
+        self._check()
+        for unit in range(self._n_units()):
+            for batch in self._batches(unit, self.target_names):
+                yield self._targets(batch)
+
+    def _list(self, dataset: Any) -> None:
+        """Files and row groups, each held against the first file's columns."""
+        from pyarrow.dataset import get_partition_keys
+
+        wanted = {*self.target_names, *self.columns, *([self.weight] if self.weight else ())}
+        for fragment in dataset.get_fragments():
+            path, keys = fragment.path, get_partition_keys(fragment.partition_expression)
+            with _named(path):
+                own, groups = fragment.physical_schema, list(fragment.row_groups)
+            for name in wanted - set(keys):
+                if own.names.count(name) != 1:
+                    raise ValueError(f"{path}: expected a column {name!r}, as in the first file")
+                first, found = self.schema.field(name).type, own.field(name).type
+                if _kind(first) != _kind(found):
+                    raise TypeError(
+                        f"{path}: column {name!r}: expected {first}, as in the first file; got "
+                        f"{found}"
+                    )
+            stat = os.stat(path)
+            self.files.append(_File(path, stat.st_size, stat.st_mtime_ns, keys))
+            at = len(self.files) - 1
+            self.groups += [_Group(at, g.id, g.num_rows) for g in groups if g.num_rows]
+        if not self.groups:
+            raise ValueError("path: expected files with rows; got none")
+
+    def _check_number(self, name: str) -> None:
+        if _kind(self.schema.field(name).type) != "number":
+            raise TypeError(
+                f"columns: expected numbers; column {name!r} is of {self.schema.field(name).type} "
+                "(encoder=fastbp.tabular.Encoder() makes numbers of other columns)"
+            )
+
+    def _check(self) -> None:
+        for file in self.files:
+            try:
+                stat = os.stat(file.path)
+            except FileNotFoundError:
+                raise FileNotFoundError(f"{file.path}: the file is no longer there") from None
+            if (stat.st_size, stat.st_mtime_ns) != (file.size, file.changed):
+                raise ValueError(f"{file.path}: the file has changed since the chunks were made")
+
+    # as Ordered has it
+
+    def _n_units(self) -> int:
+        return len(self.groups)
+
+    def _name(self, unit: int, first: int) -> str:
+        group = self.groups[unit]
+        place = f"{self.files[group.file].path}, row group {group.number}"
+        return f"{place}, from row {first} on" if first else place
+
+    def _pieces(self, unit: int) -> Iterator[Any]:
+        weight = [] if self.weight is None else [self.weight]
+        return self._batches(unit, [*self.columns, *self.target_names, *weight])
+
+    def _batches(self, unit: int, names: list[str]) -> Iterator[Any]:
+        """Some columns of a row group, a few rows at a time, in this order."""
+        import pyarrow
+        from pyarrow.parquet import ParquetFile
+
+        group = self.groups[unit]
+        path, _, _, keys = self.files[group.file]
+        own = [name for name in dict.fromkeys(names) if name not in keys]
+        place, seen = self._name(unit, 0), 0
+        with _named(place):
+            opened = ParquetFile(path, pre_buffer=False, buffer_size=PAGE_BYTES)
+        with opened as file:
+            options = {"row_groups": [group.number], "use_threads": False}
+            batches = file.iter_batches(BATCH_ROWS, columns=own, **options)
+            while True:
+                with _named(place):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                seen += (n := batch.num_rows)
+                found = [
+                    pyarrow.repeat(pyarrow.scalar(keys[name], self.schema.field(name).type), n)
+                    if name in keys
+                    else batch.column(name)
+                    for name in names
+                ]
+                yield pyarrow.RecordBatch.from_arrays(found, names=names)
+                del batch, found
+        if seen != group.n_rows:
+            raise ValueError(f"{place}: expected {group.n_rows} rows; got {seen}")
+
+    def _length(self, piece: Any) -> int:
+        return int(piece.num_rows)
+
+    def _cut(self, piece: Any, first: int, end: int) -> Any:
+        return piece.slice(first, end - first)
+
+    def _buffer(self, n: int, dtype: Any) -> Any:
+        return super()._buffer(n, dtype) if self.encoder is None else []
+
+    def _fill(self, buffer: Any, at: int, piece: Any) -> tuple[Any, Any]:
+        k, n = len(self.columns), piece.num_rows
+        if self.encoder is not None:
+            import pyarrow
+
+            table = pyarrow.RecordBatch.from_arrays(piece.columns[:k], names=self.columns)
+            buffer.append(self.encoder.transform(table))
+        else:
+            for j in range(k):
+                with np.errstate(over="ignore"):  # told as infinity
+                    buffer[at : at + n, j] = _as_numbers(piece.column(j))
+        weight = None
+        if self.weight is not None:
+            weight = _as_numbers(piece.column(piece.num_columns - 1))
+        return self._targets(piece), weight
+
+    def _filled(self, buffer: Any, n: int) -> Any:
+        if self.encoder is None:
+            return buffer[:n]
+        if isinstance(buffer[0], np.ndarray):
+            return np.concatenate(buffer)
+        from scipy.sparse import vstack
+
+        return vstack(buffer, format="csr")
+
+    def _targets(self, piece: Any) -> np.ndarray:
+        found = [_as_array(piece.column(name)) for name in self.target_names]
+        return found[0] if self.single else np.stack(found, axis=1)
+
+
+def _as_numbers(column: Any) -> np.ndarray:
+    """Of an Arrow array of numbers; NaN where missing."""
+    import pyarrow
+
+    if not (pyarrow.types.is_integer(column.type) or pyarrow.types.is_floating(column.type)):
+        column = column.cast(pyarrow.float64())
+    found: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _as_array(column: Any) -> np.ndarray:
+    """Targets as NumPy has them: numbers, texts as objects."""
+    import pyarrow
+
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if _kind(column.type) == "number" and not pyarrow.types.is_boolean(column.type):
+        return np.array(_as_numbers(column))
+    found: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _kind(type_: Any) -> str:
+    """What columns of one name have to have in common."""
+    import pyarrow
+
+    types = pyarrow.types
+    for test in (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean):
+        if test(type_):
+            return "number"
+    if types.is_dictionary(type_):
+        return _kind(type_.value_type)
+    for name in ("string", "large_string", "string_view"):
+        if getattr(types, f"is_{name}")(type_):
+            return "text"
+    return "time" if types.is_temporal(type_) else str(type_)
+
+
+def _as_names(value: Any, name: str, most: int | None = None) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if (
+        not isinstance(names, Sequence)
+        or not names
+        or not all(isinstance(item, str) for item in names)
+        or len(set(names)) < len(names)
+        or (most is not None and len(names) > most)
+    ):
+        raise TypeError(f"{name}: expected names of columns, each once; got {shown(value)}")
+    return list(names)
+
+
+def _opened(path: Any) -> Any:
+    """The files as pyarrow has them; the first one's columns are read."""
+    try:
+        from pyarrow import dataset
+    except ImportError as error:
+        raise hints.missing("Parquet files need", "pyarrow", "data") from error
+    paths = path if isinstance(path, (list, tuple)) else [path]
+    if not paths:
+        raise ValueError("path: expected at least one file; got none")
+    found: list[str] = []
+    for item in paths:
+        text = str(inputs.as_path(item, "path"))
+        if os.path.exists(text):
+            found.append(text)
+            continue
+        several = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []
+        if not several:
+            raise FileNotFoundError(f"path: expected files; there is none at {text}")
+        found += several
+    files = list(dict.fromkeys(found))
+    is_folder = len(files) == 1 and Path(files[0]).is_dir()
+    if not is_folder:
+        for file in files:
+            inputs.as_file(file, "path")
+    source = files[0] if is_folder else files
+    with _named(files[0] if len(files) == 1 else f"{files[0]}, ..."):
+        return dataset.dataset(source, format="parquet", partitioning="hive")
+
+
+class _named:
+    """What pyarrow raises within, with the name of what is read."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if error is None or not isinstance(error, (OSError, ValueError, NotImplementedError)):
+            return
+        of = OSError if isinstance(error, OSError) else ValueError
+        raise of(f"{self.name}: {error}") from error
