@@ -96,7 +96,7 @@ class Stream:
 
     def _placed(self, error: Exception, block: Block, name: str) -> Exception:
         """The refusal of a block by the part of it that is refused, where it has parts."""
-        ends = [first for first, _ in block.parts[1:]] + [None]
+        ends = [first for first, _ in block.parts[1:]] + [None] * bool(block.parts)
         for (first, place), end in zip(block.parts, ends, strict=True):
             rows = slice(first, end)
             X, Y, weight = (None if part is None else part[rows] for part in block[:3])
@@ -161,7 +161,9 @@ class Stream:
         return found
 
     def _check_range(self, found: np.ndarray, given: np.ndarray) -> None:
-        if found.max() != given.max().astype(found.dtype):
+        with np.errstate(over="ignore"):
+            same = found.max() == np.float64(given.max()).astype(found.dtype)
+        if not same:
             raise ValueError(
                 f"sample_weight: expected weights within 1e-37 and 1e19 in chunks; got "
                 f"{given[given > 0].min():g} to {given.max():g}"
