@@ -20,7 +20,9 @@ from fastbp.data.order import Ordered
 from fastbp.functions import shown
 
 BATCH_ROWS = 8192  # that are decoded at once
-PAGE_BYTES = 1 << 16  # that are read of a column at once
+PART_ROWS = 64  # that are turned from columns to rows at once
+READ_BYTES = 1 << 16  # of a column that are read at once,
+READ_BYTES_IN_ALL = 1 << 24  # less where there are many columns
 
 
 @inputs.keywords
@@ -251,7 +253,8 @@ class ParquetChunks(Ordered):
         own = [name for name in dict.fromkeys(names) if name not in keys]
         place, seen = self._name(unit, 0), 0
         with _named(place):
-            opened = ParquetFile(path, pre_buffer=False, buffer_size=PAGE_BYTES)
+            room = max(4096, min(READ_BYTES, READ_BYTES_IN_ALL // len(names)))
+            opened = ParquetFile(path, pre_buffer=False, buffer_size=room)
         with opened as file:
             options = {"row_groups": [group.number], "use_threads": False}
             batches = file.iter_batches(BATCH_ROWS, columns=own, **options)
@@ -289,9 +292,14 @@ class ParquetChunks(Ordered):
             table = pyarrow.RecordBatch.from_arrays(piece.columns[:k], names=self.columns)
             buffer.append(self.encoder.transform(table))
         else:
-            for j in range(k):
-                with np.errstate(over="ignore"):  # told as infinity
-                    buffer[at : at + n, j] = _as_numbers(piece.column(j))
+            columns = np.empty((k, n), buffer.dtype)
+            with np.errstate(over="ignore"):  # told as infinity
+                for j in range(k):
+                    columns[j] = _as_numbers(piece.column(j))
+            # in parts that stay in the cache: twice as fast as a column at a time, bench/chunks.py
+            for row in range(0, n, PART_ROWS):
+                part = columns[:, row : row + PART_ROWS]
+                buffer[at + row : at + row + part.shape[1]] = part.T
         weight = None
         if self.weight is not None:
             weight = _as_numbers(piece.column(piece.num_columns - 1))
@@ -388,7 +396,10 @@ def _opened(path: Any) -> Any:
             inputs.as_file(file, "path")
     source = files[0] if is_folder else files
     with _named(files[0] if len(files) == 1 else f"{files[0]}, ..."):
-        return dataset.dataset(source, format="parquet", partitioning="hive")
+        opened = dataset.dataset(source, format="parquet", partitioning="hive")
+    if not opened.files:
+        raise FileNotFoundError(f"path: expected Parquet files; there is none in {source}")
+    return opened
 
 
 class _named:
