@@ -144,7 +144,10 @@ class _Building:
         if unit != self.unit:
             self.parts.append((self.n, name))
             self.unit = unit
-        Y, weight = self.source._fill(self.buffer, self.n, piece)
+        try:
+            Y, weight = self.source._fill(self.buffer, self.n, piece)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}: {error}") from None
         self.Ys.append(Y)
         self.weights.append(weight)
         self.n += m

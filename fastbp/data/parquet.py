@@ -142,10 +142,7 @@ class ParquetChunks(Ordered):
                 if what != "target" and name in self.target_names:
                     raise ValueError(f"{what}: expected other columns than target; got {name!r}")
         self.encoder = encoder
-        if encoder is None:
-            for name in self.columns:
-                self._check_number(name)
-        elif not (hasattr(encoder, "transform") and hasattr(encoder, "fit")):
+        if encoder is not None and not hasattr(encoder, "feature_names_out"):
             raise TypeError(f"encoder: expected fastbp.tabular.Encoder; got {shown(encoder)}")
         self._list(dataset)
         self.n_rows = sum(group.n_rows for group in self.groups)
@@ -159,6 +156,8 @@ class ParquetChunks(Ordered):
     @property
     def n_features(self) -> int:  # type: ignore[override]
         if self.encoder is None:
+            for name in self.columns:
+                self._check_number(name)
             return len(self.columns)
         return len(self.encoder.feature_names_out())
 
@@ -176,10 +175,11 @@ class ParquetChunks(Ordered):
         return {"files": files, **told, "encoder": encoder, "order": self.order}
 
     def tables(self) -> Iterator[Any]:
-        """The columns of X as they are in the files, a `pyarrow.RecordBatch` at a time."""
+        """The columns of X as they are in the files: a few rows at a time, and where from."""
         self._check()
         for unit in range(self._n_units()):
-            yield from self._batches(unit, self.columns)
+            for batch in self._batches(unit, self.columns):
+                yield self._name(unit, 0), batch
 
     def targets(self) -> Iterator[Any]:
         """Y alone, in small blocks as they lie."""

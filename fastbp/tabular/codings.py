@@ -53,11 +53,16 @@ class Scaling:
     @classmethod
     def of(cls, values: np.ndarray) -> Scaling:
         """Of float64 (n,), NaN where missing; at least one is not."""
-        low, median, high = quantiles(values[~np.isnan(values)], (0.25, 0.5, 0.75))
-        largest = float(np.finfo(np.float64).max)
-        scale = min(high - low, largest)
+        known = values[~np.isnan(values)]
+        low, median, high = quantiles(known, (0.25, 0.5, 0.75))
+        return cls.between(low, median, high, float(known.min()), float(known.max()))
+
+    @classmethod
+    def between(cls, low: float, median: float, high: float, least: float, most: float) -> Scaling:
+        """By the quartiles, and the least and largest number."""
+        scale = min(high - low, float(np.finfo(np.float64).max))
         if scale == 0:
-            scale = np.nanmax(values) / 2 - np.nanmin(values) / 2
+            scale = most / 2 - least / 2
         return cls(float(median), float(scale))
 
     def facts(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 PARTS = ("year", "month", "day_of_week", "day_of_year", "elapsed_days")
 
-_DAY = np.int64(86_400_000_000)  # microseconds
+DAY = np.int64(86_400_000_000)  # microseconds
 
 
 def parts_of(times: np.ndarray, earliest: int) -> list[np.ndarray]:
@@ -37,7 +37,7 @@ def parts_of(times: np.ndarray, earliest: int) -> list[np.ndarray]:
     """
     missing = np.isnat(times)
     whole = np.where(missing, 0, times.view(np.int64))
-    day = whole // _DAY
+    day = whole // DAY
     # few days occur often: the calendar is asked for each day once
     first, last = (int(day.min()), int(day.max())) if len(day) else (0, 0)
     if last - first < max(len(day), 1000):
@@ -53,7 +53,7 @@ def parts_of(times: np.ndarray, earliest: int) -> list[np.ndarray]:
         days - years.astype("M8[D]").astype(np.int64) + 1,
     ]
     parts = [part.astype(np.float64)[place] for part in found]
-    parts.append(whole / _DAY - earliest / int(_DAY))
+    parts.append(whole / DAY - earliest / int(DAY))
     for part in parts:
         part[missing] = np.nan
     return parts

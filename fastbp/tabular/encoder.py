@@ -15,7 +15,7 @@ import numpy as np
 
 from fastbp import hints, inputs
 from fastbp.functions import shown, unknown
-from fastbp.tabular import codings, facts, rows
+from fastbp.tabular import codings, facts, rows, streams
 from fastbp.tabular.columns import Columns, as_columns
 
 VERSION = 1  # of to_dict
@@ -100,8 +100,11 @@ class Encoder:
 
         Parameters
         ----------
-        X : table
-            Whatever `fastbp.tabular.as_columns` takes.
+        X : table, or chunks of `fastbp.data`
+            Whatever `fastbp.tabular.as_columns` takes. Chunks are read once, in bounded memory, and
+            need not fit: of more than 16,384 numbers a column, medians and quartiles are then of
+            nearby ranks (within 0.5 % of up to 10^9 rows); of more than 131,072 categories, the
+            rare ones count as others.
         y : ignored
 
         Returns
@@ -114,7 +117,11 @@ class Encoder:
             A column all missing, or one that `as_columns` refuses; a name in `categorical` or
             `numeric` that the table has not. The encoder stays as it was.
         """
-        self._learn(as_columns(X))
+        tables = _tables(X)
+        if tables is None:
+            self._learn(as_columns(X))
+        else:
+            self._learn_stream(tables)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -138,19 +145,48 @@ class Encoder:
         self._learn(columns)
         return self._wrapped(self._encoded(columns), X)
 
-    def _learn(self, columns: Columns) -> None:
-        dtype = self._dtype()
+    def _learn_stream(self, tables: Iterable[tuple[str, Any]]) -> None:
+        """`_learn`, of the parts of a table, each with where it is from."""
+        dtype, n_rows = self._dtype(), 0
         most = inputs.as_count(self.max_categories, "max_categories")
+        names: tuple[str, ...] = ()
+        named, found = True, list[streams.ColumnStream]()
+        for place, table in tables:
+            try:
+                columns = as_columns(table, only=names if found and named else None)
+                if not found:
+                    names, named, declared = columns.names, columns.named, self._kinds_told(columns)
+                    found = [streams.ColumnStream(name, declared.get(name, "")) for name in names]
+                if columns.names != names:
+                    told = f"X: expected {len(names)} columns; got {len(columns.names)}"
+                    raise ValueError(told)
+                for stream, column in zip(found, columns.columns, strict=True):
+                    stream.add(column, f"X: column {stream.name!r}")
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{place}: {error}" if place else str(error)) from None
+            n_rows += len(columns)
+        if n_rows == 0:
+            raise ValueError(f"X: expected at least one row; got none of {len(names)} columns")
+        learnt = [stream.coding(most, f"X: column {stream.name!r}") for stream in found]
+        self._set(learnt, named, dtype, most)
+
+    def _kinds_told(self, columns: Columns) -> dict[str, str]:
+        """Of the columns that are declared, as what."""
         declared = dict.fromkeys(self._declared("categorical", columns), "categorical")
         for name in self._declared("numeric", columns):
             if declared.get(name) == "categorical":
                 raise ValueError(f"numeric: expected other columns than categorical; got {name!r}")
             declared[name] = "numeric"
-        k = len(columns.names)
-        if k == 0:
+        if len(columns.names) == 0:
             # "0 feature(s) ..." are the words by which scikit-learn's checks know this refusal
             got = f"0 feature(s) (shape=({len(columns)}, 0)) while a minimum of 1 is required."
             raise ValueError(f"X: expected at least one column; got {got}")
+        return declared
+
+    def _learn(self, columns: Columns) -> None:
+        dtype = self._dtype()
+        most = inputs.as_count(self.max_categories, "max_categories")
+        declared, k = self._kinds_told(columns), len(columns.names)
         if len(columns) == 0:
             raise ValueError(f"X: expected at least one row; got none of {k} columns")
         learnt = [
@@ -402,3 +438,13 @@ class Encoder:
             transformer_tags=TransformerTags(preserves_dtype=[]),
             input_tags=InputTags(string=True, categorical=True, allow_nan=True),
         )
+
+
+def _tables(X: Any) -> Iterable[tuple[str, Any]] | None:
+    """The parts of a table in chunks, each with where it is from; None of a whole one."""
+    if callable(tables := getattr(X, "tables", None)) and not hasattr(X, "shape"):
+        found: Iterable[tuple[str, Any]] = tables()
+        return found
+    if hasattr(X, "n_features") and hasattr(X, "n_rows") and not hasattr(X, "shape"):
+        return ((f"chunk {i}", block[0]) for i, block in enumerate(X))
+    return None

@@ -177,7 +177,7 @@ def test_files_whose_columns_differ(tmp_path):
 def test_texts_need_an_encoder(tmp_path):
     with pytest.raises(TypeError, match=r"column 't' is of string.*encoder"):
         write(tmp_path, TABLE | {"t": np.full(N, "a")})
-        chunks_of(tmp_path, ["a", "t"])
+        net(2).fit(chunks_of(tmp_path, ["a", "t"]))
 
 
 @pytest.mark.parametrize("value", [None, np.nan, np.inf])
