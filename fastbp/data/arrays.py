@@ -73,6 +73,8 @@ class ArrayChunks(Ordered):
         if self.X.dtype.kind not in "fiub":
             raise TypeError(f"X: expected numbers; got dtype {self.X.dtype}")
         self.n_rows, self.n_features = self.X.shape
+        if self.X.dtype.kind == "f" and self.X.dtype.itemsize <= 4:
+            self.dtype = np.dtype(np.float32)
         if not self.n_rows:
             raise ValueError(f"X: expected at least one row; got shape {self.X.shape}")
         for name, array in (("Y", self.Y), ("weight", self.weight)):

@@ -31,9 +31,12 @@ class Ordered:
     n_rows : int or None
     columns : list of str or None
         Names of the columns of X.
+    dtype : numpy.dtype
+        That holds all numbers of X.
     """
 
     n_features: int
+    dtype: np.dtype[Any] = np.dtype(np.float64)  # that X has unless another one is asked for
     n_rows: int | None = None
     columns: list[str] | None = None
 
@@ -86,7 +89,7 @@ class Ordered:
 
     def __iter__(self) -> Iterator[Any]:
         """Blocks (X, Y) or (X, Y, weight) as they lie."""
-        for block in self.epoch(None, 0, np.dtype(np.float64)):
+        for block in self.epoch(None, 0, self.dtype):
             yield block[:2] if block.weight is None else block[:3]
 
     def epoch(self, seed: int | None, epoch: int, dtype: Any) -> Iterator[Block]:

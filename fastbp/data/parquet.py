@@ -144,6 +144,11 @@ class ParquetChunks(Ordered):
         self.encoder = encoder
         if encoder is not None and not hasattr(encoder, "feature_names_out"):
             raise TypeError(f"encoder: expected fastbp.tabular.Encoder; got {shown(encoder)}")
+        types = [str(self.schema.field(name).type) for name in self.columns]
+        if all(name in ("float", "halffloat") for name in types):
+            self.dtype = np.dtype(np.float32)
+        if encoder is not None:
+            self.dtype = np.dtype(encoder.dtype)
         self._list(dataset)
         self.n_rows = sum(group.n_rows for group in self.groups)
 

@@ -21,6 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import validate_data
 
 from fastbp import functions, inputs
+from fastbp.estimators import stream
 from fastbp.estimators.mlp import SPARSE, BaseMLP
 from fastbp.training import parts
 
@@ -328,6 +329,37 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self
         """
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
+
+    @available_if(BaseMLP._is_stochastic)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_stream(self, chunks, classes=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Fit to data in chunks, of which no more than two are in memory.
+
+        Parameters
+        ----------
+        chunks : fastbp.data.Chunks
+            Each block's Y is labels (m,).
+        classes : array_like (n_classes,), optional
+            All labels there are; found in a pass over the targets when None.
+        X_val, y_val, sample_weight_val : as in `fit`, optional
+            What early stopping watches; no share is split off of chunks.
+
+        Returns
+        -------
+        self
+        """
+        return stream.fit(self, chunks, classes, (X_val, y_val, sample_weight_val))
+
+    def _stream_targets(self, chunks, classes):
+        self.classes_ = stream.classes_of(chunks, classes)
+        self._multilabel = self._sparse_labels = False
+        self.n_outputs_ = 1 if len(self.classes_) <= 2 else len(self.classes_)
+        output, _ = self._output_and_loss()
+        self.out_activation_ = "logistic" if output == "sigmoid" else output
+        return stream.encoder_of(self)
+
+    def _stream_weights(self, of):
+        return stream.class_weights(self, of)
 
     @available_if(BaseMLP._is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)

@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from fastbp import functions, inputs
+from fastbp.estimators import stream
 from fastbp.estimators.mlp import SPARSE, BaseMLP
 
 
@@ -230,6 +231,32 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self
         """
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
+
+    @available_if(BaseMLP._is_stochastic)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_stream(self, chunks, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Fit to data in chunks, of which no more than two are in memory.
+
+        Parameters
+        ----------
+        chunks : fastbp.data.Chunks
+            Each block's Y is numbers (m,) or (m, n_outputs).
+        X_val, y_val, sample_weight_val : as in `fit`, optional
+            What early stopping watches; no share is split off of chunks.
+
+        Returns
+        -------
+        self
+        """
+        return stream.fit(self, chunks, None, (X_val, y_val, sample_weight_val))
+
+    def _stream_targets(self, chunks, classes):
+        self.n_outputs_ = stream.first_targets(chunks)
+        output, _ = self._output_and_loss()
+        self.out_activation_ = {"sigmoid": "logistic"}.get(output, output)
+
+    def _stream_weights(self, of):
+        return None
 
     @available_if(BaseMLP._is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)

@@ -18,6 +18,8 @@ from fastbp.dropout import as_rates
 from fastbp.functions import shown
 from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer
 from fastbp.training import lbfgs, request
+from fastbp.training.chunk_run import ChunkRun
+from fastbp.training.chunks import Stream
 from fastbp.training.draws import Draws
 from fastbp.training.driver import DivergenceError, Run, check_fit
 from fastbp.training.history import History
@@ -36,6 +38,7 @@ NON_FINITE = (
     "need to be preprocessed."
 )
 SCORE = "validation_score"  # the name by which a schedule may watch it
+FULL_BATCH = 200  # of batch_size="auto"
 SMALLEST_RATE = 1e-6  # of learning_rate="adaptive", as in scikit-learn
 
 
@@ -132,7 +135,7 @@ class Record(Watcher):
 
     def __init__(self, model, data, batch_size, constants):
         self.model, self.data = model, data
-        self.batch_size, self.constants = batch_size, constants
+        self.batch_size, self.constants, self.t = batch_size, constants, 0
         self.by_epoch = bool(constants is not None or model.verbose)
         self.in_bulk = not self.by_epoch
 
@@ -153,7 +156,10 @@ class Record(Watcher):
     def after_epochs(self, losses):
         model = self.model
         model.n_iter_ += len(losses)
-        model.t_ += len(losses) * self.data.n
+        if self.data.n is None:  # chunks
+            model.t_, self.t = model.t_ + self.run.samples - self.t, self.run.samples
+        else:
+            model.t_ += len(losses) * self.data.n
         model.loss_curve_ += losses
         if losses:
             model.loss_ = losses[-1]
@@ -183,9 +189,9 @@ class Convergence(Watcher):
         history, rate = run.history, run.rate
         if self.held_out is not None:
             history.extend(**{SCORE: []})
-        t, model.t_ = model.t_, model.t_ - history.epochs * run.data.n
+        t, model.t_ = model.t_, model.t_ - history.epochs * run.start.identity.n
         for epoch, loss in enumerate(history["loss"].tolist()):  # of the run that is gone on with
-            model.t_ += run.data.n
+            model.t_ += run.start.identity.n
             self._note(loss, None if self.held_out is None else float(history[SCORE][epoch]))
             rate, _ = self._judge(rate)
         model.t_ = t
@@ -293,19 +299,21 @@ class Descent:
     def __init__(self, model, net, data, held_out, random_state, *, incremental, constants):
         check_numbers(model, net.dtype)
         self.model, self.held_out = model, held_out
-        n = data.n
+        streams = isinstance(data, Stream)
+        n = data.n or 0  # of chunks it may not be known
         batch_size = _batch_size(model, n)
         if not (incremental and hasattr(model, "_optimizer")):
             model._optimizer = Progress(model)
         progress = self.progress = model._optimizer
         n_threads = request.as_threads(model.n_threads, net, batch_size, "n_threads", data.X)
         dropout = as_rates(model.dropout, len(net.sizes) - 2)
-        seed = 0 if dropout is None else int(random_state.randint(2**31))  # of the masks
+        draws = dropout is not None or (streams and model.shuffle)
+        seed = int(random_state.randint(2**31)) if draws else 0  # of the masks
         deadline = request.as_deadline(model.time_limit)
         rates, decays = request.as_factors(net, model.rates, model.decays, progress.optimizer)
         self.epochs = epochs = 1 if incremental else int(model.max_iter)
         self.warns = not incremental
-        shuffle = Draws(random_state) if model.shuffle else False
+        shuffle = Draws(random_state) if model.shuffle and not streams else bool(model.shuffle)
         identity = RunIdentity(n, batch_size, str(bool(model.shuffle)), seed, progress.optimizer)
         average = request.as_average(model.ema)
         state = progress.begin(identity, average is not None)
@@ -322,6 +330,8 @@ class Descent:
             history = self.file.history()
         if not isinstance(model.learning_rate, str):
             schedule = request.as_schedule(model.learning_rate)
+            if streams:
+                data.check_schedule("learning_rate", schedule)
             start = progress.optimizer.learning_rate
             of_run = ("learning_rate", schedule, start, self.epochs, n)
             if schedule.each == "step":
@@ -337,7 +347,8 @@ class Descent:
         check_fit(numbers, net.dtype)
         self.request = Request(
             net, data, numbers, epochs, state, watchers, history, shuffle, n_threads, dropout,
-            deadline, rates=rates, decays=decays, ema=average, scheduled=scheduled, driver=Run,
+            deadline, rates=rates, decays=decays, ema=average, scheduled=scheduled,
+            driver=ChunkRun if streams else Run,
         )  # fmt: skip
 
     def _opened(self, incremental):
@@ -400,14 +411,14 @@ def _inverse_scaled(model):
 
 def _batch_size(model, n):
     if isinstance(model.batch_size, str):  # "auto"
-        return min(200, n)
-    if model.batch_size > n:
+        return min(FULL_BATCH, n or FULL_BATCH)
+    if model.batch_size > n > 0:
         warnings.warn(
             f"batch_size: expected at most the {n} training samples; got "
             f"{shown(model.batch_size)}. It is going to be clipped",
             stacklevel=7,
         )
-    return min(int(model.batch_size), n)
+    return min(int(model.batch_size), n or int(model.batch_size))
 
 
 def _mean_of_batches(values, weight, order, batch_size):

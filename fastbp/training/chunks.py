@@ -30,14 +30,22 @@ from fastbp.training.windows import Window, joined, windows
 class Stream:
     """Chunks as a run reads them: block by block, checked.
 
-    `missing`: NaN in Y stands for no target. `changed`: what makes of samples those that are
-    trained on.
+    `missing`: NaN in Y stands for no target. `encode`: what makes targets of a block's Y.
+    `changed`: what makes of samples those that are trained on.
     """
 
     X = None  # as `Samples` has it; nobody knows yet whether it will be sparse
 
-    def __init__(self, net: Network, chunks: Any, missing: bool, name: str = "X") -> None:
+    def __init__(
+        self,
+        net: Network,
+        chunks: Any,
+        missing: bool,
+        name: str = "X",
+        encode: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.net, self.chunks, self.missing, self.name = net, chunks, missing, name
+        self.encode = encode
         n_features = inputs.as_count(chunks.n_features, f"{name}: n_features")
         if n_features != net.sizes[0]:
             raise ValueError(f"{name}: expected {net.sizes[0]} columns; got {n_features}")
@@ -139,6 +147,8 @@ class Stream:
 
     def _targets(self, Y: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """As `Network._targets`; in a block all may be missing."""
+        if self.encode is not None:
+            Y = self.encode(Y)
         if self.missing:
             array = inputs.as_array(Y, "Y", True)
             if array.dtype.kind == "f" and array.size and np.isnan(array).all():
@@ -207,6 +217,13 @@ class Stream:
             except (TypeError, ValueError) as error:
                 raise type(error)(f"chunk {number}: {error}") from None
             yield Samples(np.empty((len(Y), 0)), dense, labels, None, self.missing)
+
+    def check_schedule(self, name: str, schedule: Any) -> None:
+        """Refuse one that goes by the number of rows where that is not known."""
+        if self.n is None and (schedule.each == "step" or isinstance(schedule, InverseScaling)):
+            raise ValueError(
+                f"{name}: expected chunks whose n_rows is known with {schedule}; got n_rows=None"
+            )
 
     # of a run (chunk_run.py)
 
@@ -327,7 +344,7 @@ class OfChunks(SimpleNamespace):
             needs = {name: getattr(self, name) for name in ("l2", "l1")}
             needs["class_weight"] = isinstance(self.class_weight, str) and self.class_weight
             for name, of in self.schedules.items():
-                needs[f"schedule[{name!r}]"] = of.each == "step" or isinstance(of, InverseScaling)
+                stream.check_schedule(f"schedule[{name!r}]", of)
             for name, value in needs.items():
                 if value:
                     raise ValueError(
