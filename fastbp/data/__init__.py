@@ -9,7 +9,8 @@
 
 from fastbp.data.arrays import from_arrays
 from fastbp.data.chunks import Block, Chunks
+from fastbp.data.dask import from_dask
 from fastbp.data.iterable import from_iterable
 from fastbp.data.parquet import from_parquet
 
-__all__ = ["Block", "Chunks", "from_arrays", "from_iterable", "from_parquet"]
+__all__ = ["Block", "Chunks", "from_arrays", "from_dask", "from_iterable", "from_parquet"]

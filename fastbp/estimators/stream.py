@@ -140,7 +140,7 @@ def encoder_of(model):
         wrong = known[places] != Y
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise ValueError(f"y: expected classes among {known}; got {Y[row].item()!r} at [{row}]")
+            raise ValueError(f"y: expected classes among {known}; got {Y.item(row)!r} at [{row}]")
         if model.n_outputs_ == 1 or model._is_signed():
             targets = places[:, None].astype(float)
             if model.n_outputs_ > 1:

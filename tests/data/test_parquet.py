@@ -128,10 +128,10 @@ def test_only_the_wanted_columns_are_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"target": "z"}, "target: expected columns of the files"),
+        ({"target": "z"}, "target: expected columns of the data"),
         ({"target": "A"}, r"target: .*Did you mean 'a'"),
         ({"target": 3}, "target: expected names"),
-        ({"columns": ["a", "z"]}, "columns: expected columns of the files"),
+        ({"columns": ["a", "z"]}, "columns: expected columns of the data"),
         ({"columns": ["a", "a"]}, "columns: expected names of columns, each once"),
         ({"columns": []}, "columns: expected names"),
         ({"columns": ["a", "y"]}, "columns: expected other columns than target"),
