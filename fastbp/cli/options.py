@@ -243,6 +243,12 @@ def _add_table(parser: Any) -> None:
         help="refuse rows without a target, which are left out otherwise",
     )
     table.add_argument(
+        "--stream",
+        action="store_true",
+        help="train one network chunk by chunk, on Parquet (a file, a folder, a pattern with *) "
+        "of any size; so are files larger than a quarter of the free memory",
+    )
+    table.add_argument(
         "--preset",
         metavar="NAME",
         choices=PRESETS,

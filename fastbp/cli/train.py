@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 import fastbp
-from fastbp.cli import tables
+from fastbp.cli import stream, tables
 from fastbp.cli.experiment import Experiment
 from fastbp.cli.options import DIGITS, MLP, OF_ONE_NETWORK
 from fastbp.cli.output import check_writable, fail, print_json
@@ -29,6 +29,8 @@ CHECKED_ROWS, CHECKED_WORK = 20, 10**6  # of larger networks fewer rows
 
 def run(options: argparse.Namespace) -> int:
     """Train, save, test, check the gradients."""
+    if stream.is_asked(options):
+        return stream.run(options, SPLIT_SEED)
     preset = tables.preset_of(options)
     if preset in (None, MLP):
         return _run(options, preset)

@@ -7,16 +7,20 @@ of a column that is no number (tabular/encoder.py).
 
 from __future__ import annotations
 
+import copy
 import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastbp import hints, inputs
 from fastbp.data.tables import Tables, kind_of
 
 BATCH_ROWS = 8192  # that are decoded at once
+SPLIT = 4  # what is drawn by a seed, beside the order's
 READ_BYTES = 1 << 16  # of a column that are read at once,
 READ_BYTES_IN_ALL = 1 << 24  # less where there are many columns
 
@@ -112,6 +116,7 @@ class ParquetChunks(Tables):
         super().__init__(dataset.schema, target, columns, weight, encoder, shuffle, shuffle_buffer)
         self.files: list[_File] = []
         self.groups: list[_Group] = []
+        self.kept: tuple[tuple[int, float, float], ...] = ()  # of whom each row has a number
         self._list(dataset)
         self.n_rows = sum(group.n_rows for group in self.groups)
 
@@ -130,7 +135,51 @@ class ParquetChunks(Tables):
             [os.path.basename(file.path), file.size, of_groups]
             for file, of_groups in zip(self.files, rows, strict=True)
         ]
-        return {"files": files, **super().identity()}
+        kept = {"rows": [list(part) for part in self.kept]} if self.kept else {}
+        return {"files": files, **kept, **super().identity()}
+
+    def split(self, share: float, seed: int = 0) -> tuple[ParquetChunks, ParquetChunks]:
+        """These chunks without about a share of their rows, and that share: to validate, to test.
+
+        Which rows depends on the seed and on their places in the files alone.
+
+        Examples
+        --------
+        >>> import fastbp.data, pyarrow, pyarrow.parquet, tempfile, os
+        >>> path = os.path.join(tempfile.mkdtemp(), "squares.parquet")
+        >>> x = [i / 100 for i in range(-100, 100)]
+        >>> pyarrow.parquet.write_table(pyarrow.table({"x": x, "y": [v * v for v in x]}), path)
+        >>> chunks = fastbp.data.from_parquet(path, target="y")
+        >>> train, rest = chunks.split(0.1)
+        >>> train.n_rows, rest.n_rows
+        (183, 17)
+        >>> net = fastbp.Network([1, 8, 1], output="identity", loss="mse", seed=0)
+        >>> history = net.fit(train, validation=rest, epochs=3)
+        """
+        share = inputs.as_positive(share, "share")
+        seed = inputs.as_count(seed, "seed", 0)
+        if share >= 1:
+            raise ValueError(f"share: expected a number in (0, 1); got {share:g}")
+        parts = self._part(seed, share, 1.0), self._part(seed, 0.0, share)
+        if not all(part.n_rows for part in parts):
+            raise ValueError(f"share: expected rows in both parts; got {share:g} of {self.n_rows}")
+        return parts
+
+    def _part(self, seed: int, low: float, high: float) -> ParquetChunks:
+        """The rows whose number, drawn by the seed, is in a range."""
+        part = copy.copy(self)
+        part.kept = (*self.kept, (seed, low, high))
+        part.n_rows = sum(int(part._rows(unit).sum()) for unit in range(len(self.groups)))
+        return part
+
+    def _rows(self, unit: int) -> np.ndarray:
+        """Which of a row group's are read, a mask."""
+        group = self.groups[unit]
+        mask = np.ones(group.n_rows, bool)
+        for seed, low, high in self.kept:
+            number = np.random.default_rng([seed, SPLIT, unit]).random(group.n_rows)
+            mask &= (low <= number) & (number < high)
+        return mask
 
     def _list(self, dataset: Any) -> None:
         """Files and row groups, each held against the first file's columns."""
@@ -185,6 +234,7 @@ class ParquetChunks(Tables):
         path, _, _, keys = self.files[group.file]
         own = [name for name in dict.fromkeys(names) if name not in keys]
         place, seen = self._name(unit, 0), 0
+        mask = self._rows(unit) if self.kept else None
         with _named(place):
             room = max(4096, min(READ_BYTES, READ_BYTES_IN_ALL // len(names)))
             opened = ParquetFile(path, pre_buffer=False, buffer_size=room)
@@ -203,8 +253,11 @@ class ParquetChunks(Tables):
                     else batch.column(name)
                     for name in names
                 ]
-                yield pyarrow.RecordBatch.from_arrays(found, names=names)
-                del batch, found
+                part = pyarrow.RecordBatch.from_arrays(found, names=names)
+                if mask is not None:
+                    part = part.filter(pyarrow.array(mask[seen - n : seen]))
+                yield part
+                del batch, found, part
         if seen != group.n_rows:
             raise ValueError(f"{place}: expected {group.n_rows} rows; got {seen}")
 

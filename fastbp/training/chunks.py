@@ -357,7 +357,7 @@ class OfChunks(SimpleNamespace):
         if shares:
             raise ValueError(
                 "validation: expected (X, Y) or chunks beside chunks, of which no share can be "
-                f"split off; got {self.validation}"
+                f"split off (those of from_parquet have split(share)); got {self.validation}"
             )
         if is_chunks(self.validation):
             stream = Stream(self.net, self.validation, self.ignore_missing, "validation")
