@@ -7,10 +7,28 @@
 >>> history = net.fit(chunks, epochs=3, seed=0)
 """
 
-from fastbp.data.arrays import from_arrays
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from fastbp.data.chunks import Block, Chunks
-from fastbp.data.dask import from_dask
-from fastbp.data.iterable import from_iterable
-from fastbp.data.parquet import from_parquet
+
+if TYPE_CHECKING:
+    from fastbp.data.arrays import from_arrays
+    from fastbp.data.dask import from_dask
+    from fastbp.data.iterable import from_iterable
+    from fastbp.data.parquet import from_parquet
 
 __all__ = ["Block", "Chunks", "from_arrays", "from_dask", "from_iterable", "from_parquet"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a source when it is asked for: every fit asks what chunks are, few are of such."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"fastbp.data.{name.removeprefix('from_')}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
