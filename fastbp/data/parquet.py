@@ -152,7 +152,7 @@ class ParquetChunks(Tables):
         >>> chunks = fastbp.data.from_parquet(path, target="y")
         >>> train, rest = chunks.split(0.1)
         >>> train.n_rows, rest.n_rows
-        (183, 17)
+        (180, 20)
         >>> net = fastbp.Network([1, 8, 1], output="identity", loss="mse", seed=0)
         >>> history = net.fit(train, validation=rest, epochs=3)
         """

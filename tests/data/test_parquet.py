@@ -272,3 +272,30 @@ def test_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=r"Parquet files need pyarrow: pip install .*\[data\]"):
         chunks_of(Path(tmp_path))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
+def test_split_parts_have_every_row_once(tmp_path, share):
+    chunks = chunks_of(write(tmp_path), ["row"])
+    kept, held = chunks.split(share, seed=3)
+    parts = [np.concatenate([b[0][:, 0] for b in part]) for part in (kept, held)]
+    assert sorted(np.concatenate(parts)) == list(range(N))
+    assert [len(part) for part in parts] == [kept.n_rows, held.n_rows]
+    again = chunks_of(tmp_path, ["row"], shuffle_buffer=7).split(share, seed=3)[1]
+    assert np.concatenate([b[0][:, 0] for b in again]).tolist() == parts[1].tolist()
+    first, second = kept.split(0.5)
+    assert first.n_rows + second.n_rows == kept.n_rows
+    assert kept.identity() != held.identity() != chunks.identity()
+    known = chunks_of(tmp_path, weight="w").split(share, seed=3)
+    network = net()
+    history = network.fit(known[0], validation=known[1], epochs=2, l2=0.1, class_weight="balanced")
+    assert history["validation_accuracy"].shape == (2,)
+
+
+def test_split_refuses(tmp_path):
+    chunks = chunks_of(write(tmp_path))
+    for share in (0, 1, 1.5, -0.1, "x", None, 1e-9, np.nan):
+        with pytest.raises((TypeError, ValueError), match="share: expected"):
+            chunks.split(share)
+    with pytest.raises((TypeError, ValueError), match="seed"):
+        chunks.split(0.5, seed=-1)
