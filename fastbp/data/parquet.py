@@ -256,7 +256,8 @@ class ParquetChunks(Tables):
                 part = pyarrow.RecordBatch.from_arrays(found, names=names)
                 if mask is not None:
                     part = part.filter(pyarrow.array(mask[seen - n : seen]))
-                yield part
+                if part.num_rows:
+                    yield part
                 del batch, found, part
         if seen != group.n_rows:
             raise ValueError(f"{place}: expected {group.n_rows} rows; got {seen}")

@@ -212,6 +212,8 @@ class Stream:
                 yield data._replace(X=np.empty((len(data.X), 0)))
             return
         for number, Y in enumerate(only()):
+            if not len(Y):
+                continue
             try:
                 dense, labels = self._targets(Y, len(Y))
             except (TypeError, ValueError) as error:
