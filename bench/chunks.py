@@ -48,6 +48,7 @@ def peak():
 def train(path, limit):
     """In a process of its own: an epoch, with what it took."""
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
     import fastbp
     import fastbp.data
 

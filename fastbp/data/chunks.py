@@ -77,4 +77,8 @@ class Chunks(Protocol):
 
 def is_chunks(value: Any) -> bool:
     """Whether `value` is data in chunks: no array, frame or matrix, all of which have a shape."""
-    return isinstance(value, Chunks) and not hasattr(value, "shape")
+    kind, own = type(value), getattr(value, "__dict__", {})
+    if hasattr(value, "shape") or not hasattr(kind, "__iter__"):
+        return False
+    # not isinstance, which asks for the values: of chunks whose encoder is not fitted there is none
+    return all(hasattr(kind, name) or name in own for name in ("n_features", "n_rows"))

@@ -35,8 +35,10 @@ class ChunkRun(Run):
             if window is not None:
                 data, self.first_order = window.data, window.order
             if isinstance(data.X, Lists):
-                request = replace(request, n_threads=source.threads(request.n_threads, data.X))
-                self.room = _room(data.X, request.state.identity.batch_size)
+                batch_size = request.state.identity.batch_size
+                n_threads = source.threads(request.n_threads, batch_size, data.X)
+                request = replace(request, n_threads=n_threads)
+                self.room = _room(data.X, batch_size)
             super().__init__(replace(request, data=data, shuffle=False))
         except BaseException:
             self.feed.close()

@@ -249,11 +249,11 @@ class Stream:
         X = np.zeros((1, self.net.sizes[0]), self.net.dtype)
         return Samples(X, np.zeros((1, self.net._n_targets), self.net.dtype), None, None)
 
-    def threads(self, n_threads: int, X: Lists) -> int:
+    def threads(self, n_threads: int, batch_size: int, X: Lists) -> int:
         """How many, where X turns out to be sparse."""
         if self.told_threads is not None:
             return n_threads
-        return min(n_threads, request.threads_that_pay(self.net, len(X), X))
+        return min(n_threads, request.threads_that_pay(self.net, batch_size, X))
 
 
 _KINDS = (

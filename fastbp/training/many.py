@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from fastbp import inputs
+from fastbp.data.chunks import is_chunks
 from fastbp.functions import shown
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS
@@ -163,6 +164,8 @@ class Call:
     def _data(self, X: Any, Y: Any) -> tuple[list[Any], list[Any]]:
         """X and Y of each network."""
         n = len(self.networks)
+        if is_chunks(X):
+            raise TypeError(f"X: expected arrays in fit_many; got {X!r}: Network.fit takes chunks")
         if isinstance(X, np.ndarray) and X.ndim == 3:
             X = list(X)
         if _is_list_of(X, _is_matrix):

@@ -327,3 +327,33 @@ def test_an_epoch_is_read_ahead_and_no_further():
     net().fit(chunks, epochs=1, batch_size=7, callbacks=[fastbp.each_step(look)])
     if windows.SMALL_BYTES == 0:
         assert all(n <= (7 * step - 1) // 20 + 3 for step, n in seen), seen
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_any_blocks_and_options_and_a_run_resumed_anywhere(seed):
+    rng = np.random.default_rng(seed)
+    n, batch_size = int(rng.integers(1, 300)), int(rng.choice([1, 2, 7, 9, 16, 33, 64, 400]))
+    X, Y, w = data(n, seed=seed)
+    cuts = [0, *np.sort(rng.integers(0, n + 1, int(rng.integers(0, 12)))), n]
+    known = bool(rng.random() < 0.5)
+    chunks = fastbp.data.from_iterable(
+        lambda: ((X[a:b], Y[a:b], w[a:b]) for a, b in pairwise(cuts)),
+        n_features=5, n_rows=n if known else None,
+    )  # fmt: skip
+    options = {
+        "batch_size": batch_size, "seed": 7, "shuffle": False, "dropout": 0.3 * (seed % 3 == 0),
+        "drop_last": bool(seed % 2) and (known or n >= batch_size),
+        "optimizer": str(rng.choice(["sgd", "adam", "adagrad", "lion"])),
+    }  # fmt: skip
+    memory, streamed, parts = net(), net(), net()
+    first = memory.fit(X, Y, sample_weight=w, epochs=3, **options)
+    second = streamed.fit(chunks, epochs=3, **options)
+    assert memory.parameters.tobytes() == streamed.parameters.tobytes()
+    assert first["loss"].tobytes() == second["loss"].tobytes()
+    assert first.samples == second.samples
+    stop = int(rng.integers(1, second.state.position.step + 1))
+    ends = fastbp.each_step(lambda event: event.kind == "step" and event.step == stop)
+    begun = parts.fit(chunks, epochs=3, callbacks=[ends], **options)
+    if begun.epochs < 3:
+        parts.fit(chunks, epochs=3 - begun.epochs, resume=begun, **options)
+    assert memory.parameters.tobytes() == parts.parameters.tobytes()
