@@ -135,9 +135,7 @@ class DataParallel(Run):
         self.order = here[at]
         starts = np.searchsorted(at, np.arange(run.steps + 1) * run.batch_size)
         self.weights = self._weights(at // run.batch_size)
-        self.trainer.take_part(
-            starts, at % run.batch_size, self.weights, run.batch_size, run.rows
-        )
+        self.trainer.take_part(starts, at % run.batch_size, self.weights, run.batch_size, run.rows)
         self.ordered_epoch = epoch
 
     def _weights(self, batches: np.ndarray) -> np.ndarray:
@@ -226,8 +224,7 @@ class DataParallel(Run):
         self._train(1, self.epoch + 1)
         self.reducer.probes = False
         self.trainer.position = position
-        (found,) = self.ranks.agree(self.ranks.size - self.ranks.rank if self.reducer.was_bad else 0)
-        return self.ranks.size - found if found else None
+        return self.ranks.first(self.reducer.was_bad)
 
 
 class LocalSteps(DataParallel):
@@ -241,7 +238,9 @@ class LocalSteps(DataParallel):
         self.every = every
         super().__init__(share, request)
         net, n = self.net, self.net.n_parameters
-        self.payload = np.zeros(((1 + len(self.slots) + (self.ema is not None)) * n + TOLD), net.dtype)
+        self.payload = np.zeros(
+            ((1 + len(self.slots) + (self.ema is not None)) * n + TOLD), net.dtype
+        )
         self.arrays = self.payload[:-TOLD].reshape(-1, n)
         self._stand(self.synced)
 
@@ -310,8 +309,7 @@ class LocalSteps(DataParallel):
         """To the last mean, and raise."""
         self._load(self.net.parameters, self.synced)
         self._stand(self.synced)
-        (found,) = self.ranks.agree(self.ranks.size - self.ranks.rank if bad else 0)
-        rank = self.ranks.size - found if found else None
+        rank = self.ranks.first(bad)
         raise DivergenceError(self.synced.step, self.synced.epoch, self.rate, "", rank)
 
     def settle(self) -> None:

@@ -150,6 +150,11 @@ class Ranks:
         self.decide(one)
         return found[0]
 
+    def first(self, is_it: bool) -> int | None:
+        """The first rank of which that is true."""
+        (found,) = self.agree(self.size - self.rank if is_it else 0)
+        return self.size - found if found else None
+
     def refuse(self, error: Exception) -> None:
         """Raise what every rank finds."""
         self.told = error
