@@ -325,6 +325,7 @@ class Joint(Minimisation):
     def __init__(self, share: Share, request: Request) -> None:
         super().__init__(request)
         self.share, self.ranks = share, share.ranks
+        self.net.parameters[...] = self.ranks.share_array(self.net.parameters.copy())
 
     def look(self, loop: Loop) -> None:
         def work() -> tuple[bool]:

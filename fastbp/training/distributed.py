@@ -62,7 +62,7 @@ class OfRanks(SimpleNamespace):
         """Train; what is raised on one rank ends all."""
         ranks = self.ranks
         with ranks.patient():
-            ranks.together(self.check_options)
+            ranks.together(self.check_options)  # first, for what is odd is told best by itself
             ranks.compare(self._told())
             ranks.together(self.check_data)
             if isinstance(self.optimizer, LBFGS):
@@ -78,6 +78,10 @@ class OfRanks(SimpleNamespace):
             is_share = isinstance(value, (float, np.floating))
             told[name] = repr(value) if is_share else "None" if value is None else "some"
         return told
+
+    def check_options(self: Any) -> None:
+        super().check_options()  # type: ignore[misc]
+        self.check(self.checks)
 
     def check_data(self: Any) -> None:
         if self.loss is not None:

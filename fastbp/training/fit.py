@@ -495,13 +495,14 @@ def _of_ranks(asked: Asked) -> Any:
     from fastbp.training.reduce import as_ranks
 
     if (ranks := as_ranks(asked.comm)) is None:
+        asked.check(_OF_RANKS)
         return None
     from fastbp.training.distributed import OfRanks
 
     class AskedOfRanks(OfRanks, Asked):  # type: ignore[misc]
         """The arguments of one call on several ranks."""
 
-    return AskedOfRanks(**vars(asked), ranks=ranks)
+    return AskedOfRanks(**vars(asked), ranks=ranks, checks=_OF_RANKS)
 
 
 def _as_shuffle(shuffle: Any, name: str) -> bool | Callable[[int, int], Any]:
@@ -542,7 +543,7 @@ _OPTIONS = _checks(
     ("resume", "resume", _as_history),
     ("schedule", "schedules", request.as_schedules),
 )
-_OPTIONS += _checks(
+_OF_RANKS = _checks(
     ("shard", "shard", inputs.as_flag), ("sync_every", "sync_every", inputs.as_count)
 )
 _EVERY = _checks(("every", "every", inputs.as_penalty))
