@@ -198,6 +198,11 @@ class DataParallel(Run):
         super().sync()
         self._check_same("parameters: expected")
 
+    def set(self, name: str, number: float) -> None:
+        bits = int(np.float64(number).view(np.int64))
+        self.ranks.same(bits, f"schedule: expected a {name}")
+        super().set(name, number)
+
     def reload(self) -> None:
         self._check_same("callbacks: expected parameters to be written that are")
         super().reload()
@@ -220,6 +225,7 @@ class DataParallel(Run):
     def _first_bad(self) -> int | None:
         """The first rank of whose rows the next step's gradient is not finite."""
         position = self.trainer.position
+        self.trainer.position = position  # which is no longer one that has diverged
         self.reducer.probes, self.reducer.was_bad = True, False
         self._train(1, self.epoch + 1)
         self.reducer.probes = False
@@ -343,7 +349,7 @@ class Joint(Minimisation):
         self, twin: Network, data: Samples, decays: list[float]
     ) -> tuple[float, np.ndarray]:
         theta = zlib.crc32(twin.parameters)
-        most, minus_least, late = self.ranks.agree(theta, -theta, self.is_late)
+        most, minus_least, late = self.ranks.agree("evaluate", theta, -theta, self.is_late)
         if most != -minus_least:
             self.ranks.refuse(RuntimeError("LBFGS: SciPy went another way on another rank"))
         if late:

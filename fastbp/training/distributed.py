@@ -256,7 +256,7 @@ class OfRanks(SimpleNamespace):
             return found
         if self.metrics is None:  # classes only where all have classes
             has_rows = bool(len(self.watched.share.numbers))
-            (lacks,) = self.ranks.agree(has_rows and not found)
+            (lacks,) = self.ranks.agree("find classes", has_rows and not found)
             return {} if lacks else {"accuracy": None}
         self.ranks.compare({"metrics": str(list(found))})
         return found
@@ -291,7 +291,7 @@ class OfRanks(SimpleNamespace):
         if self.early_stopping is not None:
             watchers.append(Stopping(self.early_stopping))
         steps = any(getattr(callback, "steps", False) is True for callback in self.callbacks)
-        any_calls, any_steps = self.ranks.agree(bool(self.callbacks), steps)
+        any_calls, any_steps = self.ranks.agree("call back", bool(self.callbacks), steps)
         if any_calls:
             watchers.append(JointCallbacks(list(self.callbacks), bool(any_steps)))
         return watchers

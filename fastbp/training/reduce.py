@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -90,18 +91,26 @@ class Ranks:
         """Whether other threads than the first may use the communicator, one at a time."""
         return bool(self.mpi.Query_thread() >= self.mpi.THREAD_SERIALIZED)
 
-    def agree(self, *asked: int, failure: BaseException | None = None) -> tuple[int, ...]:
-        """The largest of what the ranks ask; where one failed or was interrupted, all raise."""
+    def agree(
+        self, what: str, *asked: int, failure: BaseException | None = None
+    ) -> tuple[int, ...]:
+        """The largest of what the ranks ask; where one failed or was interrupted, all raise.
+
+        So they do where they stand at different places, which `what` tells apart.
+        """
         if self.told is not None:
             raise self.told
         failure = failure or self._interrupted()
-        note = np.zeros(1 + ASKED, np.int64)
-        note[0] = failure is not None
-        note[1 : 1 + len(asked)] = asked
+        place = zlib.crc32(what.encode())
+        note = np.zeros(3 + ASKED, np.int64)
+        note[:3] = failure is not None, place, -place
+        note[3 : 3 + len(asked)] = asked
         self.comm.Allreduce(self.mpi.IN_PLACE, note, self.mpi.MAX)
         if note[0]:
             self._end(failure)
-        return tuple(note[1 : 1 + len(asked)].tolist())
+        if note[1] != -note[2]:
+            self.refuse(RuntimeError(f"ranks went different ways, this one to {what}"))
+        return tuple(note[3 : 3 + len(asked)].tolist())
 
     def _interrupted(self) -> BaseException | None:
         """What Ctrl-C raises, where it came meanwhile."""
@@ -127,7 +136,7 @@ class Ranks:
         self.told = failure or RankError(rank, words)
         raise self.told
 
-    def decide(self, work: Callable[[], Sequence[int]]) -> tuple[int, ...]:
+    def decide(self, work: Callable[[], Sequence[int]], what: str = "go on") -> tuple[int, ...]:
         """Do a rank's own work, which may fail, and agree on what it asks."""
         asked: Sequence[int] = ()
         failure = None
@@ -137,7 +146,7 @@ class Ranks:
             failure = error
         if self.told is not None:  # all ranks know
             raise failure or self.told
-        return self.agree(*asked, failure=failure)
+        return self.agree(what, *asked, failure=failure)
 
     def together(self, work: Callable[..., T], *given: Any) -> T:
         """Do a rank's own work, which may fail; what it gives, once no rank has failed."""
@@ -152,7 +161,7 @@ class Ranks:
 
     def first(self, is_it: bool) -> int | None:
         """The first rank of which that is true."""
-        (found,) = self.agree(self.size - self.rank if is_it else 0)
+        (found,) = self.agree("find the first", self.size - self.rank if is_it else 0)
         return self.size - found if found else None
 
     def refuse(self, error: Exception) -> None:
@@ -162,7 +171,7 @@ class Ranks:
 
     def same(self, number: int, expected: str) -> None:
         """Refuse numbers that are not the same on every rank."""
-        most, minus_least = self.agree(number, -number)
+        most, minus_least = self.agree(expected, number, -number)
         if most != -minus_least:
             self.refuse(ValueError(f"{expected} the same on every rank; got others"))
 
@@ -185,23 +194,23 @@ class Ranks:
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """The sum over the ranks, in the place of the array."""
-        self.agree()
+        self.agree("add up")
         self.add(array)
         return array
 
     def gather(self, value: T) -> list[T]:
         """What each rank has."""
-        self.agree()
+        self.agree("gather")
         return self.comm.allgather(value)
 
     def share(self, value: T) -> T:
         """What the first rank has."""
-        self.agree()
+        self.agree("share")
         return self.comm.bcast(value, 0)
 
     def share_array(self, array: np.ndarray) -> np.ndarray:
         """The first rank's in the place of an array."""
-        self.agree()
+        self.agree("share an array")
         self.comm.Bcast(array, 0)
         return array
 

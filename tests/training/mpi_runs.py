@@ -9,7 +9,6 @@ import pickle
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from cases import OPTIMIZERS
 import fastbp
 from fastbp import schedules
 from fastbp.training.distributed import numbers_of
+from fastbp.training.reduce import as_ranks
 
 N = 101
 rng = np.random.default_rng(0)
@@ -65,11 +65,12 @@ def case(make=classifier, X=X, Y=LABELS, net=None, n=N, **options):
     return run
 
 
-def own_rows(counts, weight=None):
+def own_rows(by_size, weight=None):
     """Each rank hands over its own rows, however many; one process, all in that order."""
 
     def run(comm):
         net = classifier()
+        counts = by_size[2 if comm is None else comm.size]
         if comm is None:
             n = sum(counts)
             weights = None if weight is None else weight[:n]
@@ -102,7 +103,8 @@ def rng_of(seed):
 def wide(comm, batch_size=96, **options):
     """A batch so wide that it goes through in slices, and on a rank at times in two."""
     net = classifier(sizes=[8, 700, 700, 3], activation="tanh", dtype="float32")
-    return fitted(comm, net, X, LABELS, batch_size=batch_size, epochs=1, **options)
+    given = {"optimizer": fastbp.SGD(0.1), "batch_size": batch_size, "epochs": 1}
+    return fitted(comm, net, X, LABELS, **given | options)
 
 
 def pixels(comm):
@@ -157,13 +159,13 @@ EQUAL = {
     "held out": case(validation=0.2),
     "judged": case(validation=0.3, metrics=["accuracy", "balanced_accuracy", "mse", "r2"]),
     "judged numbers": case(
-        regressor, Y=NUMBERS, validation=(X[:41], NUMBERS[:41], WEIGHT[:41]),
+        regressor,
+        Y=NUMBERS,
+        validation=(X[:41], NUMBERS[:41], WEIGHT[:41]),
         metrics=["mae", "rmse", "mse", "r2"],
     ),  # fmt: skip
     "judged by a few": case(validation=(X[:2], LABELS[:2]), metrics={"own": lambda y, a: a.sum()}),
-    "ends early": case(
-        validation=0.3, early_stopping=EARLY, epochs=12, optimizer=fastbp.Adam(0.1)
-    ),
+    "ends early": case(validation=0.3, early_stopping=EARLY, epochs=12, optimizer=fastbp.Adam(0.1)),
     "plateau": case(schedule=schedules.HalveOnPlateau(1), validation=0.2, epochs=6),
     "average": case(ema=0.9, validation=0.2),
     "soft targets": case(Y=SOFT),
@@ -172,15 +174,21 @@ EQUAL = {
     "missing": case(regressor, Y=KNOWN, ignore_missing=True, validation=0.3, metrics="mse"),
     "one output": case(
         net={"sizes": [8, 5, 1], "output": "sigmoid", "loss": "binary_cross_entropy"},
-        Y=(LABELS > 0).astype(float), class_weight="balanced",
+        Y=(LABELS > 0).astype(float),
+        class_weight="balanced",
     ),  # fmt: skip
     "odd sizes": case(net={"sizes": [8, 33, 17, 3], "activation": ["relu", "gelu"]}),
     "scales": case(net={"sizes": [8, fastbp.layers.Scale(), 9, 3]}),
     "threads": case(threads=2, net={"sizes": [8, 64, 64, 3]}, clip_norm=0.1),
     "lbfgs": case(optimizer=fastbp.LBFGS(max_iter=8), l2=0.1),
     "lbfgs of weights": case(
-        optimizer=fastbp.LBFGS(max_iter=6), sample_weight=WEIGHT, n=31, l2=1.0,
-        validation=0.2, decays={"b1": 1.0}, rates={"W2": 0.0},
+        optimizer=fastbp.LBFGS(max_iter=6),
+        sample_weight=WEIGHT,
+        n=31,
+        l2=1.0,
+        validation=0.2,
+        decays={"b1": 1.0},
+        rates={"W2": 0.0},
     ),  # fmt: skip
     "sparse": sparse,
     "wide": wide,
@@ -188,8 +196,8 @@ EQUAL = {
     "pixels": pixels,
     "generator": generator,
     "goes on": goes_on,
-    "own rows": own_rows([50, 40, 11]),
-    "own rows, few": own_rows([1, 0, 3], WEIGHT),
+    "own rows": own_rows({2: [70, 31], 3: [50, 40, 11]}),
+    "own rows, few": own_rows({2: [4, 0], 3: [1, 0, 3]}, WEIGHT),
 }
 
 
@@ -273,7 +281,7 @@ def diverges(comm):
 
 def explodes(comm):
     """All ranks' steps are too long."""
-    net = regressor(dtype="float32", activation="relu")
+    net = regressor(dtype="float32")
     given = {"comm": comm, "shard": True, "batch_size": 16, "epochs": 50}
     return told_error(comm, lambda: net.fit(X, NUMBERS, optimizer=fastbp.SGD(50.0), **given), net)
 
@@ -338,10 +346,10 @@ def local_steps_go_on(comm):
 
 
 def local_steps_diverge(comm):
-    net = classifier(dtype="float32")
     wild = np.where(np.arange(N)[:, None] % comm.size == comm.size - 1, 1e30, 1.0) * X
     given = {"comm": comm, "shard": True, "sync_every": 3, "optimizer": fastbp.SGD(1e20)}
-    return told_error(comm, lambda: net.fit(wild, LABELS, **given), net)
+    net = regressor(dtype="float32", activation="relu")
+    return told_error(comm, lambda: net.fit(wild, NUMBERS, **given), net)
 
 
 def alone(comm):
@@ -351,6 +359,13 @@ def alone(comm):
     net = classifier()
     given = {"comm": MPI.COMM_SELF, "shard": True, "sync_every": 3, "threads": 1}
     return told(net, net.fit(X, LABELS, epochs=2, batch_size=16, seed=3, **given))
+
+
+def parts(comm):
+    """Ranks that do not do the same, as the project itself would not have them."""
+    ranks, net = as_ranks(comm), classifier()
+    one = ranks.gather if comm.rank else ranks.share
+    return told_error(comm, lambda: one(3), net)
 
 
 def outputs(comm):
@@ -387,7 +402,11 @@ ODD = {
     "order": fails(shuffle=lambda epoch, n: np.arange(n), odd_shuffle=bad_order),
     "other order": fails(shuffle=lambda epoch, n: np.arange(n), odd_shuffle=other_order),
     "written": fails(callbacks=[quiet], odd_callbacks=[writes]),
-    "schedule": fails(schedule=lambda epoch: 0.1, odd_schedule=lambda epoch: 1 / (2 - epoch)),
+    "schedule": fails(schedule=lambda epoch: 0.1, odd_schedule=lambda epoch: 0.1 + 0 // (2 - epoch)),
+    "other schedule": fails(schedule=lambda epoch: 0.1, odd_schedule=lambda epoch: 0.2),
+    "no rate": fails(
+        schedule=lambda epoch: 0.1, odd_schedule=lambda epoch: 0.1 if epoch < 2 else None
+    ),
     "lbfgs": fails(optimizer="lbfgs", odd_callbacks=[Raises(RuntimeError("no"), 2)]),
     "steps between means": fails(sync_every=3, odd_callbacks=[Raises(None, 9, steps=True)]),
     "watched seconds": fails(early_stopping=fastbp.EarlyStopping(monitor="seconds", mode="max")),
@@ -412,6 +431,7 @@ OTHERS = {
     "local, diverges": local_steps_diverge,
     "alone": alone,
     "outputs": outputs,
+    "parts": parts,
 }  # fmt: skip
 CASES = EQUAL | {f"odd {name}": run for name, run in ODD.items()} | OTHERS
 
@@ -419,12 +439,14 @@ CASES = EQUAL | {f"odd {name}": run for name, run in ODD.items()} | OTHERS
 def checkpointed(path, comm, last):
     """A run that its file lets go on, by other ranks; stopped in the middle unless it is the last."""
     net = classifier(seed=7)
-    stop = [] if last else [Stops(None, 17, steps=True)]
+    stop = [] if last else [Raises(KeyboardInterrupt(), 17, steps=True)]
     given = {"checkpoint": path, "every": 0.0, "callbacks": stop, "validation": 0.2}
     given |= {"epochs": 5, "batch_size": 16, "seed": 3, "ema": 0.5, "sample_weight": WEIGHT}
     if comm is not None:
         given |= {"comm": comm, "shard": True}
-    return net, net.fit(X, LABELS, **given)
+    if last:
+        return told(net, net.fit(X, LABELS, **given))
+    return told_error(comm, lambda: net.fit(X, LABELS, **given), net)
 
 
 def waits(path, comm):
@@ -446,16 +468,13 @@ def main():
         waits(out, comm)
         return
     if names[0] in ("stopped in a file", "ended from a file"):
-        net, history = checkpointed(out, comm, names[0].startswith("ended"))
-        found = {names[0]: told(net, history) | {"step": history.state.position.step}}
+        found = {names[0]: checkpointed(out, comm, names[0].startswith("ended"))}
         out = out.parent
     else:
         found = {}
         for name in names:
-            began = time.perf_counter()
+            print(comm.rank, name, flush=True)  # where it hangs
             found[name] = CASES[name](comm)
-            if os.environ.get("SHOW"):
-                print(comm.rank, name, f"{time.perf_counter() - began:.3f}", flush=True)
     (out / f"{comm.size}.{comm.rank}.pickle").write_bytes(pickle.dumps(found))
 
 

@@ -87,6 +87,8 @@ class JointValidation(Validation):
             assert whole is not None
             net._warn_unless_finite("predict", whole)
             values |= metrics.evaluate(net, self.all_known, whole, self.gathered)
+            if any(self.gathered.values()):  # who knows what a user's own may come to elsewhere
+                values = self.ranks.share(values)
         outputs = outputs[: len(self.share.numbers)]
         outputs.flags.writeable = False
         attach(event, outputs=outputs)
@@ -136,7 +138,7 @@ class JointCheckpoint(Checkpoint):
             super()._check_destination()
 
     def after_slice(self, n_epochs: int, stop: bool) -> None:
-        due, stopped = self.ranks.agree(self.ranks.is_first and self.is_due, stop)
+        due, stopped = self.ranks.agree("write", self.ranks.is_first and self.is_due, stop)
         self.stopped = bool(stopped)
         if due:
             self.write_now()
