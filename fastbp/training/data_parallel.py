@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import math
 import time
-import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastbp.training.driver import SLICE_SECONDS, DivergenceError, Run
 from fastbp.training.lbfgs import Halt, Minimisation
-from fastbp.training.reduce import Ranks
+from fastbp.training.reduce import Ranks, digest
 from fastbp.training.state import Position
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ class DataParallel(Run):
             self.sync()  # a replay from an earlier epoch would need that epoch's order
             drawn = self.ranks.together(self._asked_order, epoch, self.shuffle)
             told = "shuffle: expected an order of all rows,"
-            self.ranks.same(zlib.crc32(drawn), told)
+            self.ranks.same(digest(drawn), told)
         elif self.shuffle:
             self.doors.draw_order(drawn, None, run.seed, epoch)
         here = self.own[drawn[: run.rows]]
@@ -209,7 +208,7 @@ class DataParallel(Run):
 
     def _check_same(self, expected: str) -> None:
         if self.ranks.told is None:
-            self.ranks.same(zlib.crc32(self.net.parameters), expected)
+            self.ranks.same(digest(self.net.parameters), expected)
 
     def _recover(self) -> None:
         self.reducer.ends_at = math.inf
@@ -348,7 +347,7 @@ class Joint(Minimisation):
     def loss_and_gradient(
         self, twin: Network, data: Samples, decays: list[float]
     ) -> tuple[float, np.ndarray]:
-        theta = zlib.crc32(twin.parameters)
+        theta = digest(twin.parameters)
         most, minus_least, late = self.ranks.agree("evaluate", theta, -theta, self.is_late)
         if most != -minus_least:
             self.ranks.refuse(RuntimeError("LBFGS: SciPy went another way on another rank"))

@@ -499,7 +499,7 @@ def _of_ranks(asked: Asked) -> Any:
         return None
     from fastbp.training.distributed import OfRanks
 
-    class AskedOfRanks(OfRanks, Asked):  # type: ignore[misc]
+    class AskedOfRanks(OfRanks, Asked):
         """The arguments of one call on several ranks."""
 
     return AskedOfRanks(**vars(asked), ranks=ranks, checks=_OF_RANKS)

@@ -59,6 +59,26 @@ def as_ranks(comm: Any) -> Ranks | None:
     return Ranks(comm) if comm.Get_size() > 1 else None
 
 
+def digest(array: np.ndarray) -> int:
+    """What tells arrays apart."""
+    return zlib.crc32(array.data)
+
+
+def all_ranks() -> Ranks | None:
+    """Those that mpiexec started; None where that is one alone."""
+    return as_ranks(_mpi().COMM_WORLD)
+
+
+def _mpi() -> Any:
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        from fastbp import hints
+
+        raise hints.missing("several ranks need", "mpi4py", "mpi") from error
+    return MPI
+
+
 class Ranks:
     """The ranks of one communicator.
 
@@ -71,13 +91,7 @@ class Ranks:
     """
 
     def __init__(self, comm: Any) -> None:
-        try:
-            from mpi4py import MPI
-        except ImportError as error:
-            from fastbp import hints
-
-            raise hints.missing("a fit on several ranks needs", "mpi4py", "mpi") from error
-        self.comm, self.mpi = comm, MPI
+        self.comm, self.mpi = comm, _mpi()
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self.told: BaseException | None = None
         self.interrupts: list[Callable[[], Any]] = []

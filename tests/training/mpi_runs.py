@@ -163,7 +163,7 @@ EQUAL = {
         Y=NUMBERS,
         validation=(X[:41], NUMBERS[:41], WEIGHT[:41]),
         metrics=["mae", "rmse", "mse", "r2"],
-    ),  # fmt: skip
+    ),
     "judged by a few": case(validation=(X[:2], LABELS[:2]), metrics={"own": lambda y, a: a.sum()}),
     "ends early": case(validation=0.3, early_stopping=EARLY, epochs=12, optimizer=fastbp.Adam(0.1)),
     "plateau": case(schedule=schedules.HalveOnPlateau(1), validation=0.2, epochs=6),
@@ -176,7 +176,7 @@ EQUAL = {
         net={"sizes": [8, 5, 1], "output": "sigmoid", "loss": "binary_cross_entropy"},
         Y=(LABELS > 0).astype(float),
         class_weight="balanced",
-    ),  # fmt: skip
+    ),
     "odd sizes": case(net={"sizes": [8, 33, 17, 3], "activation": ["relu", "gelu"]}),
     "scales": case(net={"sizes": [8, fastbp.layers.Scale(), 9, 3]}),
     "threads": case(threads=2, net={"sizes": [8, 64, 64, 3]}, clip_norm=0.1),
@@ -189,7 +189,7 @@ EQUAL = {
         validation=0.2,
         decays={"b1": 1.0},
         rates={"W2": 0.0},
-    ),  # fmt: skip
+    ),
     "sparse": sparse,
     "wide": wide,
     "wide and clipped": lambda comm: wide(comm, 64, clip_norm=0.1),
@@ -402,7 +402,9 @@ ODD = {
     "order": fails(shuffle=lambda epoch, n: np.arange(n), odd_shuffle=bad_order),
     "other order": fails(shuffle=lambda epoch, n: np.arange(n), odd_shuffle=other_order),
     "written": fails(callbacks=[quiet], odd_callbacks=[writes]),
-    "schedule": fails(schedule=lambda epoch: 0.1, odd_schedule=lambda epoch: 0.1 + 0 // (2 - epoch)),
+    "schedule": fails(
+        schedule=lambda epoch: 0.1, odd_schedule=lambda epoch: 0.1 + 0 // (2 - epoch)
+    ),
     "other schedule": fails(schedule=lambda epoch: 0.1, odd_schedule=lambda epoch: 0.2),
     "no rate": fails(
         schedule=lambda epoch: 0.1, odd_schedule=lambda epoch: 0.1 if epoch < 2 else None
@@ -437,7 +439,7 @@ CASES = EQUAL | {f"odd {name}": run for name, run in ODD.items()} | OTHERS
 
 
 def checkpointed(path, comm, last):
-    """A run that its file lets go on, by other ranks; stopped in the middle unless it is the last."""
+    """A run that its file lets go on, by other ranks; ended in the middle but the last time."""
     net = classifier(seed=7)
     stop = [] if last else [Raises(KeyboardInterrupt(), 17, steps=True)]
     given = {"checkpoint": path, "every": 0.0, "callbacks": stop, "validation": 0.2}
