@@ -58,7 +58,6 @@ class Reducer:
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self.ends_at = math.inf  # in seconds of time.monotonic
-        self.seconds = 0.0  # spent in sums
         self.error: BaseException | None = None
         self.probes = self.was_bad = False
 
@@ -70,13 +69,11 @@ class Reducer:
     def __call__(self) -> bool:
         """Whether no step is to be made."""
         try:
-            began = time.perf_counter()
             if self.probes:
                 self.was_bad = bool(self.buffer[-TOLD + BAD]) or not np.isfinite(self.buffer).all()
                 return True
             self.buffer[-TOLD + END] = self.wants_back
             self.ranks.add(self.buffer)
-            self.seconds += time.perf_counter() - began
             return False
         except BaseException as error:  # the engine cannot pass it on
             self.error = error
