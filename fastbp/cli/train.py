@@ -50,7 +50,12 @@ def _run_on_ranks(options: argparse.Namespace, preset: str | None) -> int:
         contextlib.redirect_stdout(nowhere),
         contextlib.redirect_stderr(nowhere),
     ):
-        return _run(options, preset, ranks)
+        try:
+            return _run(options, preset, ranks)
+        except KeyboardInterrupt:
+            return 130
+        except Exception:  # which the first one tells
+            return 2
 
 
 def _run(options: argparse.Namespace, preset: str | None, ranks: Ranks | None = None) -> int:
