@@ -116,22 +116,22 @@ class DataParallel(Run):
 
     def _lay_epoch(self, epoch: int) -> None:
         """Give the engine what is here of the batches of an epoch."""
-        if epoch == self.ordered_epoch:
-            return
         run, drawn = self.start.identity, self.drawn
         if callable(self.shuffle):
             self.sync()  # a replay from an earlier epoch would need that epoch's order
-            drawn = self.ranks.together(self._asked_order, epoch, self.shuffle)
-            told = "shuffle: expected an order of all rows,"
-            self.ranks.same(digest(drawn), told)
+            drawn = self._asked_order(epoch, self.shuffle)
+            self.ranks.same(digest(drawn), "shuffle: expected an order of all rows,")
         elif self.shuffle:
             self.doors.draw_order(drawn, None, run.seed, epoch)
         here = self.own[drawn[: run.rows]]
         at = np.flatnonzero(here >= 0)
         self.order = here[at]
+        if not at.size:  # that nobody reads; but an array has a first element
+            self.order = np.zeros(1, np.intp)
         starts = np.searchsorted(at, np.arange(run.steps + 1) * run.batch_size)
         self.weights = self._weights(at // run.batch_size)
-        self.trainer.take_part(starts, at % run.batch_size, self.weights, run.batch_size, run.rows)
+        places = at % run.batch_size if at.size else self.order
+        self.trainer.take_part(starts, places, self.weights, run.batch_size, run.rows)
         self.ordered_epoch = epoch
 
     def _weights(self, batches: np.ndarray) -> np.ndarray:
@@ -148,19 +148,30 @@ class DataParallel(Run):
 
     def _own_weights(self, batches: np.ndarray) -> np.ndarray:
         """Of what is here of each."""
-        weight = None if self.data.weight is None else self.data.weight[self.order]
+        weight = None
+        if self.data.weight is not None:
+            weight = self.data.weight[self.order[: len(batches)]]
         own = np.bincount(batches, weight, self.start.identity.steps)
         return own.astype(np.float64)
 
-    def _train(self, n_steps: int, end_epoch: int) -> int:
-        data, epoch = self.data, self.epoch
-        self._lay_epoch(epoch)
-        end_epoch = min(end_epoch, epoch + 1)
+    def _prepare(self, n_steps: int) -> None:
+        """Have all in place that the steps at hand need, for within them nothing may fail."""
+        epoch = self.epoch
+        if epoch != self.ordered_epoch:
+            self._lay_epoch(epoch)
         if self.scheduled:
-            self._lay_course(min(n_steps, self.per_epoch), end_epoch)
+            self._lay_course(min(n_steps, self.per_epoch), epoch + 1)
+
+    def _train(self, n_steps: int, end_epoch: int) -> int:
+        self.ranks.together(self._prepare, n_steps)
+        return self._steps(n_steps)
+
+    def _steps(self, n_steps: int) -> int:
+        """Make steps of the epoch at hand."""
+        data, epoch = self.data, self.epoch
         self.reducer.error = None
         steps = self._make(
-            (n_steps, end_epoch, data.X, data.dense, data.labels, data.weight, self.order, epoch,
+            (n_steps, epoch + 1, data.X, data.dense, data.labels, data.weight, self.order, epoch,
              self.losses, self.clock, 0.0, data.missing)
         )  # fmt: skip
         if self.reducer.error is not None:
@@ -263,6 +274,7 @@ class LocalSteps(DataParallel):
 
     def _train(self, n_steps: int, end_epoch: int) -> int:
         steps, epoch = 0, self.epoch
+        self.ranks.together(self._prepare, n_steps)
         while self.epoch == epoch and steps < n_steps:
             steps += self._period(n_steps - steps)
             if self.payload[-TOLD + END] > 0:
@@ -273,7 +285,7 @@ class LocalSteps(DataParallel):
         """Make the steps up to the next mean, and form it."""
         first = self.synced
         ahead = min(self.every - first.step % self.every, most)
-        steps = super()._train(ahead, first.epoch + 1)
+        steps = self._steps(ahead)
         bad = self.trainer.diverged or not self._is_finite()
         epoch, row, step, loss, weight = self.trainer.position
         batch_size = self.start.identity.batch_size

@@ -67,7 +67,8 @@ class OfRanks(SimpleNamespace):
             ranks.together(self.check_data)
             if isinstance(self.optimizer, LBFGS):
                 return ranks.together(self.minimised)
-            return ranks.together(lambda: Loop(self.request()).go())
+            loop = ranks.together(lambda: Loop(self.request()))
+            return ranks.together(loop.go)
 
     def _told(self) -> dict[str, str]:
         """What the ranks are compared by, in words."""
@@ -82,6 +83,10 @@ class OfRanks(SimpleNamespace):
     def check_options(self: Any) -> None:
         super().check_options()  # type: ignore[misc]
         self.check(self.checks)
+        if self.Y is None:
+            raise TypeError(
+                "Y: expected targets of X with comm; got None (data in chunks are one process's)"
+            )
 
     def check_data(self: Any) -> None:
         if self.loss is not None:

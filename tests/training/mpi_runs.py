@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from cases import OPTIMIZERS
+from scipy.sparse import csr_array
 
 import fastbp
 from fastbp import schedules
@@ -29,6 +30,7 @@ WEIGHT = rng.random(N) + 0.1
 LIGHT = np.where(np.arange(N) < 32, 0.0, WEIGHT)  # whole batches of weight 0, where in order
 KNOWN = np.where(rng.random((N, 2)) < 0.3, np.nan, NUMBERS)
 SOFT = rng.dirichlet(np.ones(3), N)
+SPARSE = csr_array(X)
 EARLY = fastbp.EarlyStopping(patience=2, monitor="validation_loss")
 
 
@@ -88,8 +90,6 @@ def own_rows(by_size, weight=None):
 
 
 def sparse(comm):
-    from scipy.sparse import csr_array
-
     many = np.where(rng_of(5).random((N, 40)) < 0.1, 1.5, 0.0)
     many[7] = 0.0
     net = classifier(sizes=[40, 16, 3])
@@ -218,6 +218,19 @@ def told_error(comm, run, net):
     return {"error": None, "parameters": net.parameters.copy()}
 
 
+class Without:
+    """The engine's doors, of which one finds no memory."""
+
+    def __init__(self, doors, name):
+        self.doors, self.name = doors, name
+
+    def __getattr__(self, name):
+        return self.fail if name == self.name else getattr(self.doors, name)
+
+    def fail(self, *args):
+        raise MemoryError("none left")
+
+
 def fails(last=True, **options):
     """A fit in which the last rank (or the first) is given `odd` options."""
 
@@ -229,6 +242,8 @@ def fails(last=True, **options):
             if odd or not name.startswith("odd_"):
                 given[name.removeprefix("odd_")] = value
         data = given.pop("data", (X, LABELS))
+        if (name := given.pop("doors", None)) is not None:
+            net._doors = Without(net._doors, name)
         return told_error(comm, lambda: net.fit(*data, **given), net)
 
     return run
@@ -410,6 +425,10 @@ ODD = {
         schedule=lambda epoch: 0.1, odd_schedule=lambda epoch: 0.1 if epoch < 2 else None
     ),
     "lbfgs": fails(optimizer="lbfgs", odd_callbacks=[Raises(RuntimeError("no"), 2)]),
+    "memory of a run": fails(odd_doors="Trainer"),
+    "memory of an epoch": fails(odd_doors="draw_order"),
+    "sparse file": fails(data=(SPARSE, LABELS), checkpoint="nowhere"),
+    "chunks": fails(data=(X, None)),
     "steps between means": fails(sync_every=3, odd_callbacks=[Raises(None, 9, steps=True)]),
     "watched seconds": fails(early_stopping=fastbp.EarlyStopping(monitor="seconds", mode="max")),
 }  # fmt: skip

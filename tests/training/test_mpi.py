@@ -22,6 +22,7 @@ from numpy.testing import assert_allclose
 import fastbp
 
 pytest.importorskip("mpi4py")
+pytest.importorskip("scipy")
 
 import mpi_runs
 
@@ -141,6 +142,8 @@ EXPECTED = {  # on the rank that fails, what the others are told, and whether st
     "order": ("RuntimeError", "RuntimeError: no order", True),
     "schedule": ("ZeroDivisionError", "ZeroDivisionError", True),
     "no rate": ("TypeError", "TypeError: schedule: rate of epoch 2: expected a number", True),
+    "memory of a run": ("MemoryError", "MemoryError: none left", False),
+    "memory of an epoch": ("MemoryError", "MemoryError: none left", False),
     "lbfgs": ("RuntimeError", "RuntimeError: no", True),
     "steps between means": ("ValueError", "ValueError: callbacks: expected none", False),
 }
@@ -153,6 +156,8 @@ EVERYWHERE = {  # what all raise
     "other rows": ("ValueError", "X: expected the same on every rank with shard; got 101 rows"),
     "other targets": ("TypeError", "Y: expected one kind on every rank; got class indices on"),
     "own loss": ("ValueError", "loss: expected none of your own with comm"),
+    "sparse file": ("TypeError", "checkpoint: expected dense X where several ranks train"),
+    "chunks": ("TypeError", "Y: expected targets of X with comm"),
     "other order": ("ValueError", "shuffle: expected an order of all rows, the same on every"),
     "written": ("ValueError", "callbacks: expected parameters to be written that are the same"),
     "callback interrupts": ("KeyboardInterrupt", ""),
