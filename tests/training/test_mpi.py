@@ -5,6 +5,7 @@ gave against one process. What does not: the command line (tests/cli/).
 """
 
 import contextlib
+import fcntl
 import os
 import pickle
 import shutil
@@ -65,24 +66,44 @@ def ranks(size, out, *names):
 
 def results(size, out, *names, folder=None):
     """What each rank found, by name."""
+    folder = Path(out) if folder is None else folder
+    start(size, out, *names)
+    return found_in(folder, size)
+
+
+def found_in(folder, size):
+    files = [folder / f"{size}.{rank}.pickle" for rank in range(size)]
+    return [pickle.loads(file.read_bytes()) for file in files]
+
+
+def start(size, out, *names):
     with ranks(size, out, *names) as process:
         try:
             told, _ = process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired as error:
             raise AssertionError(f"hangs: {error.output}") from None
         assert process.returncode == 0, told
-    folder = Path(out) if folder is None else folder
-    files = [folder / f"{size}.{rank}.pickle" for rank in range(size)]
-    return [pickle.loads(file.read_bytes()) for file in files]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """Of all cases on so many ranks, in one start."""
+    """Of all cases on so many ranks, in one start, also where several processes run the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
     @cache
     def of(size):
-        return results(size, tmp_path_factory.mktemp(f"ranks{size}"), *mpi_runs.CASES)
+        with open(folder / f"ranks{size}", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                return found_in(folder, size)
+            failed = folder / f"{size}.failed"
+            assert not failed.exists(), failed.read_text()  # once is enough
+            try:
+                return results(size, folder, *mpi_runs.CASES)
+            except AssertionError as error:
+                failed.write_text(str(error))
+                raise
 
     return of
 

@@ -54,14 +54,15 @@ cdef inline double told_by(const Plan *plan, const real *nabla, int what) noexce
 
 
 cdef bint reduce_gradient(const Plan *plan, Loop *loop, int thread, const Input *a0,
-                          const Rows *batch, bint added, double loss,
-                          real *nabla) noexcept nogil:
+                          const Rows *batch, bint added, double loss, real *nabla,
+                          Ahead *ahead) noexcept nogil:
     # BP3, BP4 of the rows that are here, then the sum over ranks; whether a step is to be made of
     # it. `added`: nabla holds these rows' already; `loss`: their sum of w C, divided   nabla  # OUT
     cdef real *told = nabla + plan.n_padded
     cdef bint bad = is_raised(&loop.diverged)
     if not added and not bad and batch.m > 0:
-        add_gradient(plan, a0, batch, thread, loop.n_threads, True, nabla)
+        add_gradient(plan, a0, batch, thread, loop.n_threads, True, nabla, <real *>batch.scratch,
+                     ahead)
     wait(&loop.barrier, loop.n_threads)
     if thread == 0:
         if batch.m == 0:

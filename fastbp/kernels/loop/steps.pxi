@@ -389,7 +389,8 @@ cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, const 
             update_share(plan, loop, step, thread, a0, batch, ahead, parameters)
         return
     if not there:
-        add_gradient(plan, a0, batch, thread, loop.n_threads, True, nabla)
+        add_gradient(plan, a0, batch, thread, loop.n_threads, True, nabla, <real *>batch.scratch,
+                     ahead)
         wait(&loop.barrier, loop.n_threads)
     if loop.clip_norm != INFINITY:
         # each thread forms the same sum; W, which is in it, waits for all of them
@@ -496,7 +497,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             output_error(plan, targets, part.first + s, &r, scale)
             backward(plan, parameters, True, &x, &r, False)
             if adds:
-                add_gradient(plan, &x, &r, 0, 1, False, nabla)
+                add_gradient(plan, &x, &r, 0, 1, False, nabla, NULL, NULL)
             s += r.m
         if not loop.by_columns:
             if not all_finite(C + first, last - first):
@@ -512,7 +513,7 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             x.active = &active if stay else NULL
         if reduces:
             total = sum_of_costs(C, m, rows, targets, 0.0) if thread == 0 else 0.0
-            if not reduce_gradient(plan, loop, thread, &x, &r, adds, scale * total, nabla):
+            if not reduce_gradient(plan, loop, thread, &x, &r, adds, scale * total, nabla, &ahead):
                 break
         at.t += 1
         begin_step(&step, at.t)
