@@ -37,6 +37,11 @@ class RankError(RuntimeError):
     rank : int
     message : str
         What was raised there, in words.
+
+    Examples
+    --------
+    >>> RankError(1, "ValueError: X: expected finite values")
+    RankError('rank 1 failed: ValueError: X: expected finite values')
     """
 
     def __init__(self, rank: int, message: str) -> None:

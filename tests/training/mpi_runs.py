@@ -231,12 +231,12 @@ class Without:
         raise MemoryError("none left")
 
 
-def fails(last=True, **options):
+def fails(last=True, net_of_odd=None, **options):
     """A fit in which the last rank (or the first) is given `odd` options."""
 
     def run(comm):
-        net = classifier()
         odd = comm.rank == (comm.size - 1 if last else 0)
+        net = classifier(**net_of_odd if odd and net_of_odd else {})
         given = {"epochs": 4, "batch_size": 16, "seed": 3, "comm": comm, "shard": True}
         for name, value in options.items():
             if odd or not name.startswith("odd_"):
@@ -400,6 +400,9 @@ ODD = {
     "bad option": fails(odd_batch_size=0),
     "other option": fails(odd_l2=0.5),
     "other optimizer": fails(optimizer=fastbp.Adam(), odd_optimizer=fastbp.Adam(0.1)),
+    "other network": fails(net_of_odd={"sizes": [8, 9, 3]}),
+    "other type": fails(net_of_odd={"dtype": "float32"}),
+    "a file on one": fails(odd_checkpoint="nowhere"),
     "other rows": fails(odd_data=(X[:50], LABELS[:50])),
     "other targets": fails(odd_data=(X, SOFT)),
     "own loss": fails(loss=lambda a, y, w: (0.0, a)),

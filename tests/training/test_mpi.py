@@ -5,7 +5,6 @@ gave against one process. What does not: the command line (tests/cli/).
 """
 
 import contextlib
-import fcntl
 import os
 import pickle
 import shutil
@@ -88,7 +87,7 @@ def start(size, out, *names):
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """Of all cases on so many ranks, in one start, also where several processes run the tests."""
-    folder = tmp_path_factory.getbasetemp()
+    fcntl, folder = pytest.importorskip("fcntl"), tmp_path_factory.getbasetemp()
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
     @cache
@@ -174,6 +173,9 @@ EVERYWHERE = {  # what all raise
         "l2: expected the same on every rank; got 0.0 on rank 0 and",
     ),
     "other optimizer": ("ValueError", "optimizer: expected the same on every rank"),
+    "other network": ("ValueError", "sizes: expected the same on every rank; got [8, 16, 3] on"),
+    "other type": ("ValueError", "dtype: expected the same on every rank"),
+    "a file on one": ("ValueError", "checkpoint: expected the same on every rank; got None on"),
     "other rows": ("ValueError", "X: expected the same on every rank with shard; got 101 rows"),
     "other targets": ("TypeError", "Y: expected one kind on every rank; got class indices on"),
     "own loss": ("ValueError", "loss: expected none of your own with comm"),
