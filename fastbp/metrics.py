@@ -65,6 +65,12 @@ def _holds(y: Array, low: float, high: float) -> bool:
     return bool(((y == low) | (y == high)).all())
 
 
+def class_names(net: Network) -> list[int]:
+    """Those of the targets: of a single output of a hinge loss, -1 and 1."""
+    signed = net._n_targets == 1 and net._loss.signed
+    return [-1, 1] if signed else list(range(max(2, net._n_targets)))
+
+
 def class_weights(value: Any, net: Network, data: Samples) -> Array:
     """The factor of each sample's weight: a dict by class, or "balanced", n / (K n_class)."""
     classes = classes_of(net, data)
@@ -73,11 +79,9 @@ def class_weights(value: Any, net: Network, data: Samples) -> Array:
             f"class_weight: expected targets that are classes, one a sample; got "
             f"{_instead_of_classes(net, data.Y)}"
         )
-    n_classes = max(2, net._n_targets)
+    names = class_names(net)
+    n_classes = len(names)
     factors = np.ones(n_classes)
-    # the names of the classes are the targets': of a single output of a hinge loss, -1 and 1
-    signed = net._n_targets == 1 and net._loss.signed
-    names = [-1, 1] if signed else list(range(n_classes))
     places = {name: place for place, name in enumerate(names)}  # no name is compared with all
     if isinstance(value, str) and value == "balanced":
         counts = np.bincount(classes, minlength=n_classes)

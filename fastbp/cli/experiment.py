@@ -25,6 +25,7 @@ from fastbp.datasets.splitting import Parts
 from fastbp.metrics import decide
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.tabular import Columns, Encoder
+from fastbp.training.reduce import Ranks
 
 # The loss that goes with an output activation of classes.
 LOSSES = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
@@ -178,8 +179,12 @@ class Experiment:
             f"{self.loss}; {self.net.n_parameters:,} parameters, {self.options.dtype}"
         )
 
-    def fit(self, optimizer: Any, out: TextIO) -> Any:
-        """Train, with a line an epoch on `out` and a bar on a terminal."""
+    def fit(self, optimizer: Any, out: TextIO, ranks: Ranks | None = None) -> Any:
+        """Train, with a line an epoch on `out` and a bar on a terminal.
+
+        On several ranks, of which each has all data and trains on its share, the first one tells.
+        """
+        tells = ranks is None or ranks.is_first
         X, Y = self.prepared(self.parts.train)
         watched = self.parts.validation
         prepared = None if watched is None else self.prepared(watched)
@@ -201,6 +206,8 @@ class Experiment:
                     watched_loss = float(event.history["validation_loss"][-1])
                     validation_loss = factor * watched_loss + constant
                     outputs = event.outputs
+                    if prepared is not None and ranks is not None:  # those are of a share
+                        outputs = self.net.predict(prepared[0])
                     if self.targets is not None:
                         outputs = self.targets.undo(outputs)
                     found = scores(outputs, watched[1], self.data.classes, self.net)
@@ -218,12 +225,14 @@ class Experiment:
                 validation=prepared,
                 l2=self.options.l2,
                 l1=self.options.l1,
-                callbacks=[each_epoch],
+                callbacks=[each_epoch] if tells else [],
                 threads=self.options.threads,
                 schedule=schedule.get(self.options.schedule),
                 early_stopping=None if patience is None else fastbp.EarlyStopping(patience),
                 time_limit=self.options.time_limit,
                 checkpoint=self.options.checkpoint,
+                comm=None if ranks is None else ranks.comm,
+                shard=ranks is not None,
             )
 
     def worst_fitted_rows(self, net: fastbp.Network, n: int) -> tuple[Array, Array]:

@@ -21,7 +21,7 @@ OF_ONE_NETWORK: dict[str, Any] = {
     "sizes": None, "hidden": None, "activation": "tanh", "output": None, "loss": None, "init": None,
     "dtype": "float32", "batch_size": None, "optimizer": "adam", "learning_rate": None,
     "momentum": None, "l2": 0.0, "l1": 0.0, "schedule": "constant", "patience": None,
-    "checkpoint": None, "no_scaling": False,
+    "checkpoint": None, "no_scaling": False, "mpi": False,
 }  # fmt: skip
 DIGITS = "digits"  # the data set that the package carries
 
@@ -164,7 +164,8 @@ def _add_train(commands: Any) -> None:
         "  fastbp train\n"
         "  fastbp train mnist/ --hidden 128 --epochs 10 --save mnist.safetensors\n"
         "  fastbp train wine.csv --target quality --save wine.safetensors\n"
-        "  fastbp train wine.csv --target quality --hidden 32,32 --save wine.safetensors",
+        "  fastbp train wine.csv --target quality --hidden 32,32 --save wine.safetensors\n"
+        "  mpiexec -n 2 fastbp train mnist/ --hidden 512 --batch-size 256 --mpi",
     )
     parser.add_argument(
         "data",
@@ -342,6 +343,13 @@ def _add_training(parser: Any) -> None:
         type=_count,
         metavar="N",
         help="end when the validation loss has not improved in N epochs; keep the best network",
+    )
+    training.add_argument(
+        "--mpi",
+        action="store_true",
+        default=None,
+        help="one network by all processes of mpiexec, each with its share of the rows; batches "
+        "are those of one process, and the first process alone prints and writes",
     )
     training.add_argument(
         "--time-limit", type=_rate, metavar="SECONDS", help="end after so many seconds"

@@ -7,9 +7,10 @@ scaling (experiment.py), ensembles on tables (tabular.py), options (options.py).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastbp
 from fastbp.cli import stream, tables
@@ -22,6 +23,7 @@ from fastbp.datasets import Dataset, load_digits, read
 from fastbp.datasets.splitting import held_out, partition
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.tabular.arrow import pyarrow
+from fastbp.training.reduce import RankError, Ranks, all_ranks
 
 SPLIT_SEED = 0  # not --seed: runs with different seeds are tested on the same rows
 CHECKED_ROWS, CHECKED_WORK = 20, 10**6  # of larger networks fewer rows
@@ -33,15 +35,53 @@ def run(options: argparse.Namespace) -> int:
         return stream.run(options, SPLIT_SEED)
     preset = tables.preset_of(options)
     if preset in (None, MLP):
-        return _run(options, preset)
+        return _run_on_ranks(options, preset) if options.mpi else _run(options, preset)
     pyarrow()  # whose extra brings all that is needed, where that is not there
     from fastbp.cli import tabular
 
     return tabular.run(options, preset, SPLIT_SEED)
 
 
-def _run(options: argparse.Namespace, preset: str | None) -> int:
+def _run_on_ranks(options: argparse.Namespace, preset: str | None) -> int:
+    """One network by all processes of mpiexec, of which the first one speaks."""
+    ranks = all_ranks()
+    if ranks is None or ranks.is_first:
+        return _run(options, preset, ranks)
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        try:
+            return _run(options, preset, ranks)
+        except KeyboardInterrupt:
+            return 130
+        except Exception:  # which the first one tells
+            return 2
+
+
+def _run(options: argparse.Namespace, preset: str | None, ranks: Ranks | None = None) -> int:
     """One network by the options; `preset` of a table."""
+    try:
+        begun = options, preset
+        found = _begun(*begun) if ranks is None else ranks.together(_begun, *begun)
+        return _trained(options, found, ranks)
+    except RankError as error:
+        return fail(f"error: {error}")
+
+
+class _Begun(NamedTuple):
+    """What is trained, by what, and of a table the rows that are trained on and tested."""
+
+    experiment: Experiment
+    optimizer: Any
+    table: tables.Table | None
+    kept: Any
+    held: Any
+
+
+def _begun(options: argparse.Namespace, preset: str | None) -> _Begun:
+    """All that comes before the training."""
     for name, otherwise in (*OF_ONE_NETWORK.items(), ("epochs", 30), ("validation", 0.1)):
         if getattr(options, name) is None:
             setattr(options, name, otherwise)
@@ -49,6 +89,7 @@ def _run(options: argparse.Namespace, preset: str | None) -> int:
     check_writable("--checkpoint", options.checkpoint, options.data)
     optimizer = _optimizer(options)
     table, encoder = (tables.read(options) if preset == MLP else None), None
+    kept = held = None
     if table is None:
         data = _read(options)
     else:
@@ -56,15 +97,23 @@ def _run(options: argparse.Namespace, preset: str | None) -> int:
         data, encoder = table.dataset(kept)
     parts = partition(data, options.test, options.validation, SPLIT_SEED)
     remembered = {} if table is None else tables.metadata(options, table)
-    experiment = Experiment(options, data, parts, encoder, remembered)
+    return _Begun(
+        Experiment(options, data, parts, encoder, remembered), optimizer, table, kept, held
+    )
+
+
+def _trained(options: argparse.Namespace, begun: _Begun, ranks: Ranks | None) -> int:
+    """Train, test, save and check."""
+    experiment, optimizer, table, kept, held = begun
+    data, parts, is_first = experiment.data, experiment.parts, ranks is None or ranks.is_first
     out = sys.stderr if options.json else sys.stdout
     for line in () if table is None else table.in_words():
         print(line, file=out)
     print(experiment.in_words(), file=out, flush=True)
     try:
-        history = experiment.fit(optimizer, out)
+        history = experiment.fit(optimizer, out, ranks)
     except KeyboardInterrupt:
-        return _interrupted(experiment, options)
+        return _interrupted(experiment, options) if is_first else 130
     except fastbp.DivergenceError as error:
         return fail(f"error: {error}", code=1)
 
@@ -74,6 +123,8 @@ def _run(options: argparse.Namespace, preset: str | None) -> int:
             "trained",
             code=1,
         )
+    if not is_first:
+        return 0
     trained = experiment.net.copy()  # the check is of what was trained, before the scaling
     experiment.fold()
     if options.save:

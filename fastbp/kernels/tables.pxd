@@ -123,9 +123,11 @@ ctypedef void (*Back)(const Layer *f, const real *parameters, bint padded, const
                       const real *delta, Py_ssize_t m, Py_ssize_t first, Py_ssize_t last,
                       bint times, real *g, Py_ssize_t g_row, real *panel) noexcept nogil
 # nabla of the thread's share of every tensor's rows, padded; added, or `anew`; that of a tensor
-# of rate 0 is nobody's                                                              nabla  # OUT
+# of rate 0 is nobody's. Of a whole batch anew scratch and `ahead` are as in `Update`, else NULL
+#                                                                                    nabla  # OUT
 ctypedef void (*Gradient)(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
-                          int thread, int n_threads, bint anew, real *nabla) noexcept nogil
+                          int thread, int n_threads, bint anew, real *nabla, real *scratch,
+                          Ahead *ahead) noexcept nogil
 # the same gradient fused with the step of whichever policy: rows [first, last) of the first tensor
 # and, with `rest`, all of the others                            padded parameters, slots  # OUT
 ctypedef void (*Update)(const Layer *f, const Step *step, const Input *x, const real *delta,

@@ -49,7 +49,7 @@ class ChunkRun(Run):
     def _first_order(self) -> np.ndarray:
         return self.first_order
 
-    def _room(self) -> int:
+    def _room(self, batch_size: int) -> int:
         return self.room
 
     @property

@@ -52,22 +52,34 @@ class DivergenceError(ArithmeticError):
     learning_rate : float
     place : str
         Of the parameter of which the optimizer's state became infinite; else "".
+    rank : int or None
+        Of several that train together, the first whose rows' gradient was not finite.
     """
 
-    def __init__(self, step: int, epoch: int, learning_rate: float, place: str = "") -> None:
+    def __init__(
+        self,
+        step: int,
+        epoch: int,
+        learning_rate: float,
+        place: str = "",
+        rank: int | None = None,
+    ) -> None:
         what, remedy = "the loss or a parameter became NaN or infinite", "a smaller learning rate"
         if place:
             what = f"the optimizer's state of {place} became infinite: its gradient has no square"
             remedy = "standardised features, dtype='float64' or clip_value"
+        if rank is not None:
+            what = f"of the rows of rank {rank}, {what}"
         super().__init__(
             f"training diverged at step {step} (epoch {epoch}) with learning rate "
             f"{learning_rate:g}: {what}. The network holds the last finite parameters; {remedy} "
             "may help"
         )
         self.step, self.epoch, self.learning_rate, self.place = step, epoch, learning_rate, place
+        self.rank = rank
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.step, self.epoch, self.learning_rate, self.place)
+        return type(self), (self.step, self.epoch, self.learning_rate, self.place, self.rank)
 
 
 def check_fit(numbers: dict[str, float], dtype: np.dtype[Any]) -> None:
@@ -148,12 +160,12 @@ class Run:
         rows = self.data.rows
         return np.arange(self.start.identity.n, dtype=np.intp) if rows is None else rows.copy()
 
-    def _room(self) -> int:
+    def _room(self, batch_size: int) -> int:
         """Elements of the longest batch there may be, where X is sparse."""
         X = self.data.X
         if not isinstance(X, Lists):
             return 0
-        return X.most(self.start.identity.batch_size, self.data.rows)
+        return X.most(batch_size, self.data.rows)
 
     def _ends(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Room for the losses and times of the ends of so many epochs."""
@@ -162,6 +174,7 @@ class Run:
     def _trainer(self, n_threads: int) -> Any:
         """The engine's, for so many threads; for one where their memory leaves none for it."""
         run, masks, X = self.start.identity, None, self.data.X
+        n, batch_size, is_drawn, drop_last, *share = self._rows()
         try:
             if self.dropout is not None:
                 rates = of_layers(self.dropout, self.net.layers)
@@ -170,18 +183,19 @@ class Run:
                 self.net._compiled_of(X),
                 run.optimizer.policy,
                 self.numbers,
-                run.n,
-                run.batch_size,
+                n,
+                batch_size,
                 n_threads,
-                self.is_drawn,
+                is_drawn,
                 run.seed,
                 masks,
                 self.loss is not None,
                 *self.factors,
                 self.ema,
-                self._room(),
+                self._room(batch_size),
                 self.data.rows,
-                run.drop_last,
+                drop_last,
+                *share,
             )
         except MemoryError:
             if self.team is None:
@@ -189,6 +203,11 @@ class Run:
             self.team.close()
             self.team = None
             return self._trainer(1)
+
+    def _rows(self) -> tuple[Any, ...]:
+        """What the trainer is told of rows: how many, of a batch, who draws and drops some."""
+        run = self.start.identity
+        return run.n, run.batch_size, self.is_drawn, run.drop_last
 
     def _gather(self, n_threads: int) -> int:
         """Start the run's threads; how many there are, on which the bits do not depend."""
@@ -281,9 +300,13 @@ class Run:
         while (epoch := self.trainer.epoch) < self.end_epoch and not loop.is_over:
             if self.is_late or not self.is_ready():
                 break
-            self.slice(epoch + 1 if loop.by_epoch else self.end_epoch, bool(loop.by_step))
-            loop.look(epoch)
+            self.turn(loop, epoch)
         self.close()  # which may find that the last step was one too many
+
+    def turn(self, loop: Loop, epoch: int) -> None:
+        """Make a slice of steps from within an epoch, and have the loop look."""
+        self.slice(epoch + 1 if loop.by_epoch else self.end_epoch, bool(loop.by_step))
+        loop.look(epoch)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -314,10 +337,14 @@ class Run:
         self.seconds += now - began
         if self.trainer.diverged:
             self._recover()
-        if steps == self.n_steps or now - began > 2 * SLICE_SECONDS:
-            growth = SLICE_SECONDS / max(now - began, 1e-6)
-            self.n_steps = max(1, int(steps * min(growth, 8.0)))
+        self._pace(steps, now - began)
         self.sync_if_due()
+
+    def _pace(self, steps: int, seconds: float) -> None:
+        """Have slices take about SLICE_SECONDS."""
+        if steps == self.n_steps or seconds > 2 * SLICE_SECONDS:
+            growth = SLICE_SECONDS / max(seconds, 1e-6)
+            self.n_steps = max(1, int(steps * min(growth, 8.0)))
 
     def _train(self, n_steps: int, end_epoch: int) -> int:
         """Make steps with every thread; returns how many. Losses of epochs begin at losses[0]."""
@@ -407,7 +434,14 @@ class Run:
         """Have the caller's order of an epoch in place."""
         if epoch == self.ordered_epoch:
             return
-        n = self.order.size
+        order = self._asked_order(epoch, shuffle)
+        self.sync()  # a replay from an earlier epoch would need that epoch's order
+        self.order[...] = order if self.data.rows is None else self.data.rows[order]
+        self.ordered_epoch = epoch
+
+    def _asked_order(self, epoch: int, shuffle: Callable[[int, int], Any]) -> np.ndarray:
+        """The caller's order of an epoch, checked."""
+        n = self.start.identity.n
         order = np.array(shuffle(epoch, n))  # a copy: what is checked is what is used
         if order.shape != (n,) or order.dtype.kind not in "iu":
             raise ValueError(
@@ -420,9 +454,7 @@ class Run:
                 f"shuffle: expected a permutation of 0..{n - 1}; got one that repeats or leaves "
                 f"that range for epoch {epoch}"
             )
-        self.sync()  # a replay from an earlier epoch would need that epoch's order
-        self.order[...] = order if self.data.rows is None else self.data.rows[order]
-        self.ordered_epoch = epoch
+        return order
 
     def sync(self) -> None:
         """Copy the state out of the trainer, unless it is no longer finite."""

@@ -83,6 +83,9 @@ def fit(
     loss: UserLoss | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     every: float = 1.0,
+    comm: Any = None,
+    shard: bool = False,
+    sync_every: int | None = None,
 ) -> History:
     """Train a network in place.
 
@@ -190,6 +193,18 @@ def fit(
         has made more than `epochs` already, the network is as it left it, with a warning.
     every : float
         Seconds from one writing of the checkpoint to the next, within an epoch too.
+    comm : communicator of mpi4py, optional
+        Every rank calls fit with rows of its own and the same options, and all end with the same
+        bits: to rounding those of one process whose row i * size + r is row i of rank r, starting
+        from rank 0's parameters. `batch_size`, weights, penalties, clipping and validation are of
+        all ranks' rows; one thread a rank unless told. What one rank raises ends all, and the
+        others raise `training.RankError`; `loss` is not to be had, `checkpoint` is rank 0's.
+    shard : bool
+        Every rank gives the same data, of which rank r takes the rows r, r + size, ...
+    sync_every : int, optional
+        Each rank steps by its own rows of a batch alone, and parameters and the optimizer's state
+        become the ranks' mean after so many steps and at the end of each epoch: for networks so
+        small that sums take longer than steps. Not what one process does.
 
     Returns
     -------
@@ -215,7 +230,10 @@ def fit(
     >>> net.predict(X).argmax(axis=1)
     array([0, 1, 1, 0])
     """
-    asked = (Asked if Y is not None and type(X) is np.ndarray else _asked_of(X, Y))(**locals())
+    given = locals()
+    if comm is not None and (joint := _of_ranks(Asked(**given))) is not None:
+        return joint.go()
+    asked = (Asked if Y is not None and type(X) is np.ndarray else _asked_of(X, Y))(**given)
     asked.check_options()
     asked.check_data()
     if isinstance(asked.optimizer, LBFGS):
@@ -249,6 +267,9 @@ class Asked(SimpleNamespace):
     callbacks: Any
     ema: Any
     every: Any
+    comm: Any = None
+    shard: Any = False
+    sync_every: Any = None
 
     # what the defaults come to
     deadline = 0.0
@@ -272,6 +293,9 @@ class Asked(SimpleNamespace):
     def check_options(self) -> None:
         """Those that do not depend on the data."""
         self.check(_OPTIONS)
+        if self.comm is None and (self.shard or self.sync_every):
+            name = "shard" if self.shard else "sync_every"
+            raise ValueError(f"{name}: expected a communicator (comm) with it; got comm=None")
         if self.optimizer is None:
             self.optimizer = Adam()
         if self.rates is not None or self.decays is not None:
@@ -283,8 +307,7 @@ class Asked(SimpleNamespace):
 
     def check_data(self) -> None:
         """Samples, what is held out of them, and what is recorded and watched of that."""
-        net, loss = self.net, self.loss
-        if loss is not None:
+        if (loss := self.loss) is not None:
             refused = {name: getattr(self, name) for name in ("ignore_missing", "label_smoothing")}
             own_loss.check(loss, **refused)
         data = self.samples()
@@ -296,20 +319,40 @@ class Asked(SimpleNamespace):
         old = None if self.resume is None else self.resume.state
         known = self.file.seed if self.file is not None else old and old.identity.seed
         draws = self.shuffle is True or drops or shares
-        asked = draws or known or self.seed is not None
-        self.seed = as_seed(self.seed, known, draws) if asked else 0
+        self.seed = self.seeded(known, draws)
         if self.validation is not None:
             data, self.held_out = self.parts(data, shares)
         self.data = self.changed(data)
         if self.held_out is not None or self.metrics is not None:
-            self.recorded = parts.as_metrics(net, self.judged(), self.metrics)
+            self.recorded = self.as_metrics()
         for watcher in self.schedules.values():
-            _check_monitor("schedule", watcher, self.held_out, self.recorded)
+            request.check_monitor("schedule", watcher, self.held_out, self.recorded)
         if self.early_stopping is not None:
-            _check_monitor("early_stopping", self.early_stopping, self.held_out, self.recorded)
+            request.check_monitor(
+                "early_stopping", self.early_stopping, self.held_out, self.recorded
+            )
         self.check(_PENALTIES)
         if self.clip_value is not None or self.clip_norm is not None:
             self.clipping = request.as_clipping(self.clip_value, self.clip_norm)
+
+    def seeded(self, known: int | None, draws: bool) -> int:
+        """The engine's seed; 0 where nobody asks for one."""
+        asked = draws or known or self.seed is not None
+        return request.as_seed(self.seed, known, draws) if asked else 0
+
+    def as_metrics(self) -> Mapping[str, Any]:
+        """What is recorded of what is held out."""
+        return parts.as_metrics(self.net, self.judged(), self.metrics)
+
+    @property
+    def n(self) -> int:
+        """Training samples."""
+        return self.data.n
+
+    def n_threads(self, batch_size: int) -> int:
+        if self.loss is not None:
+            return 1
+        return request.as_threads(self.threads, self.net, batch_size, X=self.data.X)
 
     def opened(self) -> Checkpoint:
         """The checkpoint, with the run that it holds."""
@@ -363,16 +406,13 @@ class Asked(SimpleNamespace):
     def request(self) -> Request:
         """Of a run by mini-batches."""
         net, data, schedules = self.net, self.data, self.schedules
-        n = data.n or 0  # of chunks it may not be known, and nothing asked for that needs it
+        n = self.n or 0  # of chunks it may not be known, and nothing asked for that needs it
         batch_size = min(self.batch_size, n or self.batch_size)
         starts: dict[str, float] = {}
         relative = self.dropped
         if schedules:
             n_hidden = len(net.sizes) - 2
-            starts, relative = _starts(schedules, self.optimizer, self.dropped, n_hidden)
-        n_threads = 1
-        if self.loss is None:
-            n_threads = request.as_threads(self.threads, net, batch_size, X=data.X)
+            starts, relative = request.starts_of(schedules, self.optimizer, self.dropped, n_hidden)
         run = RunIdentity(n, batch_size, self.order(), self.seed, self.optimizer, self.drop_last)
         watchers = self.watchers()
         if self.ema is not None:
@@ -402,7 +442,8 @@ class Asked(SimpleNamespace):
         numbers |= starts
         rates, decays = self.factors
         return Request(
-            net, data, numbers, epochs, state, watchers, history, self.shuffle, n_threads, relative,
+            net, data, numbers, epochs, state, watchers, history, self.shuffle,
+            self.n_threads(batch_size), relative,
             self.deadline, self.loss, rates=rates, decays=decays, ema=self.ema, scheduled=scheduled,
             recorded=[name for name in schedules if name != "learning_rate"] if schedules else (),
             driver=self.driver,
@@ -425,9 +466,7 @@ class Asked(SimpleNamespace):
 
     def minimised(self) -> History:
         """Of L-BFGS, an iteration over all samples for an epoch."""
-        from fastbp.training.lbfgs import request_of
-
-        _refuse_with_lbfgs(
+        request.refuse_with_lbfgs(
             l1=self.l1,
             **self.clipping,
             schedule=self.schedule,
@@ -436,12 +475,12 @@ class Asked(SimpleNamespace):
             checkpoint=self.checkpoint,
             dropout=self.dropped,
             loss=self.loss,
+            sync_every=self.sync_every,
         )
         watchers = self.watchers()
         if self.progress:
             watchers.append(Bar())
-        given = self.net, self.data, self.optimizer, self.l2, self.deadline
-        loop = Loop(request_of(*given, watchers, *self.factors))
+        loop = Loop(self.minimisation(watchers))
         history, result = loop.go(), loop.run.result
         if result is not None and result.status != 0 and result.nit < self.optimizer.max_iter:
             warnings.warn(
@@ -452,6 +491,28 @@ class Asked(SimpleNamespace):
                 stacklevel=4,
             )
         return history
+
+    def minimisation(self, watchers: list[Watcher]) -> Request:
+        """Of a minimum by L-BFGS."""
+        from fastbp.training.lbfgs import request_of
+
+        given = self.net, self.data, self.optimizer, self.l2, self.deadline
+        return request_of(*given, watchers, *self.factors)
+
+
+def _of_ranks(asked: Asked) -> Any:
+    """The same arguments of a fit on several ranks; None where there is one alone."""
+    from fastbp.training.reduce import as_ranks
+
+    if (ranks := as_ranks(asked.comm)) is None:
+        asked.check(_OF_RANKS)
+        return None
+    from fastbp.training.distributed import OfRanks
+
+    class AskedOfRanks(OfRanks, Asked):
+        """The arguments of one call on several ranks."""
+
+    return AskedOfRanks(**vars(asked), ranks=ranks, checks=_OF_RANKS)
 
 
 class AskedOfChunks(OfChunks, Asked):
@@ -508,85 +569,11 @@ _OPTIONS = _checks(
     ("resume", "resume", _as_history),
     ("schedule", "schedules", request.as_schedules),
 )
+_OF_RANKS = _checks(
+    ("shard", "shard", inputs.as_flag), ("sync_every", "sync_every", inputs.as_count)
+)
 _EVERY = _checks(("every", "every", inputs.as_penalty))
 _PENALTIES = _checks(("l2", "l2", inputs.as_penalty), ("l1", "l1", inputs.as_penalty))
-
-
-def _starts(
-    schedules: Mapping[str, Schedule],
-    optimizer: Optimizer,
-    dropout: list[float] | None,
-    n_hidden: int,
-) -> tuple[dict[str, float], list[float] | None]:
-    """What each schedule begins from; and dropout's rates, where it has one in units of that."""
-    starts = {}
-    for name in schedules:
-        if name == "dropout":
-            starts[name] = max(dropout) if dropout else 0.0
-            if not dropout and not n_hidden:
-                raise ValueError("schedule['dropout']: expected hidden layers to drop from; got 0")
-            dropout = dropout or [0.0] + [1.0] * n_hidden
-            dropout = [rate / max(dropout) for rate in dropout]
-        elif not hasattr(optimizer, name):
-            raise ValueError(f"schedule[{name!r}]: expected an optimizer with it; got {optimizer}")
-        else:
-            starts[name] = float(getattr(optimizer, name))
-    return starts, dropout
-
-
-def _refuse_with_lbfgs(**options: Any) -> None:
-    for name, value in options.items():
-        if value:
-            raise ValueError(
-                f"{name}: expected none with LBFGS, which has no steps of a rate; got "
-                f"{shown(value)}"
-            )
-
-
-def _check_monitor(
-    name: str, watcher: Any, held_out: Samples | None, watched: Mapping[str, Any]
-) -> None:
-    """Refuse early stopping or a schedule that watches what is not recorded."""
-    if name == "early_stopping":
-        from fastbp.stopping import EarlyStopping
-
-        if not isinstance(watcher, EarlyStopping):
-            raise TypeError(f"early_stopping: expected EarlyStopping or None; got {shown(watcher)}")
-    monitor = watcher.monitor
-    if monitor is None or monitor in ("loss", "learning_rate", "seconds"):
-        return
-    if held_out is None and monitor.startswith("validation_"):
-        raise ValueError(
-            f"{name}: expected validation data, for {monitor!r} is watched; got none "
-            "(validation=None)"
-        )
-    there = ["loss", *(f"validation_{key}" for key in ("loss", *watched) if held_out is not None)]
-    if monitor not in there:
-        raise ValueError(
-            f"{name}: expected a monitor that is recorded, {', '.join(there)}; got {monitor!r}"
-        )
-
-
-def as_seed(seed: Any, known: int | None, needed: bool) -> int:
-    """64 bits for the engine's streams; 0 where nothing is drawn, for SeedSequence takes a while.
-
-    `known`: that of the run that is gone on with. A Generator moves on all the same: what is drawn
-    from it later does not depend on `shuffle`.
-    """
-    if seed is None and (known is not None or not needed):
-        return known or 0
-    if isinstance(seed, np.random.Generator):
-        return int(seed.integers(2**64, dtype=np.uint64))
-    if seed is not None and not isinstance(seed, np.random.SeedSequence):
-        try:
-            seed = inputs.as_count(seed, "seed", 0)
-        except TypeError:
-            raise TypeError(
-                f"seed: expected a whole number >= 0, None or a Generator; got {shown(seed)}"
-            ) from None
-    if not needed:
-        return 0
-    return inputs.as_bits(seed)
 
 
 def _resumed(resume: History, run: RunIdentity, net: Network) -> State:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from fastbp.training.watchers.watcher import Watcher
 
 
-class _Halt(Exception):
-    pass
+class Halt(Exception):
+    """The end of a minimisation that SciPy does not know of."""
 
 
 def request_of(
@@ -80,6 +80,7 @@ class Minimisation:
             np.array(request.rates or [1.0] * len(names)) != 0,
             [tensor.size for tensor in net.tensors.values()],
         )
+        self.n = request.state.identity.n
         self.epoch, self.end_epoch = 0, request.epochs
         self.loss = 0.0  # of the last iteration, penalties left out
         self.result: Any = None
@@ -93,7 +94,7 @@ class Minimisation:
     @property
     def samples(self) -> int:
         """Samples used."""
-        return self.epoch * self.data.X.shape[0]
+        return self.epoch * self.n
 
     @property
     def seconds(self) -> float:
@@ -121,6 +122,26 @@ class Minimisation:
     def state(self, parameters: Any, watched: Any) -> None:
         """None: SciPy's minimiser cannot be gone on with."""
 
+    @property
+    def is_late(self) -> bool:
+        return self.deadline != 0.0 and time.monotonic() >= self.deadline
+
+    def look(self, loop: Loop) -> None:
+        """Have the loop look at the iteration that has ended."""
+        loop.look(self.epoch - 1)
+
+    def weight(self) -> np.ndarray | None:
+        """Of the samples, in float64."""
+        return inputs.as_weight(self.data.weight, len(self.data.X), np.dtype(np.float64))
+
+    def loss_and_gradient(
+        self, twin: Network, data: Samples, decays: list[float]
+    ) -> tuple[float, np.ndarray]:
+        """Of the network's twin, penalties included."""
+        if self.is_late:
+            raise Halt
+        return twin._loss_and_gradient(data, self.l2, decays)
+
     def drive(self, loop: Loop) -> None:
         """Minimise, and have the loop look after each iteration.
 
@@ -135,22 +156,20 @@ class Minimisation:
         net, data, optimizer, l2 = self.net, self.data, self.optimizer, self.l2
         trained = self.trained
         twin = Network(**(net.architecture | {"dtype": "float64"}), init="zeros")
-        n, float64, decays = len(data.X), np.dtype(np.float64), twin._decays(self.decays)
+        float64, decays = np.dtype(np.float64), twin._decays(self.decays)
         data = Samples(
             data.X.astype(float64),
             None if data.dense is None else data.dense.astype(float64),
             data.labels,
-            inputs.as_weight(data.weight, n, float64),
+            self.weight(),
             data.missing,
         )
         largest = float(np.finfo(net.dtype).max)
 
         def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            if self.deadline and time.monotonic() >= self.deadline:
-                raise _Halt
             twin.parameters[trained] = theta
             with np.errstate(all="ignore"):  # a step too far: SciPy turns back
-                loss, gradient = twin._loss_and_gradient(data, l2, decays)
+                loss, gradient = self.loss_and_gradient(twin, data, decays)
                 return loss, gradient[trained]
 
         def accept(intermediate_result: Any) -> None:
@@ -160,10 +179,10 @@ class Minimisation:
             twin.parameters[trained] = theta
             net.parameters[trained] = theta
             self.epoch += 1
-            self.loss = loss - twin._penalty(n, l2, 0.0, decays)
-            loop.look(self.epoch - 1)
+            self.loss = loss - twin._penalty(self.n, l2, 0.0, decays)
+            self.look(loop)
             if loop.is_over:
-                raise _Halt
+                raise Halt
 
         twin.parameters[...] = net.parameters
         start = twin.parameters[trained]
@@ -186,5 +205,5 @@ class Minimisation:
                     "ftol": min(2.220446049250313e-9, optimizer.tolerance**2),
                 },
             )
-        except _Halt:
+        except Halt:
             pass

@@ -33,7 +33,8 @@ from fastbp.training.watchers.bar import Members
 
 REST = "rest"  # of the rows, as validation
 PARAMETERS = list(inspect.signature(fit).parameters.values())[3:]  # behind net, X and Y
-OPTIONS = {p.name: p.default for p in PARAMETERS if p.name != "threads"}
+OF_ONE = ("threads", "comm", "shard", "sync_every")
+OPTIONS = {p.name: p.default for p in PARAMETERS if p.name not in OF_ONE}
 # of the whole call
 WHOLE = ("ignore_missing", "progress", "checkpoint", "every", "time_limit")
 # lists already: those of several networks are lists of lists

@@ -59,16 +59,21 @@ def smoothed(net: Network, data: Samples, share: float) -> Samples:
     return data._replace(dense=dense, labels=None)
 
 
-def given(net: Network, data: Samples, validation: Any, loss: UserLoss | None) -> Samples:
-    """Validation data that stand beside the training data."""
+def as_pair(validation: Any) -> tuple[Any, Any, Any]:
+    """X, Y and sample_weight of validation data."""
     if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
         raise TypeError(
             f"validation: expected (X, Y), (X, Y, sample_weight) or a share in (0, 1); got "
             f"{type(validation).__name__}"
         )
+    X, Y = validation[:2]
+    return X, Y, validation[2] if len(validation) == 3 else None
+
+
+def given(net: Network, data: Samples, validation: Any, loss: UserLoss | None) -> Samples:
+    """Validation data that stand beside the training data."""
+    X, Y, weight = as_pair(validation)
     try:
-        weight = validation[2] if len(validation) == 3 else None
-        X, Y = validation[:2]
         if loss is not None:
             return own_loss.samples(net, X, Y, weight)
         return net._samples(X, Y, weight, data.missing)

@@ -222,3 +222,80 @@ def cores() -> int:
     has_affinity = hasattr(os, "sched_getaffinity")
     n = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return min(n, _most.get() or n)
+
+
+def starts_of(
+    schedules: Mapping[str, Schedule],
+    optimizer: Optimizer,
+    dropout: list[float] | None,
+    n_hidden: int,
+) -> tuple[dict[str, float], list[float] | None]:
+    """What each schedule begins from; and dropout's rates, where it has one in units of that."""
+    starts = {}
+    for name in schedules:
+        if name == "dropout":
+            starts[name] = max(dropout) if dropout else 0.0
+            if not dropout and not n_hidden:
+                raise ValueError("schedule['dropout']: expected hidden layers to drop from; got 0")
+            dropout = dropout or [0.0] + [1.0] * n_hidden
+            dropout = [rate / max(dropout) for rate in dropout]
+        elif not hasattr(optimizer, name):
+            raise ValueError(f"schedule[{name!r}]: expected an optimizer with it; got {optimizer}")
+        else:
+            starts[name] = float(getattr(optimizer, name))
+    return starts, dropout
+
+
+def refuse_with_lbfgs(**options: Any) -> None:
+    for name, value in options.items():
+        if value:
+            raise ValueError(
+                f"{name}: expected none with LBFGS, which has no steps of a rate; got "
+                f"{shown(value)}"
+            )
+
+
+def check_monitor(
+    name: str, watcher: Any, held_out: Samples | None, watched: Mapping[str, Any]
+) -> None:
+    """Refuse early stopping or a schedule that watches what is not recorded."""
+    if name == "early_stopping":
+        from fastbp.stopping import EarlyStopping
+
+        if not isinstance(watcher, EarlyStopping):
+            raise TypeError(f"early_stopping: expected EarlyStopping or None; got {shown(watcher)}")
+    monitor = watcher.monitor
+    if monitor is None or monitor in ("loss", "learning_rate", "seconds"):
+        return
+    if held_out is None and monitor.startswith("validation_"):
+        raise ValueError(
+            f"{name}: expected validation data, for {monitor!r} is watched; got none "
+            "(validation=None)"
+        )
+    there = ["loss", *(f"validation_{key}" for key in ("loss", *watched) if held_out is not None)]
+    if monitor not in there:
+        raise ValueError(
+            f"{name}: expected a monitor that is recorded, {', '.join(there)}; got {monitor!r}"
+        )
+
+
+def as_seed(seed: Any, known: int | None, needed: bool) -> int:
+    """64 bits for the engine's streams; 0 where nothing is drawn, for SeedSequence takes a while.
+
+    `known`: that of the run that is gone on with. A Generator moves on all the same: what is drawn
+    from it later does not depend on `shuffle`.
+    """
+    if seed is None and (known is not None or not needed):
+        return known or 0
+    if isinstance(seed, np.random.Generator):
+        return int(seed.integers(2**64, dtype=np.uint64))
+    if seed is not None and not isinstance(seed, np.random.SeedSequence):
+        try:
+            seed = inputs.as_count(seed, "seed", 0)
+        except TypeError:
+            raise TypeError(
+                f"seed: expected a whole number >= 0, None or a Generator; got {shown(seed)}"
+            ) from None
+    if not needed:
+        return 0
+    return inputs.as_bits(seed)

@@ -216,8 +216,8 @@ def test_a_new_process_goes_on(name, n_writes, tmp_path, monkeypatch):
     resumed = network(seed=9)  # its parameters come from the file
     history = fit(resumed, path, **options)
     if name == "drawn":  # nobody knows the seed of another run: the file does
-        fit_module = import_module("fastbp.training.fit")
-        monkeypatch.setattr(fit_module, "as_seed", lambda *a, **k: description["seed"])
+        request = import_module("fastbp.training.request")
+        monkeypatch.setattr(request, "as_seed", lambda *a, **k: description["seed"])
     twin, other = network(), tmp_path / "other.ckpt"
     whole = fit(twin, other, **options)
     plain = network()

@@ -459,7 +459,8 @@ def test_the_same_network_twice_is_refused():
 
 def test_the_signature_names_every_option():
     known = inspect.signature(fastbp.fit_many).parameters
-    assert set(inspect.signature(fastbp.training.fit).parameters) - {"net"} <= set(known)
+    of_one = {"net", "comm", "shard", "sync_every"}
+    assert set(inspect.signature(fastbp.training.fit).parameters) - of_one <= set(known)
     assert known["epochs"].default == 30
 
 

@@ -61,7 +61,7 @@ cdef double gradient_rows(const Plan *plan, const real *parameters, const Input 
         forward(plan, parameters, False, &a, r, gradient_mode(plan))
         output_error(plan, targets, s, r, scale)
         backward(plan, parameters, False, &a, r, False)
-        add_gradient(plan, &a, r, 0, 1, False, padded)
+        add_gradient(plan, &a, r, 0, 1, False, padded, NULL, NULL)
         for i in range(r.m):
             total += (<real *>r.C)[i]
         if C != NULL:

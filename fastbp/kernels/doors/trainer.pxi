@@ -23,6 +23,16 @@ cdef Py_ssize_t rows_at_once(const Plan *plan, Py_ssize_t batch_size, int n_thre
     return min(batch_size, max(56, SLICE_BYTES / row_bytes / 28 * 28))
 
 
+cdef Py_ssize_t rows_kept(const Plan *plan, Py_ssize_t batch_size, int n_threads, bint whole_batch,
+                          Py_ssize_t expected) noexcept:
+    """Rows that there is room for: where a batch would go through in slices, of those expected."""
+    if whole_batch:
+        return batch_size
+    if 0 < expected < batch_size and rows_at_once(plan, batch_size, n_threads) < batch_size:
+        return rows_at_once(plan, expected, n_threads)
+    return rows_at_once(plan, batch_size, n_threads)
+
+
 cdef Py_ssize_t thread_bytes(const Plan *plan, Py_ssize_t batch_size, int n_threads) noexcept:
     """Scratch of a thread: whole pages, so that no two threads write one cache line."""
     cdef Py_ssize_t reals = scratch_reals(plan, batch_size)
@@ -38,14 +48,14 @@ cdef Py_ssize_t rows_per_epoch(Py_ssize_t n, Py_ssize_t batch_size, bint drop_la
 
 cpdef Memory memory(CompiledNetwork net, str optimizer, Py_ssize_t batch_size, int n_threads,
                     bint stores_gradient=False, bint whole_batch=False, bint averages=False,
-                    Py_ssize_t room=0):
+                    Py_ssize_t room=0, Py_ssize_t expected=0):
     """Bytes that a `Trainer` takes: padded parameters, as much for each slot, and the work area.
 
     The average that `ema` keeps counts as a slot.
     """
     cdef const Plan *p = &net.plan
     cdef double size = sizeof(real)
-    cdef Py_ssize_t rows = batch_size if whole_batch else rows_at_once(p, batch_size, n_threads)
+    cdef Py_ssize_t rows = rows_kept(p, batch_size, n_threads, whole_batch, expected)
     cdef Memory need
     need.parameters = p.n_padded * size
     need.slots = (POLICIES[<int>POLICY_ROWS[optimizer]].n_slots + averages) * need.parameters
@@ -103,6 +113,9 @@ cdef Rule rule_of(double tol, double best, Py_ssize_t count, double most) noexce
 cdef class Trainer:
     """Padded parameters, optimizer slots and work area of one `fit`, and where it stands.
 
+    `n` rows are here, of which at most batch_size are in one batch. With `shares`, for `take_part`,
+    others have rows of these batches too, so that about `expected` of one are here, it may be more.
+
     `whole_batch`: for `step_outputs` and `step_update`, which need all rows of a batch at once.
     `rates`, `decays`: of each tensor in the order of the public layout, what its learning rate, and
     its penalties and weight decay, are multiplied by (rate 0: it is not trained). `ema`: decay of
@@ -124,21 +137,27 @@ cdef class Trainer:
     cdef const double[:, ::1] course
     cdef const Py_ssize_t[::1] subset
     cdef object drawn_by       # a generator's capsule
+    cdef bint shares
+    cdef const Py_ssize_t[::1] starts, places
+    cdef const double[::1] weights
+    cdef object reducer
 
     def __init__(self, CompiledNetwork net, str optimizer, dict numbers, Py_ssize_t n,
                  Py_ssize_t batch_size, int n_threads, bint shuffled, uint64_t seed,
                  Masks masks=None, bint whole_batch=False, list rates=None, list decays=None,
                  ema=None, Py_ssize_t room=0, const Py_ssize_t[::1] subset=None,
-                 bint drop_last=False):
+                 bint drop_last=False, bint shares=False, Py_ssize_t expected=0):
         cdef const Plan *p = &net.plan
         cdef Step *step = &self.loop.step
         cdef bint clips = "clip_norm" in numbers
         cdef bint averages = ema is not None
-        cdef Memory need = memory(net, optimizer, batch_size, n_threads, clips, whole_batch,
-                                  averages, room)
+        cdef bint stores = clips or expected > 0
+        cdef Memory need = memory(net, optimizer, batch_size, n_threads, stores, whole_batch,
+                                  averages, room, expected)
         cdef double state = need.parameters + need.slots
         cdef Py_ssize_t size = sizeof(real)
-        cdef Py_ssize_t rows = batch_size if whole_batch else rows_at_once(p, batch_size, n_threads)
+        cdef Py_ssize_t rows = rows_kept(p, batch_size, n_threads, whole_batch, expected)
+        self.shares = shares
         self.net = net
         self.masks = masks
         memset(&self.loop, 0, sizeof(Loop))
@@ -161,11 +180,11 @@ cdef class Trainer:
         self.loop.slice = SECOND_LEVEL_BYTES // (max(p.g_row, p.widest) * size) // 28 * 28
         self.loop.slice = min(rows, max(112, self.loop.slice))
         self.loop.clip_norm = numbers["clip_norm"] if clips else INFINITY
-        self.loop.adds_slices = rows < batch_size
-        self.block = Block(state + need.work_area)
+        self.loop.adds_slices = rows < min(batch_size, expected or batch_size)
+        self.block = Block(state + need.work_area + TOLD * size)
         self.parameters = self.block.data
-        if self.loop.adds_slices or clips:
-            state += need.parameters
+        if self.loop.adds_slices or stores:
+            state += need.parameters + TOLD * size
         if averages:
             self.loop.average = <char *>self.parameters + <size_t>(state - need.parameters)
             self.loop.ema = ema
@@ -222,7 +241,7 @@ cdef class Trainer:
         loop.thread_reals = thread_bytes(&self.net.plan, loop.batch_size,
                                          self.most_threads) // sizeof(real)
         loop.by_columns = (loop.slice >= loop.batch_size and loop.clip_norm == INFINITY
-                           and self.masks is None
+                           and self.masks is None and not self.shares
                            and is_shared_by_columns(&self.net.plan, self.most_threads)
                            and is_shared_by_columns(&self.plan, loop.n_threads))
         return 0
@@ -241,6 +260,34 @@ cdef class Trainer:
         self.loop.course = &course[0, 0]
         self.loop.n_course = course.shape[0]
         self.loop.first_t = self.loop.at.t
+
+    def take_part(self, const Py_ssize_t[::1] starts not None,
+                  const Py_ssize_t[::1] places not None, const double[::1] weights not None,
+                  Py_ssize_t batch_size, Py_ssize_t per_epoch):
+        """What is here of the epoch at hand, for the steps of `train` within it.
+
+        Rows order[starts[i]:starts[i + 1]] of its batch i, of `batch_size` rows everywhere and of
+        that weight, at `places` in it; `per_epoch`: rows everywhere that its steps take.
+        """
+        self.starts, self.places, self.weights = starts, places, weights
+        self.loop.share.starts, self.loop.share.places = &starts[0], &places[0]
+        self.loop.share.weights = &weights[0]
+        self.loop.share.batch_size = batch_size
+        self.loop.per_epoch = per_epoch
+
+    def reduce_by(self, reducer):
+        """Have `reducer()` add up in place, over all ranks, what it is given here.
+
+        Returns that: the stored gradient as an array, and behind it `TOLD` numbers of which the
+        third, above 0, has `train` end after the step. Where it returns True, none is made.
+        """
+        cdef const Plan *p = &self.plan
+        cdef Py_ssize_t n = p.n_padded + TOLD
+        cdef real *nabla = <real *>self.parameters + (self.n_slots + 1) * p.n_padded
+        self.reducer = reducer
+        self.loop.share.reducer = <void *>reducer
+        self.loop.share.reduce = call_reducer
+        return <real[:n]>nabla
 
     def set_step(self, dict numbers):
         """Learning rate, penalties (lambda/n), clip_value and the optimizer's own numbers.
@@ -325,6 +372,10 @@ cdef class Trainer:
     def diverged(self):
         """Whether the last `train` stopped before a step because a cost was NaN or infinite."""
         return self.loop.diverged != 0
+
+
+cdef int call_reducer(void *reducer) noexcept with gil:
+    return (<object>reducer)()
 
 
 def load_state(Trainer t, const real[::1] parameters, const real[:, ::1] slots):

@@ -15,6 +15,7 @@ cdef struct Dropout:
     const double *rates         # of a^0, ..., a^{L-1},
     double factor               # each times this
     uint64_t seed, step
+    const Py_ssize_t *places    # of a batch's rows, where others are elsewhere; NULL: 0, 1, ...
 
 
 cdef inline real kept(uint32_t j, uint32_t key, uint32_t other, uint32_t first_kept,
@@ -39,6 +40,11 @@ cdef inline uint64_t stream_of_layer(const Dropout *dropout, int l) noexcept nog
     return next_random(&state)
 
 
+cdef inline Py_ssize_t place_of(const Dropout *dropout, Py_ssize_t row) noexcept nogil:
+    """Of a row of the batch at hand, by which its masks go."""
+    return row if dropout.places == NULL else dropout.places[row]
+
+
 cdef inline uint64_t key_of_row(uint64_t of_layer, Py_ssize_t row) noexcept nogil:
     cdef uint64_t state = of_layer + <uint64_t>row * <uint64_t>0x9E3779B97F4A7C15
     return next_random(&state)
@@ -57,7 +63,7 @@ cdef inline void drop_listed(const Dropout *dropout, Py_ssize_t first, Py_ssize_
         return
     of_layer = stream_of_layer(dropout, 0)
     for s in range(m):
-        key = key_of_row(of_layer, first + s)
+        key = key_of_row(of_layer, place_of(dropout, first + s))
         for i in range(starts[s], starts[s + 1]):
             a[i] = a[i] * kept(<uint32_t>index[i], <uint32_t>key, <uint32_t>(key >> 32), first_kept,
                                scale)
@@ -78,7 +84,7 @@ cdef inline void drop(const Dropout *dropout, int l, Py_ssize_t first, Py_ssize_
         return
     of_layer = stream_of_layer(dropout, l)
     for s in range(m):
-        key = key_of_row(of_layer, first + s)
+        key = key_of_row(of_layer, place_of(dropout, first + s))
         low, high = <uint32_t>key, <uint32_t>(key >> 32)
         if slope == NULL:
             for j in range(<int>n):

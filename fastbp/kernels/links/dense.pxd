@@ -121,8 +121,13 @@ cdef inline void update_from_tile(const real *a, Py_ssize_t a_row, const real *d
                                   const real *next, const Step *step, const Own *own, real *W,
                                   Py_ssize_t W_row, Py_ssize_t slot) noexcept nogil:
     # W <- W - step(a^T delta) of one tile; nabla_W is never stored                   W  # OUT
+    # without a step it is, in the place of W
     cdef real nabla[TILE_SIZE]
-    cdef real rate = <real>own.learning_rate
+    cdef real rate
+    if step == NULL:
+        gradient_tile(a, a_row, delta, delta_row, m, R, V, next, NULL, 0, NULL, W, W_row)
+        return
+    rate = <real>own.learning_rate
     if step.policy.in_registers and not own.shaped:
         # W - rate nabla from registers: 7 % of a step of case A
         gradient_tile(a, a_row, delta, delta_row, m, R, V, next, NULL, 0, &rate, W, W_row)
@@ -136,7 +141,8 @@ cdef inline void weight_update(const real *a, Py_ssize_t a_row, const real *delt
                                Py_ssize_t delta_row, Py_ssize_t m, const Tensor *t,
                                Py_ssize_t first, Py_ssize_t last, const Step *step, const Own *own,
                                real *W, Py_ssize_t slot, real *packed, Ahead *ahead) noexcept nogil:
-    # BP4 fused with the step, for rows [first, last) of W                                 W  # OUT
+    # BP4 fused with the step, for rows [first, last) of W; without a step nabla_W in its place
+    #                                                                                      W  # OUT
     # `packed` holds m rows of packed_columns() and PANEL reals
     cdef Py_ssize_t j, v, k, s, i, R, V, row, strips, width = VECTOR_LANES
     cdef Py_ssize_t blocks, block
@@ -356,14 +362,18 @@ cdef inline void dense_back(const Layer *f, const real *parameters, bint padded,
 
 
 cdef inline void dense_gradient(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
-                                int thread, int n_threads, bint anew, real *nabla) noexcept nogil:
+                                int thread, int n_threads, bint anew, real *nabla,
+                                real *scratch, Ahead *ahead) noexcept nogil:
     # BP3, BP4                                                                        nabla  # OUT
     cdef Py_ssize_t vectors = (f.n_z + VECTOR_LANES - 1) / VECTOR_LANES, j = 0, row
     cdef Py_ssize_t first = f.n_in * thread / n_threads, last = f.n_in * (thread + 1) / n_threads
     cdef const Tensor *t = &f.tensors[0]
     cdef real *nabla_W = nabla + t.padded_at
     cdef real *nabla_b = nabla + f.tensors[1].padded_at
-    if t.rate != 0.0:
+    if t.rate != 0.0 and scratch != NULL:
+        weight_update(x.a, x.row, delta, f.z_row, m, t, first, last, NULL, NULL, nabla_W, 0,
+                      scratch, ahead)
+    elif t.rate != 0.0:
         while anew and j < t.n:
             row = panel_row(t, True, j)
             memset(nabla_W + panel_at(t, True, j) + first * row, 0,

@@ -70,7 +70,8 @@ cdef inline void nabla_panel(const Layer *f, const Input *x, const real *delta, 
 
 
 cdef inline void dot_gradient(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
-                              int thread, int n_threads, bint anew, real *nabla) noexcept nogil:
+                              int thread, int n_threads, bint anew, real *nabla,
+                              real *scratch, Ahead *ahead) noexcept nogil:
     # BP3, BP4                                                                        nabla  # OUT
     cdef Py_ssize_t width = TILE_VECTORS * VECTOR_LANES
     cdef Py_ssize_t tiles = (f.n_in + width - 1) / width, k = tiles * thread / n_threads

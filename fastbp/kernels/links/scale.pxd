@@ -58,7 +58,8 @@ cdef inline void add_products(const Layer *f, const Input *x, const real *delta,
 
 
 cdef inline void scale_gradient(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
-                                int thread, int n_threads, bint anew, real *nabla) noexcept nogil:
+                                int thread, int n_threads, bint anew, real *nabla,
+                                real *scratch, Ahead *ahead) noexcept nogil:
     if thread == n_threads - 1 and f.tensors[0].rate != 0.0:  # s is one row
         add_products(f, x, delta, m, anew, nabla + f.tensors[0].padded_at)
 

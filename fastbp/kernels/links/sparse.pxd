@@ -151,7 +151,8 @@ cdef inline void sparse_back(const Layer *f, const real *parameters, bint padded
 
 
 cdef inline void sparse_gradient(const Layer *f, const Input *x, const real *delta, Py_ssize_t m,
-                                 int thread, int n_threads, bint anew, real *nabla) noexcept nogil:
+                                 int thread, int n_threads, bint anew, real *nabla,
+                                 real *scratch, Ahead *ahead) noexcept nogil:
     # BP3, BP4                                                                        nabla  # OUT
     cdef Py_ssize_t vectors = (f.n_z + VECTOR_LANES - 1) / VECTOR_LANES, n, t, k
     cdef Py_ssize_t first = f.n_in * thread / n_threads, last = f.n_in * (thread + 1) / n_threads
@@ -248,7 +249,7 @@ cdef inline void add_listed_products(const Input *x, const real *delta, Py_ssize
 
 cdef inline void sparse_scale_gradient(const Layer *f, const Input *x, const real *delta,
                                        Py_ssize_t m, int thread, int n_threads, bint anew,
-                                       real *nabla) noexcept nogil:
+                                       real *nabla, real *scratch, Ahead *ahead) noexcept nogil:
     cdef real *nabla_s = nabla + f.tensors[0].padded_at
     if thread == n_threads - 1 and f.tensors[0].rate != 0.0:
         if anew:

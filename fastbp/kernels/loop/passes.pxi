@@ -335,15 +335,16 @@ cdef void backward(const Plan *plan, const real *parameters, bint padded, const 
 
 
 cdef void add_gradient(const Plan *plan, const Input *X, const Rows *r, int thread, int n_threads,
-                       bint anew, real *nabla) noexcept nogil:
+                       bint anew, real *nabla, real *scratch, Ahead *ahead) noexcept nogil:
     # BP3, BP4 of every layer, for this thread's rows of every W                       nabla  # OUT
-    # added to the padded gradient, or `anew` in its place
+    # added to the padded gradient, or `anew` in its place; scratch, `ahead`: as links take them
     cdef const Layer *f
     cdef Input x = X[0]
     cdef int l
     for l in range(plan.n_layers):
         f = &plan.layers[l]
-        f.link.gradient(f, &x, delta_of(plan, r, l), r.m, thread, n_threads, anew, nabla)
+        f.link.gradient(f, &x, delta_of(plan, r, l), r.m, thread, n_threads, anew, nabla, scratch,
+                        ahead)
         x = output_of(plan, r, l, &x)
 
 

@@ -56,6 +56,7 @@ cdef struct Loop:
     void *average               # of the parameters (n_padded); NULL: none is kept
     double ema                  # its decay
     long long average_from      # the step that it begins with, as the parameters are then
+    Share share                 # of a rank among several
     Barrier barrier
     int zeros                   # NOT_SEEN, HAS_ZEROS or IS_DENSE (zeros.pxi)
     int diverged                # raised by a thread whose samples' cost is not finite
@@ -131,21 +132,21 @@ cdef Input whole_batch(const Plan *plan, const Rows *r) noexcept nogil:
     return dense_input(<const real *>r.work, plan.a0_row)
 
 
-cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, const Position *at, Py_ssize_t m,
-                      int thread, const char *X, const Py_ssize_t *order) noexcept nogil:
-    """This thread's rows of the batch after the one at hand; none where X stays in the caches."""
+cdef Ahead rows_ahead(const Plan *plan, const Loop *loop, Py_ssize_t row, int thread,
+                      const char *X, const Py_ssize_t *order) noexcept nogil:
+    """This thread's rows of the batch from `row` on; none where X stays in the caches."""
     cdef Ahead ahead
-    cdef Py_ssize_t next_row = at.row + m, first
-    cdef Py_ssize_t next_m = min(loop.batch_size, loop.end - next_row)
+    cdef Part next = part_of_batch(loop, row)
+    cdef Py_ssize_t first
     cdef int n_threads = loop.n_threads
     if loop.by_columns:
         thread = 0
         n_threads = 1
-    first = next_m * thread / n_threads
+    first = next.m * thread / n_threads
     ahead.X = X
     ahead.row_bytes = plan.n_0 * <Py_ssize_t>sizeof(real)
-    ahead.order = order + next_row + first
-    ahead.rows = next_m * (thread + 1) / n_threads - first
+    ahead.order = order + next.first + first
+    ahead.rows = next.m * (thread + 1) / n_threads - first
     if plan.reads_lists or loop.n * ahead.row_bytes < KEPT_BYTES:
         ahead.rows = 0
     ahead.at = 0
@@ -174,6 +175,16 @@ cdef double total_weight(const real *weight, const Py_ssize_t *order, Py_ssize_t
         return <double>m
     for s in range(m):
         total += weight[order[s]]
+    return total
+
+
+cdef double sum_of_costs(const real *C, Py_ssize_t m, const Py_ssize_t *rows,
+                         const Targets *targets, double total) noexcept nogil:
+    """sum w C of a batch of these rows, added to `total` one by one."""
+    cdef Py_ssize_t s
+    for s in range(m):
+        total += C[s] * (1.0 if targets.weight == NULL else
+                         (<const real *>targets.weight)[rows[s]])
     return total
 
 
@@ -369,16 +380,18 @@ cdef void make_step(const Plan *plan, Loop *loop, Step *step, int thread, const 
                     const Rows *batch, const Columns *own, real *parameters, real *nabla,
                     Ahead *ahead) noexcept nogil:
     # this thread's share of a step, once every delta of the whole batch is there
-    # nabla holds the gradient where slices were added    parameters, slots, nabla  # OUT
-    if loop.clip_norm == INFINITY and not loop.adds_slices:
+    # nabla holds the gradient where slices or ranks were added    parameters, slots, nabla  # OUT
+    cdef bint there = loop.adds_slices or loop.share.reduce != NULL
+    if loop.clip_norm == INFINITY and not there:
         if loop.by_columns:
             update_by_columns(plan, loop, step, thread, a0, batch.m, own, batch.work, ahead,
                               parameters, <real *>batch.scratch)
         else:
             update_share(plan, loop, step, thread, a0, batch, ahead, parameters)
         return
-    if not loop.adds_slices:
-        add_gradient(plan, a0, batch, thread, loop.n_threads, True, nabla)
+    if not there:
+        add_gradient(plan, a0, batch, thread, loop.n_threads, True, nabla, <real *>batch.scratch,
+                     ahead)
         wait(&loop.barrier, loop.n_threads)
     if loop.clip_norm != INFINITY:
         # each thread forms the same sum; W, which is in it, waits for all of them
@@ -404,12 +417,14 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
     cdef Position at = loop.at
     cdef Step step = loop.step
     cdef Py_ssize_t steps = 0, m, s, first, last
+    cdef Part part
     cdef double weight, penalty = 0.0, total, scale
     cdef Ahead ahead
     cdef Dropout dropout = loop.dropout
-    cdef bint stay, skips
+    cdef bint stay, skips, adds, reduces = loop.share.reduce != NULL
     cdef Active active
     cdef Input x
+    cdef const Py_ssize_t *rows
     cdef real *C = <real *>r.C
     cdef real *nabla = parameters + (step.policy.n_slots + 1) * plan.n_padded
     cdef Columns own = columns(plan, loop.batch_size, thread, loop.n_threads,
@@ -427,83 +442,96 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
             if thread == 0:
                 draw(order, loop.n, loop.rows, loop.seed, at.epoch, &loop.orders)
             wait(&loop.barrier, loop.n_threads)
-        m = min(loop.end - at.row, loop.batch_size)
-        weight = total_weight(<const real *>targets.weight, order + at.row, m)
+        part = part_of_batch(loop, at.row)
+        m = part.m
+        rows = order + part.first
+        if loop.share.starts == NULL:
+            weight = total_weight(<const real *>targets.weight, rows, m)
+        else:
+            weight = loop.share.weights[at.row / loop.share.batch_size]
+            dropout.places = loop.share.places + part.first
+        # where more of a batch is here than there is room for
+        adds = loop.adds_slices or m > r.cap
         first = m * thread / loop.n_threads
         last = m * (thread + 1) / loop.n_threads
         if loop.batch_means:
             step.l2 = loop.batch_l2 / weight if weight > 0.0 else 0.0
             if thread == 0 and loop.batch_l2 != 0.0:  # before any thread updates
                 penalty = penalty_of(plan, parameters, loop.batch_l2)
-        if loop.adds_slices:
+        if adds:
             memset(nabla, 0, plan.n_padded * sizeof(real))
         dropout.step = at.t
         take_course(loop, at.t, &step, &dropout)
         # a batch of weight 0 has no data gradient
         scale = 1.0 / weight if weight > 0.0 else 0.0
-        ahead = rows_ahead(plan, loop, &at, m, thread, <const char *>X.a, order)
+        ahead = rows_ahead(plan, loop, at.row + part.taken, thread, <const char *>X.a, order)
         stay = loop.zeros == HAS_ZEROS and zeros_stay(plan, loop, &step)
         skips = False
         if plan.reads_lists:
-            measure_lists(X, order, at.row, m, &r)
+            measure_lists(X, rows, 0, m, &r)
         s = first
         if loop.by_columns:
             if stay:
-                skips = find_active(plan, loop, X.a, order + at.row, m, 0, m, own.a0, &r, &ahead,
-                                    &active)
+                skips = find_active(plan, loop, X.a, rows, m, 0, m, own.a0, &r, &ahead, &active)
             if not skips:
-                gather(X.a, plan.n_0, order + at.row, m, own.a0, plan.a0_row)
+                gather(X.a, plan.n_0, rows, m, own.a0, plan.a0_row)
             x = dense_input(own.a0, plan.a0_row)
             x.active = &active if skips else NULL
-            pass_by_columns(plan, loop, thread, &x, m, targets, at.row, scale, parameters, &own, &r)
+            pass_by_columns(plan, loop, thread, &x, m, targets, part.first, scale, parameters, &own,
+                            &r)
             s = last
-        elif loop.zeros == HAS_ZEROS:
-            skips = find_active(plan, loop, X.a, order + at.row, m, first, last,
+        elif loop.zeros == HAS_ZEROS and not adds and m > 0:
+            skips = find_active(plan, loop, X.a, rows, m, first, last,
                                 <real *>r.work if stay else
                                 <real *>r.scratch + pointers(loop.batch_size), &r, &ahead, &active)
         stay = stay and skips
         while s < last:
             r.batch_row = s
             r.m = last - s if last - s < loop.slice else loop.slice
-            if loop.adds_slices:  # the next slice takes the memory of the last
+            if adds:  # the next slice takes the memory of the last
                 r.C = C + s
             else:
                 r.first = s
-            x = batch_rows(plan, X, order + at.row, s, &r, stay)
+            x = batch_rows(plan, X, rows, s, &r, stay)
             x.active = &active if skips else NULL
             forward(plan, parameters, True, &x, &r, gradient_mode(plan))
-            output_error(plan, targets, at.row + s, &r, scale)
+            output_error(plan, targets, part.first + s, &r, scale)
             backward(plan, parameters, True, &x, &r, False)
-            if loop.adds_slices:
-                add_gradient(plan, &x, &r, 0, 1, False, nabla)
+            if adds:
+                add_gradient(plan, &x, &r, 0, 1, False, nabla, NULL, NULL)
             s += r.m
         if not loop.by_columns:
             if not all_finite(C + first, last - first):
                 raise_flag(&loop.diverged)
             wait(&loop.barrier, loop.n_threads)
-        if is_raised(&loop.diverged):
+        if is_raised(&loop.diverged) and not reduces:
             break
-        at.t += 1
-        begin_step(&step, at.t)
         r.first = 0
         r.m = m
         if not loop.by_columns:
             x = whole_batch(plan, &r)
             active.a = <const real *>r.work
             x.active = &active if stay else NULL
-        make_step(plan, loop, &step, thread, &x, &r, &own, parameters, nabla, &ahead)
+        if reduces:
+            total = sum_of_costs(C, m, rows, targets, 0.0) if thread == 0 else 0.0
+            if not reduce_gradient(plan, loop, thread, &x, &r, adds, scale * total, nabla, &ahead):
+                break
+        at.t += 1
+        begin_step(&step, at.t)
+        if m > 0 or reduces:
+            make_step(plan, loop, &step, thread, &x, &r, &own, parameters, nabla, &ahead)
         if thread == 0:
-            total = 0.0 if loop.batch_means else at.loss
-            for s in range(m):
-                total += C[s] * (1.0 if targets.weight == NULL else
-                                 (<const real *>targets.weight)[order[at.row + s]])
-            if not loop.batch_means:
-                at.loss = total
+            if reduces:
+                at.loss += weight * told_by(plan, nabla, TOLD_LOSS)
+                at.weight += weight
+            elif not loop.batch_means:
+                at.loss = sum_of_costs(C, m, rows, targets, at.loss)
                 at.weight += weight
             elif weight > 0.0:
+                total = sum_of_costs(C, m, rows, targets, 0.0)
                 at.loss += m * ((total + penalty) / weight)
                 at.weight += m
-        at.row += m
+        at.row += part.taken
         if at.row == loop.per_epoch:
             if thread == 0:
                 losses[at.epoch - first_epoch] = at.loss / at.weight
@@ -523,6 +551,8 @@ cdef Py_ssize_t run(const Plan *plan, Loop *loop, int thread, Py_ssize_t max_ste
         if deadline != 0.0 and is_raised(&loop.late):
             break
         if at.row == 0 and is_raised(&loop.over):
+            break
+        if reduces and told_by(plan, nabla, TOLD_END) > 0.0:
             break
     if thread == 0:
         loop.at = at

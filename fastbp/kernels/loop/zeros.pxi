@@ -53,7 +53,7 @@ cdef bint zeros_stay(const Plan *plan, const Loop *loop, const Step *step) noexc
         own = numbers_of(step, &f.tensors[i])
         if f.tensors[i].rows == f.n_in and f.tensors[i].rate != 0.0 and not own.zero_stays:
             return False
-    return loop.clip_norm == INFINITY
+    return loop.clip_norm == INFINITY and loop.share.reduce == NULL
 
 
 cdef bint find_active(const Plan *plan, const Loop *loop, const real *X, const Py_ssize_t *order,

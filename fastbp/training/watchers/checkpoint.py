@@ -41,8 +41,12 @@ class Checkpoint(Watcher):
         self.written_at = time.monotonic()
         self.stopped = False
         self.identity: dict[str, Any] = {}
+        self.content = self._found()
+
+    def _found(self) -> files.Content | None:
+        """What is on file."""
         replace.destination(self.path, "checkpoint")
-        self.content = files.read(self.path) if self.path.exists() else None
+        return files.read(self.path) if self.path.exists() else None
 
     @property
     def seed(self) -> int | None:
@@ -125,8 +129,11 @@ class Checkpoint(Watcher):
             )
         left = max(0, epochs - epoch)
         if left and not self.stopped:  # a finished run is only read
-            replace.check_destination(self.path, "checkpoint")
+            self._check_destination()
         return state, left
+
+    def _check_destination(self) -> None:
+        replace.check_destination(self.path, "checkpoint")
 
     def before(self, run: Run) -> None:
         self.run = run
@@ -140,9 +147,13 @@ class Checkpoint(Watcher):
     def after_slice(self, n_epochs: int, stop: bool) -> None:
         self.stopped = stop
         if self.is_due:
-            self.run.settle()
-            state = self.run.state(None, states(self.watchers))
-            self.write(state, self.run.net.parameters)
+            self.write_now()
+
+    def write_now(self) -> None:
+        """Write how the run stands."""
+        self.run.settle()
+        state = self.run.state(None, states(self.watchers))
+        self.write(state, self.run.net.parameters)
 
     def after(self, whole: bool) -> None:
         state = self.run.history.state
