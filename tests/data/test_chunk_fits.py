@@ -107,7 +107,7 @@ def test_bits_of_few_rows(n, batch_size):
         {"callbacks": [fastbp.each_step(lambda event: event.step == 25)]},
         {"early_stopping": fastbp.EarlyStopping(1, monitor="loss"), "epochs": 9},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_bits_of_every_option(options):
     both(weighted(), net(), net(), **options)
