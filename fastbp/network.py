@@ -17,6 +17,7 @@ import numpy as np
 
 from fastbp import factors, functions, initialization, inputs, sparse
 from fastbp import layers as kinds
+from fastbp.one_sample import OneSample
 from fastbp.architecture import Architecture, Default
 from fastbp.dropout import Dropout, masks_of
 from fastbp.samples import Samples, mean_cost
@@ -46,7 +47,7 @@ class _Fit:
 
 
 @inputs.named
-class Network(Architecture):
+class Network(Architecture, OneSample):
     """A feed-forward network: z^l = a^{l-1} W^l + b^l, a^l = sigma^l(z^l).
 
     Parameters

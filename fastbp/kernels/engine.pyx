@@ -10,11 +10,11 @@ of W are read in whole vectors).
 from time import monotonic
 
 from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_IsContiguous, PyBuffer_Release,
-    PyObject_GetBuffer)
+    PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_IsContiguous,
+    PyBuffer_Release, PyObject_GetBuffer)
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
-from libc.math cimport INFINITY, ldexp
+from libc.math cimport INFINITY, NAN, ldexp
 from libc.math cimport sqrt as sqrt_of_double
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
@@ -33,7 +33,7 @@ from fastbp.kernels.arithmetic.lanes cimport (
     LANES_P, Source, lanes_columns, lanes_gather, lanes_sum)
 from fastbp.kernels.arithmetic.random cimport shuffle
 from fastbp.kernels.arithmetic.real cimport (
-    PANEL, PER_LINE, SINGLE, TILE_ROWS, VECTOR_LANES, larger, real, root, splat, sqrt, vec)
+    PANEL, PER_LINE, SINGLE, TILE_ROWS, VECTOR_LANES, fma, larger, real, root, splat, sqrt, vec)
 from fastbp.kernels.arithmetic.reductions cimport LANES, row_sum, sum_of_doubles
 from fastbp.kernels.functions.activation cimport (
     N_SIGMAS, exponentials, fill_sigmas, softmax_scale, softmax_shift)
@@ -159,6 +159,7 @@ include "loop/lane_steps.pxi"
 include "doors/network.pxi"
 include "doors/capi.pxi"
 include "doors/predictor.pxi"
+include "doors/online.pxi"
 include "doors/trainer.pxi"
 include "doors/many.pxi"
 include "doors/timing.pxi"

@@ -31,7 +31,7 @@ FLOORS = [
         "stopping",
         "tabular",
     },
-    {"architecture", "datasets", "dropout", "samples", "schedules"},
+    {"architecture", "datasets", "dropout", "one_sample", "samples", "schedules"},
     {"network"},
     {"check", "files", "metrics"},
     {"training"},
