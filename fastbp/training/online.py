@@ -126,6 +126,31 @@ class OnlineTrainer:
                 raise self._diverged()
         return loss
 
+    def learn_many(self, X: Any, Y: Any) -> float:
+        """One step on a batch: the mean of its samples' gradients.
+
+        Parameters
+        ----------
+        X : array_like (m, n_0)
+        Y : array_like
+            Class indices (m,), or targets (m, n_L); for one output also targets (m,).
+
+        Returns
+        -------
+        float
+            The mean C of the samples, before the step.
+
+        Raises
+        ------
+        DivergenceError
+            As in `learn_one`.
+        """
+        X = self._rows(X)
+        loss: float | None = self._stepper.learn_many(X, *self.net._targets(Y, len(X)))
+        if loss is None:
+            raise self._diverged()
+        return loss
+
     def vjp_step(self, X: Any, V: Any) -> None:
         """One step with the derivative of a loss of your own: of a policy, of a part of a model.
 
@@ -152,19 +177,23 @@ class OnlineTrainer:
         """
         done: bool | None = self._stepper.pull(X, V)
         if done is None:
-            net = self.net
-            X = net._ready(X)
-            if not isinstance(X, np.ndarray):
-                raise TypeError("X: expected a dense array; got a sparse one")
-            V = inputs.as_matrix(V, "V", net.sizes[-1], net.dtype)
+            X = self._rows(X)
+            V = inputs.as_matrix(V, "V", self.net.sizes[-1], self.net.dtype)
             inputs.check_rows(V, "V", len(X))
-            if len(X) > self._most:
-                self._make(len(X), self.slots, self.step)
             done = self._stepper.pull(X, V)
         if not done:
             inputs.as_numbers(X, "X", self.net.dtype)
             inputs.as_numbers(V, "V", self.net.dtype)
             raise self._diverged()
+
+    def _rows(self, X: Any) -> np.ndarray:
+        """X checked, and an engine for as many rows."""
+        X = self.net._ready(X)
+        if not isinstance(X, np.ndarray):
+            raise TypeError("X: expected a dense array; got a sparse one")
+        if len(X) > self._most:
+            self._make(len(X), self.slots, self.step)
+        return X
 
     def _diverged(self) -> DivergenceError:
         inputs.as_numbers(self.net.parameters, "parameters", self.net.dtype)

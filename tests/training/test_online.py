@@ -65,6 +65,30 @@ def test_derivatives_from_outside(m, level):
         assert_allclose(net.parameters, theta + velocity, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("m", [1, 2, 7, 23])
+@pytest.mark.parametrize("kind", ["numbers", "classes"])
+def test_batches(kind, m, level):
+    options = {} if kind == "numbers" else {"output": "softmax", "loss": "cross_entropy"}
+    targets = Y if kind == "numbers" else (Y[:, 0] > 0).astype(int)
+    net, single = network("float64", **options), network("float64", **options)
+    trainer = fastbp.OnlineTrainer(net, fastbp.Adam(0.01))
+    for first in range(0, 23, m):
+        loss = single.loss(X[first : first + m], targets[first : first + m])
+        found = trainer.learn_many(X[first : first + m], targets[first : first + m])
+        assert found == pytest.approx(loss, rel=1e-12)
+        if 23 % m == 0 or m == 1:
+            single.parameters[...] = net.parameters
+        else:
+            break
+    fresh = network("float64", **options)
+    trainer = fastbp.OnlineTrainer(fresh, fastbp.Adam(0.01))
+    other = network("float64", **options)
+    other.fit(X, targets, epochs=1, batch_size=m, shuffle=False, optimizer=fastbp.Adam(0.01))
+    for first in range(0, 23, m):
+        trainer.learn_many(X[first : first + m], targets[first : first + m])
+    assert_allclose(fresh.parameters, other.parameters, rtol=1e-9, atol=1e-9)
+
+
 def test_parameters_that_are_written_are_trained_on():
     net, plain = network(), network()
     trainer = fastbp.OnlineTrainer(net, "sgd")

@@ -99,7 +99,7 @@ cdef class Learner:
         cdef double C, most = ldexp(1.0, 100 if SINGLE else 960)  # see largest_step
         cdef int l
         r.m = 1
-        C = errors_of_one(p, self.values, False, &a, targets, r)
+        C = errors_of(p, self.values, False, &a, targets, r)
         if C == C and learning_rate >= 0.0 and largest_step(p, &a, r) * learning_rate < most:
             for l in range(p.n_layers):
                 f = &p.layers[l]
@@ -129,12 +129,31 @@ cdef class Stepper(Learner):
         cdef const Plan *p = &self.trainer.plan
         cdef uint64_t mode = flush_subnormals()
         cdef Input a = self.take_rows(x, 1)
-        cdef double C = errors_of_one(p, <const real *>self.trainer.parameters, True, &a, targets,
-                                      &self.trainer.rows)
+        cdef double C = errors_of(p, <const real *>self.trainer.parameters, True, &a, targets,
+                                  &self.trainer.rows)
         if C == C and not self.make(&a):
             C = NAN
         keep_subnormals(mode)
         return C
+
+    def learn_many(self, const real[:, ::1] X, const real[:, ::1] Y, const Py_ssize_t[::1] labels):
+        """The mean C of rows X (m, n_0), m at most the trainer's, and then a step on all of them;
+        None, and nothing done, where anything is not finite."""
+        cdef const Plan *p = &self.trainer.plan
+        cdef Targets targets = targets_of(Y, labels, None)
+        cdef Py_ssize_t m = X.shape[0]
+        cdef double total = 0.0
+        cdef uint64_t mode
+        cdef Input a
+        with nogil:
+            mode = flush_subnormals()
+            a = self.take_rows(&X[0, 0], m)
+            total = errors_of(p, <const real *>self.trainer.parameters, True, &a, &targets,
+                              &self.trainer.rows)
+            if total == total and not self.make(&a):
+                total = NAN
+            keep_subnormals(mode)
+        return total if total == total else None
 
     def pull(self, X, V):
         """One step with V = d loss / d a^L (m, n_L) of the rows X (m, n_0), as step_update makes it
@@ -212,15 +231,19 @@ cdef class Stepper(Learner):
         return True
 
 
-cdef double errors_of_one(const Plan *plan, const real *parameters, bint padded, const Input *x,
-                          const Targets *targets, const Rows *r) noexcept nogil:
-    """C of a sample, NaN where it is not finite; its errors.                        delta  # OUT"""
+cdef double errors_of(const Plan *plan, const real *parameters, bint padded, const Input *x,
+                      const Targets *targets, const Rows *r) noexcept nogil:
+    """The mean C of the rows, NaN where it is not finite; their errors.             delta  # OUT"""
+    cdef double total = 0.0
+    cdef Py_ssize_t s
     forward(plan, parameters, padded, x, r, gradient_mode(plan))
-    output_error(plan, targets, 0, r, 1.0)
-    if not all_finite(<real *>r.C, 1):
+    output_error(plan, targets, 0, r, 1.0 / <double>r.m)
+    if not all_finite(<real *>r.C, r.m):
         return NAN
     backward(plan, parameters, padded, x, r, False)
-    return <double>(<real *>r.C)[0]
+    for s in range(r.m):
+        total += (<real *>r.C)[s]
+    return total / <double>r.m
 
 
 cdef double largest_step(const Plan *plan, const Input *X, const Rows *r) noexcept nogil:
