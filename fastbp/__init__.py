@@ -67,7 +67,9 @@ _LATER = {  # where the name is found; a module stands for itself
     "EarlyStopping": "fastbp.stopping",
     "check": "fastbp.check",
     "datasets": "fastbp.datasets",
-    **dict.fromkeys(("DivergenceError", "History", "OnlineTrainer", "each_step", "fit_many"), "fastbp.training"),
+    **dict.fromkeys(
+        ("DivergenceError", "History", "OnlineTrainer", "each_step", "fit_many"), "fastbp.training"
+    ),
     "load": "fastbp.persistence",
     "schedules": "fastbp.schedules",
     **{

@@ -17,9 +17,9 @@ import numpy as np
 
 from fastbp import factors, functions, initialization, inputs, sparse
 from fastbp import layers as kinds
-from fastbp.one_sample import OneSample
 from fastbp.architecture import Architecture, Default
 from fastbp.dropout import Dropout, masks_of
+from fastbp.one_sample import OneSample
 from fastbp.samples import Samples, mean_cost
 from fastbp.sparse import Lists
 

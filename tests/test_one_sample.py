@@ -15,7 +15,11 @@ import fastbp
 
 KINDS = {  # sizes, options, a target
     "one number": ([5, 9, 1], {"output": "identity", "loss": "mse"}, 0.3),
-    "numbers": ([5, 17, 7, 2], {"output": "tanh", "loss": "mse", "activation": "gelu"}, [0.3, -1.0]),
+    "numbers": (
+        [5, 17, 7, 2],
+        {"output": "tanh", "loss": "mse", "activation": "gelu"},
+        [0.3, -1.0],
+    ),
     "classes": ([7, 33, 3], {"activation": "relu"}, 2),
     "shares": ([2, 3, 4], {"output": "sigmoid", "loss": "binary_cross_entropy"}, [0, 1, 0.5, 1]),
     "signs": ([3, 16, 1], {"output": "identity", "loss": "hinge"}, -1.0),
@@ -110,7 +114,13 @@ def test_what_is_refused_changes_nothing(name):
 
 @pytest.mark.parametrize(
     ("kind", "y"),
-    [("classes", 3), ("classes", -1), ("signs", 0.5), ("shares", [0, 1, 2, 0]), ("counts", [-1, 0])],
+    [
+        ("classes", 3),
+        ("classes", -1),
+        ("signs", 0.5),
+        ("shares", [0, 1, 2, 0]),
+        ("counts", [-1, 0]),
+    ],
 )
 def test_targets_that_the_loss_does_not_take(kind, y):
     net = network(kind)

@@ -33,7 +33,7 @@ from fastbp.kernels.arithmetic.lanes cimport (
     LANES_P, Source, lanes_columns, lanes_gather, lanes_sum)
 from fastbp.kernels.arithmetic.random cimport shuffle
 from fastbp.kernels.arithmetic.real cimport (
-    PANEL, PER_LINE, SINGLE, TILE_ROWS, VECTOR_LANES, fma, larger, real, root, splat, sqrt, vec)
+    PANEL, PER_LINE, SINGLE, TILE_ROWS, VECTOR_LANES, larger, real, root, splat, sqrt, vec)
 from fastbp.kernels.arithmetic.reductions cimport LANES, row_sum, sum_of_doubles
 from fastbp.kernels.functions.activation cimport (
     N_SIGMAS, exponentials, fill_sigmas, softmax_scale, softmax_shift)

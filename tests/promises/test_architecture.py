@@ -35,7 +35,7 @@ FLOORS = [
     {"network"},
     {"check", "files", "metrics"},
     {"training"},
-    {"benchmark", "callbacks", "estimators", "explain"},
+    {"benchmark", "callbacks", "compat", "estimators", "explain"},
     {"persistence"},
     {"cli"},
 ]
