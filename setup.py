@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+COMMANDS = {"bdist_wheel", "editable_wheel", "build", "build_ext", "develop", "install"}  # compile
 KERNELS = Path("fastbp/kernels")
 SOURCES = sorted(
     str(p) for pattern in ("*.pxd", "*.pxi", "*.pyx", "*.h") for p in KERNELS.rglob(pattern)
@@ -134,6 +136,49 @@ class BuildLevels(build_ext):
                        str(probe.with_suffix(".o"))]  # fmt: skip
             return subprocess.run(command, capture_output=True).returncode == 0
 
+
+def missing():
+    """What a build needs and this machine has not, in a line; or None."""
+    from setuptools._distutils.ccompiler import new_compiler
+    from setuptools._distutils.sysconfig import customize_compiler
+
+    try:
+        import Cython  # noqa: F401
+    except ImportError:
+        return "Cython is not installed, which a build without isolation needs: pip install cython"
+    compiler = new_compiler()
+    if compiler.compiler_type == "msvc":
+        try:
+            compiler.initialize()
+        except Exception as error:
+            return f"no C compiler: {error}"
+        return None
+    customize_compiler(compiler)
+    command = list(compiler.compiler_so)
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder) / "probe.c"
+        probe.write_text("#include <Python.h>\n")
+        command += ["-I", sysconfig.get_path("include"), "-c", str(probe), "-o", f"{probe}.o"]
+        try:
+            tried = subprocess.run(command, capture_output=True, text=True)
+        except OSError as error:
+            return (
+                f"no C compiler: {command[0]}: {error.strerror}. Install one (apt install gcc "
+                "python3-dev, dnf install gcc python3-devel, xcode-select --install), name yours "
+                "by CC=..., or take a wheel"
+            )
+    if tried.returncode:
+        told = [line for line in tried.stderr.splitlines() if "error" in line] or [tried.stderr]
+        hint = ". Install Python's headers (python3-dev, python3-devel)"
+        return (
+            f"the C compiler {command[0]} cannot compile for this Python: {told[0].strip()}"
+            f"{hint if 'Python.h' in tried.stderr else ''}"
+        )
+    return None
+
+
+if COMMANDS & set(sys.argv) and (lack := missing()):
+    sys.exit(f"fastbp cannot be built here: {lack}")
 
 # Named so that setuptools knows there is something to compile; BuildLevels replaces it.
 setup(

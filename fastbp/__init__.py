@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from fastbp.persistence import load
     from fastbp.stopping import EarlyStopping
-    from fastbp.training import DivergenceError, History, each_step, fit_many
+    from fastbp.training import DivergenceError, History, OnlineTrainer, each_step, fit_many
 
 __version__ = "0.1.0"
 
@@ -49,6 +49,7 @@ __all__ = [
     "History",
     "Lion",
     "Network",
+    "OnlineTrainer",
     "RMSprop",
     "check",
     "data",
@@ -67,7 +68,9 @@ _LATER = {  # where the name is found; a module stands for itself
     "EarlyStopping": "fastbp.stopping",
     "check": "fastbp.check",
     "datasets": "fastbp.datasets",
-    **dict.fromkeys(("DivergenceError", "History", "each_step", "fit_many"), "fastbp.training"),
+    **dict.fromkeys(
+        ("DivergenceError", "History", "OnlineTrainer", "each_step", "fit_many"), "fastbp.training"
+    ),
     "load": "fastbp.persistence",
     "schedules": "fastbp.schedules",
     **{

@@ -100,6 +100,7 @@ class Architecture:
         self._doors = dispatch.doors(self._dtype)
         self._compiled = self._compile_links([layer.link for layer in self._layers])
         self._compiled_for_lists = None
+        self.__dict__.pop("_learner", None)
         self._predictor = self._doors.Predictor(
             self._compiled, self._parameters, np.empty, self._dtype
         )
@@ -288,7 +289,7 @@ class Architecture:
 # What `_describe` sets; all else in a network's __dict__ is the user's or a subclass's.
 _DESCRIBED = frozenset(
     "_sizes _hidden _output _loss _dtype _layers _sigmas _widths _n_targets _described _parameters "
-    "_tensors _weights _biases _compiled _compiled_for_lists _doors _predictor".split()
+    "_tensors _weights _biases _compiled _compiled_for_lists _doors _predictor _learner".split()
 )
 
 

@@ -19,6 +19,7 @@ from fastbp import factors, functions, initialization, inputs, sparse
 from fastbp import layers as kinds
 from fastbp.architecture import Architecture, Default
 from fastbp.dropout import Dropout, masks_of
+from fastbp.one_sample import OneSample
 from fastbp.samples import Samples, mean_cost
 from fastbp.sparse import Lists
 
@@ -46,7 +47,7 @@ class _Fit:
 
 
 @inputs.named
-class Network(Architecture):
+class Network(Architecture, OneSample):
     """A feed-forward network: z^l = a^{l-1} W^l + b^l, a^l = sigma^l(z^l).
 
     Parameters

@@ -10,11 +10,11 @@ of W are read in whole vectors).
 from time import monotonic
 
 from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_IsContiguous, PyBuffer_Release,
-    PyObject_GetBuffer)
+    PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_IsContiguous,
+    PyBuffer_Release, PyObject_GetBuffer)
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
-from libc.math cimport INFINITY, ldexp
+from libc.math cimport INFINITY, NAN, ldexp
 from libc.math cimport sqrt as sqrt_of_double
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
@@ -160,6 +160,7 @@ include "loop/lane_steps.pxi"
 include "doors/network.pxi"
 include "doors/capi.pxi"
 include "doors/predictor.pxi"
+include "doors/online.pxi"
 include "doors/trainer.pxi"
 include "doors/many.pxi"
 include "doors/timing.pxi"

@@ -137,6 +137,9 @@ ctypedef void (*Update)(const Layer *f, const Step *step, const Input *x, const 
 # dz = dz/da da   (m, n_z), da in x, in the public layout                                dz  # OUT
 ctypedef void (*Tangent)(const Layer *f, const real *parameters, const Input *x, Py_ssize_t m,
                          real *dz, real *panel) noexcept nogil
+# a step of plain SGD of one sample, x one row: W <- W + minus_rate nabla  public parameters  # OUT
+ctypedef void (*Learn)(const Layer *f, const Input *x, const real *delta, real minus_rate,
+                       real *parameters) noexcept nogil
 # Describe the layer's tensors from its widths, in the order of the public layout:
 # rows, n, rate and decay of each; returns how many                                 tensors  # OUT
 ctypedef int (*Tensors)(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil
@@ -178,6 +181,7 @@ cdef struct Link:
     Gradient gradient
     Update update
     Tangent tangent
+    Learn learn                 # NULL: of lists
     Tensors tensors
     bint skips_zeros            # forward and update know x.active
     bint reads_lists            # x has starts

@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastbp.kernels.arithmetic.real cimport (
-    VECTOR_LANES, fmadd, larger, real, root, sign, smaller, splat, vec)
+    VECTOR_LANES, fma, fmadd, larger, real, root, sign, smaller, splat, vec)
 from fastbp.kernels.tables cimport (
     Begin, Numbers, Own, Policy, Step, Tensor, UpdateLanes, UpdateTile)
 
@@ -127,6 +127,19 @@ cdef inline Numbers numbers_in_vectors(const Step *step, const Own *own) noexcep
     c.root_bias2 = splat(root_bias2_of(step.bias2))
     c.adam_rate = splat(adam_rate_of(own.learning_rate, step.bias1))
     return c
+
+
+cdef inline void add_row(Py_ssize_t n, real c, const real *x, real minus_rate,
+                         real *w) noexcept nogil:
+    # w <- w + minus_rate c x, as Sgd of a gradient c x   (n,)                          w  # OUT
+    cdef vec factor = splat(c), rate = splat(minus_rate)
+    cdef Py_ssize_t i = 0
+    while i + VECTOR_LANES <= n:
+        (<vec *>(w + i))[0] = fmadd(rate, factor * (<const vec *>(x + i))[0], (<vec *>(w + i))[0])
+        i += VECTOR_LANES
+    while i < n:
+        w[i] = fma(minus_rate, c * x[i], w[i])
+        i += 1
 
 
 cdef inline void update_tile(policy *tag, const Numbers *numbers, bint shaped, int R, int V,

@@ -9,8 +9,18 @@ from fastbp.training.driver import DivergenceError
 from fastbp.training.fit import fit as fit
 from fastbp.training.history import History
 from fastbp.training.many import fit_many
+from fastbp.training.online import OnlineTrainer
 from fastbp.training.reduce import RankError
 from fastbp.training.watchers.callbacks import each_step
 from fastbp.training.watchers.watcher import Event
 
-__all__ = ["DivergenceError", "Event", "History", "RankError", "each_step", "fit", "fit_many"]
+__all__ = [
+    "DivergenceError",
+    "Event",
+    "History",
+    "OnlineTrainer",
+    "RankError",
+    "each_step",
+    "fit",
+    "fit_many",
+]

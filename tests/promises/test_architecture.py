@@ -31,11 +31,11 @@ FLOORS = [
         "stopping",
         "tabular",
     },
-    {"architecture", "data", "datasets", "dropout", "samples", "schedules"},
+    {"architecture", "data", "datasets", "dropout", "one_sample", "samples", "schedules"},
     {"network"},
     {"check", "files", "metrics"},
     {"training"},
-    {"benchmark", "callbacks", "estimators", "explain"},
+    {"benchmark", "callbacks", "compat", "estimators", "explain"},
     {"persistence"},
     {"cli"},
 ]

@@ -4,6 +4,7 @@ What belongs here: compiling the engine's C without running it. Compilers that t
 skipped.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -100,3 +101,19 @@ assert bits[0] == bits[1]
         [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("compiler", "told"),
+    [("/nowhere/cc", "no C compiler: /nowhere/cc"), ("false", "the C compiler false cannot")],
+)
+def test_a_build_without_a_compiler_ends_in_one_line(compiler, told):
+    """In whatever command compiles: nothing is built half, and nothing is made without kernels."""
+    for command in ("bdist_wheel", "editable_wheel", "build_ext"):
+        done = subprocess.run(
+            [sys.executable, "setup.py", command],
+            cwd=ROOT, capture_output=True, text=True, env=os.environ | {"CC": compiler},
+        )  # fmt: skip
+        assert done.returncode == 1 and done.stdout == ""
+        assert done.stderr.startswith(f"fastbp cannot be built here: {told}")
+        assert len(done.stderr.splitlines()) == 1

@@ -32,6 +32,22 @@ cdef bint forward_few(const Plan *plan, const real *parameters, const real *X, P
     return True
 
 
+cdef bint take(object array, type kind, int n_dims, Py_ssize_t n, Py_buffer *view):
+    """Take hold of an array (n,) or (m, n) that needs no conversion; else False."""
+    if type(array) is not kind:
+        return False
+    try:
+        PyObject_GetBuffer(array, view, PyBUF_FORMAT | PyBUF_STRIDES)
+    except (BufferError, ValueError):  # a dtype that buffers do not know
+        return False
+    if (view.ndim == n_dims and view.shape[n_dims - 1] == n and view.shape[0] > 0
+            and view.format[0] == (c"f" if SINGLE else c"d") and view.format[1] == 0
+            and <uintptr_t>view.buf % sizeof(real) == 0 and PyBuffer_IsContiguous(view, c"C")):
+        return True
+    PyBuffer_Release(view)
+    return False
+
+
 cdef class Predictor:
     """Predictions of few rows of plain arrays: one call checks, computes and writes.
 
@@ -41,6 +57,7 @@ cdef class Predictor:
     """
     cdef Block layers
     cdef Plan plan              # the network's without room for deltas, so that more rows fit
+    cdef type kind
     cdef object parameters      # whose memory `values` is
     cdef const char *values
     cdef object empty, dtype    # numpy.empty and what it is to make
@@ -52,6 +69,7 @@ cdef class Predictor:
         cdef Layer *f
         cdef int l
         self.parameters, self.empty, self.dtype = parameters, empty, dtype
+        self.kind = type(parameters)
         PyObject_GetBuffer(parameters, &view, PyBUF_SIMPLE)
         self.values = <const char *>view.buf
         PyBuffer_Release(&view)
@@ -68,22 +86,6 @@ cdef class Predictor:
         self.size = sizeof(real)
         self.max_rows = min(FEW_BYTES / (p.width * self.size), FEW / p.n_parameters)
 
-    cdef bint take(self, object array, Py_ssize_t columns, Py_buffer *view):
-        """Take hold of an array (n, columns) that needs no conversion; else False."""
-        if type(array) is not type(self.parameters):
-            return False
-        try:
-            PyObject_GetBuffer(array, view, PyBUF_FORMAT | PyBUF_STRIDES)
-        except (BufferError, ValueError):  # a dtype that buffers do not know
-            return False
-        if (view.ndim == 2 and view.shape[1] == columns and 1 <= view.shape[0] <= self.max_rows
-                and view.format[0] == (c"f" if SINGLE else c"d")
-                and view.format[1] == 0 and <uintptr_t>view.buf % self.size == 0
-                and PyBuffer_IsContiguous(view, c"C")):
-            return True
-        PyBuffer_Release(view)
-        return False
-
     def predict(self, X, out):
         """a^L (n, n_L), in `out` or where that is None a new array; None where X or out is not
         plain or a number not finite, and nothing is written then."""
@@ -91,23 +93,44 @@ cdef class Predictor:
         cdef Py_ssize_t n_a = p.layers[p.n_layers - 1].n_a
         cdef Py_buffer x, y
         cdef bint done = False
-        if not self.take(X, p.n_0, &x):
+        if not take(X, self.kind, 2, p.n_0, &x):
             return None
         try:
+            if x.shape[0] > self.max_rows:
+                return None
             if out is None:
                 out = self.empty((x.shape[0], n_a), self.dtype)
-            if not self.take(out, n_a, &y):
+            if not take(out, self.kind, 2, n_a, &y):
                 return None
             # out may lie over X, which is read before out is written
             if not (y.readonly or y.shape[0] != x.shape[0] or self.holds(&y)):
                 if x.shape[0] * p.n_parameters < BRIEF:
-                    done = self.forward(&x, &y)
+                    done = self.forward(&x, x.shape[0], &y)
                 else:
                     with nogil:
-                        done = self.forward(&x, &y)
+                        done = self.forward(&x, x.shape[0], &y)
             PyBuffer_Release(&y)
         finally:
             PyBuffer_Release(&x)
+        return out if done else None
+
+    def predict_one(self, x):
+        """a^L (n_L,) of one row x (n_0,); None where x is not plain or a number not finite."""
+        cdef const Plan *p = &self.plan
+        cdef Py_buffer of_x, of_out
+        cdef Py_ssize_t n_a = p.layers[p.n_layers - 1].n_a
+        cdef bint done = False
+        if self.max_rows < 1 or not take(x, self.kind, 1, p.n_0, &of_x):
+            return None
+        out = self.empty(n_a, self.dtype)
+        if take(out, self.kind, 1, n_a, &of_out):
+            if p.n_parameters < BRIEF:
+                done = self.forward(&of_x, 1, &of_out)
+            else:
+                with nogil:
+                    done = self.forward(&of_x, 1, &of_out)
+            PyBuffer_Release(&of_out)
+        PyBuffer_Release(&of_x)
         return out if done else None
 
     cdef bint holds(self, const Py_buffer *y) noexcept nogil:
@@ -116,6 +139,6 @@ cdef class Predictor:
         return (first < self.values + self.plan.n_parameters * self.size
                 and self.values < first + y.len)
 
-    cdef bint forward(self, const Py_buffer *x, const Py_buffer *y) noexcept nogil:
-        return forward_few(&self.plan, <const real *>self.values, <const real *>x.buf, x.shape[0],
+    cdef bint forward(self, const Py_buffer *x, Py_ssize_t n, const Py_buffer *y) noexcept nogil:
+        return forward_few(&self.plan, <const real *>self.values, <const real *>x.buf, n,
                            <real *>y.buf)

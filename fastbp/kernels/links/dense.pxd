@@ -16,7 +16,7 @@ from fastbp.kernels.arithmetic.real cimport (
     PANEL, PER_LINE, TILE_ROWS, VECTOR_LANES, prefetch, real, splat, vec)
 from fastbp.kernels.tables cimport (
     Active, Ahead, Input, LaneLayer, Layer, Link, Own, Step, Tensor, tensor)
-from fastbp.kernels.update cimport numbers_of, update_rows
+from fastbp.kernels.update cimport add_row, numbers_of, update_rows
 
 
 # Of W in its public layout rows lie n_z apart; in the trainer's copy columns lie in panels of PANEL
@@ -410,6 +410,16 @@ cdef inline void dense_update(const Layer *f, const Step *step, const Input *x, 
                     slot)
 
 
+cdef inline void dense_learn(const Layer *f, const Input *x, const real *delta, real minus_rate,
+                             real *parameters) noexcept nogil:
+    # W_k <- W_k + minus_rate a_k delta, b <- b + minus_rate delta                parameters  # OUT
+    cdef real *W = parameters + f.tensors[0].at
+    cdef Py_ssize_t k
+    for k in range(f.n_in):
+        add_row(f.n_z, x.a[k], delta, minus_rate, W + k * f.n_z)
+    add_row(f.n_z, <real>1, delta, minus_rate, parameters + f.tensors[1].at)
+
+
 cdef inline int dense_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
     tensors[0] = Tensor(0, 0, n_in, n_z, 0, PANEL, 1.0, 1.0, 0)  # W
     tensors[1] = Tensor(0, 0, 1, n_z, 0, 0, 1.0, 0.0, 0)         # b
@@ -418,5 +428,5 @@ cdef inline int dense_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) 
 
 cdef inline Link dense_link() noexcept:
     return Link("dense", dense_forward, dense_back, dense_gradient, dense_update, dense_tangent,
-                dense_tensors, True, False, False, dense_forward_lanes, dense_back_lanes,
-                dense_nabla_lanes)
+                dense_learn, dense_tensors, True, False, False, dense_forward_lanes,
+                dense_back_lanes, dense_nabla_lanes)

@@ -8,9 +8,9 @@ from libc.string cimport memset
 
 from fastbp.kernels.arithmetic.blocking cimport TILE_VECTORS, bias_gradient, gradient_tile
 from fastbp.kernels.arithmetic.lanes cimport lanes_dots, lanes_gradient
-from fastbp.kernels.arithmetic.real cimport PANEL, VECTOR_LANES, real, splat, vec
+from fastbp.kernels.arithmetic.real cimport PANEL, VECTOR_LANES, fma, real, splat, vec
 from fastbp.kernels.tables cimport Ahead, Input, LaneLayer, Layer, Link, Own, Step, Tensor, tensor
-from fastbp.kernels.update cimport numbers_of, update_rows
+from fastbp.kernels.update cimport add_row, numbers_of, update_rows
 
 cdef extern from "arithmetic/dots.h":
     # z = a . w + b, whose rows lie z_row apart                                             z  # OUT
@@ -145,6 +145,14 @@ cdef inline void dot_nabla_lanes(const LaneLayer *f, int i, Py_ssize_t k, Py_ssi
 
 # ---- the row -------------------------------------------------------------------------------------
 
+cdef inline void dot_learn(const Layer *f, const Input *x, const real *delta, real minus_rate,
+                           real *parameters) noexcept nogil:
+    # w <- w + minus_rate delta a, b <- b + minus_rate delta                      parameters  # OUT
+    cdef real *b = parameters + f.tensors[1].at
+    add_row(f.n_in, delta[0], x.a, minus_rate, parameters + f.tensors[0].at)
+    b[0] = fma(minus_rate, delta[0], b[0])
+
+
 cdef inline int dot_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
     tensors[0] = Tensor(0, 0, 1, n_in, 0, 0, 1.0, 1.0, 0)  # W
     tensors[1] = Tensor(0, 0, 1, 1, 0, 0, 1.0, 0.0, 0)     # b
@@ -152,5 +160,6 @@ cdef inline int dot_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) no
 
 
 cdef inline Link dot_link() noexcept:
-    return Link("dot", dot_forward, dot_back, dot_gradient, dot_update, dot_tangent, dot_tensors,
-                False, False, False, dot_forward_lanes, dot_back_lanes, dot_nabla_lanes)
+    return Link("dot", dot_forward, dot_back, dot_gradient, dot_update, dot_tangent, dot_learn,
+                dot_tensors, False, False, False, dot_forward_lanes, dot_back_lanes,
+                dot_nabla_lanes)

@@ -115,6 +115,15 @@ cdef inline void scale_nabla_lanes(const LaneLayer *f, int i, Py_ssize_t k, Py_s
 
 # ---- the row -------------------------------------------------------------------------------------
 
+cdef inline void scale_learn(const Layer *f, const Input *x, const real *delta, real minus_rate,
+                             real *parameters) noexcept nogil:
+    # s <- s + minus_rate delta * a                                               parameters  # OUT
+    cdef real *s = parameters + f.tensors[0].at
+    cdef Py_ssize_t k
+    for k in range(f.n_in):
+        s[k] = fma(minus_rate, delta[k] * x.a[k], s[k])
+
+
 cdef inline int scale_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) noexcept nogil:
     tensors[0] = Tensor(0, 0, 1, n_z, 0, 0, 1.0, 0.0, 0)  # s
     return 1
@@ -122,5 +131,5 @@ cdef inline int scale_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors) 
 
 cdef inline Link scale_link() noexcept:
     return Link("scale", scale_forward, scale_back, scale_gradient, scale_update, scale_tangent,
-                scale_tensors, False, False, False, scale_forward_lanes, scale_back_lanes,
-                scale_nabla_lanes)
+                scale_learn, scale_tensors, False, False, False, scale_forward_lanes,
+                scale_back_lanes, scale_nabla_lanes)

@@ -208,7 +208,7 @@ cdef inline int sparse_tensors(Py_ssize_t n_in, Py_ssize_t n_z, Tensor *tensors)
 
 cdef inline Link sparse_link() noexcept:
     return Link("sparse", sparse_forward, sparse_back, sparse_gradient, sparse_update,
-                sparse_tangent, sparse_tensors, False, True, False, NULL, NULL, NULL)
+                sparse_tangent, NULL, sparse_tensors, False, True, False, NULL, NULL, NULL)
 
 
 # ---- the row of a scale --------------------------------------------------------------------------
@@ -282,5 +282,5 @@ cdef inline int sparse_scale_tensors(Py_ssize_t n_in, Py_ssize_t n_z,
 
 cdef inline Link sparse_scale_link() noexcept:
     return Link("sparse scale", sparse_scale_forward, sparse_scale_back, sparse_scale_gradient,
-                sparse_scale_update, sparse_scale_tangent, sparse_scale_tensors, False, True,
-                True, NULL, NULL, NULL)
+                sparse_scale_update, sparse_scale_tangent, NULL, sparse_scale_tensors, False,
+                True, True, NULL, NULL, NULL)

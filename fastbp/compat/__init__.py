@@ -1,0 +1,1 @@
+"""Other libraries' protocols, a file each: ``from fastbp.compat import river``."""

@@ -1,0 +1,116 @@
+"""One sample at a time: a network's `predict_one` and `learn_one`.
+
+What belongs here: rows that come one by one, and what is refused of them. What does not: optimizers
+that keep a state (training/online.py), the step itself (kernels/doors/online.pxi).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fastbp import inputs
+
+_ALLOWED = {"in [0, 1]": 1, "at least 0": 2, "-1 or 1": 3}  # doors/online.pxi: AllowedTargets
+
+
+class OneSample:
+    """What a network does with single rows. Plain ones, arrays of its dtype, take the short way."""
+
+    def predict_one(self: Any, x: Any) -> np.ndarray:
+        """Output a^L of one row.
+
+        Parameters
+        ----------
+        x : array_like (n_0,)
+            An ndarray of the network's dtype needs no conversion.
+
+        Returns
+        -------
+        ndarray (n_L,)
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network([2, 1], output="identity", loss="mse", init="zeros")
+        >>> net.predict_one([1.0, 2.0])
+        array([0.], dtype=float32)
+        """
+        result = self._predictor.predict_one(x)
+        if result is None:
+            result = self.predict(self._row(x)[None])[0]
+        return result
+
+    def learn_one(self: Any, x: Any, y: Any, learning_rate: float = 0.01) -> float:
+        """One step of plain SGD on one sample: what `fit` of that sample alone would do.
+
+        Parameters
+        ----------
+        x : array_like (n_0,)
+            An ndarray of the network's dtype needs no conversion.
+        y : int, float or array_like (n_L,)
+            A class index, the target of a single output, or all targets.
+        learning_rate : float
+
+        Returns
+        -------
+        float
+            C of the sample, before the step.
+
+        Raises
+        ------
+        ArithmeticError
+            The loss or a step is NaN or infinite; the network is as it was.
+
+        Examples
+        --------
+        >>> import fastbp, numpy as np
+        >>> net = fastbp.Network([1, 1], output="identity", loss="mse", init="zeros")
+        >>> x = np.ones(1, np.float32)
+        >>> [net.learn_one(x, 1.0, 0.25) for _ in range(3)]
+        [1.0, 0.0, 0.0]
+        >>> net.weights[0]
+        array([[0.5]], dtype=float32)
+        """
+        loss: float | None = self._learner.learn(x, y, learning_rate)
+        if loss is None:
+            rate = inputs.as_penalty(learning_rate, "learning_rate")
+            loss = self._learner.learn(*self._one(x, y), rate)
+            if loss is None:
+                raise ArithmeticError(
+                    f"learn_one: the loss or a step with learning rate {rate:g} is NaN or "
+                    "infinite; the network is as it was"
+                )
+        return loss
+
+    @cached_property
+    def _learner(self: Any) -> Any:
+        allowed = _ALLOWED.get(self._loss.targets, 0)
+        return self._doors.Learner(self._compiled, self._parameters, allowed)
+
+    def _row(self: Any, x: Any) -> np.ndarray:
+        """x as a row that needs no conversion, and the parameters checked."""
+        row = inputs.as_numbers(x, "x", self._dtype)
+        if row.shape != (self._sizes[0],):
+            raise ValueError(f"x: expected shape ({self._sizes[0]},); got shape {row.shape}")
+        if not self._doors.is_finite(self._parameters):
+            inputs.as_numbers(self._parameters, "parameters", self._dtype)
+        return row
+
+    def _one(self: Any, x: Any, y: Any) -> tuple[np.ndarray, Any]:
+        """A sample, as the short way takes it."""
+        row = self._row(x)
+        target = y if isinstance(y, np.ndarray) else np.asarray(y)
+        if target.ndim > 1:
+            raise ValueError(
+                f"y: expected one sample's, shape () or ({self._n_targets},); got shape "
+                f"{target.shape}"
+            )
+        try:
+            dense, labels = self._targets(target[None], 1)
+        except (TypeError, ValueError) as error:
+            told = str(error)
+            raise type(error)(f"y{told[1:]}" if told.startswith("Y") else told) from None
+        return row, dense[0] if labels is None else int(labels[0])

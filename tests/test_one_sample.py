@@ -1,0 +1,157 @@
+"""`predict_one` and `learn_one`: a row at a time, in place.
+
+What belongs here: their results against `predict`, `gradient` and `fit`, what is refused. What does
+not: optimizers with a state (training/test_online.py).
+"""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import fastbp
+
+KINDS = {  # sizes, options, a target
+    "one number": ([5, 9, 1], {"output": "identity", "loss": "mse"}, 0.3),
+    "numbers": (
+        [5, 17, 7, 2],
+        {"output": "tanh", "loss": "mse", "activation": "gelu"},
+        [0.3, -1.0],
+    ),
+    "classes": ([7, 33, 3], {"activation": "relu"}, 2),
+    "shares": ([2, 3, 4], {"output": "sigmoid", "loss": "binary_cross_entropy"}, [0, 1, 0.5, 1]),
+    "signs": ([3, 16, 1], {"output": "identity", "loss": "hinge"}, -1.0),
+    "counts": ([3, 5, 2], {"output": "exp", "loss": "poisson"}, [0.0, 4.0]),
+    "coupled": ([9, 6, 3], {"activation": "layer_norm"}, 0),
+    "not canonical": ([9, 6, 3], {"output": "softmax", "loss": "quadratic"}, [0.0, 1.0, 0.0]),
+    "scale": ([6, fastbp.layers.Scale(), 8, 1], {"output": "identity", "loss": "huber(0.3)"}, 2.0),
+    "wide": ([70, 200, 1], {"output": "identity", "loss": "mse", "activation": "maxout(3)"}, 0.5),
+    "no hidden layer": ([1, 1], {"output": "identity", "loss": "mse"}, 0.5),
+    "gaussian": ([4, 5, 2], {"output": "identity", "loss": "gaussian_nll"}, 0.5),
+}
+rng = np.random.default_rng(0)
+
+
+def network(kind, dtype="float32", **options):
+    sizes, own, _ = KINDS[kind]
+    return fastbp.Network(sizes, dtype=dtype, seed=1, **own, **options)
+
+
+def a_row(net):
+    return rng.standard_normal(net.sizes[0]).astype(net.dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_is_that_of_fit(kind, dtype, level):
+    """Its bits too: of one sample there is one order of the sums."""
+    net, y = network(kind, dtype), KINDS[kind][2]
+    single = copy.deepcopy(net)
+    for step in range(7):
+        x = a_row(net)
+        loss = net.learn_one(x, y, 1e-3)
+        history = single.fit(x[None], [y], epochs=1, optimizer=fastbp.SGD(1e-3))
+        assert loss == history["loss"][0], step
+        assert_array_equal(net.parameters, single.parameters)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prediction_is_that_of_predict(kind, dtype, level):
+    net = network(kind, dtype)
+    x = a_row(net)
+    for row in (x, x.astype("float64"), x.tolist(), np.repeat(x, 2)[::2]):
+        found = net.predict_one(row)
+        assert found.shape == (net.sizes[-1],) and found.dtype == net.dtype
+        assert_array_equal(found, net.predict(x[None])[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "same"),
+    [
+        ("classes", [2, np.int64(2), np.array(2), [0, 0, 1], np.array([0.0, 0, 1])]),
+        ("one number", [0.3, np.float32(0.3), [0.3], np.array([0.3]), np.array(0.3)]),
+        ("signs", [-1, -1.0, [-1], np.int8(-1)]),
+        ("shares", [[0, 1, 0.5, 1], np.array([0, 1, 0.5, 1], "float32"), (0, 1, 0.5, 1)]),
+    ],
+)
+def test_a_target_may_be_given_in_several_ways(kind, same):
+    x, found = a_row(network(kind)), []
+    for y in same:
+        net = network(kind)
+        loss = net.learn_one(x, y)
+        found.append((loss, net.parameters.tobytes()))
+    assert len(set(found)) == 1
+
+
+REFUSED = {
+    "x of another length": ((np.ones(4, "f4"), 0.3), r"x: expected shape \(5,\); got shape \(4,\)"),
+    "x a matrix": ((np.ones((1, 5), "f4"), 0.3), r"x: expected shape \(5,\)"),
+    "x with NaN": (([0, 0, np.nan, 0, 0], 0.3), "x: .*"),
+    "x of names": ((["a"] * 5, 0.3), "x: .*"),
+    "y of another length": ((np.ones(5, "f4"), [1.0, 2.0]), "y: expected"),
+    "y a matrix": ((np.ones(5, "f4"), [[1.0]]), "y: expected one sample's"),
+    "y NaN": ((np.ones(5, "f4"), float("nan")), "y: expected finite"),
+    "y a name": ((np.ones(5, "f4"), "cat"), "y: expected"),
+    "y None": ((np.ones(5, "f4"), None), "y: expected"),
+    "a rate below 0": ((np.ones(5, "f4"), 0.3, -0.1), "learning_rate: expected a finite"),
+    "a rate NaN": ((np.ones(5, "f4"), 0.3, float("nan")), "learning_rate: expected a finite"),
+    "a rate of text": ((np.ones(5, "f4"), 0.3, "fast"), "learning_rate: expected a number"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_changes_nothing(name):
+    arguments, message = REFUSED[name]
+    net = network("one number")
+    before = net.parameters.copy()
+    with pytest.raises((TypeError, ValueError), match=message):
+        net.learn_one(*arguments)
+    assert_array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "y"),
+    [
+        ("classes", 3),
+        ("classes", -1),
+        ("signs", 0.5),
+        ("shares", [0, 1, 2, 0]),
+        ("counts", [-1, 0]),
+    ],
+)
+def test_targets_that_the_loss_does_not_take(kind, y):
+    net = network(kind)
+    for given in (y, np.asarray(y, net.dtype) if isinstance(y, list) else y):
+        with pytest.raises(ValueError, match="y: "):
+            net.learn_one(a_row(net), given)
+
+
+@pytest.mark.parametrize("kind", ["one number", "classes", "scale"])
+def test_a_step_that_overflows_is_not_made(kind):
+    sizes, options, y = KINDS[kind]
+    net = fastbp.Network(sizes, **options | {"activation": "identity"})
+    before = net.parameters.copy()
+    for x, rate in ((np.full(net.sizes[0], 3e38, "f4"), 0.1), (a_row(net), 1e38)):
+        with pytest.raises(ArithmeticError, match="learn_one: the loss or a step"):
+            net.learn_one(x, y, rate)
+        assert_array_equal(net.parameters, before)
+    net.parameters[3] = np.nan
+    with pytest.raises(ValueError, match="parameters: "):
+        net.learn_one(a_row(net), y)
+
+
+def test_what_is_written_and_what_is_copied_goes_its_own_way():
+    net, x = network("one number"), np.ones(5, "f4")
+    net.learn_one(x, 1.0)
+    net.parameters[...] = 0.0
+    assert net.learn_one(x, 1.0, 0.0) == 1.0
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        before = net.parameters.copy()
+        assert twin.learn_one(x, 1.0, 0.5) == 1.0
+        assert_array_equal(net.parameters, before)
+        assert not np.array_equal(twin.parameters, before)
+    net.predict_one(x)
+    assert_array_equal(net.learn_one(x, 1.0, 0), 1.0)
