@@ -5,5 +5,8 @@ each format has a file or a folder. A format's own package is imported when it i
 """
 
 from fastbp.exchange.c import CSource, to_c
+from fastbp.exchange.onnx import register_on_import, to_onnx
 
-__all__ = ["CSource", "to_c"]
+__all__ = ["CSource", "to_c", "to_onnx"]
+
+register_on_import()
