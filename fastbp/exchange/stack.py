@@ -6,7 +6,6 @@ layers. What does not: anything of one format.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -55,8 +54,9 @@ def network_of(model: Any, argument: str = "model") -> Network:
     if isinstance(model, Network):
         net = model
     else:
-        nets = getattr(model, "networks_", None)  # checks that it is fitted
-        if nets is None:
+        if is_estimator(model):
+            nets = fitted_networks(model)
+        else:
             raise TypeError(
                 f"{argument}: expected a Network or a fitted estimator of fastbp; got "
                 f"{shown(model)}"
@@ -74,6 +74,25 @@ def network_of(model: Any, argument: str = "model") -> Network:
         net = nets[0]
     check_finite(net)
     return net
+
+
+def is_estimator(model: Any) -> bool:
+    """Whether it is one of ours."""
+    return type(model).__module__.startswith("fastbp.estimators.") and hasattr(model, "n_ensemble")
+
+
+def fitted_networks(model: Any) -> list[Network]:
+    """The networks of an estimator.
+
+    Raises
+    ------
+    NotFittedError
+    """
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(model)
+    found: list[Network] = model.networks_
+    return found
 
 
 def check_finite(net: Network) -> None:
@@ -148,7 +167,7 @@ def built(parts: Iterable[Part], loss: str, argument: str) -> Network:
         raise ValueError(told if told.startswith("loss:") else f"{argument}: {told}") from None
     tensors = [tensor for part in parts for tensor in part.tensors.values()]
     for tensor in tensors:
-        if not inputs.is_finite(tensor):
+        if not np.isfinite(tensor).all():
             raise ValueError(f"{argument}: expected finite parameters; got NaN or infinity")
     return with_tensors(net, tensors)
 
@@ -171,16 +190,50 @@ def _dtype_of(parts: Sequence[Part], argument: str) -> np.dtype[Any]:
     return np.dtype(next(iter(dtypes)))
 
 
-def dense(W: Any, b: Any, activation: str, where: str) -> Part:
-    """A dense layer; b None: zeros."""
-    W = np.asarray(W)
-    b = np.zeros(W.shape[1], W.dtype) if b is None else np.asarray(b).reshape(-1)
-    if len(b) != W.shape[1]:
-        b = np.broadcast_to(b, W.shape[1]) if len(b) == 1 else b
-    return Part({"W": W, "b": b}, activation, where)
+class Chain:
+    """Layers in the order in which a format tells of them, until they are `built`.
 
+    Attributes
+    ----------
+    argument : str
+        What a refusal begins with.
+    """
 
-def with_metadata(net: Network, of: Network) -> Network:
-    """`net` with a copy of the metadata of another."""
-    net.metadata = copy.deepcopy(of.metadata)
-    return net
+    def __init__(self, argument: str) -> None:
+        self.argument = argument
+        self.parts: list[Part] = []
+
+    def refuse(self, where: str, expected: str, got: str) -> Exception:
+        return ValueError(f"{self.argument}: {where}: expected {expected}; got {got}")
+
+    def dense(self, W: Any, b: Any, where: str) -> None:
+        """z = a W + b; b None: zeros."""
+        W = np.asarray(W)
+        if W.ndim != 2:
+            raise self.refuse(where, "weights of 2 dimensions", f"shape {W.shape}")
+        b = np.zeros(W.shape[1], W.dtype) if b is None else np.asarray(b)
+        if b.size not in (1, W.shape[1]):
+            raise self.refuse(where, f"{W.shape[1]} biases", f"shape {b.shape}")
+        b = np.broadcast_to(b.reshape(-1), W.shape[1])
+        self.parts.append(Part({"W": W, "b": b}, "identity", where))
+
+    def scale(self, s: Any, where: str) -> None:
+        """z = s a."""
+        self.parts.append(Part({"s": np.asarray(s).reshape(-1)}, "identity", where))
+
+    def activation(self, name: str, where: str) -> None:
+        """What comes behind the last layer."""
+        if name == "identity":
+            return
+        if not self.parts or "s" in self.parts[-1].tensors:
+            before = "a scale" if self.parts else "nothing"
+            raise self.refuse(where, f"a dense layer before {name!r}", before)
+        if self.parts[-1].activation != "identity":
+            raise self.refuse(
+                where, "one activation behind a dense layer",
+                f"{self.parts[-1].activation!r} and {name!r}",
+            )  # fmt: skip
+        self.parts[-1] = self.parts[-1]._replace(activation=name)
+
+    def built(self, loss: str) -> Network:
+        return built(self.parts, loss, self.argument)

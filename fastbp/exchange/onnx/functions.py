@@ -148,7 +148,7 @@ WRITTEN: dict[str, Made] = {
 
 
 def _of_gelu(attributes: dict[str, Any]) -> str:
-    return {"none": "gelu", "tanh": "gelu_tanh"}[attributes.get("approximate", "none")]
+    return {b"none": "gelu", b"tanh": "gelu_tanh"}[attributes.get("approximate", b"none")]
 
 
 # what an operator's attributes make of it; None: another function than ours has
@@ -164,15 +164,32 @@ READ: dict[str, Callable[[dict[str, Any]], str | None]] = {
         and abs(a.get("gamma", _SELU) - _SELU) < 1e-6
         else None
     ),
-    "Gelu": lambda a: _of_gelu({k: v.decode() for k, v in a.items()}),
+    "Gelu": lambda a: _of_gelu(a),
     "Mish": lambda a: "mish",
     "Softplus": lambda a: "softplus",
     "Softsign": lambda a: "softsign",
     "Exp": lambda a: "exp",
     "Softmax": lambda a: "softmax" if a.get("axis", -1) in (-1, 1) else None,
     "LogSoftmax": lambda a: "log_softmax" if a.get("axis", -1) in (-1, 1) else None,
-    "HardSwish": lambda a: None,
     "Swish": lambda a: "silu" if a.get("alpha", 1.0) == 1 else None,
+}
+
+# what stands for one of ours in several nodes: x is what it is of, numbers have 5 digits
+COMPOSED = {
+    "Mul(Sigmoid(x),x)": "silu",
+    "Mul(Tanh(Softplus(x)),x)": "mish",
+    "Div(x,Add(1,Abs(x)))": "softsign",
+    **dict.fromkeys(
+        (
+            "Mul(0.5,Mul(Add(1,Erf(Div(x,1.4142))),x))",
+            "Mul(Add(1,Erf(Div(x,1.4142))),Mul(0.5,x))",
+            "Mul(Mul(0.5,Add(1,Erf(Div(x,1.4142)))),x)",
+            "Mul(0.5,Mul(Add(1,Erf(Mul(0.70711,x))),x))",
+            "Mul(Add(1,Erf(Mul(0.70711,x))),Mul(0.5,x))",
+            "Mul(Mul(0.5,Add(1,Erf(Mul(0.70711,x)))),x)",
+        ),
+        "gelu",
+    ),
 }
 
 

@@ -17,7 +17,7 @@ from fastbp.exchange.onnx.encoder import TABLE, add_encoder
 from fastbp.exchange.onnx.estimators import add_estimator, add_tabular, label_of_outputs
 from fastbp.exchange.onnx.graph import Graph, Value, package, type_of
 from fastbp.exchange.onnx.network import INPUT, KEY, OUTPUT, add_network, description
-from fastbp.exchange.stack import check_finite
+from fastbp.exchange.stack import check_finite, fitted_networks, is_estimator
 from fastbp.files.replace import check_destination, replace
 from fastbp.functions import shown
 from fastbp.network import Network
@@ -89,8 +89,8 @@ def _model_of(model: Any, X: Any) -> Any:
     if isinstance(model, Network):
         check_finite(model)
         return _of_network(model, X)
-    if type(model).__module__.startswith("fastbp.estimators.") and hasattr(model, "n_ensemble"):
-        nets = model.networks_ if hasattr(model, "_initialize") else _fitted(model).networks_
+    if is_estimator(model):
+        nets = fitted_networks(model)
         for net in nets:
             check_finite(net)
         return _of_estimator(model, nets, X)
@@ -100,13 +100,6 @@ def _model_of(model: Any, X: Any) -> Any:
             f"scikit-learn; got {shown(model)}"
         )
     return converter.converted(model, X)
-
-
-def _fitted(model: Any) -> Any:
-    from sklearn.utils.validation import check_is_fitted
-
-    check_is_fitted(model)
-    return model
 
 
 def _of_network(net: Network, X: Any) -> Any:
@@ -128,8 +121,7 @@ def _of_network(net: Network, X: Any) -> Any:
         results.append((label, found.dtype, None))
         found.called(label)
     proto = _model(graph, given, results)
-    told = proto.metadata_props.add()
-    told.key, told.value = KEY, description(net, proto.graph.node)
+    _describe(proto, net)
     return _checked(proto)
 
 
@@ -146,7 +138,15 @@ def _of_estimator(model: Any, nets: Sequence[Network], X: Any) -> Any:
         name = graph.name(_free(stem, [name for name, *_ in given]))
         value.called(name)
         results.append((name, value.dtype, n))
-    return _checked(_model(graph, given, results))
+    proto = _model(graph, given, results)
+    if len(nets) == 1 and not hasattr(model, "encoder_"):
+        _describe(proto, nets[0])
+    return _checked(proto)
+
+
+def _describe(proto: Any, net: Network) -> None:
+    told = proto.metadata_props.add()
+    told.key, told.value = KEY, description(net, proto.graph.node)
 
 
 def _array_input(graph: Graph, given: list[Any], net: Network) -> Value:
