@@ -13,6 +13,7 @@ import numpy as np
 from fastbp import functions
 from fastbp.exchange.onnx.graph import Graph, Value
 from fastbp.exchange.onnx.network import add_network
+from fastbp.metrics import middle
 from fastbp.network import Network
 
 Found = list[tuple[str, Value, int | None]]  # name, value, columns (None: (n,))
@@ -60,10 +61,7 @@ def label_of_outputs(outputs: Value, net: Network) -> Value:
     """Of a network that knows its classes, as the command line decides."""
     if net.sizes[-1] > 1:
         return _labels(_largest_place(outputs), net.classes)
-    signed = functions.loss(net.architecture["loss"]).signed
-    zero = {"identity": 0.0}.get(net.architecture["output"], 0.0 if signed else 0.5)
-    middle = 0.0 if signed else 0.5 if zero else 0.5
-    return _labels(_above(outputs, middle).reshaped(-1), net.classes)
+    return _labels(_above(outputs, middle(net)).reshaped(-1), net.classes)
 
 
 def add_estimator(graph: Graph, model: Any, x: Value) -> Found:
@@ -97,15 +95,17 @@ def _mean(values: list[Value]) -> Value:
 
 
 def _classifier(model: Any, outputs: Value) -> Found:
-    n, middle = model.n_outputs_, model._middle()
+    n, between = model.n_outputs_, model._middle()
     name = "scores" if model._is_signed() else "probabilities"
     if model._multilabel:
-        both = _both(outputs) if n == 1 and name == "probabilities" else outputs
-        return [("label", _above(outputs, middle), n), (name, both, max(n, 1 + (both is not outputs)))]
+        label = ("label", _above(outputs, between), n)
+        if n == 1 and name == "probabilities":  # as predict_proba has it
+            return [label, (name, _both(outputs), 2)]
+        return [label, (name, outputs, n)]
     if n > 1:
         return [("label", _labels(_largest_place(outputs), model.classes_), None),
                 (name, outputs, n)]  # fmt: skip
-    places = _above(outputs, middle).reshaped(-1)
+    places = _above(outputs, between).reshaped(-1)
     if len(model.classes_) == 1:
         places = places * 0
     label = ("label", _labels(places, model.classes_), None)

@@ -71,7 +71,11 @@ def from_onnx(model: Any, loss: str | None = None, *, output: str | None = None)
             net = Network(**{**net.architecture, "loss": loss, "init": "zeros"})
             net.parameters, net.metadata = described.parameters, described.metadata
         return net
-    return _Graph(onnx, proto.graph).read(output).built(loss or "mse")
+    try:
+        chain = _Graph(onnx, proto.graph).read(output)
+    except (KeyError, IndexError) as error:  # a weight that is no constant
+        raise ValueError(f"model: expected weights as constants; {error} is none") from None
+    return chain.built(loss or "mse")
 
 
 def _loaded(onnx: Any, model: Any) -> Any:
@@ -164,17 +168,27 @@ class _Graph:
             if step is not None:
                 steps.append(step)
         for kind, *given in reversed(steps):
-            getattr(self.chain, kind)(*given)
+            if kind == "columns":
+                self._check_columns(*given)
+            else:
+                getattr(self.chain, kind)(*given)
         return self.chain
+
+    def _check_columns(self, n: int, where: str) -> None:
+        """Refuse a Reshape that does not keep the columns that come before."""
+        if self.chain.parts:
+            last = self.chain.parts[-1]
+            width = max(tensor.shape[-1] for tensor in last.tensors.values())
+            width //= functions.activation(last.activation).z_per_a
+            if n != width:
+                raise self.chain.refuse(where, f"{width} columns, as before", str(n))
 
     def _output(self, name: str | None) -> str:
         known = [o.name for o in self.graph.output]
         if name is not None:
             return functions.one_of("output", name, known)
-        floats = (self.onnx.TensorProto.FLOAT, self.onnx.TensorProto.DOUBLE)
-        found = [
-            o.name for o in self.graph.output if o.type.tensor_type.elem_type in floats
-        ]
+        floats = (1, 10, 11, 16)  # FLOAT, FLOAT16, DOUBLE, BFLOAT16
+        found = [o.name for o in self.graph.output if o.type.tensor_type.elem_type in floats]
         if found:
             return found[-1]
         for node in self.graph.node:  # a map of probabilities
@@ -192,12 +206,13 @@ class _Graph:
         if composed is not None:
             x, name = composed
             return x, ("activation", name, where)
+        if op not in KNOWN:
+            raise self._refuse(node, f"one of {', '.join(KNOWN)}", op)
         if len(varying) != 1:
             raise self._refuse(node, "one chain of layers", f"{len(varying)} inputs that vary")
         (x,) = varying
         if op in NOTHING:
-            self._check_nothing(node)
-            return x, None
+            return x, self._nothing(node)
         if op in _LINKS:
             return _LINKS[op](self, node, x)
         given = self._attributes(node)
@@ -207,15 +222,22 @@ class _Graph:
         if op == "LayerNormalization":
             name = self._layer_norm(node, given)
         if name is None:
-            known = ", ".join(sorted({*_LINKS, *READ, *NOTHING, "Clip", "LayerNormalization"}))
-            raise self._refuse(node, f"one of {known}, as fastbp has them", f"{op} {given or ''}")
+            raise self._refuse(node, f"{op} as fastbp has it", f"{op} {given or ''}")
         return x, ("activation", functions.activation(name).name, where)
 
-    def _check_nothing(self, node: Any) -> None:
-        """Refuse a Cast to whole numbers, which is not nothing."""
+    def _nothing(self, node: Any) -> Any:
+        """What is to be seen to where a node keeps numbers and rows."""
         to = self._attributes(node).get("to")
         if to is not None and to not in (1, 11):
             raise self._refuse(node, "floats", self.onnx.TensorProto.DataType.Name(to))
+        if node.op_type != "Reshape":
+            return None
+        shape = self.constants[node.input[1]].ravel().tolist()
+        if len(shape) == 2 and shape[0] in (-1, 0) and shape[1] > 0:
+            return "columns", shape[1], self._where(node)
+        if len(shape) == 2 and shape[1] == -1 and shape[0] == 0:
+            return None
+        raise self._refuse(node, "rows and columns that stay", f"a shape {shape}")
 
     def _both(self, node: Any) -> str | None:
         """p of 1 - p beside p."""
@@ -313,3 +335,4 @@ _LINKS: dict[str, Any] = {
     "Add": _Graph._bias,
     "Mul": _Graph._scale,
 }
+KNOWN = sorted({*_LINKS, *READ, *NOTHING, "Clip", "LayerNormalization", "Concat"})
