@@ -479,7 +479,9 @@ def _add_export(commands: Any) -> None:
         f"{', '.join(FORMATS.values())})",
     )
     parser.add_argument(
-        "--name", metavar="NAME", help="for c: what its functions' names begin with (default: model)"
+        "--name",
+        metavar="NAME",
+        help="for c: what its functions' names begin with (default: model)",
     )
     parser.add_argument("--header", action="store_true", help="for c: write a header beside it")
 

@@ -31,7 +31,9 @@ def _package() -> Any:
     try:
         import sklearn.neural_network
     except ImportError as error:
-        raise hints.missing("to_sklearn and from_sklearn need", "scikit-learn", "sklearn") from error
+        raise hints.missing(
+            "to_sklearn and from_sklearn need", "scikit-learn", "sklearn"
+        ) from error
     return sklearn
 
 
@@ -57,7 +59,7 @@ def from_sklearn(model: Any) -> Any:
     >>> from sklearn.neural_network import MLPRegressor
     >>> from fastbp.exchange import from_sklearn
     >>> X, y = [[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0]
-    >>> theirs = MLPRegressor(4, solver="lbfgs", random_state=0).fit(X, y)
+    >>> theirs = MLPRegressor(hidden_layer_sizes=4, solver="lbfgs", random_state=0).fit(X, y)
     >>> from_sklearn(theirs).network_.sizes
     [1, 4, 1]
     """
@@ -67,9 +69,9 @@ def from_sklearn(model: Any) -> Any:
     from fastbp import estimators
 
     if isinstance(model, theirs.MLPClassifier):
-        made: Any = estimators.MLPClassifier()
+        made: Any = estimators.MLPClassifier()  # type: ignore[no-untyped-call]
     elif isinstance(model, theirs.MLPRegressor):
-        made = estimators.MLPRegressor()
+        made = estimators.MLPRegressor()  # type: ignore[no-untyped-call]
     else:
         raise TypeError(
             "model: expected scikit-learn's MLPClassifier or MLPRegressor; got "
@@ -146,7 +148,12 @@ def to_sklearn(model: Any) -> Any:
     made.intercepts_ = [b.copy() for b in net.biases]
     made.n_features_in_, made.n_outputs_ = net.sizes[0], net.sizes[-1]
     made.n_layers_, made.out_activation_ = len(net.sizes), OUTPUTS[output]
-    for name, start in (("n_iter_", 0), ("t_", 0), ("loss_curve_", []), ("_no_improvement_count", 0)):
+    for name, start in (
+        ("n_iter_", 0),
+        ("t_", 0),
+        ("loss_curve_", []),
+        ("_no_improvement_count", 0),
+    ):
         vars(made).setdefault(name, start)
     vars(made).setdefault("best_loss_", np.inf)
     from sklearn.utils import check_random_state
@@ -163,7 +170,7 @@ def _is_theirs(name: str, value: Any) -> bool:
 
 
 def _hidden_activation(net: Network) -> str:
-    names = {}
+    names: dict[str, int] = {}
     for number, layer in enumerate(net.layers, 1):
         if isinstance(layer, Scale):
             raise ValueError(

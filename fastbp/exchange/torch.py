@@ -228,9 +228,7 @@ def from_torch(
     elif isinstance(module, Mapping):
         _state(module, chain, activation, output)
     else:
-        raise TypeError(
-            f"module: expected a torch.nn.Module or a state_dict; got {shown(module)}"
-        )
+        raise TypeError(f"module: expected a torch.nn.Module or a state_dict; got {shown(module)}")
     return chain.built(loss)
 
 

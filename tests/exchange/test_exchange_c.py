@@ -88,9 +88,7 @@ def test_c_lets_nan_and_infinity_through(name, tmp_path):
     if name.partition("(")[0] in LOSES_NAN:
         return
     one = np.array([[np.inf, 0, 0], [-np.inf, 0, 0], [0, np.nan, 0]], np.float32)
-    np.testing.assert_array_equal(
-        predicted(library.b_predict, one, 4), cases.of_engine(first, one)
-    )
+    np.testing.assert_array_equal(predicted(library.b_predict, one, 4), cases.of_engine(first, one))
 
 
 def test_c_self_test_finds_a_wrong_weight(tmp_path):
@@ -149,7 +147,7 @@ def test_c_refusals_write_nothing(tmp_path):
             to_c(net, path, name=name)
     with pytest.raises(TypeError, match="model: expected a Network"):
         to_c("net", path)
-    with pytest.raises(ValueError, match="path: expected a .c file"):
+    with pytest.raises(ValueError, match=r"path: expected a \.c file"):
         to_c(net, tmp_path / "a.h", header=True)
     net.parameters[0] = np.nan
     with pytest.raises(ValueError, match="parameters"):

@@ -188,7 +188,8 @@ static real log_near(real k, real f)
     q = FMA(q, f, R(-0.249999866));
     q = FMA(q, f, R(0.333333105));
     y = FMA(k, R(-2.12194440e-4), f * f * f * q);
-    return FMA(k, R(0.693359375), f - (half_square - y));|    const double s = f / (2.0 + f), square = s * s;
+    return FMA(k, R(0.693359375), f - (half_square - y));|
+    const double s = f / (2.0 + f), square = s * s;
     double q = 0.1479609791139484, y;
     q = FMA(q, square, 0.1531403650896081);
     q = FMA(q, square, 0.1818356484443038);
@@ -402,9 +403,7 @@ ELEMENTWISE: dict[str, Piece] = {
     ),
     "softplus": Piece("    return smooth_positive(z);", ("smooth_positive",)),
     "softsign": Piece("    return z * (R(1.0) / (R(0.25) + R(0.25) * ABS(z))) * R(0.25);"),
-    "hardtanh": Piece(
-        "    return z < R(-1.0) ? R(-1.0) : z > R(1.0) ? R(1.0) : z;"
-    ),
+    "hardtanh": Piece("    return z < R(-1.0) ? R(-1.0) : z > R(1.0) ? R(1.0) : z;"),
     "exp": Piece("    return e_to(z);", ("e_to",)),
 }
 
@@ -486,6 +485,4 @@ def written(needs: Iterable[str], kinds: dict[str, bool], is_single: bool) -> st
     for name in [*needs, *kinds]:
         add(name)
     text = "".join(known[name].text for name in order)
-    return re.sub(
-        r"@([^@|]*)\|([^@]*)@", lambda m: m[1] if is_single else m[2], text
-    )
+    return re.sub(r"@([^@|]*)\|([^@]*)@", lambda m: m[1] if is_single else m[2], text)

@@ -147,9 +147,7 @@ def to_c(
     net = network_of(model)
     path = inputs.as_path(path, "path")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        raise ValueError(
-            f"name: expected letters, digits and _, a letter first; got {shown(name)}"
-        )
+        raise ValueError(f"name: expected letters, digits and _, a letter first; got {shown(name)}")
     with_header = inputs.as_flag(header, "header")
     beside = path.with_suffix(".h")
     if with_header:
@@ -275,9 +273,7 @@ class _Source:
                 a = "y" if last else self._take(layer.n_out, z)
                 yield f"    {kind}_of({z}, {layer.n_out}{p}, {a});\n"
             elif kind != "identity":
-                yield (
-                    f"    for (j = 0; j < {layer.n_out}; j++) {z}[j] = {kind}_of({z}[j]{p});\n"
-                )
+                yield (f"    for (j = 0; j < {layer.n_out}; j++) {z}[j] = {kind}_of({z}[j]{p});\n")
 
     def _linked(self, layer: Layer, a: str, z: str) -> str:
         names = ", ".join(f"{letter}{layer.number}" for letter in layer.tensors)

@@ -107,9 +107,11 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _opset_of(container: Any) -> int:
-    opset = container.target_opset_any_domain("") if hasattr(
-        container, "target_opset_any_domain"
-    ) else container.target_opset
+    opset = (
+        container.target_opset_any_domain("")
+        if hasattr(container, "target_opset_any_domain")
+        else container.target_opset
+    )
     if opset < OPSET:
         raise ValueError(f"target_opset: expected {OPSET} or later; got {opset}")
     return int(opset)
@@ -125,7 +127,7 @@ class _OnImport:
             return None
         import importlib.util
 
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is None or spec.loader is None:
             return None
@@ -144,4 +146,4 @@ def register_on_import() -> None:
     if "skl2onnx" in sys.modules:
         register()
     elif not any(isinstance(finder, _OnImport) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _OnImport())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _OnImport())

@@ -53,7 +53,7 @@ def _types_of(encoder: Encoder, X: Any) -> dict[str, np.dtype[Any]]:
     if X is None:
         return {}
     names = [coding.name for coding in encoder._codings]
-    found = {}
+    found: dict[str, np.dtype[Any]] = {}
     for j, name in enumerate(names):
         try:
             if isinstance(X, Mapping) or hasattr(X, "columns"):
@@ -164,9 +164,7 @@ def _places(column: Value, coding: TextCoding, other: int, missing: int) -> Valu
     found = Value(graph, out, np.int64)
     if not numbers:
         return found
-    is_number = column.op(
-        "RegexFullMatch", dtype=bool, pattern=NUMBER, since=OPSET_OF_TEXTS
-    )
+    is_number = column.op("RegexFullMatch", dtype=bool, pattern=NUMBER, since=OPSET_OF_TEXTS)
     zero = graph.constant(["0"], object)
     x = is_number.where(column, zero).cast(np.float64)
     return is_number.where(_place_of_number(x, numbers, coding, other), found)
@@ -187,7 +185,9 @@ def _numbers_among(coding: TextCoding) -> dict[str, float]:
     return found
 
 
-def _place_of_number(x: Value, numbers: Mapping[str, float], coding: TextCoding, other: int) -> Value:
+def _place_of_number(
+    x: Value, numbers: Mapping[str, float], coding: TextCoding, other: int
+) -> Value:
     """Of x (n, 1) that are numbers."""
     graph = x.graph
     if not numbers:

@@ -130,9 +130,7 @@ WRITTEN: dict[str, Made] = {
     "elu": lambda z, p, n: _elu(z, p),
     "selu": lambda z, p, n: _elu(z, _SELU_ALPHA, _SELU),
     "gelu": lambda z, p, n: z * _phi(z),
-    "gelu_tanh": lambda z, p, n: (
-        z * _sigmoid(1.5957691216057308 * z * (1.0 + 0.044715 * (z * z)))
-    ),
+    "gelu_tanh": lambda z, p, n: z * _sigmoid(1.5957691216057308 * z * (1.0 + 0.044715 * (z * z))),
     "silu": lambda z, p, n: z * _sigmoid(z),
     "mish": lambda z, p, n: z * _softplus(z).op("Tanh"),
     "softplus": lambda z, p, n: _softplus(z),

@@ -80,7 +80,7 @@ class Graph:
     def constant(self, value: Any, dtype: Any) -> Value:
         """A constant that several nodes may share."""
         array = np.asarray(value, dtype)
-        if array.dtype == object:
+        if array.dtype.kind == "O":
             return self.tensor(array, "texts")
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._known:
@@ -210,6 +210,6 @@ def type_of(dtype: Any) -> int:
     """ONNX's number of a type; texts are of NumPy's type object."""
     onnx = package()
     dtype = np.dtype(dtype)
-    if dtype == object:
+    if dtype.kind == "O":
         return int(onnx.TensorProto.STRING)
     return int(onnx.helper.np_dtype_to_tensor_dtype(dtype))

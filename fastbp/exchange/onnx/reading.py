@@ -204,8 +204,7 @@ class _Graph:
             return p, None
         composed = self._composed(node)
         if composed is not None:
-            x, name = composed
-            return x, ("activation", name, where)
+            return composed[0], ("activation", composed[1], where)
         if op not in KNOWN:
             raise self._refuse(node, f"one of {', '.join(KNOWN)}", op)
         if len(varying) != 1:
@@ -285,7 +284,9 @@ class _Graph:
         for i, name in enumerate(node.input[1:3]):
             if name:
                 ends[i] = float(self.constants[name])
-        return {(-1.0, 1.0): "hardtanh", (0.0, np.inf): "relu"}.get(tuple(map(float, ends)))
+        return {(-1.0, 1.0): "hardtanh", (0.0, np.inf): "relu"}.get(
+            (float(ends[0]), float(ends[1]))
+        )
 
     def _layer_norm(self, node: Any, given: dict[str, Any]) -> str | None:
         gains = self.constants.get(node.input[1])

@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-
 from fastbp import inputs
 from fastbp.exchange.onnx import converter
 from fastbp.exchange.onnx.encoder import TABLE, add_encoder
@@ -103,7 +102,8 @@ def _model_of(model: Any, X: Any) -> Any:
 
 
 def _of_network(net: Network, X: Any) -> Any:
-    graph, given = Graph(), []
+    graph = Graph()
+    given: list[Any] = []
     table = net.metadata.get(TABLE) if isinstance(net.metadata, dict) else None
     if table is not None:
         encoder = Encoder.from_dict(table)
@@ -112,7 +112,7 @@ def _of_network(net: Network, X: Any) -> Any:
     else:
         x = _array_input(graph, given, net)
     out = graph.name(_free(OUTPUT, [name for name, *_ in given]))
-    results = [(out, net.dtype, net.sizes[-1])]
+    results: list[Any] = [(out, net.dtype, net.sizes[-1])]
     outputs = add_network(graph, net, x)
     outputs.called(out)
     if net.classes is not None:
@@ -199,5 +199,3 @@ def _checked(proto: Any) -> Any:
         raise ValueError(f"model: expected less than 2 GiB, which ONNX holds; got {size:,} bytes")
     onnx.checker.check_model(proto, full_check=True)
     return proto
-
-
