@@ -16,7 +16,7 @@ def _made() -> dict[str, Any]:
     import torch
     from torch import nn
 
-    class Scale(nn.Module):  # type: ignore[misc]
+    class Scale(nn.Module):
         """a = s x, a learned factor for each column."""
 
         def __init__(self, n: int, dtype: Any = None) -> None:
@@ -30,13 +30,13 @@ def _made() -> dict[str, Any]:
         def extra_repr(self) -> str:
             return f"{self.n}"
 
-    class Exp(nn.Module):  # type: ignore[misc]
+    class Exp(nn.Module):
         """a = e^x."""
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.exp(x)
 
-    class ScaledSoftmax(nn.Module):  # type: ignore[misc]
+    class ScaledSoftmax(nn.Module):
         """a = softmax(c x)."""
 
         def __init__(self, c: float) -> None:
@@ -49,7 +49,7 @@ def _made() -> dict[str, Any]:
         def extra_repr(self) -> str:
             return f"{self.c}"
 
-    class LayerNorm(nn.Module):  # type: ignore[misc]
+    class LayerNorm(nn.Module):
         """a = gain (x - mean x) / sqrt(var x + 1e-5), one gain for all, which is not learned."""
 
         def __init__(self, n: int, gain: float) -> None:
@@ -62,7 +62,7 @@ def _made() -> dict[str, Any]:
         def extra_repr(self) -> str:
             return f"{self.n}, gain={self.gain}"
 
-    class Maxout(nn.Module):  # type: ignore[misc]
+    class Maxout(nn.Module):
         """a_k is the largest of the k-th so many consecutive x."""
 
         def __init__(self, pieces: int) -> None:

@@ -78,7 +78,8 @@ def network_of(model: Any, argument: str = "model") -> Network:
 
 def is_estimator(model: Any) -> bool:
     """Whether it is one of ours."""
-    return type(model).__module__.startswith("fastbp.estimators.") and hasattr(model, "n_ensemble")
+    own = any(cls.__module__.startswith("fastbp.estimators.") for cls in type(model).__mro__)
+    return own and hasattr(model, "n_ensemble")
 
 
 def fitted_networks(model: Any) -> list[Network]:

@@ -27,7 +27,7 @@ def compiler(name):
 
 def compiled(cc, sources, folder, *more):
     library = folder / f"models_{cc}.so"
-    command = [cc, *FLAGS, "-O1", "-shared", "-fPIC", *more, *map(str, sources), "-lm"]
+    command = [cc, *FLAGS, "-O0", "-shared", "-fPIC", *more, *map(str, sources), "-lm"]
     subprocess.run([*command, "-o", str(library)], check=True, timeout=300)
     return ctypes.CDLL(str(library))
 
@@ -56,7 +56,7 @@ def kinds_of(net):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("cc", "n"), [("gcc", len(cases.NAMES)), ("clang", 12)])
+@pytest.mark.parametrize(("cc", "n"), [("gcc", len(cases.NAMES)), ("clang", 7)])
 def test_c_has_the_engines_bits(cc, n, dtype, tmp_path):
     nets = list(cases.networks(n, dtype, seed=n))
     for i, net in enumerate(nets):

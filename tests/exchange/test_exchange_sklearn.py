@@ -44,6 +44,7 @@ def same_bits(a, b):
     )
 
 
+@pytest.mark.grid(together=2)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize(("activation", "dtype"), [

@@ -59,6 +59,7 @@ TARGETS = {
 }
 
 
+@pytest.mark.grid(together=2)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("loss", ["log_loss", "hinge"])
 @pytest.mark.parametrize("n_ensemble", [1, 3])
@@ -88,6 +89,7 @@ def test_types_of_labels():
     assert types == {kind: "(string)" if kind in texts else "(int64)" for kind in TARGETS}
 
 
+@pytest.mark.grid(together=2)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("loss", ["squared_error", "poisson", "gaussian_nll", "huber(2)"])
 @pytest.mark.parametrize("n_ensemble", [1, 2])
@@ -241,7 +243,8 @@ def test_frames_and_arrays():
 def test_a_network_of_the_command_line_takes_its_table():
     given = table()
     encoder = fastbp.tabular.Encoder().fit(given)
-    net = fastbp.Network([len(encoder.feature_names_out()), 5, 2], seed=0)
+    sizes = [len(encoder.feature_names_out()), 5, 5, 2]
+    net = fastbp.Network(sizes, activation=["log_softmax", "layer_norm"], seed=0)
     net.metadata = {"encoder": encoder.to_dict(), "classes": ["few", "many"]}
     proto = to_onnx(net)
     opened = session(proto)
@@ -287,6 +290,7 @@ PIPELINES = {
 }
 
 
+@pytest.mark.grid(together=2)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("target_opset", [None, 13, 17])
 @pytest.mark.parametrize("kind", PIPELINES)
@@ -316,6 +320,22 @@ def test_pipelines(kind, target_opset, dtype):
     np.testing.assert_allclose(found[0], wanted, rtol=0, atol=10 * TOLERANCE[dtype])
 
 
+def test_searches_and_bags():
+    pytest.importorskip("skl2onnx")
+    from fastbp.estimators import BaggingClassifier, GridSearchCV
+
+    X = samples()
+    y = TARGETS["three"](X)
+    member = MLPClassifier(4, max_iter=2, random_state=0)
+    search = GridSearchCV(member, {"alpha": [1e-4, 1e-2]}, cv=2)
+    bag = BaggingClassifier(member, n_estimators=2, random_state=0)
+    for model in (search, bag, Pipeline([("scale", StandardScaler()), ("bag", bag)])):
+        model.fit(X, y)
+        label, p = session(to_onnx(model, X[:1])).run(None, {"X": X})
+        np.testing.assert_array_equal(label, model.predict(X))
+        np.testing.assert_allclose(p, model.predict_proba(X), atol=1e-5)
+
+
 def test_a_pipeline_needs_an_example(tmp_path):
     pytest.importorskip("skl2onnx")
     X = samples()
@@ -328,7 +348,9 @@ def test_a_pipeline_needs_an_example(tmp_path):
         to_onnx(pipeline, X[:1], X[:1])
 
 
-@pytest.mark.parametrize("first", ["fastbp.exchange", "skl2onnx"])
+@pytest.mark.parametrize(
+    "first", ["fastbp.exchange", pytest.param("skl2onnx", marks=pytest.mark.exhaustive)]
+)
 def test_skl2onnx_knows_the_estimators_whoever_is_imported_first(first):
     pytest.importorskip("skl2onnx")
     second = "skl2onnx" if first == "fastbp.exchange" else "fastbp.exchange"

@@ -295,8 +295,8 @@ class _Source:
             f"    {self.name}_predict(test_x, y);\n"
             f"    for (j = 0; j < {n}; j++) {{\n"
             "        const int64_t above = place(y[j]), found = place(test_y[j]);\n"
-            f"        const int near = above <= found + {ULP} && found <= above + {ULP};\n"
-            "        wrong += !(y[j] == y[j] && near);\n    }\n    return wrong;\n}\n"
+            f"        const int within = above <= found + {ULP} && found <= above + {ULP};\n"
+            "        wrong += !(y[j] == y[j] && within);\n    }\n    return wrong;\n}\n"
         )
 
 

@@ -12,26 +12,43 @@ import numpy as np
 
 from fastbp import hints
 from fastbp.exchange.onnx.estimators import add_estimator, class_tensor
-from fastbp.exchange.onnx.graph import OPSET, Graph, Value
+from fastbp.exchange.onnx.graph import OPSET, Graph, Value, type_of
 
 _ESTIMATORS = ("MLPClassifier", "MLPRegressor")
+_BAGS = ("BaggingClassifier", "BaggingRegressor")  # which are scikit-learn's, fitted otherwise
 
 
 def register() -> None:
-    """Tell skl2onnx of `fastbp.estimators.MLPClassifier` and `MLPRegressor`."""
+    """Tell skl2onnx of the estimators of fastbp that are for pipelines."""
     try:
         import skl2onnx
     except ImportError as error:
         raise hints.missing("pipelines need", "skl2onnx", "onnx") from error
+    from skl2onnx.common._registration import get_converter, get_shape_calculator
+
     from fastbp import estimators
 
-    options = {"zipmap": [True, False, "columns"], "output_class_labels": [False, True],
-               "nocl": [True, False]}  # fmt: skip
+    zipmap = {"zipmap": [True, False, "columns"], "output_class_labels": [False, True]}
+    own = {"MLPClassifier": zipmap | {"nocl": [True, False]}}
+    bags = {"BaggingClassifier": zipmap | {"nocl": [True, False], "raw_scores": [True, False]}}
     for name in _ESTIMATORS:
         skl2onnx.update_registered_converter(
-            getattr(estimators, name), f"Fastbp{name}", _shapes, _convert,
-            options=options if name == "MLPClassifier" else None,
+            getattr(estimators, name), f"Fastbp{name}", _shapes, _convert, options=own.get(name)
+        )
+    for name in _BAGS:
+        skl2onnx.update_registered_converter(
+            getattr(estimators, name), f"Fastbp{name}", get_shape_calculator(f"Sklearn{name}"),
+            _named(get_converter(f"Sklearn{name}")), options=bags.get(name),
         )  # fmt: skip
+
+
+def _named(registered: Any) -> Any:
+    """As a function: skl2onnx looks at its name and its parameters."""
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        registered(scope, operator, container)
+
+    return convert
 
 
 def converted(model: Any, X: Any) -> Any:
@@ -94,8 +111,6 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
         value = value if stem == "label" else value.cast(wanted)
         value.called(output.full_name)
     for name, array in graph.constants.items():
-        from fastbp.exchange.onnx.graph import type_of
-
         values = array.ravel()
         content = [v.encode() for v in values] if array.dtype == object else values
         container.add_initializer(name, type_of(array.dtype), array.shape, content)
@@ -121,14 +136,18 @@ class _OnImport:
     """Registers once skl2onnx has been imported, whoever imports it."""
 
     name = "skl2onnx"
+    asks = False
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != self.name:
+        if name != self.name or self.asks:
             return None
         import importlib.util
 
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        self.asks = True
+        try:
+            spec = importlib.util.find_spec(name)  # of the other finders
+        finally:
+            self.asks = False
         if spec is None or spec.loader is None:
             return None
         execute = spec.loader.exec_module
@@ -136,6 +155,8 @@ class _OnImport:
         def then_register(module: Any) -> None:
             execute(module)
             register()
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
 
         spec.loader.exec_module = then_register  # type: ignore[method-assign]
         return spec

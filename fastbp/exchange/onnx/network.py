@@ -35,7 +35,10 @@ def add_network(graph: Graph, net: Network, x: Value, prefix: str = "") -> Value
 def description(net: Network, nodes: Any) -> str:
     """What `from_onnx` reads a network by, while the nodes are those that were written."""
     told = {"architecture": net.architecture, "metadata": net.metadata, "nodes": digest(nodes)}
-    return json.dumps(told)
+    try:
+        return json.dumps(told, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"metadata: expected values that JSON holds; {error}") from None
 
 
 def digest(nodes: Any) -> str:

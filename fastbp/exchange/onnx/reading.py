@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from fastbp.exchange.onnx.functions import COMPOSED, READ, short
 from fastbp.exchange.onnx.graph import package
 from fastbp.exchange.onnx.network import KEY, digest
 from fastbp.exchange.stack import Chain, check_finite
+from fastbp.files.model import check_tensors
 from fastbp.functions import shown
 from fastbp.network import Network
 
@@ -110,21 +112,38 @@ def _described(onnx: Any, proto: Any, output: str | None) -> Network | None:
         told = json.loads(text)
         if told["nodes"] != digest(proto.graph.node):
             return None
+        tensors = _Tensors(onnx, proto.graph)
+        check_tensors(told["architecture"], tensors)  # before memory is taken for what it claims
         net = Network(**{**told["architecture"], "init": "zeros"})
-        metadata = dict(told["metadata"])
+        net.metadata = dict(told["metadata"])
     except (ValueError, TypeError, KeyError):
         return None
-    known = {tensor.name: tensor for tensor in proto.graph.initializer}
     for name, own in net.tensors.items():
-        if name not in known:
-            return None
-        given = onnx.numpy_helper.to_array(known[name])
-        if given.shape != own.shape or given.dtype != own.dtype:
-            return None
-        own[...] = given
+        own[...] = tensors.array(name)
     check_finite(net)
-    net.metadata = metadata
     return net
+
+
+class _Tensors:
+    """Initializers as `fastbp.files.model.check_tensors` asks for them."""
+
+    def __init__(self, onnx: Any, graph: Any) -> None:
+        self._onnx, self._known = onnx, {tensor.name: tensor for tensor in graph.initializer}
+
+    def keys(self) -> list[str]:
+        return list(self._known)
+
+    def array(self, name: str) -> np.ndarray:
+        found: np.ndarray = self._onnx.numpy_helper.to_array(self._known[name])
+        return found
+
+    def get_slice(self, name: str) -> Any:
+        array = self.array(name)
+        codes = {"float32": "F32", "float64": "F64"}
+        return SimpleNamespace(
+            get_shape=lambda: list(array.shape),
+            get_dtype=lambda: codes.get(array.dtype.name, array.dtype.name),
+        )
 
 
 class _Graph:

@@ -88,6 +88,8 @@ def _model_of(model: Any, X: Any) -> Any:
     if isinstance(model, Network):
         check_finite(model)
         return _of_network(model, X)
+    if hasattr(model, "best_estimator_"):  # a search
+        return _model_of(model.best_estimator_, X)
     if is_estimator(model):
         nets = fitted_networks(model)
         for net in nets:
