@@ -23,6 +23,8 @@ TABLE = "encoder"  # where the metadata of a network on tables have one
 # how a category that is a number may be written; others are told by their text alone
 NUMBER = r"[+-]?(0|[1-9][0-9]*)(\.[0-9]*)?"
 TEXTS, NUMBERS = np.dtype(object), np.dtype(np.float64)
+DAY = 86_400_000_000  # microseconds
+NO_TIME = np.iinfo(np.int64).min  # NaT
 DIGITS = 15  # that tell a float64 from the next
 
 
@@ -40,7 +42,9 @@ def add_encoder(graph: Graph, encoder: Encoder, X: Any = None) -> Given:
     for coding in encoder._codings:
         if not coding.name:
             raise ValueError("model: expected columns with names; got a column ''")
-        kind = types.get(coding.name) or (TEXTS if isinstance(coding, TextCoding) else NUMBERS)
+        kind = types.get(coding.name) or _DEFAULTS[type(coding)]
+        if isinstance(coding, TimeCoding):
+            kind = _DEFAULTS[TimeCoding]
         given.append((graph.name(coding.name), kind))
         column = Value(graph, coding.name, kind)
         parts += _CODED[type(coding)](column, coding, encoder._out)
@@ -111,10 +115,36 @@ def _number(column: Value, coding: NumberCoding, dtype: Any) -> list[Value]:
 
 
 def _time(column: Value, coding: TimeCoding, dtype: Any) -> list[Value]:
-    raise ValueError(
-        f"model: column {coding.name!r} holds times, which ONNX has no type for: give the model "
-        "numbers that are made of them (year, month, days since ...) before it is fitted"
-    )
+    """Of microseconds since 1970, as `dates.parts_of` has it."""
+    missing = column.op("Equal", NO_TIME, dtype=bool)
+    whole = missing.where(0, column)
+    days = _floor(whole, DAY)
+    # civil dates of days (H. Hinnant, "chrono-compatible low-level date algorithms"), from March on
+    shifted = days + 719468
+    in_era = shifted.op("Mod", 146097)
+    of_era = (
+        in_era - in_era / 1460 + in_era / 36524 - in_era / 146096
+    ) / 365  # whole numbers are divided as such
+    in_year = in_era - (of_era * 365 + of_era / 4 - of_era / 100)
+    march = (in_year * 5 + 2) / 153
+    year = of_era + _floor(shifted, 146097) * 400 + (march > 9).cast(np.int64)
+    month = march + 3 - (march > 9).cast(np.int64) * 12
+    before = year - 1
+    first = before * 365 + _floor(before, 4) - _floor(before, 100) + _floor(before, 400) - 719162
+    elapsed = whole.cast(np.float64) / float(DAY) - coding.earliest / DAY
+    parts = [year, month, (days + 3).op("Mod", 7), days - first + 1, elapsed]
+    found = []
+    for part, scaling in zip(parts, coding.scalings, strict=True):
+        known = part.cast(np.float64)
+        found.append(_scaled(missing.where(np.nan, known), scaling, dtype))
+    if coding.missing:
+        found.append(missing.cast(dtype))
+    return found
+
+
+def _floor(x: Value, by: int) -> Value:
+    """x // by of whole numbers of any sign."""
+    return (x - x.op("Mod", by)) / by
 
 
 def _text(column: Value, coding: TextCoding, dtype: Any) -> list[Value]:
@@ -198,4 +228,5 @@ def _place_of_number(
     return (equal * graph.constant([places], np.int64)).sum() + other
 
 
+_DEFAULTS = {NumberCoding: NUMBERS, TextCoding: TEXTS, TimeCoding: np.dtype(np.int64)}
 _CODED: dict[type, Any] = {NumberCoding: _number, TextCoding: _text, TimeCoding: _time}

@@ -51,7 +51,7 @@ def to_onnx(model: Any, path: Any = None, X: Any = None) -> Any:
     Raises
     ------
     TypeError, ValueError
-        What ONNX cannot say exactly, by its name: a column of times, for one.
+        What ONNX cannot say exactly, by its name: classes that are dates, for one.
     ImportError
         onnx is missing (``fastbp[onnx]``), or skl2onnx for a pipeline.
     OSError
@@ -59,8 +59,10 @@ def to_onnx(model: Any, path: Any = None, X: Any = None) -> Any:
     Notes
     -----
     The dtype is the network's. ONNX Runtime adds in another order: outputs differ by rounding. In
-    columns of texts "" is what is missing, in those of numbers NaN. The file is checked by
-    onnx.checker before it is written.
+    columns of texts "" is what is missing, in those of numbers NaN. A column of times is one of
+    int64, microseconds since 1970 in UTC, the least int64 where it is missing: what
+    ``times.astype("M8[us]").astype("int64")`` of NumPy gives. Columns that were read as numbers
+    (``numeric=[...]``) are numbers. The file is checked by onnx.checker before it is written.
 
     Examples
     --------
