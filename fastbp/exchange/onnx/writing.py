@@ -53,7 +53,7 @@ def to_onnx(model: Any, path: Any = None, X: Any = None) -> Any:
     TypeError, ValueError
         What ONNX cannot say exactly, by its name: classes that are dates, for one.
     ImportError
-        onnx is missing (``fastbp[onnx]``), or skl2onnx for a pipeline.
+        onnx is missing, or skl2onnx for a pipeline.
     OSError
 
     Notes
