@@ -132,7 +132,8 @@ def to_c(
     -----
     The functions are the engine's, term by term, with `fma` of math.h: outputs have the bits that
     `Network.predict` has on CPUs with FMA, where the compiler keeps to C's rules (-std=c99, no
-    -ffast-math).
+    -ffast-math). Let it know that the CPU has the instruction (-mfma or -march=native on x86): as a
+    call of the library it takes ten times as long and more.
 
     Examples
     --------
@@ -229,7 +230,8 @@ class _Source:
         paste = "x##f" if f else "x"
         return (
             f"/* {self._about()}\n *\n * C99; needs math.h (-lm). For the bits of fastbp: no "
-            "-ffast-math, no contraction of a * b + c\n * (-std=c99 or -ffp-contract=off). */\n"
+            "-ffast-math, no contraction of a * b + c\n * (-std=c99 or -ffp-contract=off). Fast where the "
+            "compiler knows of an FMA instruction (-mfma). */\n"
             "#include <math.h>\n#include <stdint.h>\n\n"
             "#ifdef __clang__\n#pragma STDC FP_CONTRACT OFF\n#endif\n\n"
             f"{self._prototypes()}\n"
