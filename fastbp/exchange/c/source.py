@@ -230,8 +230,8 @@ class _Source:
         paste = "x##f" if f else "x"
         return (
             f"/* {self._about()}\n *\n * C99; needs math.h (-lm). For the bits of fastbp: no "
-            "-ffast-math, no contraction of a * b + c\n * (-std=c99 or -ffp-contract=off). Fast where the "
-            "compiler knows of an FMA instruction (-mfma). */\n"
+            "-ffast-math, no contraction of a * b + c\n * (-std=c99 or -ffp-contract=off). "
+            "Fast where the compiler knows of an FMA instruction (-mfma). */\n"
             "#include <math.h>\n#include <stdint.h>\n\n"
             "#ifdef __clang__\n#pragma STDC FP_CONTRACT OFF\n#endif\n\n"
             f"{self._prototypes()}\n"
