@@ -79,6 +79,7 @@ _LATER = {  # where the name is found; a module stands for itself
             "callbacks",
             "data",
             "estimators",
+            "exchange",
             "metrics",
             "optimizers",
             "tabular",

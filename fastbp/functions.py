@@ -277,6 +277,15 @@ def activation(text: object, argument: str = "activation") -> Activation:
     )  # fmt: skip
 
 
+def takes_parameter(kind: str) -> bool:
+    """Whether an activation's formula has a number of its own.
+
+    >>> takes_parameter("leaky_relu"), takes_parameter("tanh")
+    (True, False)
+    """
+    return _ACTIVATIONS[kind].parameter is not None
+
+
 def loss(text: object) -> Loss:
     """Read a loss's name.
 

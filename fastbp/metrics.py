@@ -34,8 +34,18 @@ def decide(net: Network, outputs: Array) -> Array:
     """
     if outputs.shape[1] > 1:
         return np.asarray(outputs.argmax(axis=1))
+    return (outputs[:, 0] > middle(net)).astype(np.intp)
+
+
+def middle(net: Network) -> float:
+    """Above which one output means the second of two classes.
+
+    >>> import fastbp
+    >>> middle(fastbp.Network([4, 1], output="sigmoid", loss="binary_cross_entropy"))
+    0.5
+    """
     signed = net._loss.signed and net._output.range != "unit"
-    return (outputs[:, 0] > (0.0 if signed else 0.5)).astype(np.intp)
+    return 0.0 if signed else 0.5
 
 
 def classes_of(net: Network, data: Samples) -> Array | None:

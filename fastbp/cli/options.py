@@ -23,6 +23,8 @@ OF_ONE_NETWORK: dict[str, Any] = {
     "momentum": None, "l2": 0.0, "l1": 0.0, "schedule": "constant", "patience": None,
     "checkpoint": None, "no_scaling": False, "mpi": False,
 }  # fmt: skip
+# what a model is exported as, and the ending of its file's name
+FORMATS = {"onnx": ".onnx", "torch": ".pt", "c": ".c", "sklearn": ".joblib"}
 DIGITS = "digits"  # the data set that the package carries
 
 
@@ -111,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_check(commands)
     _add_explain(commands)
+    _add_export(commands)
     _add_bench(commands)
     _add_info(commands)
     return top
@@ -462,6 +465,33 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument(
         "--html", metavar="FILE", help="write a page there, which needs no network, and be brief"
     )
+
+
+def _add_export(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "export",
+        "write a model for another runtime",
+        "onnx: a graph, of a model on tables with its encoder; torch: a pickled "
+        "torch.nn.Sequential; c: one C99 file, whose bytes of flash and RAM are told; sklearn: "
+        "scikit-learn's MLPClassifier or MLPRegressor in a joblib file.",
+        "  fastbp export wine.safetensors --to onnx\n"
+        "  fastbp export wine.safetensors --to c --output src/wine.c --header",
+    )
+    parser.add_argument("model", metavar="MODEL", help="file written by train --save")
+    parser.add_argument("--to", choices=tuple(FORMATS), required=True)
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="where to (default: beside MODEL, with the format's ending: "
+        f"{', '.join(FORMATS.values())})",
+    )
+    parser.add_argument(
+        "--name",
+        metavar="NAME",
+        help="for c: what its functions' names begin with (default: model)",
+    )
+    parser.add_argument("--header", action="store_true", help="for c: write a header beside it")
 
 
 def _add_bench(commands: Any) -> None:

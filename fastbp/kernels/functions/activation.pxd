@@ -92,12 +92,12 @@ cdef inline real value_and_slope(elementwise *tag, real z, real p, real *slope) 
         return z * slope[0]
     elif elementwise is Elu:  # sigma'(0) = p
         # slope from e^z, not expm1(z) + 1, which is 0 at z = -40
-        u = z if z < <real>0 else <real>0
+        u = <real>0 if z >= <real>0 else z  # written so that NaN stays NaN
         slope[0] = <real>1 if z > <real>0 else p * exp(u)
         a = z if z > <real>0 else p * expm1(u)
         return a
     elif elementwise is Selu:  # sigma'(0) = lambda alpha
-        u = z if z < <real>0 else <real>0
+        u = <real>0 if z >= <real>0 else z  # written so that NaN stays NaN
         r = <real>1.0507009873554805
         t = <real>1.0507009873554805 * <real>1.6732632423543772
         slope[0] = r if z > <real>0 else t * exp(u)
