@@ -4,8 +4,8 @@
 
 Rows of ten features as dicts, two classes, hidden layers of 32; each library predicts a row and
 then learns it, alternated in rounds; the median of the rounds' microseconds a row. deep-river
-(PyTorch) and river's logistic regression are left out where they are not installed. Then what a call
-takes on plain rows of 32-64-64-1, and a step with a derivative from outside beside fit's own.
+(PyTorch) and river's logistic regression are left out where they are not installed. Then what a
+call takes on plain rows of 32-64-64-1, and a step with a derivative from outside beside fit's own.
 """
 
 import argparse

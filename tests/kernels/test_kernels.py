@@ -17,6 +17,7 @@ from cases import DTYPES
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp
+from fastbp import functions
 from fastbp.kernels import dispatch
 
 pytestmark = pytest.mark.sanitizers
@@ -584,3 +585,16 @@ def test_one_unit_is_trained_alike_by_any_number_of_threads(level, dtype, optimi
         twin.fit(X, Y, epochs=1, batch_size=60, optimizer=fastbp.SGD(1.0), seed=0, threads=1)
         step = np.concatenate([(before[k] - v).ravel() for k, v in twin.tensors.items()])
         assert_allclose(step, gradient, rtol=0, atol=200 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", sorted(functions.ACTIVATIONS))
+def test_activations_of_nan_are_nan(name, dtype, level):
+    """Also where an overflow inside the network makes it, from finite inputs."""
+    net = fastbp.Network([1, 6, 4], activation="exp", output=name,
+                         loss="mse", dtype=dtype, init="zeros")  # fmt: skip
+    net.biases[0][...] = 1e4  # exp of it is infinite, and 0 times that is NaN
+    with np.errstate(over="ignore", invalid="ignore"):
+        zs, activations = net.feedforward([[1.0]])
+    assert np.isnan(zs[-1]).all()
+    assert np.isnan(activations[-1]).all()
