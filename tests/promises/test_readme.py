@@ -14,7 +14,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    first, training, many, tables, sklearn, checks, torch = blocks
+    first, training, many, tables, sklearn, scaling, exchange, checks, torch = blocks
     names = {}
     exec(compile(first, "README.md", "exec"), names)
     assert "gradient check: pass" in capsys.readouterr().out
@@ -28,6 +28,12 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     assert fastbp.load("prices.safetensors").predict(names["table"])[0] == pytest.approx(90, abs=5)
     exec(compile(sklearn, "README.md", "exec"), names)
     assert names["model"].score(names["digits"].X, names["digits"].Y) > 0.93
+    exec(compile(scaling, "README.md", "exec"), names)
+    digits, net = names["digits"], names["net"]
+    assert names["search"].best_score_ > 0.8
+    assert (net.predict(digits.X).argmax(axis=1) == digits.Y).mean() > 0.9
+    exec(compile(exchange, "README.md", "exec"), names)
+    assert "digits_predict" in (tmp_path / "digits.c").read_text()
     capsys.readouterr()
     exec(compile(checks, "README.md", "exec"), names)
     out = capsys.readouterr().out
