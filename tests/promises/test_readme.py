@@ -33,7 +33,7 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     assert names["search"].best_score_ > 0.8
     assert (net.predict(digits.X).argmax(axis=1) == digits.Y).mean() > 0.9
     exec(compile(exchange, "README.md", "exec"), names)
-    assert "digits_predict" in (tmp_path / "digits.c").read_text()
+    assert "_predict(const float *x, float *y)" in (tmp_path / "digits.c").read_text()
     capsys.readouterr()
     exec(compile(checks, "README.md", "exec"), names)
     out = capsys.readouterr().out
