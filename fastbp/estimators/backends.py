@@ -27,13 +27,15 @@ from joblib.parallel import ParallelBackendBase, SequentialBackend
 from sklearn.base import BaseEstimator
 
 from fastbp.estimators import chunks
-from fastbp.estimators.tasks import Together, draws_freely, ours
+from fastbp.estimators.tasks import TASKS, Together, draws_freely, ours
 from fastbp.functions import shown
 from fastbp.training.request import cores
 
 QUEUED = 2  # chunks a worker: the one that it is at, and the one that it begins then
 SENT_AGAIN = 3  # times at most that data are sent again which the workers that had them have lost
 WAIT_SECONDS = 1.0  # at most, until Ctrl-C is noticed
+# besides those that are trained together here
+SENT = TASKS | {"_parallel_build_estimators", "_incremental_fit_estimator"}
 MANY = 1 << 16  # tasks that a bag may be cut into: one a member
 
 
@@ -90,12 +92,19 @@ def threads_of(n_jobs):
 
 
 class Elsewhere(Together):
-    """Collects tasks, and has a sender have them trained at workers, chunk by chunk."""
+    """Collects tasks, and has a sender have them trained at workers, chunk by chunk.
+
+    Of one object of joblib's alone: what tasks here, a refit or a score among them, ask joblib for
+    meanwhile is done as it would be without.
+    """
+
+    supports_sharedmem = False
 
     def __init__(self, sender):
         super().__init__()
         self.sender = sender
         self.told: dict[Any, Any] = {}  # the registry of warnings that workers had
+        self.before = getattr(joblib.parallel._backend, "config", None)
 
     def effective_n_jobs(self, n_jobs):
         """How many tasks joblib may make at once of what can be cut into any number."""
@@ -104,9 +113,18 @@ class Elsewhere(Together):
     def configure(self, n_jobs=1, parallel=None, **options):
         """How many tasks joblib hands over before it is told that one has been taken."""
         self.parallel = parallel
+        self.during = joblib.parallel._backend.config
+        if self.before is None:
+            del joblib.parallel._backend.config
+        else:
+            joblib.parallel._backend.config = self.before
         return max(2, cores())
 
     def _make(self, batches):
+        if not all(map(_of_fits, batches)):  # of a splitter's, which asked first
+            joblib.parallel._backend.config = self.during
+            super()._make(batches)
+            return
         items = [chunks.Item(batch) for batch in batches]
         seed = self._draw(items)
         self.sender.carry(chunks.parts_of(items))
@@ -136,6 +154,12 @@ class Elsewhere(Together):
         for item, seed in zip(items, seeds[1:].tolist(), strict=True):
             item.seed = seed if item.seed is None else item.seed
         return int(seeds[0])
+
+
+def _of_fits(batch):
+    """Whether a batch is one task of those that are for workers."""
+    names = [getattr(function, "__name__", "") for function, *_ in batch.items]
+    return len(names) == 1 and names[0] in SENT
 
 
 # how chunks are sent

@@ -40,7 +40,7 @@ from executor_cases import (
     threads,
 )
 from scipy import sparse
-from sklearn import linear_model, model_selection
+from sklearn import ensemble, linear_model, model_selection
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -437,3 +437,46 @@ def test_classes_and_functions_of_a_script_are_sent(tmp_path):
         [sys.executable, path], capture_output=True, text=True, timeout=240, check=False
     )
     assert made.stdout.split() == ["2"], made.stderr
+
+
+class Writing(RegressorMixin, BaseEstimator):
+    """Has joblib write into what it holds, with and without a word about shared memory."""
+
+    def fit(self, X, y):
+        self.seen_ = {}
+        for require in ("sharedmem", None):
+            joblib.Parallel(n_jobs=2, require=require, prefer="threads")(
+                joblib.delayed(self.seen_.__setitem__)((require, i), i) for i in range(3)
+            )
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+
+class Splits(model_selection.KFold):
+    """Asks joblib before a fit does."""
+
+    def split(self, X, y=None, groups=None):
+        assert joblib.Parallel(2)(joblib.delayed(abs)(i) for i in (-1, -2)) == [1, 2]
+        return super().split(X, y, groups)
+
+
+def test_what_is_no_fit_of_a_search_stays_here():
+    executor = Inline()
+    search = estimators.GridSearchCV(Writing(), {}, cv=Splits(3), executor=executor).fit(X, Y)
+    assert len(search.best_estimator_.seen_) == 6 and set(executor.names) == {"fit Writing"}
+    executor.names.clear()
+    assert len(estimators.cross_val_score(Writing(), X, Y, cv=Splits(3), executor=executor)) == 3
+    assert set(executor.names) == {"fit Writing"}
+    forest = ensemble.RandomForestClassifier(5, random_state=0)
+    for member in (forest, ensemble.AdaBoostClassifier(forest, n_estimators=2, random_state=0)):
+        found, expected = (
+            seeded(
+                lambda of=of, member=member: estimators.BaggingClassifier(
+                    member, 15, oob_score=True, random_state=1, executor=of
+                ).fit(BIG, BIG[:, 0] > 0)
+            )
+            for of in (executor, None)
+        )
+        np.testing.assert_array_equal(found.oob_decision_function_, expected.oob_decision_function_)
