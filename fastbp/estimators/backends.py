@@ -27,7 +27,7 @@ from joblib.parallel import ParallelBackendBase, SequentialBackend
 from sklearn.base import BaseEstimator
 
 from fastbp.estimators import chunks
-from fastbp.estimators.tasks import TASKS, Together, draws_freely, ours
+from fastbp.estimators.tasks import TASKS, Together, ours
 from fastbp.functions import shown
 from fastbp.training.request import cores
 
@@ -126,7 +126,12 @@ class Elsewhere(Together):
             super()._make(batches)
             return
         items = [chunks.Item(batch) for batch in batches]
-        seed = self._draw(items)
+        free = any(item.draws_freely() for item in items)
+        if free and self.sender.shared:  # threads would draw in any order
+            self.n_threads = self.sender.n_workers()
+            super()._make(batches)
+            return
+        seed = self._draw(items) if free else None
         self.sender.carry(chunks.parts_of(items))
         plan = chunks.Plan(items, self.sender.n_workers(), seed)
         with contextlib.closing(self.sender.outcomes(plan)) as outcomes:
@@ -143,14 +148,13 @@ class Elsewhere(Together):
             batch.calls, batch.tasks = None, []
 
     def _draw(self, items):
-        """Seeds of tasks that are not ours, and of transformers, where anything draws freely."""
-        first = items[0]
-        if first.of_bag or not hasattr(first.estimator, "get_params"):  # a bag seeds its members
-            return None
-        parameters = first.estimator.get_params(deep=True).items()
-        if not any(name.endswith("random_state") and draws_freely(of) for name, of in parameters):
-            return None
-        seeds = np.random.randint(2**31, size=1 + len(items))  # noqa: NPY002
+        """Seeds of tasks that are not ours, and of transformers, where anything draws freely.
+
+        NumPy's global generator is left where it would be here, if fits of ours have drawn by it.
+        """
+        own = [item.seed for item in items if item.seed is not None]
+        draws = np.random.RandomState(own) if own else np.random
+        seeds = draws.randint(2**31, size=1 + len(items))
         for item, seed in zip(items, seeds[1:].tolist(), strict=True):
             item.seed = seed if item.seed is None else item.seed
         return int(seeds[0])
@@ -183,6 +187,8 @@ def sender_of(executor):
 
 class ByThreads:
     """To threads of this process, which see all that there is."""
+
+    shared = True  # with this process, NumPy's global generator too
 
     def __init__(self, executor):
         self.executor = executor
@@ -244,6 +250,7 @@ def opened(found):
 class ByFiles(ByThreads):
     """To processes, by files that they map into their memory."""
 
+    shared = False
     folder: Any = None
 
     def carry(self, parts):
@@ -272,6 +279,8 @@ class ByFiles(ByThreads):
 
 class ByDask(ByThreads):
     """To Dask's workers, which hold data by themselves."""
+
+    shared = False
 
     def __init__(self, executor):
         super().__init__(executor)
@@ -318,13 +327,14 @@ class ByJoblib(ByThreads):
     def __init__(self, config, n_jobs):
         super().__init__(None)
         self.config, self.n_jobs = config, n_jobs
+        self.shared = getattr(config["backend"], "supports_sharedmem", False)
 
     def n_workers(self):
         with joblib.parallel_config(**self.config):
             return joblib.effective_n_jobs(self.n_jobs)
 
     def _call(self, chunk):
-        if getattr(self.config["backend"], "supports_sharedmem", False):
+        if self.shared:
             return chunks.run, (chunk.job,), {}
         payload, used = chunks.packed(chunk.job, self.parts)
         return chunks.Work(chunk.name), (payload, *(self.parts[key] for key in used)), {}

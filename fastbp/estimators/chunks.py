@@ -25,7 +25,7 @@ import joblib
 import numpy as np
 from scipy import sparse
 
-from fastbp.estimators.tasks import Batch, Together, ours
+from fastbp.estimators.tasks import Batch, Together, draws_freely, ours
 from fastbp.training.request import flops, limited
 
 try:
@@ -83,6 +83,25 @@ class Item:
             sizes = []
         shape = (sizes, own["activation"], own["solver"], own["batch_size"], own["loss"])
         self.key = type(model).__name__, repr(shape)
+
+    def draws_freely(self):
+        """Whether its fit draws by NumPy's global generator, other than by a seed from here."""
+        estimator, model = self.estimator, ours(self.estimator)
+        if self.of_bag or not hasattr(estimator, "get_params") or estimator is model:
+            return False  # a bag seeds its members
+        last = "" if model is None else f"{estimator.steps[-1][0]}__"
+        values = estimator.get_params(deep=True) | (self.call[2].get("parameters") or {})
+        for name, value in values.items():
+            if model is not None and (value is model or name.startswith(last)):
+                continue
+            if name.endswith("random_state"):
+                free = draws_freely(value)
+            else:  # as a splitter has it
+                free = draws_freely(getattr(value, "random_state", 0))
+                free = free and bool(getattr(value, "shuffle", True))
+            if free:
+                return True
+        return False
 
     def sent(self, lean):
         """The task; of a bag without the members that it has from before. `lean`: those so far."""
@@ -313,7 +332,8 @@ class Work:
         if self.find is not None:
             parts = self.find(*parts)
         job = _Unpickler(io.BytesIO(payload), parts).load()
-        with _heard() as told, _global_draws():
+        drawing = contextlib.nullcontext() if job.seed is None else _global_draws()
+        with _heard() as told, drawing:
             outcome = run(job, shared=False)
         found = outcome._replace(told=told, seconds=time.perf_counter() - began)
         if (error := found.error) is not None:
@@ -351,14 +371,18 @@ def run(job, executor=None, shared=True):
     return Outcome(job.number, results, error, trace, [], time.perf_counter() - began)
 
 
+_drawing = threading.Lock()
+
+
 @contextlib.contextmanager
 def _global_draws():
-    """NumPy's global generator comes out of it as it went in."""
-    state = np.random.get_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+    """One thread's at a time, NumPy's global generator comes out of it as it went in."""
+    with _drawing:
+        state = np.random.get_state()  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
 
 
 # what this process has mapped, of one search: by its folder, and by where it is

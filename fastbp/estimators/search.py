@@ -53,6 +53,9 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
     estimator, param_grid, scoring, refit, cv, verbose, error_score, return_train_score, n_jobs, ...
         As in scikit-learn. An estimator with a `checkpoint` is refused. With random_state None each
         fit has draws of its own, which ``numpy.random.seed`` repeats, though not as scikit-learn.
+        So it does for transformers and other estimators that draw by NumPy's global generator: in
+        this process and on threads, which then make them one after another; in processes by
+        other draws, as each task has a seed. Who draws so without a random_state is not seen.
     executor : concurrent.futures.Executor, optional
         Who has the fits made, of any estimator, in place of `n_jobs`: a ProcessPoolExecutor or
         ThreadPoolExecutor, loky's, ``client.get_executor(pure=False)`` of Dask, mpi4py's

@@ -13,6 +13,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
@@ -26,6 +27,7 @@ from executor_cases import (
     BIG,
     GRID,
     GROUPS,
+    LABELS,
     RNG,
     Inline,
     X,
@@ -40,7 +42,7 @@ from executor_cases import (
     threads,
 )
 from scipy import sparse
-from sklearn import ensemble, linear_model, model_selection
+from sklearn import ensemble, linear_model, model_selection, tree
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -470,13 +472,99 @@ def test_what_is_no_fit_of_a_search_stays_here():
     assert len(estimators.cross_val_score(Writing(), X, Y, cv=Splits(3), executor=executor)) == 3
     assert set(executor.names) == {"fit Writing"}
     forest = ensemble.RandomForestClassifier(5, random_state=0)
-    for member in (forest, ensemble.AdaBoostClassifier(forest, n_estimators=2, random_state=0)):
-        found, expected = (
-            seeded(
-                lambda of=of, member=member: estimators.BaggingClassifier(
-                    member, 15, oob_score=True, random_state=1, executor=of
-                ).fit(BIG, BIG[:, 0] > 0)
-            )
-            for of in (executor, None)
-        )
-        np.testing.assert_array_equal(found.oob_decision_function_, expected.oob_decision_function_)
+    found, expected = (
+        estimators.BaggingClassifier(
+            forest, 25, oob_score=True, random_state=1, executor=of
+        ).fit(X, Y > 0).oob_decision_function_
+        for of in (executor, None)
+    )  # fmt: skip
+    np.testing.assert_array_equal(found, expected)
+
+
+class Slow(Fussy):
+    """Draws more than once, with a rest between."""
+
+    def __init__(self, random_state=None):
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        self.drawn_ = 0.0
+        for _ in range(4):
+            self.drawn_ += np.random.random()  # noqa: NPY002
+            time.sleep(0.001)
+        return self
+
+
+FREE = {
+    "slow": Slow(),
+    "tree": tree.DecisionTreeClassifier(max_features=2),
+    "ensemble": classifier(n_ensemble=2, random_state=None),
+    "pipeline": make_pipeline(
+        PCA(3, svd_solver="randomized"), classifier(random_state=None, max_iter=2)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_threads_draw_as_this_process_does(name):
+    def found(executor):
+        return [
+            estimators.cross_val_score(FREE[name], X, (Y > 0) + 0, cv=9, executor=executor),
+            np.random.random(),  # noqa: NPY002
+        ]
+
+    with threads() as executor:
+        assert_same(seeded(lambda: found(executor)), seeded(lambda: found(None)))
+    if name == "pipeline":
+        with joblib.parallel_config("threading", n_jobs=2):
+            there = seeded(lambda: found(None))
+        assert_same(there, seeded(lambda: found(None)))
+
+
+class Strands(Inline):
+    """Threads that are sent pickles, as some workers of Dask's are."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = threads()
+
+    def submit(self, function, /, *args, **named):
+        function, args, named = pickle.loads(pickle.dumps((function, args, named)))
+        return self.pool.submit(function, *args, **named)
+
+
+def test_workers_of_one_process_draw_one_after_another():
+    executor = Strands()
+    with executor.pool:
+        found = [
+            seeded(lambda: estimators.cross_val_score(Slow(), X, Y, cv=9, executor=executor))
+            for _ in range(2)
+        ]
+    assert_same(*found)
+
+
+def test_a_refit_draws_as_it_does_here():
+    """Seeds of tasks leave NumPy's global generator where it would be without."""
+    grid = {"mlpclassifier__alpha": [0.1, 1.0]}
+    model = make_pipeline(StandardScaler(), classifier(random_state=None))
+
+    def searched(kind, executor):
+        make, options = estimators.GridSearchCV, {}
+        if kind == "halving":
+            make, options = estimators.HalvingRandomSearchCV, {"n_candidates": 2}
+        search = make(model, grid, cv=2, executor=executor, **options).fit(X, LABELS)
+        refitted = search.best_estimator_[-1]
+        return [refitted.coefs_, search.cv_results_["mean_test_score"], np.random.random()]  # noqa: NPY002
+
+    for kind in ("grid", "halving"):
+        expected = seeded(lambda kind=kind: searched(kind, None))
+        assert_same(seeded(lambda kind=kind: searched(kind, Inline())), expected)
+        with threads() as executor:
+            assert_same(seeded(lambda kind=kind, of=executor: searched(kind, of)), expected)
+    plain = classifier(random_state=None)
+    found, expected = (
+        seeded(lambda of=of: (estimators.cross_val_score(plain, X, LABELS, cv=3, executor=of),
+                              np.random.random()))  # noqa: NPY002
+        for of in (Inline(), None)
+    )  # fmt: skip
+    assert_same(found, expected)
