@@ -19,6 +19,7 @@ import traceback
 import warnings
 from collections import deque
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import joblib
@@ -106,7 +107,11 @@ class Item:
     def sent(self, lean):
         """The task; of a bag without the members that it has from before. `lean`: those so far."""
         if not self.of_bag:
-            return self.call
+            function, args, named = self.call
+            if hasattr(named.get("caller"), "_skl_callbacks"):
+                return self.call
+            # a search, which is told to its callbacks alone: splits and scores need not travel
+            return function, args, {**named, "caller": None} if "caller" in named else named
         function, (n, bag, *args), named = self.call
         if id(bag) not in lean:
             lean[id(bag)] = copy.copy(bag)
@@ -333,7 +338,7 @@ class Work:
             parts = self.find(*parts)
         job = _Unpickler(io.BytesIO(payload), parts).load()
         drawing = contextlib.nullcontext() if job.seed is None else _global_draws()
-        with _heard() as told, drawing:
+        with _heard() as told, drawing, _filtered(job):
             outcome = run(job, shared=False)
         found = outcome._replace(told=told, seconds=time.perf_counter() - began)
         if (error := found.error) is not None:
@@ -371,6 +376,18 @@ def run(job, executor=None, shared=True):
     return Outcome(job.number, results, error, trace, [], time.perf_counter() - began)
 
 
+@contextlib.contextmanager
+def _filtered(job):
+    """Warnings are told by the filters of who sends the job, also outside of its tasks."""
+    (function, *_), _ = job.tasks[0]
+    filters = getattr(function, "warning_filters", None)
+    with warnings.catch_warnings():
+        if filters is not None:
+            warnings.resetwarnings()
+            getattr(warnings, "_get_filters", lambda: warnings.filters)().extend(filters)
+        yield
+
+
 _drawing = threading.Lock()
 
 
@@ -394,6 +411,12 @@ def place_of(part):
     if not isinstance(part, np.memmap) or not isinstance(part.base, mmap.mmap) or part.mode == "c":
         return None  # a part of one, or with changes that the file has not
     part.flush()
+    try:
+        size = Path(part.filename).stat().st_size
+    except (OSError, TypeError):  # TypeError: it is None
+        return None
+    if size < part.offset + part.nbytes:
+        return None
     order = "F" if part.flags.f_contiguous and not part.flags.c_contiguous else "C"
     return str(part.filename), part.dtype.str, "r", part.offset, part.shape, order
 

@@ -6,6 +6,7 @@ does not: results (test_executors.py), a cluster's deaths (test_executors_cluste
 
 import os
 import signal
+import tempfile
 import threading
 import time
 import warnings
@@ -30,7 +31,7 @@ from executor_cases import (
     regressor,
     threads,
 )
-from sklearn import linear_model
+from sklearn import linear_model, model_selection
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 
@@ -125,6 +126,57 @@ def test_warnings_of_the_fits_come_back(processes):
             estimators.cross_val_score(
                 regressor(), X, Y, cv=3, error_score="raise", executor=executor
             )
+
+
+@pytest.mark.parametrize("action", ["ignore", "always", "error"])
+def test_warnings_of_members_follow_the_filters_here(action):
+    with forked() as executor:
+        executor.submit(warnings.simplefilter, "ignore").result()
+        executor.submit(warnings.simplefilter, "ignore").result()
+        bag = estimators.BaggingRegressor(regressor(), 6, random_state=0, executor=executor)
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter(action)
+            if action == "error":
+                with pytest.raises(ConvergenceWarning):
+                    bag.fit(X, Y)
+            else:
+                bag.fit(X, Y)
+    told = [warning for warning in record if warning.category is ConvergenceWarning]
+    assert len(told) == (6 if action == "always" else 0)
+
+
+@pytest.mark.parametrize("gone", ["unlinked", "nameless", "short"])
+def test_mapped_arrays_whose_files_are_gone_are_sent_by_others(gone, tmp_path, processes):
+    path = tmp_path / "x"
+    with tempfile.TemporaryFile(dir=tmp_path) as nameless:
+        x = np.memmap(nameless if gone == "nameless" else path, float, "w+", shape=BIG.shape)
+    x[:] = BIG
+    if gone != "nameless":
+        path.unlink()
+    if gone == "short":
+        path.write_bytes(b"other")
+    found, expected = (
+        estimators.cross_val_score(regressor(), of, BIG[:, 0], cv=2, executor=executor)
+        for of, executor in ((x, processes), (BIG, None))
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_workers_do_not_need_is_not_sent(processes):
+    splits = list(model_selection.KFold(3).split(X))
+    lock = threading.Lock()
+
+    def best(results):
+        with lock:
+            return int(np.argmax(results["mean_test_score"]))
+
+    model = regressor()
+    for executor in (None, processes, Inline()):
+        search = estimators.GridSearchCV(
+            model, {"alpha": [1e-4, 1.0]}, cv=(split for split in splits), refit=best,
+            executor=executor,
+        ).fit(X, Y)  # fmt: skip
+        assert search.n_splits_ == 3 and search.best_index_ in (0, 1)
 
 
 def test_warnings_of_threads_are_kept_apart():
