@@ -17,7 +17,14 @@ import shutil
 import tempfile
 import uuid
 import warnings
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    ThreadPoolExecutor,
+    wait,
+)  # fmt: skip
 from pathlib import Path
 from typing import Any
 
@@ -205,11 +212,25 @@ class ByThreads:
 
     def submit(self, chunk):
         """The future of a chunk's outcome, or of its bytes."""
-        return self.executor.submit(chunks.run, chunk.job, self.executor)
+        within = (*chunks.WITHIN.get(), self.executor)
+        return self.executor.submit(chunks.run, chunk.job, within)
 
     def lost(self):
         """Whether what workers have lost has been given to them again."""
         return False
+
+    def _sent(self, chunk):
+        try:
+            return self.submit(chunk)
+        except BrokenExecutor:
+            raise
+        except RuntimeError as error:
+            if "shut" not in str(error):
+                raise
+            raise RuntimeError(
+                f"executor: expected one that has not been shut down; got {shown(self.executor)}: "
+                f"{error}"
+            ) from error
 
     def close(self):
         """Nothing will be sent any more."""
@@ -224,17 +245,22 @@ class ByThreads:
                 while len(pending) < QUEUED * plan.n_workers:
                     if (chunk := next(plan, None)) is None:
                         break
-                    pending[self.submit(chunk)] = chunk
+                    pending[self._sent(chunk)] = chunk
                 if not pending:
                     return
                 for future in wait(pending, WAIT_SECONDS, FIRST_COMPLETED).done:
                     chunk = pending.pop(future)
                     try:
                         found = future.result()
-                    except CancelledError:
+                    except CancelledError as error:
+                        chunk.n_lost += 1
                         if not self.lost():
-                            raise
-                        pending[self.submit(chunk)] = chunk
+                            raise RuntimeError(
+                                f"executor: {chunk.name}, {chunk.told}: cancelled "
+                                f"{chunk.n_lost} times, as where its worker dies each time or "
+                                "the executor is shut down"
+                            ) from error
+                        pending[self._sent(chunk)] = chunk
                     else:
                         yield opened(found)
         finally:
@@ -244,7 +270,12 @@ class ByThreads:
 
 def opened(found):
     """An outcome, also of its bytes."""
-    return pickle.loads(found) if isinstance(found, bytes) else found
+    if not isinstance(found, bytes):
+        return found
+    outcome = pickle.loads(found)
+    if isinstance(outcome.error, chunks.Raised):
+        return outcome._replace(error=outcome.error.rebuilt())
+    return outcome
 
 
 class ByFiles(ByThreads):
@@ -256,6 +287,8 @@ class ByFiles(ByThreads):
     def carry(self, parts):
         if self.folder is None and parts:
             place = os.environ.get("JOBLIB_TEMP_FOLDER")
+            if place is not None and not Path(place).is_dir():
+                raise FileNotFoundError(f"JOBLIB_TEMP_FOLDER: expected a folder; got {place!r}")
             self.folder = tempfile.mkdtemp(prefix="fastbp-", dir=place)
         for key, part in parts.items():
             if key not in self.parts:
@@ -285,19 +318,31 @@ class ByDask(ByThreads):
     def __init__(self, executor):
         super().__init__(executor)
         self.client, self.sent, self.n_sent = executor._client, {}, 0
+        self._check()
+
+    def _check(self):
+        if self.client.status != "running":
+            raise RuntimeError(
+                "executor: expected that of a client which is open; got one whose client is "
+                f"{self.client.status}"
+            )
 
     def n_workers(self):
         return sum(self.client.nthreads().values())
 
     def carry(self, parts):
-        if not self.n_workers():  # whoever adapts the cluster to its tasks is to see one
-            self.client.submit(int, pure=False).result()
+        self._await()
         new = [key for key in parts if key not in self.parts]
         self.parts.update(parts)
         self._scatter(new)
 
+    def _await(self):
+        if not self.n_workers():  # whoever adapts the cluster to its tasks is to see one
+            self.client.submit(int, pure=False).result()
+
     def _scatter(self, keys):
         if keys:
+            self._await()
             data = [self.parts[key] for key in keys]
             futures = self.client.scatter(data, broadcast=True, hash=False)
             self.sent.update(zip(keys, futures, strict=True))
@@ -309,6 +354,7 @@ class ByDask(ByThreads):
         return self.executor.submit(chunks.Work(chunk.name), payload, *futures, key=key, pure=False)
 
     def lost(self):
+        self._check()
         gone = [key for key, future in self.sent.items() if future.status != "finished"]
         self.n_sent += bool(gone)
         if self.n_sent > SENT_AGAIN:
@@ -335,7 +381,7 @@ class ByJoblib(ByThreads):
 
     def _call(self, chunk):
         if self.shared:
-            return chunks.run, (chunk.job,), {}
+            return chunks.run, (chunk.job, chunks.WITHIN.get()), {}
         payload, used = chunks.packed(chunk.job, self.parts)
         return chunks.Work(chunk.name), (payload, *(self.parts[key] for key in used)), {}
 

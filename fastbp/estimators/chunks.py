@@ -26,7 +26,8 @@ import joblib
 import numpy as np
 from scipy import sparse
 
-from fastbp.estimators.tasks import Batch, Together, draws_freely, ours
+from fastbp.estimators.tasks import Batch, Together, draws_freely, ours, signature_of
+from fastbp.functions import shown
 from fastbp.training.request import flops, limited
 
 try:
@@ -139,7 +140,7 @@ class Chunk:
     """Items that are trained together."""
 
     def __init__(self, number, items, seed):
-        self.items = items
+        self.items, self.n_lost = items, 0
         lean: dict[int, Any] = {}
         tasks = [(item.sent(lean), item.seed) for item in items]
         self.job = Job(number, tasks, max(item.threads for item in items), seed)
@@ -297,8 +298,67 @@ class _Unpickler(pickle.Unpickler):
 def packed(job, parts):
     """A job as bytes, and the ids of `parts` that it leaves out, in the order of their places."""
     pickler = _Pickler(file := io.BytesIO(), parts)
-    pickler.dump(job)
+    try:
+        pickler.dump(job)
+    except Exception as error:
+        raise _refused(job, parts, error) from error
     return file.getvalue(), list(pickler.places)
+
+
+def _refused(job, parts, error):
+    """What cannot be pickled is named, as scikit-learn's function of the task names it."""
+    for (wrapper, args, named), _ in job.tasks:
+        function = getattr(wrapper, "function", wrapper)
+        try:
+            given = signature_of(function).bind(*args, **named).arguments
+        except (TypeError, ValueError):
+            given = named
+        for name, value in given.items():
+            try:
+                _Pickler(io.BytesIO(), parts).dump(value)
+            except Exception:
+                return TypeError(
+                    f"{name}: expected what can be pickled, to be sent to a process; got "
+                    f"{shown(value)}: {error}. A ThreadPoolExecutor pickles nothing, and functions "
+                    "of modules can be pickled"
+                )
+    return error
+
+
+class Raised(NamedTuple):
+    """An exception that pickle does not make again, for its class wants other arguments."""
+
+    kind: type[BaseException]
+    args: tuple[Any, ...]
+    state: dict[str, Any]
+    cause: BaseException | None
+
+    def rebuilt(self):
+        """The exception, made without its `__init__`."""
+        error = self.kind.__new__(self.kind, *self.args)
+        vars(error).update(self.state)
+        error.__cause__ = self.cause
+        return error
+
+
+def _sendable(error):
+    """The error, or what stands for it, so that it can be pickled and made again."""
+
+    def travels(value):
+        try:
+            made = pickle.loads(cloudpickle.dumps(value))
+            return not isinstance(made, Raised) or made.rebuilt() is not None
+        except Exception:
+            return False
+
+    if error.__cause__ is None and travels(error):
+        return error
+    state = {name: value for name, value in vars(error).items() if travels(value)}
+    cause = error.__cause__ if travels(error.__cause__) else None
+    raised = Raised(type(error), error.args, state, cause)
+    if travels(raised):
+        return raised
+    return error if travels(error) else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 class Outcome(NamedTuple):
@@ -306,7 +366,7 @@ class Outcome(NamedTuple):
 
     number: int
     results: list[Any]
-    error: BaseException | None
+    error: BaseException | Raised | None
     trace: str
     told: list[Any]  # warnings: message, category, file and line
     seconds: float
@@ -339,18 +399,19 @@ class Work:
         job = _Unpickler(io.BytesIO(payload), parts).load()
         drawing = contextlib.nullcontext() if job.seed is None else _global_draws()
         with _heard() as told, drawing, _filtered(job):
-            outcome = run(job, shared=False)
+            outcome = run(job, WITHIN.get(), shared=False)
         found = outcome._replace(told=told, seconds=time.perf_counter() - began)
-        if (error := found.error) is not None:
-            try:
-                pickle.loads(cloudpickle.dumps(error))
-            except Exception:  # one that cannot be sent
-                found = found._replace(error=RuntimeError(f"{type(error).__name__}: {error}"))
-        return cloudpickle.dumps(found)
+        if found.error is not None:
+            found = found._replace(error=_sendable(found.error))
+        try:
+            return cloudpickle.dumps(found)
+        except Exception as error:
+            refused = TypeError(f"{self.__name__}: what comes of it cannot be pickled: {error}")
+            return cloudpickle.dumps(found._replace(results=[], error=refused))
 
 
-def run(job, executor=None, shared=True):
-    """Do a job in this process, of which `executor` has given it a thread.
+def run(job, within, shared=True):
+    """Do a job in this process, of which the executors `within` have given it threads.
 
     `shared`: with the one that sends it, whose global draws are left alone.
     """
@@ -364,7 +425,7 @@ def run(job, executor=None, shared=True):
         elif not shared:
             own.seed = seed
         batches.append(batch)
-    error, results, trace, token = None, [], "", WITHIN.set((*WITHIN.get(), executor))
+    error, results, trace, token = None, [], "", WITHIN.set(within)
     try:
         with joblib.parallel_config("sequential"), limited(job.n_threads):
             backend.make(batches)
@@ -384,7 +445,8 @@ def _filtered(job):
     with warnings.catch_warnings():
         if filters is not None:
             warnings.resetwarnings()
-            getattr(warnings, "_get_filters", lambda: warnings.filters)().extend(filters)
+            known: Any = warnings.filters
+            getattr(warnings, "_get_filters", lambda: known)().extend(filters)
         yield
 
 

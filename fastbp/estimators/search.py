@@ -61,6 +61,8 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
         ThreadPoolExecutor, loky's, ``client.get_executor(pure=False)`` of Dask, mpi4py's
         MPIPoolExecutor. Clones share it; copies by pickle and joblib have None. Workers on other
         machines than Dask's read data from files in JOBLIB_TEMP_FOLDER, which all have to see.
+        In processes callbacks, like all that an estimator holds, are copies: what they note stays
+        with the worker.
 
     Attributes
     ----------

@@ -306,7 +306,7 @@ class Batch:
         return self.error is None
 
 
-_signature = functools.cache(inspect.signature)
+signature_of = functools.cache(inspect.signature)
 
 
 class Task:
@@ -323,7 +323,7 @@ class Task:
         if getattr(function, "__name__", "") not in TASKS:
             return None
         try:
-            given = _signature(function).bind(*args, **named).arguments
+            given = signature_of(function).bind(*args, **named).arguments
         except TypeError:
             return None
         known = {"estimator", "X", "y", "train", "fit_params"} <= set(given)

@@ -176,6 +176,22 @@ def test_data_that_died_with_the_only_worker_are_sent_again(tmp_path):
     )
 
 
+class Fatal(Deadly):
+    """Kills each process that fits it."""
+
+    def fit(self, X, y):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_each_time_and_a_client_that_is_closed_are_told():
+    with cluster_of(1) as cluster, distributed.Client(cluster) as client:
+        executor = client.get_executor(pure=False)
+        with pytest.raises((RuntimeError, distributed.scheduler.KilledWorker), match="fit Fatal"):
+            estimators.cross_val_score(Fatal(), X, Y, cv=3, executor=executor)
+    with pytest.raises(RuntimeError, match=r"executor: .*client is closed"):
+        estimators.cross_val_score(regressor(), X, Y, cv=3, executor=executor)
+
+
 SCRIPT = """
     import numpy as np
     from mpi4py.futures import MPIPoolExecutor
