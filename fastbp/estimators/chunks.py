@@ -326,7 +326,7 @@ def _refused(job, parts, error):
 
 
 class Raised(NamedTuple):
-    """An exception that pickle does not make again, for its class wants other arguments."""
+    """An exception that pickle does not make as it was: of other arguments, or with a cause."""
 
     kind: type[BaseException]
     args: tuple[Any, ...]
@@ -334,11 +334,26 @@ class Raised(NamedTuple):
     cause: BaseException | None
 
     def rebuilt(self):
-        """The exception, made without its `__init__`."""
-        error = self.kind.__new__(self.kind, *self.args)
+        """The exception, made without its `__init__` where that wants something else."""
+        try:
+            error = self.kind(*self.args)
+            same = repr(_arguments(error)) == repr(self.args)
+        except Exception:
+            same = False
+        if not same:
+            error = self.kind.__new__(self.kind, *self.args)
         vars(error).update(self.state)
         error.__cause__ = self.cause
         return error
+
+
+def _arguments(error):
+    """Of an exception, also those that its args leave out, as OSError's do."""
+    try:
+        _, arguments, *_ = error.__reduce__()
+        return tuple(arguments)
+    except Exception:  # its own __reduce__
+        return error.args
 
 
 def _sendable(error):
@@ -355,7 +370,7 @@ def _sendable(error):
         return error
     state = {name: value for name, value in vars(error).items() if travels(value)}
     cause = error.__cause__ if travels(error.__cause__) else None
-    raised = Raised(type(error), error.args, state, cause)
+    raised = Raised(type(error), _arguments(error), state, cause)
     if travels(raised):
         return raised
     return error if travels(error) else RuntimeError(f"{type(error).__name__}: {error}")

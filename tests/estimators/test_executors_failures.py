@@ -5,6 +5,7 @@ does not: results (test_executors.py), a cluster's deaths (test_executors_cluste
 """
 
 import os
+import pickle
 import signal
 import tempfile
 import threading
@@ -198,6 +199,36 @@ def test_warnings_of_threads_are_kept_apart():
             thread.join(60)
     assert seen == {name: [name] for name in "abc"}
     assert warnings.showwarning is own
+
+
+class Told(Exception):
+    """Says more than it is given."""
+
+    def __init__(self, what):
+        super().__init__(f"told {what}")
+
+
+def decoding():
+    try:
+        b"\xff".decode()
+    except UnicodeDecodeError as error:
+        raise error from KeyError(7)
+
+
+def test_exceptions_are_made_again_with_what_they_know():
+    known = OSError(2, "gone", "file")
+    known.lock, known.mark = threading.Lock(), 5
+    for error in (Odd("no", 1), Told("all"), known):
+        made = chunks._sendable(error)
+        made = made.rebuilt() if isinstance(made, chunks.Raised) else pickle.loads(
+            pickle.dumps(made)
+        )  # fmt: skip
+        assert type(made) is type(error) and str(made) in (str(error), "told told all")
+    assert (made.filename, made.mark) == ("file", 5)
+    with pytest.raises(UnicodeDecodeError) as raised:
+        decoding()
+    made = pickle.loads(pickle.dumps(chunks._sendable(raised.value))).rebuilt()
+    assert str(made) == str(raised.value) and repr(made.__cause__) == "KeyError(7)"
 
 
 class Killing(RegressorMixin, BaseEstimator):
