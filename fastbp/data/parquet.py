@@ -141,7 +141,9 @@ class ParquetChunks(Tables):
     def split(self, share: float, seed: int = 0) -> tuple[ParquetChunks, ParquetChunks]:
         """These chunks without about a share of their rows, and that share: to validate, to test.
 
-        Which rows depends on the seed and on their places in the files alone.
+        Each row is drawn by itself: which ones depends on the seed, on how often these chunks were
+        split before, and on their places in the row groups alone: the same rows in row groups of
+        another size are split elsewhere.
 
         Examples
         --------
@@ -176,8 +178,8 @@ class ParquetChunks(Tables):
         """Which of a row group's are read, a mask."""
         group = self.groups[unit]
         mask = np.ones(group.n_rows, bool)
-        for seed, low, high in self.kept:
-            number = np.random.default_rng([seed, SPLIT, unit]).random(group.n_rows)
+        for depth, (seed, low, high) in enumerate(self.kept):  # each split draws anew
+            number = np.random.default_rng([seed, SPLIT, unit, depth]).random(group.n_rows)
             mask &= (low <= number) & (number < high)
         return mask
 

@@ -212,8 +212,10 @@ def _identity(description: dict[str, Any]) -> dict[str, Any]:
     identity = description.get("identity")
     _fits(isinstance(identity, dict), "'identity'", "a dict", identity)
     assert identity is not None
-    for name in ("n", "batch_size"):
-        _fits(_count(identity.get(name), name) > 0, name, "a number above 0", 0)
+    of_chunks = isinstance(identity.get("data"), dict)
+    for name in ("n", "batch_size"):  # n is 0 where chunks do not tell it
+        least = 0 if name == "n" and of_chunks else 1
+        _fits(_count(identity.get(name), name) >= least, name, "a number above 0", 0)
     return identity
 
 
@@ -224,7 +226,7 @@ def _content(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> Con
     assert at is not None
     position = (
         _count(at[0], "epoch"),
-        _count(at[1], "row", identity["n"]),
+        _count(at[1], "row", identity["n"] or 1 << 63),
         _count(at[2], "steps"),
         _number(at[3], "sum of losses", -sys.float_info.max),
         _number(at[4], "sum of weights"),
@@ -232,7 +234,11 @@ def _content(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> Con
     epoch, row, t, *sums = position
     n, m = identity["n"], identity["batch_size"]
     steps = n // m if identity.get("drop_last") is True else -(-n // m)
-    fits = row % m == 0 and row < steps * m and t == epoch * steps + row // m
+    fits = row % m == 0
+    if n:
+        fits = fits and row < steps * m and t == epoch * steps + row // m
+    else:
+        fits = fits and t >= epoch + row // m
     fits = fits and (row > 0 or sums == [0.0, 0.0])
     _fits(fits, "'position'", f"one of batches of {m} of {n} samples", at)
     names = description.get("columns")

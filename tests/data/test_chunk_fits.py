@@ -241,7 +241,7 @@ def test_rows_come_from_all_over_a_buffer():
 
 @pytest.mark.parametrize("stop", [1, 7, 21, 22, 30])
 @pytest.mark.parametrize("n_rows", [N, None])
-def test_resumed_from_the_middle_of_an_epoch(stop, n_rows):
+def test_resumed_from_the_middle_of_an_epoch(stop, n_rows, tmp_path):
     """By `resume` and by a checkpoint, of a run that ended after any step."""
 
     def chunks():
@@ -258,6 +258,20 @@ def test_resumed_from_the_middle_of_an_epoch(stop, n_rows):
     second = parts.fit(chunks(), epochs=3 - first.epochs, resume=first, **options)
     assert whole.parameters.tobytes() == parts.parameters.tobytes()
     assert expected["loss"].tobytes() == second["loss"].tobytes()
+    file, kept = tmp_path / "run.safetensors", net()
+
+    def fails(event):
+        if event.step == stop:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        kept.fit(chunks(), epochs=3, callbacks=[fastbp.each_step(fails)], checkpoint=file, every=0,
+                 **options)  # fmt: skip
+    assert file.exists() == (stop > 1)
+    kept = net()
+    third = kept.fit(chunks(), epochs=3, checkpoint=file, **options)
+    assert whole.parameters.tobytes() == kept.parameters.tobytes()
+    assert expected["loss"].tobytes() == third["loss"].tobytes()
 
 
 def test_resumed_with_other_rows_in_a_buffer():

@@ -299,3 +299,14 @@ def test_split_refuses(tmp_path):
             chunks.split(share)
     with pytest.raises((TypeError, ValueError), match="seed"):
         chunks.split(0.5, seed=-1)
+
+
+def test_parts_of_parts_are_drawn_anew(tmp_path):
+    parquet.write_table(pyarrow.table({"x": np.zeros(4000), "y": np.zeros(4000, int)}),
+                        tmp_path / "a.parquet", row_group_size=1000)  # fmt: skip
+    chunks = fastbp.data.from_parquet(tmp_path, target="y")
+    kept, held = chunks.split(0.2)
+    for part, share in ((kept, 0.2), (kept, 0.3), (held, 0.1)):
+        first, second = part.split(share)
+        assert first.n_rows + second.n_rows == part.n_rows
+        assert abs(second.n_rows / part.n_rows - share) < 0.05
