@@ -29,6 +29,7 @@ class ChunkRun(Run):
         self.source, self.feed = source, Feed(source.windows(request))
         self.window: Window | None = None
         self.room = self.made = 0  # elements of a batch of lists; rows of the windows before
+        self.most = 0  # rows of a batch that the trainer has room for
         try:
             window = self.feed.get(request.deadline) if request.epochs else None
             data, self.first_order = source.nothing(), np.empty(0, np.intp)
@@ -39,6 +40,8 @@ class ChunkRun(Run):
                 n_threads = source.threads(request.n_threads, batch_size, data.X)
                 request = replace(request, n_threads=n_threads)
                 self.room = _room(data.X, batch_size)
+            if window is not None:
+                self.most = window.end - window.first
             super().__init__(replace(request, data=data, shuffle=False))
         except BaseException:
             self.feed.close()
@@ -51,6 +54,20 @@ class ChunkRun(Run):
 
     def _room(self, batch_size: int) -> int:
         return self.room
+
+    def _rows(self) -> tuple[Any, ...]:
+        n, batch_size, *rest = super()._rows()
+        # all of an epoch that is shorter: no room for more, however large a batch was asked for
+        return n, min(batch_size, max(1, self.most)), *rest
+
+    @property
+    def seconds(self) -> float:
+        """Of the steps, and of the waiting for their rows."""
+        return self.of_steps + self.feed.waited
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self.of_steps = seconds - self.feed.waited if seconds else 0.0
 
     @property
     def samples(self) -> int:
@@ -79,9 +96,13 @@ class ChunkRun(Run):
     def _look_at(self, window: Window) -> None:
         """Have the engine's next steps made of a window."""
         self.window, self.data, self.order = window, window.data, window.order
-        X = window.data.X
-        if isinstance(X, Lists) and X.most(self.start.identity.batch_size) > self.room:
-            self.room = _room(X, self.start.identity.batch_size)
+        X, batch_size = window.data.X, self.start.identity.batch_size
+        n, too_long = window.end - window.first, False
+        if isinstance(X, Lists) and X.most(batch_size) > self.room:
+            self.room, too_long = _room(X, batch_size), True
+        if min(n, batch_size) > self.most:
+            self.most, too_long = n, True
+        if too_long:
             self.trainer = self._trainer(self.team.size if self.team is not None else 1)
             self._load(self.net.parameters, self.synced)
         self.trainer.look_at(len(X), window.first, window.end, window.is_last)

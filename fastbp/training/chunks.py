@@ -24,7 +24,7 @@ from fastbp.sparse import Lists
 from fastbp.training import parts, request
 from fastbp.training.chunk_run import ChunkRun
 from fastbp.training.request import Request
-from fastbp.training.windows import Window, joined, windows
+from fastbp.training.windows import Asker, Window, joined, windows
 
 
 class Stream:
@@ -61,8 +61,13 @@ class Stream:
         told = {"n_features": self.chunks.n_features, "n_rows": self.n}
         return told | (identity() if identity is not None else {})
 
-    def blocks(self, seed: int | None, epoch: int) -> Iterator[tuple[Samples, np.ndarray]]:
-        """The samples of an epoch's blocks, each with the order in which its rows are read."""
+    def blocks(
+        self, seed: int | None, epoch: int, check: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[Samples, np.ndarray]]:
+        """The samples of an epoch's blocks, each with the order in which its rows are read.
+
+        `check`: is called at each block, and raises where no more are wanted.
+        """
         chunks, any_weight, number = self.chunks, False, -1
         ordered = getattr(chunks, "epoch", None)
         made = iter(chunks) if ordered is None else ordered(seed, epoch, self.net.dtype)
@@ -70,6 +75,7 @@ class Stream:
             raise TypeError(f"{self.name}: expected an iterator of blocks; got {shown(made)}")
         try:
             for number, given in enumerate(made):
+                check()
                 block = _as_block(given, f"{self.name}: chunk {number}")
                 if block is None:
                     continue
@@ -229,18 +235,19 @@ class Stream:
 
     # of a run (chunk_run.py)
 
-    def windows(self, request: Request) -> Callable[[], Generator[Window, None, None]]:
+    def windows(self, request: Request) -> Callable[[Asker], Generator[Window, None, None]]:
         """What makes the windows of a run; it holds on to nothing of the run itself."""
         identity, (first, row, *_) = request.state.identity, request.state.position
         seed = identity.seed if request.shuffle is True else None
         epochs, n, stream = range(first, first + request.epochs), self.n, self
         size, drops = identity.batch_size, identity.drop_last
 
-        def make() -> Generator[Window, None, None]:
+        def make(asker: Asker) -> Generator[Window, None, None]:
             for epoch in epochs:
                 skip = row if epoch == first else 0
-                with closing(stream.blocks(seed, epoch)) as blocks:  # type: ignore[type-var]
-                    yield from windows(epoch, blocks, size, drops, skip, n)
+                made: Any = stream.blocks(seed, epoch, asker.check)
+                with closing(made) as blocks:
+                    yield from windows(epoch, blocks, size, drops, skip, n, asker.waits)
 
         return make
 

@@ -29,7 +29,8 @@ class History(Mapping[str, np.ndarray]):
     ----------
     epochs : int
     seconds : float
-        Time spent in training, without validation and callbacks.
+        Time spent in training, without validation and callbacks; of data in chunks with the time
+        that was waited for them.
     samples_per_second : float
     state : State or None
         What ``fit(resume=...)`` goes on from; None where no run has ended, and with LBFGS.

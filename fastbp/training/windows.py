@@ -20,7 +20,8 @@ from fastbp.sparse import Lists, values_of
 
 SMALL_BYTES = 1 << 20  # of X: blocks below are copied together,
 GATHERED_BYTES = 1 << 22  # until they are as much
-CLOSE_SECONDS = 1.0  # that a reader's thread is waited for
+POLL_SECONDS = 0.05  # between looks at signals and at the deadline
+CLOSE_SECONDS = 0.05  # that a reader's thread is waited for
 
 
 class Window(NamedTuple):
@@ -41,8 +42,11 @@ def windows(
     drop_last: bool = False,
     skip: int = 0,
     n: int | None = None,
+    is_wanted: Callable[[], bool] = lambda: False,
 ) -> Iterator[Window]:
     """The windows of an epoch from row `skip` on, a large block in one, where it lies.
+
+    Small blocks are gathered, unless somebody waits: `is_wanted`.
 
     Of each block some rows stay behind, of which the next window or the last one is made: so each
     window ends with a batch, and the last, which nobody knows before the blocks end, has one.
@@ -60,7 +64,7 @@ def windows(
         if whole <= n_waiting or _bytes(data) < SMALL_BYTES:
             if len(order):
                 waiting.append(data.take(order))
-            if whole > 0 and sum(map(_bytes, waiting)) >= GATHERED_BYTES:
+            if whole > 0 and (is_wanted() or sum(map(_bytes, waiting)) >= GATHERED_BYTES):
                 data = joined(waiting)
                 yield Window(epoch, data, np.arange(whole), at, at + whole, False)
                 waiting, at = [data.take(np.arange(whole, data.n))], at + whole
@@ -92,7 +96,11 @@ def _last(
 ) -> Window:
     """What is left when the blocks have ended."""
     if seen == 0:
-        raise ValueError(f"X: expected at least one row; epoch {epoch} of the chunks has none")
+        hint = " (are they read anew each epoch, or from an iterator that ends once?)"
+        raise ValueError(
+            f"X: expected at least one row; epoch {epoch} of the chunks has none"
+            f"{hint if epoch else ''}"
+        )
     if n is not None and seen < n:
         raise ValueError(f"X: expected {n} rows, its n_rows; epoch {epoch} has {seen}")
     if not waiting:
@@ -133,34 +141,64 @@ def _lists(Xs: list[Lists]) -> Lists:
     return Lists(starts, index, values, Xs[0].shape[1], Xs[0].form)
 
 
+class Over(Exception):
+    """Nobody wants what a reader is making."""
+
+
+class Asker:
+    """What a reader knows of who reads on: whether one waits, and whether one is there at all."""
+
+    def __init__(self) -> None:
+        self.box: SimpleQueue[Any] = SimpleQueue()
+        self.room, self.stopped = threading.Semaphore(1), threading.Event()
+
+    def waits(self) -> bool:
+        """Whether all that was made has been taken."""
+        return self.box.empty()
+
+    def check(self) -> None:
+        """Raise `Over` where nobody is there any more: to be asked at each block."""
+        if self.stopped.is_set():
+            raise Over
+
+
 class Feed:
     """A thread that makes one item ahead, while the one before is at work.
 
-    It is a daemon: where a user's iterator waits for ever, it ends with the process. It holds on
-    to nothing of who asks, so that a feed which is forgotten ends too.
+    It is a daemon: where a user's iterator waits for ever, it ends with the process; one that gives
+    a block ends then. It holds on to nothing of who asks, so that a feed which is forgotten ends
+    too.
     """
 
-    def __init__(self, make: Callable[[], Generator[Any, None, None]]) -> None:
-        self.box: SimpleQueue[Any] = SimpleQueue()
-        self.room, self.stopped = threading.Semaphore(1), threading.Event()
-        args = make, self.box, self.room, self.stopped
+    def __init__(self, make: Callable[[Asker], Generator[Any, None, None]]) -> None:
+        asker = Asker()
+        self.box, self.room, self.stopped = asker.box, asker.room, asker.stopped
+        self.waited = 0.0  # seconds
+        args = make, asker
         self.thread = threading.Thread(target=_serve, args=args, name="fastbp-reader", daemon=True)
         self.thread.start()
 
     def get(self, deadline: float = 0.0) -> Any:
         """The next item; None where none has come by then (time.monotonic; 0: no deadline)."""
-        wait = max(0.0, deadline - time.monotonic()) if deadline else None
+        began = time.perf_counter()
         try:
-            item, error = self.box.get(timeout=wait)
-        except Empty:
-            return None
+            while True:
+                left = deadline - time.monotonic() if deadline else POLL_SECONDS
+                try:
+                    item, error = self.box.get(timeout=max(0.0, min(left, POLL_SECONDS)))
+                    break
+                except Empty:
+                    if left <= 0:
+                        return None
+        finally:
+            self.waited += time.perf_counter() - began
         self.room.release()
         if error is not None:
             raise error
         return item
 
     def end(self) -> None:
-        """Have the thread end as soon as it has made what it is at."""
+        """Have the thread end as soon as it has the block that it is at."""
         self.stopped.set()
         self.room.release()
 
@@ -173,22 +211,22 @@ class Feed:
 
 
 def _serve(
-    make: Callable[[], Generator[Any, None, None]],
-    box: SimpleQueue[Any],
-    room: threading.Semaphore,
-    stopped: threading.Event,
+    make: Callable[[Asker], Generator[Any, None, None]],
+    asker: Asker,
 ) -> None:
+    box = asker.box
     try:
-        items = make()
+        items = make(asker)
         del make
         try:
             for item in items:
-                room.acquire()
-                if stopped.is_set():
-                    break
+                asker.room.acquire()
+                asker.check()
                 box.put((item, None))
                 del item  # whoever has it decides how long it stays
         finally:
             items.close()
+    except Over:
+        pass
     except BaseException as error:
         box.put((None, error))

@@ -165,11 +165,8 @@ def test_a_wrong_block_ends_the_run_after_a_whole_step(case, small, monkeypatch)
     network, right = net(), net()
     with pytest.raises((TypeError, ValueError), match=rf"chunk 1.*{told}"):
         network.fit(of((X, Y), block, (X, Y)), batch_size=8, epochs=2)
-    if small:  # it was found before any step
-        assert_array_equal(network.parameters, right.parameters)
-    else:
-        right.fit(X[:56], Y[:56], shuffle=False, batch_size=8, epochs=1)
-        assert_array_equal(network.parameters, right.parameters)
+    right.fit(X[:56], Y[:56], shuffle=False, batch_size=8, epochs=1)
+    assert_array_equal(network.parameters, right.parameters)
 
 
 def test_a_wrong_row_of_arrays_is_named_by_its_place():
@@ -353,3 +350,92 @@ def test_a_validation_that_fails_ends_the_thread():
 def test_from_arrays_refuses(arguments, options, told):
     with pytest.raises((TypeError, ValueError), match=told):
         fastbp.data.from_arrays(*arguments, **options)
+
+
+class Endless:
+    """Small blocks without end, some of which have no rows."""
+
+    n_features, n_rows = 4, None
+
+    def __init__(self, rows, seconds=0.0):
+        self.rows, self.seconds, self.n, self.closed = rows, seconds, 0, False
+
+    def __iter__(self):
+        try:
+            while True:
+                self.n += 1
+                time.sleep(self.seconds)
+                yield X[: self.rows], Y[: self.rows]
+        finally:
+            self.closed = True
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(60, 10), (60, 10**9), (0, 10)])
+def test_the_reader_ends_at_the_next_block(rows, batch_size):
+    chunks = Endless(rows, 0.01)
+    net().fit(chunks, batch_size=batch_size, time_limit=0.2, epochs=1)
+    assert_no_readers()
+    assert chunks.closed
+
+
+def test_the_reader_is_not_waited_for(monkeypatch):
+    chunks, joined = Blocked(), []
+    monkeypatch.setattr(
+        threading.Thread, "join", lambda thread, timeout=None: joined.append(timeout)
+    )
+    net().fit(chunks, epochs=1, time_limit=0.05)
+    chunks.let.set()
+    assert max(joined) <= 0.05
+
+
+def test_steps_begin_when_there_is_a_batch():
+    """Whatever else is to come: here nothing, before the first steps are made."""
+    made, asked = threading.Event(), []
+
+    def blocks():
+        yield X, Y
+        asked.append(made.wait(60))
+        yield X, Y
+
+    calls = [fastbp.each_step(lambda event: made.set())]
+    net().fit(
+        fastbp.data.from_iterable(blocks, n_features=4), epochs=1, batch_size=8, callbacks=calls
+    )
+    assert asked == [True]
+
+
+def test_seconds_hold_the_waiting():
+    def blocks():
+        for _ in range(3):
+            time.sleep(0.1)
+            yield X, Y
+
+    history = net().fit(fastbp.data.from_iterable(blocks, n_features=4), epochs=1)
+    assert history.seconds >= 0.29
+    assert history.samples_per_second <= 180 / 0.29
+    assert net().fit(Endless(0, 0.01), time_limit=0.1).samples_per_second == 0
+
+
+def test_a_batch_of_more_rows_than_there_are():
+    """Also where their number is not known; later epochs may have more."""
+    lengths = iter([30, 60, 45])
+
+    def blocks():
+        n = next(lengths)
+        yield X[:n], Y[:n]
+
+    first, second = net(), net()
+    chunks = fastbp.data.from_iterable(blocks, n_features=4)
+    history = first.fit(chunks, epochs=3, batch_size=10**12, shuffle=False, seed=0)
+    assert history.epochs == 3 and history.samples == 135
+    resumed = None
+    for n in (30, 60, 45):
+        part = Own(blocks=[(X[:n], Y[:n])])
+        resumed = second.fit(part, epochs=1, batch_size=64, shuffle=False, resume=resumed, seed=0)
+    assert_array_equal(first.parameters, second.parameters)
+
+
+def test_blocks_that_can_be_read_once():
+    once = iter([(X, Y)])
+    with pytest.raises(ValueError, match="epoch 1 of the chunks has none .*read anew each epoch"):
+        net().fit(fastbp.data.from_iterable(lambda: once, n_features=4), epochs=2)
