@@ -92,10 +92,8 @@ class ArrayChunks(Ordered):
         told = [None if a is None else [list(a.shape), a.dtype.str] for a in arrays]
         return {"arrays": told, "rows": self.rows, "order": self.order}
 
-    def targets(self) -> Iterator[Any]:
-        """Y of the units as they lie."""
-        for unit in range(self._n_units()):
-            yield self.Y[unit * self.rows : (unit + 1) * self.rows]
+    def _targets_of(self, unit: int) -> Iterator[Any]:
+        yield self.Y[unit * self.rows : (unit + 1) * self.rows]
 
     def _n_units(self) -> int:
         return -(-len(self.X) // self.rows)

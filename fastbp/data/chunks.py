@@ -75,6 +75,17 @@ class Chunks(Protocol):
         """The blocks as they lie, each (X, Y) or (X, Y, weight)."""
 
 
+def targets_of(chunks: Any) -> Iterator[tuple[str, Any]]:
+    """Where the rows of each block are from, for refusals, and their Y, as they lie."""
+    if (placed := getattr(chunks, "placed_targets", None)) is not None:
+        yield from placed()
+        return
+    only = getattr(chunks, "targets", None)
+    blocks = (block[1] for block in chunks) if only is None else only()
+    for number, Y in enumerate(blocks):
+        yield f"chunk {number}", Y
+
+
 def is_chunks(value: Any) -> bool:
     """Whether `value` is data in chunks: no array, frame or matrix, all of which have a shape."""
     kind, own = type(value), getattr(value, "__dict__", {})

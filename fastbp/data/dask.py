@@ -129,6 +129,9 @@ class DaskArrayChunks(Ordered):
     def _n_units(self) -> int:
         return int(self.X.numblocks[0])
 
+    def _targets_of(self, unit: int) -> Iterator[Any]:
+        yield self.parts[1].blocks[unit].compute()
+
     def _pieces(self, unit: int) -> Iterator[Any]:
         dask: Any = import_module("dask")
         blocks = dask.compute(*(part.blocks[unit] for part in self.parts))

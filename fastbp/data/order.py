@@ -50,6 +50,18 @@ class Ordered:
         """What tells the order from others."""
         return f"shuffle_buffer {self.shuffle_buffer}" if self.shuffle else "as they lie"
 
+    def targets(self) -> Iterator[Any]:
+        """Y alone, in small blocks as they lie."""
+        for _, Y in self.placed_targets():
+            yield Y
+
+    def placed_targets(self) -> Iterator[tuple[str, Any]]:
+        """The same, each with the name of the place that it is from."""
+        self._check()
+        for unit in range(self._n_units()):
+            for Y in self._targets_of(unit):
+                yield self._name(unit, 0), Y
+
     # of the units, for who extends this
 
     def _n_units(self) -> int:
@@ -57,6 +69,10 @@ class Ordered:
 
     def _pieces(self, unit: int) -> Iterator[Any]:
         """What of a unit's rows is had at once, in their order, each small."""
+        raise NotImplementedError
+
+    def _targets_of(self, unit: int) -> Iterator[Any]:
+        """Y of a unit's rows, a few at a time."""
         raise NotImplementedError
 
     def _length(self, piece: Any) -> int:

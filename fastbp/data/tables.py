@@ -91,12 +91,9 @@ class Tables(Ordered):
             for batch in self._batches(unit, self.columns):
                 yield self._name(unit, 0), batch
 
-    def targets(self) -> Iterator[Any]:
-        """Y alone, in small blocks as they lie."""
-        self._check()
-        for unit in range(self._n_units()):
-            for batch in self._batches(unit, self.target_names):
-                yield self._targets(batch)
+    def _targets_of(self, unit: int) -> Iterator[Any]:
+        for batch in self._batches(unit, self.target_names):
+            yield self._targets(batch)
 
     def _batches(self, unit: int, names: list[str]) -> Iterator[Any]:
         """Some columns of a unit, a few rows at a time, in this order."""

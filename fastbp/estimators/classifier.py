@@ -330,7 +330,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
 
-    @available_if(BaseMLP._is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_stream(self, chunks, classes=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Fit to data in chunks, of which no more than two are in memory.

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import unique_labels
 
 from fastbp import inputs
-from fastbp.data.chunks import is_chunks
+from fastbp.data.chunks import is_chunks, targets_of
 from fastbp.estimators import solvers
 from fastbp.functions import shown
 from fastbp.training.chunks import Stream
@@ -104,23 +104,16 @@ def _dtype(chunks):
     return np.dtype(np.float32 if narrow else np.float64)
 
 
-def targets(chunks):
-    """Y of the blocks as they lie."""
-    only = getattr(chunks, "targets", None)
-    if only is not None:
-        yield from only()
-        return
-    for block in chunks:
-        yield block[1]
-
-
 def classes_of(chunks, classes):
     """The labels that are told, or else those that a pass over the targets finds."""
     if classes is not None:
         return unique_labels(classes)
     found = None
-    for Y in targets(chunks):
-        Y = _labels(Y)
+    for place, Y in targets_of(chunks):
+        try:
+            Y = _labels(Y)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from None
         if Y.size:
             here = np.unique(Y)
             found = here if found is None else np.union1d(found, here)
@@ -189,7 +182,7 @@ def class_weights(model, stream):
 
 def first_targets(chunks):
     """Of a regressor: how many columns Y has."""
-    for Y in targets(chunks):
+    for _, Y in targets_of(chunks):
         shape = np.shape(Y)
         if shape and shape[0]:
             return 1 if len(shape) == 1 else shape[1]

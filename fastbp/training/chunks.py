@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import inputs, metrics
-from fastbp.data.chunks import Block, is_chunks
+from fastbp.data.chunks import Block, is_chunks, targets_of
 from fastbp.functions import shown
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS
@@ -212,18 +212,17 @@ class Stream:
 
     def targets(self) -> Iterator[Samples]:
         """What is known of the rows of each block as they lie, without their X."""
-        only = getattr(self.chunks, "targets", None)
-        if only is None:
+        if not hasattr(self.chunks, "targets"):
             for data, _ in self.blocks(None, 0):
                 yield data._replace(X=np.empty((len(data.X), 0)))
             return
-        for number, Y in enumerate(only()):
+        for place, Y in targets_of(self.chunks):
             if not len(Y):
                 continue
             try:
                 dense, labels = self._targets(Y, len(Y))
             except (TypeError, ValueError) as error:
-                raise type(error)(f"chunk {number}: {error}") from None
+                raise type(error)(f"{place}: {error}") from None
             yield Samples(np.empty((len(Y), 0)), dense, labels, None, self.missing)
 
     def check_schedule(self, name: str, schedule: Any) -> None:
@@ -324,6 +323,15 @@ class HeldOut:
         return outputs, C
 
 
+def held_out(net: Network, chunks: Any, missing: bool, loss: Any = None) -> HeldOut:
+    """Chunks as validation data, whatever is trained on."""
+    if loss is not None:
+        raise ValueError(
+            f"validation: expected (X, Y) with a loss of your own; got {shown(chunks)}"
+        )
+    return HeldOut(Stream(net, chunks, missing, "validation"))
+
+
 class OfChunks(SimpleNamespace):
     """What of `Asked` (fit.py) is different for chunks; it stands before that among the bases."""
 
@@ -369,13 +377,8 @@ class OfChunks(SimpleNamespace):
                 f"split off (those of from_parquet have split(share)); got {self.validation}"
             )
         if is_chunks(self.validation):
-            stream = Stream(self.net, self.validation, self.ignore_missing, "validation")
-            return data, HeldOut(stream)
+            return data, held_out(self.net, self.validation, self.ignore_missing)
         return data, parts.given(self.net, data, self.validation, None)
-
-    def judged(self) -> Samples | None:
-        held_out = self.held_out
-        return held_out.targets() if isinstance(held_out, HeldOut) else held_out
 
     def changed(self, data: Any) -> Any:
         class_weight, share = self.class_weight, self.label_smoothing

@@ -22,8 +22,7 @@ from fastbp.functions import shown
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS, Adam, Optimizer
 from fastbp.samples import Samples
-from fastbp.training import own_loss, parts, request
-from fastbp.training.chunks import OfChunks
+from fastbp.training import chunks, own_loss, parts, request
 from fastbp.training.driver import Run
 from fastbp.training.history import History
 from fastbp.training.loop import Loop
@@ -372,8 +371,11 @@ class Asked(SimpleNamespace):
             return own_loss.samples(self.net, *given)
         return self.net._samples(*given, self.ignore_missing)
 
-    def parts(self, data: Samples, shares: bool) -> tuple[Samples, Samples]:
+    def parts(self, data: Samples, shares: bool) -> tuple[Samples, Any]:
         """What is trained on and what is held out of it, or given beside it."""
+        if is_chunks(self.validation):
+            given = self.net, self.validation, self.ignore_missing, self.loss
+            return data, chunks.held_out(*given)
         if not shares:
             return data, parts.given(self.net, data, self.validation, self.loss)
         data, held_out = map(data.take, parts.split_off(data.n, self.validation, self.seed))
@@ -382,7 +384,8 @@ class Asked(SimpleNamespace):
 
     def judged(self) -> Samples | None:
         """What is held out, for the checks of what is recorded of it."""
-        return self.held_out
+        held_out = self.held_out
+        return held_out.targets() if isinstance(held_out, chunks.HeldOut) else held_out
 
     def changed(self, data: Samples) -> Samples:
         """With weights and targets as they are to be."""
@@ -515,7 +518,7 @@ def _of_ranks(asked: Asked) -> Any:
     return AskedOfRanks(**vars(asked), ranks=ranks, checks=_OF_RANKS)
 
 
-class AskedOfChunks(OfChunks, Asked):
+class AskedOfChunks(chunks.OfChunks, Asked):
     """The arguments of one call on data in chunks."""
 
 

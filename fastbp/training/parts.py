@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp import inputs, metrics
+from fastbp.data.chunks import is_chunks
+from fastbp.functions import shown
 from fastbp.network import Network
 from fastbp.samples import Samples
 from fastbp.training import own_loss
@@ -61,9 +63,14 @@ def smoothed(net: Network, data: Samples, share: float) -> Samples:
 
 def as_pair(validation: Any) -> tuple[Any, Any, Any]:
     """X, Y and sample_weight of validation data."""
+    if is_chunks(validation):
+        raise TypeError(
+            "validation: expected arrays, for chunks are read by fit of one network in one process "
+            f"alone; got {shown(validation)}"
+        )
     if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
         raise TypeError(
-            f"validation: expected (X, Y), (X, Y, sample_weight) or a share in (0, 1); got "
+            f"validation: expected (X, Y), (X, Y, sample_weight), chunks or a share in (0, 1); got "
             f"{type(validation).__name__}"
         )
     X, Y = validation[:2]

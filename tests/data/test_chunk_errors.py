@@ -437,5 +437,5 @@ def test_a_batch_of_more_rows_than_there_are():
 
 def test_blocks_that_can_be_read_once():
     once = iter([(X, Y)])
-    with pytest.raises(ValueError, match="epoch 1 of the chunks has none .*read anew each epoch"):
+    with pytest.raises(ValueError, match=r"epoch 1 of the chunks has none .*read anew each epoch"):
         net().fit(fastbp.data.from_iterable(lambda: once, n_features=4), epochs=2)

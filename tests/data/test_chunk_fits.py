@@ -371,3 +371,25 @@ def test_any_blocks_and_options_and_a_run_resumed_anywhere(seed):
     if begun.epochs < 3:
         parts.fit(chunks, epochs=3 - begun.epochs, resume=begun, **options)
     assert memory.parameters.tobytes() == parts.parameters.tobytes()
+
+
+def test_validation_of_chunks_beside_arrays(tmp_path):
+    X, Y, w = data()
+    first, second = net(), net()
+    held = fastbp.data.from_arrays(X[50:], Y[50:], rows=20)
+    options = {"epochs": 2, "seed": 0, "checkpoint": tmp_path / "run"}
+    streamed = first.fit(X[:50], Y[:50], validation=held, **options)
+    options["checkpoint"] = None
+    memory = second.fit(X[:50], Y[:50], validation=(X[50:], Y[50:]), **options)
+    assert first.parameters.tobytes() == second.parameters.tobytes()
+    np.testing.assert_allclose(
+        streamed["validation_loss"],
+        memory["validation_loss"],
+        rtol=1e-6 if X.itemsize > 4 else 1e-4,
+    )
+    with pytest.raises(TypeError, match="chunks or a share"):
+        first.fit(X, Y, validation=3)
+    with pytest.raises(TypeError, match="validation: expected arrays, for chunks"):
+        fastbp.fit_many([net()], X, Y, validation=held)
+    with pytest.raises(ValueError, match="validation: expected .* with a loss of your own"):
+        first.fit(X, Y, validation=held, loss=lambda a, y, w: (0.0, a))

@@ -131,7 +131,7 @@ def test_a_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("options", "given", "told"),
     [
-        ({"solver": "lbfgs"}, LABELS, "fit_stream"),
+        ({"solver": "lbfgs"}, LABELS, "solver: expected one of steps"),
         ({"n_ensemble": 2}, LABELS, "n_ensemble: expected 1"),
         ({"warm_start": True}, LABELS, "warm_start: expected False"),
         ({}, np.eye(3)[:, [0, 1, 2]][np.digitize(NUMBERS, [-1, 0.5])], "y: expected labels"),
@@ -163,3 +163,14 @@ def test_refused_data():
         MLPRegressor(learning_rate=fastbp.schedules.Cosine(each="step")).fit_stream(
             own((X, NUMBERS))
         )
+
+
+def test_wrong_labels_of_a_first_pass_are_named_by_their_place(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for values, told in ((["a", None] * 20, "a missing one"), ([1.0, 0.5] * 20, "fractions")):
+        table = pyarrow.table({"x": np.arange(60.0), "y": values[:1] * 20 + values})
+        parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=20)
+        chunks = fastbp.data.from_parquet(tmp_path / "rows.parquet", target="y")
+        with pytest.raises(ValueError, match=f"rows.parquet, row group 1: y: .*{told}"):
+            MLPClassifier().fit_stream(chunks)
