@@ -5,16 +5,19 @@ What belongs here: `from_arrays`. What does not: the order of rows (order.py), o
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from fastbp import inputs
-from fastbp.data.order import Ordered
+from fastbp.data.order import Ordered, narrowed
 from fastbp.functions import shown
 
 PIECE_ROWS = 4096  # that are copied at once
+CHECKED_BYTES = 1 << 26  # of an array that its checksum is of, about
 
 
 @inputs.keywords
@@ -87,9 +90,13 @@ class ArrayChunks(Ordered):
         return f"from_arrays({self.n_rows} rows, {self.n_features} columns of {self.X.dtype})"
 
     def identity(self) -> dict[str, Any]:
-        """What tells these data from others, and their order."""
+        """What tells these data from others, and their order.
+
+        Shapes and dtypes; of arrays in memory a checksum (of large ones, of rows at equal
+        distances), of maps of files their files' names, sizes and times.
+        """
         arrays = self.X, self.Y, self.weight
-        told = [None if a is None else [list(a.shape), a.dtype.str] for a in arrays]
+        told = [None if a is None else [list(a.shape), a.dtype.str, _told(a)] for a in arrays]
         return {"arrays": told, "rows": self.rows, "order": self.order}
 
     def _targets_of(self, unit: int) -> Iterator[Any]:
@@ -111,13 +118,26 @@ class ArrayChunks(Ordered):
 
     def _fill(self, buffer: np.ndarray, at: int, piece: tuple[int, int]) -> tuple[Any, Any]:
         first, end = piece
-        with np.errstate(over="ignore"):  # told as infinity
-            buffer[at : at + end - first] = self.X[first:end]
+        narrowed(buffer[at : at + end - first], self.X[first:end], "X")
         weight = None if self.weight is None else np.array(self.weight[first:end])
         return np.array(self.Y[first:end]), weight
 
     def _name(self, unit: int, first: int) -> str:
         return f"rows from {unit * self.rows + first} on"
+
+
+def _told(array: np.ndarray) -> Any:
+    """What tells the numbers of an array from others."""
+    base: Any = array
+    while base is not None:
+        if isinstance(base, np.memmap) and base.filename is not None:
+            stat = os.stat(base.filename)
+            return [os.path.basename(base.filename), stat.st_size, stat.st_mtime_ns]
+        base = getattr(base, "base", None)
+    some = array[:: max(1, array.nbytes // CHECKED_BYTES)]
+    if some.dtype.kind == "O":
+        return zlib.crc32(repr(some.tolist()).encode())
+    return zlib.crc32(np.ascontiguousarray(some).view(np.uint8).data)
 
 
 def _as_array(value: Any, name: str) -> np.ndarray:

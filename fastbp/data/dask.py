@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import inputs
-from fastbp.data.order import Ordered
+from fastbp.data.order import Ordered, narrowed
 from fastbp.data.tables import Tables
 from fastbp.functions import shown
 
@@ -95,7 +95,10 @@ class DaskArrayChunks(Ordered):
         self.n_features = int(X.shape[1])
         self.n_rows = int(X.shape[0]) if known else None
         if n_rows is not None:
-            self.n_rows = inputs.as_count(n_rows, "n_rows")
+            n_rows = inputs.as_count(n_rows, "n_rows")
+            if known and n_rows != self.n_rows:
+                raise ValueError(f"n_rows: expected {self.n_rows}, as data has; got {n_rows}")
+            self.n_rows = n_rows
         if X.dtype.kind == "f" and X.dtype.itemsize <= 4:
             self.dtype = np.dtype(np.float32)
         self.parts = [self.X]
@@ -150,8 +153,7 @@ class DaskArrayChunks(Ordered):
 
     def _fill(self, buffer: Any, at: int, piece: Any) -> tuple[Any, Any]:
         X, Y, *weight = piece
-        with np.errstate(over="ignore"):  # told as infinity
-            buffer[at : at + len(X)] = X
+        narrowed(buffer[at : at + len(X)], X, "X")
         return np.array(Y), np.array(weight[0]) if weight else None
 
     def _name(self, unit: int, first: int) -> str:

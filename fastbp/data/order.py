@@ -124,12 +124,17 @@ class Ordered:
 
     def _blocks(self, units: list[int], dtype: Any) -> Iterator[Block]:
         """Blocks of `shuffle_buffer` rows of the stream of these units."""
-        most = self.shuffle_buffer
+        most, seen, told = self.shuffle_buffer, 0, self.n_rows
         building: _Building | None = None
         for unit in units:
             row = 0
             for piece in self._pieces(unit):
                 n, at = self._length(piece), 0
+                seen += n
+                if told is not None and seen > told:
+                    raise ValueError(
+                        f"{self._name(unit, row)}: expected {told} rows, n_rows; got more"
+                    )
                 while at < n:
                     if building is None:
                         building = _Building(self, most, dtype)
@@ -145,6 +150,19 @@ class Ordered:
                 del piece
         if building is not None:
             yield building.block()
+
+
+def narrowed(into: np.ndarray, values: Any, name: str) -> None:
+    """Put numbers into an array of another dtype, unless one is larger than that holds."""
+    try:
+        with np.errstate(over="raise"):
+            into[...] = values
+    except FloatingPointError:
+        sizes = np.abs(np.asarray(values, np.float64))
+        raise ValueError(
+            f"{name}: expected values that {into.dtype} holds; got one of magnitude "
+            f"{sizes[np.isfinite(sizes)].max():g}"
+        ) from None
 
 
 class _Building:

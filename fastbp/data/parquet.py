@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import glob
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp import hints, inputs
-from fastbp.data.tables import Tables, kind_of
+from fastbp.data.tables import Tables, index_of, kind_of
 
 BATCH_ROWS = 8192  # that are decoded at once
 SPLIT = 4  # what is drawn by a seed, beside the order's
+FOREIGN = " (path='folder/**/*.parquet' leaves out other files of a folder)"
 READ_BYTES = 1 << 16  # of a column that are read at once,
 READ_BYTES_IN_ALL = 1 << 24  # less where there are many columns
 
@@ -42,11 +44,12 @@ def from_parquet(
     ----------
     path : path-like, or list of these
         Of a file, of a directory (also one partitioned as Hive does: year=2024/part-0.parquet), or
-        with * as `glob` has it.
+        with * as `glob` has it; each file once. A relative one is of the folder at the time.
     target : str or list of str
         The column of Y, or several.
     columns : list of str, optional
-        Those of X, in this order; all but `target` and `weight` when None. No other is read.
+        Those of X, in this order; when None all but `target`, `weight` and an index of pandas. No
+        other is read.
     weight : str, optional
         The column of sample weights.
     encoder : fastbp.tabular.Encoder, optional
@@ -113,7 +116,9 @@ class ParquetChunks(Tables):
         shuffle_buffer: Any,
     ) -> None:
         dataset = _opened(path)
-        super().__init__(dataset.schema, target, columns, weight, encoder, shuffle, shuffle_buffer)
+        schema, self.takes_all = _schema_of(dataset), columns is None
+        super().__init__(schema, target, columns, weight, encoder, shuffle, shuffle_buffer)
+        self.is_folder = not isinstance(path, (list, tuple)) and os.path.isdir(path)
         self.files: list[_File] = []
         self.groups: list[_Group] = []
         self.kept: tuple[tuple[int, float, float], ...] = ()  # of whom each row has a number
@@ -127,12 +132,16 @@ class ParquetChunks(Tables):
         )
 
     def identity(self) -> dict[str, Any]:
-        """What tells these data from others, and their order."""
+        """What tells these data from others, and their order.
+
+        Of each file name, size, row groups and a checksum of its footer, which holds places, least
+        and greatest values of the columns; not all of its values.
+        """
         rows: list[list[int]] = [[] for _ in self.files]
         for group in self.groups:
             rows[group.file].append(group.n_rows)
         files = [
-            [os.path.basename(file.path), file.size, of_groups]
+            [os.path.basename(file.path), file.size, of_groups, _checksum(file.path, file.size)]
             for file, of_groups in zip(self.files, rows, strict=True)
         ]
         kept = {"rows": [list(part) for part in self.kept]} if self.kept else {}
@@ -190,13 +199,19 @@ class ParquetChunks(Tables):
         wanted = {*self.target_names, *self.columns, *([self.weight] if self.weight else ())}
         for fragment in dataset.get_fragments():
             path, keys = fragment.path, get_partition_keys(fragment.partition_expression)
-            with _named(path):
+            with _named(path, FOREIGN if self.is_folder else ""):
                 own, groups = fragment.physical_schema, list(fragment.row_groups)
+            for name in own.names if self.takes_all else ():
+                if name not in {*self.schema.names, *keys, *index_of(own)}:
+                    raise ValueError(
+                        f"{path}: expected the columns of the first file; got another one, "
+                        f"{name!r} (columns= tells which to read)"
+                    )
             for name in wanted - set(keys):
                 if own.names.count(name) != 1:
                     raise ValueError(f"{path}: expected a column {name!r}, as in the first file")
                 first, found = self.schema.field(name).type, own.field(name).type
-                if kind_of(first) != kind_of(found):
+                if str(found) != "null" and kind_of(first) != kind_of(found):
                     raise TypeError(
                         f"{path}: column {name!r}: expected {first}, as in the first file; got "
                         f"{found}"
@@ -252,6 +267,8 @@ class ParquetChunks(Tables):
                 found = [
                     pyarrow.repeat(pyarrow.scalar(keys[name], self.schema.field(name).type), n)
                     if name in keys
+                    else pyarrow.nulls(n, self.schema.field(name).type)
+                    if str(batch.column(name).type) == "null"
                     else batch.column(name)
                     for name in names
                 ]
@@ -284,24 +301,59 @@ def _opened(path: Any) -> Any:
         if not several:
             raise FileNotFoundError(f"path: expected files; there is none at {text}")
         found += several
-    files = list(dict.fromkeys(found))
-    is_folder = len(files) == 1 and Path(files[0]).is_dir()
-    if not is_folder:
-        for file in files:
-            inputs.as_file(file, "path")
-    source = files[0] if is_folder else files
+    files: list[str] = []
+    keyed = False  # by folders as Hive names them, of those that were told or are within
+    for name in found:
+        if not Path(name).is_dir():
+            inputs.as_file(name, "path")
+            files.append(os.path.abspath(name))
+            keyed = keyed or "=" in os.path.dirname(name)
+            continue
+        name = os.path.abspath(name)
+        with _named(name, FOREIGN):
+            within = dataset.dataset(name, format="parquet", partitioning="hive")
+        if not within.files:
+            raise FileNotFoundError(f"path: expected Parquet files; there is none in {name}")
+        files += within.files
+        keyed = keyed or any("=" in os.path.dirname(os.path.relpath(f, name)) for f in within.files)
+    for name in files:
+        if files.count(name) > 1:
+            raise ValueError(f"path: expected files, each once; got {name} again")
+    if len(found) == 1 and os.path.isdir(found[0]):
+        return within
     with _named(files[0] if len(files) == 1 else f"{files[0]}, ..."):
-        opened = dataset.dataset(source, format="parquet", partitioning="hive")
-    if not opened.files:
-        raise FileNotFoundError(f"path: expected Parquet files; there is none in {source}")
-    return opened
+        return dataset.dataset(files, format="parquet", partitioning="hive" if keyed else None)
+
+
+def _schema_of(dataset: Any) -> Any:
+    """The first file's columns; of those that are all missing there the types of later files."""
+    schema = dataset.schema
+    for at, field in enumerate(schema):
+        if str(field.type) != "null":
+            continue
+        for fragment in dataset.get_fragments():
+            with _named(fragment.path):
+                own = fragment.physical_schema
+            if own.names.count(field.name) == 1 and str(own.field(field.name).type) != "null":
+                schema = schema.set(at, field.with_type(own.field(field.name).type))
+                break
+    return schema
+
+
+def _checksum(path: str, size: int) -> int:
+    """Of what stands at a file's end: its columns, where each lies, least and greatest values."""
+    with open(path, "rb") as file:
+        file.seek(max(0, size - 8))
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(max(0, size - 8 - length))
+        return zlib.crc32(file.read())
 
 
 class _named:
     """What pyarrow raises within, with the name of what is read."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, hint: str = "") -> None:
+        self.name, self.hint = name, hint
 
     def __enter__(self) -> None:
         pass
@@ -310,4 +362,4 @@ class _named:
         if error is None or not isinstance(error, (OSError, ValueError, NotImplementedError)):
             return
         of = OSError if isinstance(error, OSError) else ValueError
-        raise of(f"{self.name}: {error}") from error
+        raise of(f"{self.name}: {error}{self.hint}") from error

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import hints
-from fastbp.data.order import Ordered
+from fastbp.data.order import Ordered, narrowed
 from fastbp.functions import shown
 
 PART_ROWS = 64  # that are turned from columns to rows at once
@@ -43,7 +43,7 @@ class Tables(Ordered):
         self.target_names: list[str] = _as_names(target, "target")
         self.weight = None if weight is None else _as_names(weight, "weight", 1)[0]
         names = self.schema.names
-        apart = {*self.target_names, self.weight}
+        apart = {*self.target_names, self.weight, *index_of(self.schema)}
         if columns is None:
             columns = [name for name in names if name not in apart]
         self.columns = _as_names(columns, "columns")
@@ -61,6 +61,8 @@ class Tables(Ordered):
                     )
                 if what != "target" and name in self.target_names:
                     raise ValueError(f"{what}: expected other columns than target; got {name!r}")
+        if self.weight is not None:
+            self._check_number(self.weight, "weight")
         self.encoder = encoder
         if encoder is not None and not hasattr(encoder, "feature_names_out"):
             raise TypeError(f"encoder: expected fastbp.tabular.Encoder; got {shown(encoder)}")
@@ -99,11 +101,12 @@ class Tables(Ordered):
         """Some columns of a unit, a few rows at a time, in this order."""
         raise NotImplementedError
 
-    def _check_number(self, name: str) -> None:
+    def _check_number(self, name: str, what: str = "columns") -> None:
         if kind_of(self.schema.field(name).type) != "number":
+            hint = " (encoder=fastbp.tabular.Encoder() makes numbers of other columns)"
             raise TypeError(
-                f"columns: expected numbers; column {name!r} is of {self.schema.field(name).type} "
-                "(encoder=fastbp.tabular.Encoder() makes numbers of other columns)"
+                f"{what}: expected numbers; column {name!r} is of {self.schema.field(name).type}"
+                f"{hint if what == 'columns' else ''}"
             )
 
     # as Ordered has it
@@ -130,9 +133,8 @@ class Tables(Ordered):
             buffer.append(self.encoder.transform(table))
         else:
             columns = np.empty((k, n), buffer.dtype)
-            with np.errstate(over="ignore"):  # told as infinity
-                for j in range(k):
-                    columns[j] = _as_numbers(piece.column(j))
+            for j, name in enumerate(self.columns):
+                narrowed(columns[j], _as_numbers(piece.column(j)), f"column {name!r}: X")
             # in parts that stay in the cache: twice as fast as a column at a time, bench/chunks.py
             for row in range(0, n, PART_ROWS):
                 part = columns[:, row : row + PART_ROWS]
@@ -176,6 +178,15 @@ def _as_array(column: Any) -> np.ndarray:
         return np.array(_as_numbers(column))
     found: np.ndarray = column.to_numpy(zero_copy_only=False)
     return found
+
+
+def index_of(schema: Any) -> list[str]:
+    """Names of the columns that a frame of pandas had as its index."""
+    try:
+        told = (schema.pandas_metadata or {}).get("index_columns", [])
+    except ValueError:  # metadata that are none
+        return []
+    return [name for name in told if isinstance(name, str)]
 
 
 def kind_of(type_: Any) -> str:

@@ -374,7 +374,7 @@ def test_any_blocks_and_options_and_a_run_resumed_anywhere(seed):
 
 
 def test_validation_of_chunks_beside_arrays(tmp_path):
-    X, Y, w = data()
+    X, Y, _ = data()
     first, second = net(), net()
     held = fastbp.data.from_arrays(X[50:], Y[50:], rows=20)
     options = {"epochs": 2, "seed": 0, "checkpoint": tmp_path / "run"}
@@ -391,5 +391,5 @@ def test_validation_of_chunks_beside_arrays(tmp_path):
         first.fit(X, Y, validation=3)
     with pytest.raises(TypeError, match="validation: expected arrays, for chunks"):
         fastbp.fit_many([net()], X, Y, validation=held)
-    with pytest.raises(ValueError, match="validation: expected .* with a loss of your own"):
+    with pytest.raises(ValueError, match=r"validation: expected .* with a loss of your own"):
         first.fit(X, Y, validation=held, loss=lambda a, y, w: (0.0, a))

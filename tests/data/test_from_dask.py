@@ -79,6 +79,10 @@ def test_data_frames():
     encoder.fit(chunks)
     assert encoder.to_dict() == fastbp.tabular.Encoder().fit(table[["a", "t"]]).to_dict()
     fastbp.Network([6, 3]).fit(chunks, l2=0.1)
+    for n_rows, told in ((N - 1, "got more"), (N + 1, f"has {N}")):
+        with pytest.raises(ValueError, match=rf"expected {n_rows} rows.*n_rows.*{told}"):
+            wrong = fastbp.data.from_dask(frame, **options | {"n_rows": n_rows})
+            fastbp.Network([6, 3]).fit(wrong)
     with pytest.raises(ValueError, match="target: expected columns of the data"):
         fastbp.data.from_dask(frame, target="z")
     with pytest.raises(TypeError, match="target: expected the name"):
@@ -100,6 +104,8 @@ def test_refused(make, told):
     big = array.from_array(X, chunks=(30, 4))
     with pytest.raises((TypeError, ValueError), match=told):
         fastbp.data.from_dask(*make(big))
+    with pytest.raises(ValueError, match="n_rows: expected 110, as data has; got 10"):
+        fastbp.data.from_dask(big, Y, n_rows=10)
     with pytest.raises(TypeError, match="target: expected None beside an array"):
         fastbp.data.from_dask(big, Y, target="y")
 

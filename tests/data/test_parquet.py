@@ -310,3 +310,113 @@ def test_parts_of_parts_are_drawn_anew(tmp_path):
         first, second = part.split(share)
         assert first.n_rows + second.n_rows == part.n_rows
         assert abs(second.n_rows / part.n_rows - share) < 0.05
+
+
+def test_folders_in_lists_and_globs(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / "run=3" / name).mkdir(parents=True)
+        write(tmp_path / "run=3" / name)
+    monkeypatch.chdir(tmp_path / "run=3")
+    told = chunks_of("one").n_rows
+    for path in (["one", "two"], "*", ["one", "two/*.parquet"], "*/"):
+        chunks = fastbp.data.from_parquet(path, target="y")
+        assert chunks.n_rows == 2 * told
+        assert chunks.columns == [name for name in TABLE if name != "y"]
+    for path in (["one", "one"], ["one", "one/part-0.parquet"], ["one/part-0.parquet"] * 2):
+        with pytest.raises(ValueError, match=r"each once; got .*one.part-0.parquet again"):
+            chunks_of(path)
+    chunks = chunks_of("one/*.parquet")
+    monkeypatch.chdir(tmp_path)  # a relative path is of the folder at the time
+    assert sum(len(block[1]) for block in chunks) == told
+
+
+def test_a_foreign_file_in_a_folder(tmp_path):
+    write(tmp_path)
+    (tmp_path / "read.me").write_text("about these files")
+    with pytest.raises((OSError, ValueError), match=r"read.me.*folder/\*\*/\*.parquet"):
+        chunks_of(tmp_path)
+    assert chunks_of(tmp_path / "**" / "*.parquet").n_rows == N
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_column_that_one_file_has_beside_the_others(tmp_path, at):
+    write(tmp_path)
+    path = tmp_path / f"part-{at}.parquet"
+    table = parquet.read_table(path)
+    parquet.write_table(table.append_column("z", [np.ones(len(table))]), path)
+    with pytest.raises(ValueError, match=r"part-.\.parquet: expected .* 'z'"):
+        fastbp.data.from_parquet(tmp_path, target="y")
+    assert chunks_of(tmp_path).n_rows == N
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("text", [False, True])
+def test_a_file_whose_column_is_all_missing(tmp_path, at, text):
+    from fastbp.tabular import Encoder
+
+    column = np.where(np.arange(N) % 2, "p", "q") if text else TABLE["a"]
+    write(tmp_path, TABLE | {"a": column})
+    path = tmp_path / f"part-{at}.parquet"
+    table = parquet.read_table(path)
+    parquet.write_table(table.set_column(0, "a", pyarrow.nulls(len(table))), path)
+    chunks = chunks_of(tmp_path, ["a", "b"], encoder=Encoder())
+    chunks.encoder.fit(chunks)
+    assert net(chunks.n_features).fit(chunks, epochs=1).epochs == 1
+    if not text:
+        with pytest.raises(ValueError, match=rf"part-{at}.parquet, row group 0.*'a'.* got NaN"):
+            net().fit(chunks_of(tmp_path, shuffle=False))
+
+
+def test_an_index_of_pandas_is_no_feature(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(TABLE)
+    frame.iloc[[5, 6, 9]].to_parquet(tmp_path / "a.parquet")
+    chunks = fastbp.data.from_parquet(tmp_path, target="y")
+    assert chunks.columns == [name for name in TABLE if name != "y"]
+    (index,) = set(chunks.schema.names) - set(TABLE)
+    assert next(iter(chunks_of(tmp_path, [index])))[0][0] == [5]
+
+
+def test_finite_numbers_that_are_too_large(tmp_path):
+    column = np.array(TABLE["c"])
+    column[150] = -1e300
+    told = r"X: expected values that float32 holds; got one of magnitude 1e\+300"
+    with pytest.raises(ValueError, match=rf"part-1.parquet, row group 1: column 'c': {told}"):
+        net(dtype="float32").fit(chunks_of(write(tmp_path, TABLE | {"c": column})), seed=0)
+    arrays = fastbp.data.from_arrays(column[:, None], TABLE["y"], rows=100)
+    with pytest.raises(ValueError, match=f"rows from 100 on: {told}"):
+        net(1, "float32").fit(arrays, seed=0)
+
+
+def test_weights_that_are_no_numbers(tmp_path):
+    with pytest.raises(TypeError, match="weight: expected numbers; column 't' is of string"):
+        chunks_of(write(tmp_path, TABLE | {"t": np.full(N, "a")}), weight="t")
+
+
+@pytest.mark.parametrize("kind", ["file", "array", "map"])
+@pytest.mark.parametrize("name", ["data", "validation"])
+def test_a_checkpoint_of_other_values(tmp_path, kind, name):
+    """Of files of one size and arrays of one shape; also where they validate."""
+
+    def chunks(sign):
+        a = sign * TABLE["a"]
+        if kind == "file":
+            parquet.write_table(pyarrow.table({"a": a, "y": TABLE["y"]}), tmp_path / "a.parquet")
+            return chunks_of(tmp_path / "a.parquet", ["a"])
+        if kind == "map":
+            np.save(tmp_path / "a.npy", a[:, None])
+            return fastbp.data.from_arrays(np.load(tmp_path / "a.npy", mmap_mode="r"), TABLE["y"])
+        return fastbp.data.from_arrays(a[:, None], TABLE["y"])
+
+    def fit(sign):
+        options = {"epochs": 1, "seed": 0, "checkpoint": tmp_path / "run"}
+        if name == "data":
+            net(1).fit(chunks(sign), **options)
+        else:
+            net(1).fit(TABLE["c"][:, None], TABLE["y"], validation=chunks(sign), **options)
+
+    fit(1)
+    with pytest.raises(ValueError, match=f"expected the same {name}"):
+        fit(-1)
+    if kind != "map":  # whose file is a new one
+        fit(1)
