@@ -24,6 +24,8 @@ def from_iterable(
         Called once an epoch, in a thread of its own, up to one block ahead. Blocks may have any
         number of rows and may be written again for the next one: their numbers are copied. They are
         read in the order in which they come.
+        A checkpoint knows the function's name, `n_features` and `n_rows` alone: that its blocks are
+        the same is the caller's to see to.
     n_features : int
         Columns of X.
     n_rows : int, optional

@@ -11,6 +11,7 @@ import copy
 import glob
 import os
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -316,8 +317,8 @@ def _opened(path: Any) -> Any:
             raise FileNotFoundError(f"path: expected Parquet files; there is none in {name}")
         files += within.files
         keyed = keyed or any("=" in os.path.dirname(os.path.relpath(f, name)) for f in within.files)
-    for name in files:
-        if files.count(name) > 1:
+    for name, times in Counter(files).items():
+        if times > 1:
             raise ValueError(f"path: expected files, each once; got {name} again")
     if len(found) == 1 and os.path.isdir(found[0]):
         return within

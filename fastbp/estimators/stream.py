@@ -112,11 +112,11 @@ def classes_of(chunks, classes):
     for place, Y in targets_of(chunks):
         try:
             Y = _labels(Y)
-        except ValueError as error:
-            raise ValueError(f"{place}: {error}") from None
-        if Y.size:
-            here = np.unique(Y)
-            found = here if found is None else np.union1d(found, here)
+            if Y.size:
+                here = np.unique(Y)
+                found = here if found is None else np.union1d(found, here)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{place}: {error}") from None
     if found is None:
         raise ValueError("chunks: expected at least one row; got none")
     return found
