@@ -24,6 +24,7 @@ from fastbp.cli.scores import scores
 from fastbp.data.parquet import ParquetChunks, _opened
 from fastbp.data.tables import kind_of
 from fastbp.datasets.dataset import Array
+from fastbp.datasets.labels import targets_from_text
 from fastbp.tabular import Encoder
 from fastbp.tabular.reading import check_schema, no_column
 from fastbp.tabular.selection import Selection, choose, judged_in_parts
@@ -71,6 +72,8 @@ class Targets:
         self.mean = self.squares = 0.0
         self.first: list[Array] = []
         self.values: Array | None = None
+        self.texts: dict[str, int] = {}  # places of classes that are texts
+        self.classes: list[str] | None = None  # as `predict` knows them
 
     def add(self, chunks: ParquetChunks, is_trained: bool) -> int:
         """Look at all targets; how many rows have one."""
@@ -139,8 +142,10 @@ class Targets:
         few, is_text = len(found) <= FEW, kind == "O"
         if is_text and task == "regression":
             raise ValueError(f"{name}: expected numbers for --task regression, found texts")
-        if is_text and task is None and not few and 2 * len(found) > self.n:
-            raise self._too_many(f"in {self.n} rows")
+        if is_text:
+            if task is None and not few and 2 * len(found) > self.n:
+                raise self._too_many(f"in {self.n} rows")
+            self._settle_texts()
         whole = kind != "f" or all(float(value).is_integer() for value in found)
         if task == "classification" and not whole:
             raise ValueError(f"{name}: class labels must be whole numbers")
@@ -148,26 +153,34 @@ class Targets:
             raise ValueError(f"{name}: expected at most {FEW} classes, found more")
         flags = kind == "f" and set(found) <= {0.0, 1.0}
         is_class = is_text or kind == "b" or (kind in "iu" and few) or flags
-        if (is_class or task == "classification") and task != "regression":
+        if (is_class or task == "classification") and task != "regression" and not is_text:
             self.values = np.array(sorted(found))
-            if len(found) < 2:
-                raise ValueError(f"{name}: expected at least 2 classes, found only {found}")
+            self.classes = [str(int(value)) for value in self.values]
+            if kind == "b":
+                self.classes = [str(value).lower() for value in self.values]
+        if self.classes is not None and len(self.classes) < 2:
+            raise ValueError(
+                f"{name}: expected at least 2 classes, found only {self.classes[0]!r:.80}"
+            )
         self.scale = float(np.sqrt(self.squares / self.n_trained)) or 1.0
         self.seen = self.places(np.concatenate(self.first))
 
-    @property
-    def classes(self) -> list[str] | None:
-        """Names of the classes, as `predict` knows them."""
-        if self.values is None:
-            return None
-        if self.values.dtype.kind == "b":
-            return ["false", "true"][-len(self.values) :]
-        if self.values.dtype.kind == "f":
-            return [str(int(value)) for value in self.values]
-        return [str(value) for value in self.values]
+    def _settle_texts(self) -> None:
+        texts = list(self.found)  # twice, as each occurs twice at least where they are classes
+        places, classes = targets_from_text(2 * texts, lambda row: self.name, self.task)
+        if classes is None:
+            raise ValueError(
+                f"{self.name}: expected classes, or numbers as numbers; found texts of numbers "
+                f"such as {texts[0]!r:.60}"
+            )
+        self.classes = list(classes)
+        self.texts = dict(zip(texts, places[: len(texts)].tolist(), strict=True))
 
     def places(self, Y: Array) -> Array:
         """Class numbers, or the numbers themselves."""
+        if self.texts:
+            texts, which = np.unique(Y, return_inverse=True)
+            return np.array([self.texts[text] for text in texts], np.int64)[which]
         if self.values is None:
             return Y.astype(float)
         return np.searchsorted(self.values, Y.astype(self.values.dtype))
@@ -175,7 +188,7 @@ class Targets:
     def trained(self, Y: Array) -> Array:
         """As the network is trained on them."""
         places = self.places(Y)
-        return places if self.values is not None else (places - self.mean) / self.scale
+        return places if self.classes is not None else (places - self.mean) / self.scale
 
 
 class Part:
@@ -281,7 +294,7 @@ def run(options: argparse.Namespace, seed: int) -> int:
         limit = "" if options.time_limit is None else f"--time-limit {options.time_limit:g}: "
         return fail(f"error: {limit}over before the first step; nothing was trained", code=1)
     trained = net.copy()
-    if targets.values is None:
+    if targets.classes is None:
         net.weights[-1][...] *= targets.scale
         net.biases[-1][...] = net.biases[-1] * targets.scale + targets.mean
     metadata = {
@@ -395,8 +408,8 @@ def _parts(
 
 def _network(options: argparse.Namespace, n_features: int, targets: Targets) -> Any:
     hidden = [width for width in (options.hidden or [None, 64, 64, None])[1:-1] if width]
-    n_outputs = 1 if targets.values is None else len(targets.values)
-    output, loss = ("identity", "mse") if targets.values is None else ("softmax", "cross_entropy")
+    n_outputs = 1 if targets.classes is None else len(targets.classes)
+    output, loss = ("identity", "mse") if targets.classes is None else ("softmax", "cross_entropy")
     names = [name.strip() for name in options.activation.split(",")]
     rectified = all(fastbp.functions.activation(name).rectifier for name in names)
     return fastbp.Network(

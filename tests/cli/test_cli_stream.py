@@ -181,6 +181,9 @@ def test_texts_without_a_repetition_are_not_compared_for_ever(monkeypatch):
     [
         ("kind", [f"n{i}" for i in range(N)], "1200 different texts in 1200 rows: too many"),
         ("price", [1.0] * 310 + [np.inf] + [2.0] * (N - 311), "row group 2: column 'price': t"),
+        ("kind", ["", "a", "b"] * (N // 3), "column 'kind': missing value"),
+        ("kind", ["1.5", "2.5", "7"] * (N // 3), "expected classes, or numbers as numbers"),
+        ("kind", [True] * N, "at least 2 classes, found only 'true'"),
         ("kind", [None] * N, "missing value in every row"),
         ("kind", [[1]] * N, "expected a value a row"),
         ("two", [[1]] * N, "column 'two': expected a value a row"),
@@ -219,6 +222,16 @@ def test_rows_without_a_target_are_left_out(run, tmp_path, target, parts):
     assert data["rows_without_target"] == n and f"left out: {n} rows without a target" in err
     assert sum(data.get(f"{of}_rows", 0) for of in ("train", "test", "validate")) == N - n
     assert "gone" not in str(data["encoder"])
+
+
+def test_classes_are_those_of_tables_in_memory(run, tmp_path):
+    written(tmp_path, kind=["10", "9", "1", "1"] * (N // 4), price=np.arange(N) % 2 == 0)
+    for target, classes in (("kind", ["1", "9", "10"]), ("price", ["false", "true"])):
+        code, out, err = run("train", "homes.parquet", "--stream", "--target", target,
+                           "--save", "m.safetensors", *SHORT)  # fmt: skip
+        assert code == 0 and strict(out)["data"]["classes"] == classes, err
+        code, out, _ = run("predict", "m.safetensors", "homes.parquet", "--json")
+        assert code == 0 and strict(out)["accuracy"] > 0.3
 
 
 def test_classes_that_training_has_not(run, tmp_path):
