@@ -340,3 +340,13 @@ class Experiment:
                 "epochs": self.epochs,
             },
         }
+
+
+def optimizer_of(options: argparse.Namespace) -> Any:
+    """As the options say."""
+    rate = options.learning_rate or OPTIMIZERS[options.optimizer].of_tables
+    if options.momentum is not None and options.optimizer != "sgd":
+        raise ValueError(f"--momentum is for --optimizer sgd, found {options.optimizer}")
+    if options.optimizer == "sgd":
+        return fastbp.SGD(rate, momentum=0.9 if options.momentum is None else options.momentum)
+    return OPTIMIZERS[options.optimizer](rate)

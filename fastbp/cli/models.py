@@ -17,6 +17,7 @@ from fastbp import functions
 from fastbp.cli import tables
 from fastbp.cli.output import fail
 from fastbp.cli.report import dense
+from fastbp.cli.several import is_several, read_several, refuse_reading
 from fastbp.datasets.dataset import Array
 from fastbp.datasets.labels import key
 from fastbp.tabular import Columns, Encoder, as_columns
@@ -122,9 +123,13 @@ def rows(options: argparse.Namespace, of: TableModel, needs_target: bool = False
     texts = [name for name, kind in of.encoder.kinds().items() if kind == "text"] + ids
     if of.classes is not None and target is not None:
         texts.append(target)
-    if not is_table(options.data):
+    if is_several(options.data):
+        refuse_reading(options)
+        source = read_several(options.data)
+    elif is_table(options.data):
+        source = read_source(options.data, texts=texts, **tables.reading(options, of.metadata))
+    else:
         raise ValueError(f"{options.data}: the model takes the rows of a table; found another file")
-    source = read_source(options.data, texts=texts, **tables.reading(options, of.metadata))
     known = source.table.column_names
     if target is not None and target not in known:
         if options.target is not None or needs_target:

@@ -379,7 +379,8 @@ def _add_predict(commands: Any) -> None:
         "data",
         metavar="DATA",
         help="as for train, also .npy and .npz with inputs only; of data with a test set, the "
-        "test set. Columns of a table are found by name. 'digits': those of the package",
+        "test set; a folder of Parquet, or a pattern with *, that fits in memory. Columns of a "
+        "table are found by name. 'digits': those of the package",
     )
     parser.add_argument(
         "--target", metavar="COLUMN", help="column with the true values (default: the model's)"

@@ -10,28 +10,34 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import numpy as np
 
 import fastbp
+from fastbp.cli.experiment import optimizer_of
 from fastbp.cli.options import OF_ONE_NETWORK
 from fastbp.cli.output import check_writable, fail, print_json, progress_bar, say
 from fastbp.cli.report import baseline, dense, gradient_check, tell_scores, worst_fitted
 from fastbp.cli.scores import scores
-from fastbp.data.parquet import ParquetChunks
+from fastbp.data.parquet import ParquetChunks, _opened
+from fastbp.data.tables import kind_of
 from fastbp.datasets.dataset import Array
-from fastbp.optimizers import OPTIMIZERS
+from fastbp.datasets.labels import targets_from_text
 from fastbp.tabular import Encoder
+from fastbp.tabular.reading import check_schema, no_column
+from fastbp.tabular.selection import Selection, choose, judged_in_parts
 
 SHARE = 0.25  # of free memory: larger files are streamed
 FEW = 100  # whole numbers of at most so many values are classes
+MOST_TEXTS = 1 << 17  # that are counted as classes
 JUDGED = 200_000  # rows that are watched and tested, at most
 SEEN = 1_000_000  # targets of training that the baseline is made of
 CHECKED_ROWS = 20
 # what streams make nothing of
-REFUSED = ("labels", "id", "preset", "sizes", "loss", "output", "no_scaling", "strict", "delimiter",
-           "decimal", "encoding")  # fmt: skip
+REFUSED = ("labels", "id", "preset", "sizes", "loss", "output", "no_scaling", "delimiter",
+           "decimal", "encoding", "importance", "mpi")  # fmt: skip
 
 
 def is_asked(options: argparse.Namespace) -> bool:
@@ -58,62 +64,123 @@ def _free_memory() -> int | None:
 class Targets:
     """What the target's column is: classes, or numbers that are standardised."""
 
-    def __init__(self, chunks: ParquetChunks, task: str | None, name: str) -> None:
-        found: dict[Any, int] = {}
-        kind, n, mean, squares, seen = "", 0, 0.0, 0.0, list[Array]()
-        for Y in chunks.targets():
-            kind = kind or ("text" if Y.dtype.kind in "OU" else Y.dtype.kind)
-            if kind == "text" or Y.dtype.kind == "O":
-                bad = np.array([value is None for value in Y])
-            else:
-                bad = np.isnan(Y) if Y.dtype.kind == "f" else np.zeros(len(Y), bool)
-            if bad.any():
-                raise ValueError(
-                    f"{name}: {int(bad.sum())} rows and more without a target, which --stream does "
-                    "not leave out: leave them out of the file"
-                )
-            if len(found) <= FEW or kind == "text":
-                for value, count in zip(*np.unique(Y, return_counts=True), strict=True):
-                    found[value.item() if hasattr(value, "item") else value] = found.get(
-                        value, 0
-                    ) + int(count)
-            if kind != "text":
-                values = Y.astype(float)
-                delta = values.mean() - mean
-                squares += values.var() * len(Y) + delta**2 * n * len(Y) / (n + len(Y))
-                mean += delta * len(Y) / (n + len(Y))
-            n += len(Y)
-            if sum(map(len, seen)) < SEEN:
-                seen.append(Y)
-        few = len(found) <= FEW
-        whole = all(float(value).is_integer() for value in found) if kind == "f" and few else True
-        is_class = kind in ("text", "b") or (kind in "iu" and few)
-        is_class = is_class or (task == "classification" and few and whole)
+    def __init__(self, name: str, task: str | None, strict: bool) -> None:
+        self.name, self.task, self.strict = name, task, strict
+        self.found: dict[Any, int] = {}
+        self.kinds: set[str] = set()
+        self.n = self.n_missing = self.n_trained = 0
+        self.mean = self.squares = 0.0
+        self.first: list[Array] = []
         self.values: Array | None = None
-        if is_class and task != "regression":
-            self.values = np.array(sorted(found))
-            if len(found) < 2:
-                raise ValueError(f"{name}: expected at least 2 classes, found only {found}")
-        elif kind == "text":
-            raise ValueError(f"{name}: expected numbers for --task regression, found texts")
-        elif task == "classification":
-            raise ValueError(f"{name}: expected at most {FEW} classes, found more")
-        self.mean, self.scale = mean, float(np.sqrt(squares / n)) or 1.0
-        self.seen = self.places(np.concatenate(seen))
+        self.texts: dict[str, int] = {}  # places of classes that are texts
+        self.classes: list[str] | None = None  # as `predict` knows them
 
-    @property
-    def classes(self) -> list[str] | None:
-        """Names of the classes, as `predict` knows them."""
-        if self.values is None:
-            return None
-        if self.values.dtype.kind == "b":
-            return ["false", "true"][-len(self.values) :]
-        if self.values.dtype.kind == "f":
-            return [str(int(value)) for value in self.values]
-        return [str(value) for value in self.values]
+    def add(self, chunks: ParquetChunks, is_trained: bool) -> int:
+        """Look at all targets; how many rows have one."""
+        n = 0
+        for place, batch in chunks.tables(chunks.target_names):
+            Y = self._values(batch.column(0), place)
+            if not len(Y):
+                continue
+            n += len(Y)
+            is_text = Y.dtype.kind == "O"
+            if is_text or len(self.found) <= FEW:
+                for value, count in zip(*np.unique(Y, return_counts=True), strict=True):
+                    value = value.item() if hasattr(value, "item") else value
+                    self.found[value] = self.found.get(value, 0) + int(count)
+            if is_text and len(self.found) > MOST_TEXTS:
+                raise self._too_many(f"in the first {self.n + n} rows")
+            if is_trained:
+                self._learn(Y)
+        self.n += n
+        return n
+
+    def _values(self, column: Any, place: str) -> Array:
+        """Those that are there, of Arrow."""
+        import pyarrow
+
+        if pyarrow.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        missing = column.is_null(nan_is_null=True)
+        n_missing = pyarrow.compute.sum(missing).as_py() or 0
+        if n_missing and self.strict:
+            raise ValueError(f"{place}: {self.name}: missing value")
+        self.n_missing += n_missing
+        column = column.filter(_not(missing))
+        if pyarrow.types.is_decimal(column.type):
+            column = column.cast(pyarrow.float64())
+        Y: Array = column.to_numpy(zero_copy_only=False)
+        if len(Y):
+            self.kinds.add(Y.dtype.kind)
+        if Y.dtype.kind == "f" and not np.isfinite(Y).all():
+            value = Y[~np.isfinite(Y)][0]
+            raise ValueError(f"{place}: {self.name}: targets must be finite, found {value}")
+        return Y
+
+    def _learn(self, Y: Array) -> None:
+        if Y.dtype.kind != "O":
+            values = Y.astype(float)
+            n, m = self.n_trained, len(Y)
+            delta = values.mean() - self.mean
+            self.squares += values.var() * m + delta**2 * n * m / (n + m)
+            self.mean += delta * m / (n + m)
+        self.n_trained += len(Y)
+        if sum(map(len, self.first)) < SEEN:
+            self.first.append(Y)
+
+    def _too_many(self, where: str) -> ValueError:
+        return ValueError(
+            f"{self.name}: {len(self.found)} different texts {where}: too many to be classes"
+        )
+
+    def settle(self) -> None:
+        """Choose between classes and numbers, when all are seen."""
+        found, name, task = self.found, self.name, self.task
+        kind = next((kind for kind in "Ofiub" if kind in self.kinds), "")
+        if not self.n_trained:
+            raise ValueError(f"{name}: missing value in every row")
+        few, is_text = len(found) <= FEW, kind == "O"
+        if is_text and task == "regression":
+            raise ValueError(f"{name}: expected numbers for --task regression, found texts")
+        if is_text:
+            if task is None and not few and 2 * len(found) > self.n:
+                raise self._too_many(f"in {self.n} rows")
+            self._settle_texts()
+        whole = kind != "f" or all(float(value).is_integer() for value in found)
+        if task == "classification" and not whole:
+            raise ValueError(f"{name}: class labels must be whole numbers")
+        if task == "classification" and not few and not is_text:
+            raise ValueError(f"{name}: expected at most {FEW} classes, found more")
+        flags = kind == "f" and set(found) <= {0.0, 1.0}
+        is_class = is_text or kind == "b" or (kind in "iu" and few) or flags
+        if (is_class or task == "classification") and task != "regression" and not is_text:
+            self.values = np.array(sorted(found))
+            self.classes = [str(int(value)) for value in self.values]
+            if kind == "b":
+                self.classes = [str(value).lower() for value in self.values]
+        if self.classes is not None and len(self.classes) < 2:
+            raise ValueError(
+                f"{name}: expected at least 2 classes, found only {self.classes[0]!r:.80}"
+            )
+        self.scale = float(np.sqrt(self.squares / self.n_trained)) or 1.0
+        self.seen = self.places(np.concatenate(self.first))
+
+    def _settle_texts(self) -> None:
+        texts = list(self.found)  # twice, as each occurs twice at least where they are classes
+        places, classes = targets_from_text(2 * texts, lambda row: self.name, self.task)
+        if classes is None:
+            raise ValueError(
+                f"{self.name}: expected classes, or numbers as numbers; found texts of numbers "
+                f"such as {texts[0]!r:.60}"
+            )
+        self.classes = list(classes)
+        self.texts = dict(zip(texts, places[: len(texts)].tolist(), strict=True))
 
     def places(self, Y: Array) -> Array:
         """Class numbers, or the numbers themselves."""
+        if self.texts:
+            texts, which = np.unique(Y, return_inverse=True)
+            return np.array([self.texts[text] for text in texts], np.int64)[which]
         if self.values is None:
             return Y.astype(float)
         return np.searchsorted(self.values, Y.astype(self.values.dtype))
@@ -121,47 +188,92 @@ class Targets:
     def trained(self, Y: Array) -> Array:
         """As the network is trained on them."""
         places = self.places(Y)
-        return places if self.values is not None else (places - self.mean) / self.scale
+        return places if self.classes is not None else (places - self.mean) / self.scale
 
 
-class Mapped:
-    """Chunks with targets of another kind."""
+class Part:
+    """The rows of chunks that have a target, as the network is trained on them."""
 
-    def __init__(self, chunks: ParquetChunks, targets: Targets) -> None:
-        self.chunks, self.map = chunks, targets.trained
-        self.order, self.columns, self.n_rows = chunks.order, chunks.columns, chunks.n_rows
-        self.n_features, self.identity = chunks.n_features, chunks.identity
+    def __init__(self, chunks: ParquetChunks, targets: Targets, n_rows: int) -> None:
+        self.chunks, self.targets, self.n_rows = chunks, targets, n_rows
+        self.order, self.columns, self.identity = chunks.order, chunks.columns, chunks.identity
+
+    @property
+    def n_features(self) -> int:
+        """Of the encoder, once it is fitted."""
+        return self.chunks.n_features
+
+    def tables(self) -> Iterator[Any]:
+        """As those have it, for the encoder."""
+        names = self.chunks.columns
+        for place, batch in self.chunks.tables([*names, *self.chunks.target_names]):
+            missing = batch.column(len(names)).is_null(nan_is_null=True)
+            part = batch.select(names)
+            if missing.true_count:
+                part = part.filter(_not(missing))
+            yield place, part
 
     def __iter__(self) -> Iterator[Any]:
         return self.epoch(None, 0, self.chunks.dtype)
 
     def epoch(self, seed: int | None, epoch: int, dtype: Any) -> Iterator[Any]:
         """As those have it."""
-        for block in self.chunks.epoch(seed, epoch, dtype):
-            block = block._replace(Y=self.map(block.Y))
-            yield block
+        for block in self.blocks(seed, epoch, dtype):
+            yield block._replace(Y=self.targets.trained(block.Y))
             del block
+
+    def blocks(self, seed: int | None, epoch: int, dtype: Any) -> Iterator[Any]:
+        """Blocks with targets as they are in the files."""
+        for block in self.chunks.epoch(seed, epoch, dtype):
+            Y = block.Y
+            if Y.dtype.kind == "O":
+                known = np.array([value is not None for value in Y])
+            else:
+                known = ~np.isnan(Y) if Y.dtype.kind == "f" else np.ones(len(Y), bool)
+            if not known.all():
+                block = _of_rows(block, known)
+            if len(block.Y):
+                yield block
+            del block, Y
+
+
+def _not(mask: Any) -> Any:
+    import pyarrow
+
+    return pyarrow.compute.invert(mask)
+
+
+def _of_rows(block: Any, known: Array) -> Any:
+    """These rows of a block, in the same order."""
+    places = np.concatenate([[0], np.cumsum(known)])
+    order = block.order
+    return block._replace(
+        X=block.X[known],
+        Y=block.Y[known],
+        order=None if order is None else places[order[known[order]]],
+        parts=tuple((int(places[first]), name) for first, name in block.parts),
+    )
 
 
 def run(options: argparse.Namespace, seed: int) -> int:
     """Train, test, save, check the gradients."""
-    for name in REFUSED:
-        if getattr(options, name):
-            raise ValueError(f"--{name.replace('_', '-')}: not with --stream")
-    if options.target is None:
-        raise ValueError(f"{options.data}: the target column must be named (--target)")
-    for name, otherwise in (*OF_ONE_NETWORK.items(), ("epochs", 5), ("validation", 0.1)):
-        if getattr(options, name) is None:
-            setattr(options, name, otherwise)
+    _complete(options)
+    optimizer = optimizer_of(options)
     for option, path in (("--save", options.save), ("--checkpoint", options.checkpoint)):
         check_writable(option, path)
     out = sys.stderr if options.json else sys.stdout
-    parts = _parts(options, seed)
-    train, encoder = parts["train"], parts["train"].encoder
     name = os.path.basename(os.path.normpath(options.data))
-    print(f"{name}: {train!r}: targets and encoder, a pass each", file=out, flush=True)
-    targets = Targets(train, options.task, f"{name}: column {options.target!r}")
-    encoder.fit(train)
+    with _in_one_line():
+        chunks, selection = _chosen(options, name)
+        print(f"{name}: {chunks!r}: targets and encoder, a pass each", file=out, flush=True)
+        targets = Targets(f"column {options.target!r:.80}", options.task, options.strict)
+        parts = _parts(options, chunks, targets, seed)
+        train, encoder = parts["train"], chunks.encoder
+        encoder.fit(train)
+    for column, why in selection.left_out.items():
+        print(f"left out: {column} ({why})", file=out)
+    if targets.n_missing:
+        print(f"left out: {targets.n_missing} rows without a target", file=out)
     net = _network(options, train.n_features, targets)
     what = "regression" if targets.classes is None else f"{len(targets.classes)} classes"
     counts = ", ".join(f"{part.n_rows} to {of}" for of, part in parts.items())
@@ -172,19 +284,23 @@ def run(options: argparse.Namespace, seed: int) -> int:
         file=out, flush=True,
     )  # fmt: skip
     try:
-        history = _fit(options, net, parts, targets, out)
+        with _in_one_line():
+            history = _fit(options, net, parts, optimizer, out)
     except KeyboardInterrupt:
         return fail("interrupted; nothing was saved", code=130)
     except fastbp.DivergenceError as error:
         return fail(f"error: {error}", code=1)
+    if not history.samples:
+        limit = "" if options.time_limit is None else f"--time-limit {options.time_limit:g}: "
+        return fail(f"error: {limit}over before the first step; nothing was trained", code=1)
     trained = net.copy()
-    if targets.values is None:
+    if targets.classes is None:
         net.weights[-1][...] *= targets.scale
         net.biases[-1][...] = net.biases[-1] * targets.scale + targets.mean
     metadata = {
         "task": "regression" if targets.classes is None else "classification",
         "classes": targets.classes, "target": options.target, "encoder": encoder.to_dict(),
-        "columns": train.columns, "not_used": options.drop,
+        "columns": train.columns, "not_used": list(selection.left_out),
     }  # fmt: skip
     if options.save:
         told = {key: value for key, value in metadata.items() if value}
@@ -192,10 +308,12 @@ def run(options: argparse.Namespace, seed: int) -> int:
     part = "test" if "test" in parts else "training"
     result, base, seen = _judged(net, parts.get("test", train), targets)
     tell_scores(part, result, base, None, targets.classes, out)
-    print(
-        f"trained in {history.seconds:.3g} s, {history.samples_per_second:,.0f} samples a second",
-        file=out,
-    )
+    if history.seconds > 0:
+        print(
+            f"trained in {history.seconds:.3g} s, {history.samples_per_second:,.0f} samples a "
+            "second",
+            file=out,
+        )
     if options.save:
         print(f"saved to {options.save}", file=out)
     X, Y = seen
@@ -204,7 +322,10 @@ def run(options: argparse.Namespace, seed: int) -> int:
     if options.json:
         print_json({
             "fastbp": fastbp.__version__,
-            "data": {"name": name, **{f"{k}_rows": v.n_rows for k, v in parts.items()}, **metadata},
+            "data": {
+                "name": name, **{f"{k}_rows": v.n_rows for k, v in parts.items()}, **metadata,
+                "left_out": selection.left_out, "rows_without_target": targets.n_missing,
+            },
             "network": {"sizes": list(net.sizes), "parameters": net.n_parameters},
             "history": history.to_dict(), "test": result if part == "test" else None,
             "training_scores": result if part != "test" else None, "baseline": base,
@@ -213,20 +334,60 @@ def run(options: argparse.Namespace, seed: int) -> int:
     return code
 
 
-def _parts(options: argparse.Namespace, seed: int) -> dict[str, ParquetChunks]:
-    """The rows to train, to validate and to test, of columns that are encoded."""
-    encoder = Encoder(
-        categorical=options.categorical or None, numeric=options.numeric or None,
-        dtype=options.dtype,
+def _complete(options: argparse.Namespace) -> None:
+    """Refuse what does not go with streams, and fill in what is not given."""
+    for name in REFUSED:
+        if getattr(options, name):
+            raise ValueError(f"--{name.replace('_', '-')}: not with --stream")
+    if options.header not in (None, "auto"):
+        raise ValueError("--header: not with --stream")
+    if options.target is None:
+        raise ValueError(f"{options.data}: the target column must be named (--target)")
+    for name, otherwise in (*OF_ONE_NETWORK.items(), ("epochs", 5), ("validation", 0.1)):
+        if getattr(options, name) is None:
+            setattr(options, name, otherwise)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """What is refused of a column's type is bad input, as what is refused of its values."""
+    try:
+        yield
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _chosen(options: argparse.Namespace, name: str) -> tuple[ParquetChunks, Selection]:
+    """The columns that are learnt from, of all rows, with an encoder of them; the others."""
+    schema, target = _opened(options.data).schema, options.target
+    if target not in schema.names:
+        raise no_column(name, [target], schema.names)
+    without = {*options.drop}
+    if options.columns is not None:
+        without = {*schema.names} - {*options.columns, target}
+    check_schema(name, schema, None, without)
+    kind = schema.field(target).type
+    if kind_of(kind) not in ("number", "text", "null"):
+        told = f"targets must be numbers or strings, found {kind}"
+        raise ValueError(f"{name}: column {target!r:.80}: {told}")
+    encoder = Encoder(dtype=options.dtype)
+
+    def opened(columns: list[str]) -> ParquetChunks:
+        return ParquetChunks(options.data, target, columns, None, encoder, True, None)
+
+    selection = choose(
+        schema.empty_table(), target=target, drop=options.drop, columns=options.columns,
+        categorical=options.categorical, numeric=options.numeric, name=name,
+        judge=lambda names: judged_in_parts(opened(names).tables, names) if names else {},
     )  # fmt: skip
-    told: dict[str, Any] = {"target": options.target, "encoder": encoder}
-    chunks = ParquetChunks(options.data, options.target, None, None, encoder, True, None)
-    if options.columns or options.drop:
-        for name in (*(options.columns or ()), *options.drop):
-            if name not in chunks.schema.names:
-                raise ValueError(f"{options.data}: there is no column {name!r}")
-        columns = options.columns or [c for c in chunks.columns if c not in options.drop]
-        chunks = fastbp.data.from_parquet(options.data, columns=columns, **told)
+    encoder.set_params(categorical=selection.categorical or None, numeric=selection.numeric or None)
+    return opened(selection.features), selection
+
+
+def _parts(
+    options: argparse.Namespace, chunks: ParquetChunks, targets: Targets, seed: int
+) -> dict[str, Part]:
+    """The rows to train, to validate and to test."""
     found, n_rows = {}, chunks.n_rows or 0
     if options.test:
         share = min(options.test, JUDGED / n_rows)
@@ -234,13 +395,21 @@ def _parts(options: argparse.Namespace, seed: int) -> dict[str, ParquetChunks]:
     if options.validation:
         share = min(options.validation, JUDGED / n_rows)
         chunks, found["validate"] = chunks.split(share, seed + 1)
-    return {"train": chunks, **found}
+    counts = {}
+    for of, part in {"train": chunks, **found}.items():
+        counts[of] = targets.add(part, of == "train")
+    targets.settle()
+    return {
+        of: Part(part, targets, counts[of])
+        for of, part in {"train": chunks, **found}.items()
+        if counts[of]
+    }
 
 
 def _network(options: argparse.Namespace, n_features: int, targets: Targets) -> Any:
     hidden = [width for width in (options.hidden or [None, 64, 64, None])[1:-1] if width]
-    n_outputs = 1 if targets.values is None else len(targets.values)
-    output, loss = ("identity", "mse") if targets.values is None else ("softmax", "cross_entropy")
+    n_outputs = 1 if targets.classes is None else len(targets.classes)
+    output, loss = ("identity", "mse") if targets.classes is None else ("softmax", "cross_entropy")
     names = [name.strip() for name in options.activation.split(",")]
     rectified = all(fastbp.functions.activation(name).rectifier for name in names)
     return fastbp.Network(
@@ -257,15 +426,11 @@ def _network(options: argparse.Namespace, n_features: int, targets: Targets) -> 
 def _fit(
     options: argparse.Namespace,
     net: Any,
-    parts: dict[str, ParquetChunks],
-    targets: Targets,
+    parts: dict[str, Part],
+    optimizer: Any,
     out: TextIO,
 ) -> Any:
     """Train, with a line an epoch."""
-    rate = options.learning_rate or OPTIMIZERS[options.optimizer].of_tables
-    optimizer = OPTIMIZERS[options.optimizer](rate)
-    if options.optimizer == "sgd":
-        optimizer = fastbp.SGD(rate, momentum=0.9 if options.momentum is None else options.momentum)
     schedules = fastbp.schedules
     schedule = {"cosine": schedules.Cosine(), "one-cycle": schedules.OneCycle()}
     watched = parts.get("validate")
@@ -275,12 +440,12 @@ def _fit(
             say(bar, f"epoch {event.epoch + 1}/{options.epochs}  {event.history.in_words()}", out)
 
         return net.fit(
-            Mapped(parts["train"], targets),
+            parts["train"],
             epochs=options.epochs,
             batch_size=options.batch_size or 256,
             optimizer=optimizer,
             seed=options.seed,
-            validation=None if watched is None else Mapped(watched, targets),
+            validation=watched,
             l2=options.l2,
             l1=options.l1,
             callbacks=[each_epoch],
@@ -295,12 +460,12 @@ def _fit(
 
 
 def _judged(
-    net: Any, chunks: ParquetChunks, targets: Targets
+    net: Any, part: Part, targets: Targets
 ) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, Array]]:
     """Scores of the first rows, the baseline's, and rows to check gradients on."""
     outputs, Ys, n, seen = [], [], 0, None
-    for block in chunks:
-        X, Y = block[0].astype(net.dtype), block[1]
+    for block in part.blocks(None, 0, net.dtype):
+        X, Y = block.X.astype(net.dtype), block.Y
         outputs.append(net.predict(X))
         Ys.append(targets.places(Y))
         if seen is None:

@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 
 import fastbp
 from fastbp.cli import stream, tables
-from fastbp.cli.experiment import Experiment
+from fastbp.cli.experiment import Experiment, optimizer_of
 from fastbp.cli.options import DIGITS, MLP, OF_ONE_NETWORK
 from fastbp.cli.output import check_writable, fail, print_json
 from fastbp.cli.report import baseline, gradient_check, tell_scores
 from fastbp.cli.samples import refuse_for_digits
 from fastbp.datasets import Dataset, load_digits, read
 from fastbp.datasets.splitting import held_out, partition
-from fastbp.optimizers import OPTIMIZERS
 from fastbp.tabular.arrow import pyarrow
 from fastbp.training.reduce import RankError, Ranks, all_ranks
 
@@ -87,7 +86,7 @@ def _begun(options: argparse.Namespace, preset: str | None) -> _Begun:
             setattr(options, name, otherwise)
     check_writable("--save", options.save, options.data, options.labels)
     check_writable("--checkpoint", options.checkpoint, options.data)
-    optimizer = _optimizer(options)
+    optimizer = optimizer_of(options)
     table, encoder = (tables.read(options) if preset == MLP else None), None
     kept = held = None
     if table is None:
@@ -192,12 +191,3 @@ def _read(options: argparse.Namespace) -> Dataset:
             f"{data.name}: expected at least 2 classes, found only {data.classes[0]!r}"
         )
     return data
-
-
-def _optimizer(options: argparse.Namespace) -> Any:
-    rate = options.learning_rate or OPTIMIZERS[options.optimizer].of_tables
-    if options.momentum is not None and options.optimizer != "sgd":
-        raise ValueError(f"--momentum is for --optimizer sgd, found {options.optimizer}")
-    if options.optimizer == "sgd":
-        return fastbp.SGD(rate, momentum=0.9 if options.momentum is None else options.momentum)
-    return OPTIMIZERS[options.optimizer](rate)

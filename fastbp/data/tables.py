@@ -86,11 +86,11 @@ class Tables(Ordered):
         encoder = None if self.encoder is None else self.encoder.to_dict()
         return {**told, "encoder": encoder, "order": self.order}
 
-    def tables(self) -> Iterator[Any]:
-        """The columns of X as they are in the files: a few rows at a time, and where from."""
+    def tables(self, names: list[str] | None = None) -> Iterator[Any]:
+        """The columns of X, or others, as they lie: a few rows at a time, and where from."""
         self._check()
         for unit in range(self._n_units()):
-            for batch in self._batches(unit, self.columns):
+            for batch in self._batches(unit, self.columns if names is None else names):
                 yield self._name(unit, 0), batch
 
     def _targets_of(self, unit: int) -> Iterator[Any]:

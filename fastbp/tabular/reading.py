@@ -353,8 +353,8 @@ def _parquet(path: Path, columns: list[str] | None, without: set[str]) -> Any:
     pyarrow()
     from pyarrow import parquet
 
-    with _reading(path.name, "Parquet"), parquet.ParquetFile(path) as file:
-        names, nulls = _check_schema(path.name, file.schema_arrow, columns, without)
+    with reading(path.name, "Parquet"), parquet.ParquetFile(path) as file:
+        names, nulls = check_schema(path.name, file.schema_arrow, columns, without)
         taken = 8.0 * file.metadata.num_rows * len(names)
         if taken > memory.available():
             raise MemoryError(f"{file.metadata.num_rows} rows of {len(names)} columns")
@@ -367,7 +367,7 @@ def _arrow(path: Path, columns: list[str] | None, without: set[str]) -> Any:
     arrow = pyarrow()
     from pyarrow import feather
 
-    with _reading(path.name, "Arrow"), arrow.OSFile(str(path)) as file:
+    with reading(path.name, "Arrow"), arrow.OSFile(str(path)) as file:
         start = file.read(6)
         file.seek(0)
         if start[:4] == b"FEA1":
@@ -377,12 +377,12 @@ def _arrow(path: Path, columns: list[str] | None, without: set[str]) -> Any:
         else:
             table = arrow.ipc.open_stream(file).read_all()
         table.validate(full=True)  # what is read later is trusted to lie where it is said to
-        names, nulls = _check_schema(path.name, table.schema, columns, without)
+        names, nulls = check_schema(path.name, table.schema, columns, without)
         return _with_rows(path.name, table.select(names), nulls)
 
 
 @contextmanager
-def _reading(name: str, kind: str) -> Iterator[None]:
+def reading(name: str, kind: str) -> Iterator[None]:
     """Whatever pyarrow finds wrong, with the name of the file."""
     arrow = pyarrow()
     try:
@@ -394,7 +394,7 @@ def _reading(name: str, kind: str) -> Iterator[None]:
         raise ValueError(f"{name}: not a sound {kind} file: {told:.200}") from None
 
 
-def _check_schema(
+def check_schema(
     name: str, schema: Any, columns: list[str] | None, without: set[str]
 ) -> tuple[list[str], list[str]]:
     """The names of the columns to read, and of those to have nulls in place of columns within them;

@@ -6,7 +6,7 @@ a column (encoder.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +46,7 @@ def choose(
     numeric: Sequence[str] = (),
     ids: Sequence[str] = (),
     name: str = "",
+    judge: Callable[[list[str]], dict[str, str | None]] | None = None,
 ) -> Selection:
     """Choose the columns of a table that a network is given.
 
@@ -62,6 +63,9 @@ def choose(
         Inputs that are to be taken as categories, as numbers.
     name : str
         What the table is called in a refusal.
+    judge : callable, optional
+        Of names, why each of these columns would be of no use, where `table` has no rows
+        (`judged_in_parts`).
 
     Returns
     -------
@@ -108,11 +112,10 @@ def choose(
     if not inputs:
         raise ValueError(f"{at}expected at least one input column; every one is left out")
     told = {*(columns or ()), *categorical, *numeric}
-    reasons = {
-        column: _NAMELESS if is_unnamed(column) else _says_nothing(table[column])
-        for column in inputs
-        if column not in told
-    }
+    asking = [column for column in inputs if column not in told]
+    named = [column for column in asking if not is_unnamed(column)]
+    found_of = judge(named) if judge else {column: _says_nothing(table[column]) for column in named}
+    reasons = {column: found_of.get(column, _NAMELESS) for column in asking}
     found = {column: reason for column, reason in reasons.items() if reason}
     if len(found) == len(inputs):
         del found[_best(found)]
@@ -172,7 +175,7 @@ _RISING = "whole numbers that rise by one from row to row"
 def _best(found: dict[str, str]) -> str:
     """The column that says most, of those that say little: the first of the kind."""
     order = (_NAMELESS, _RISING, _UNIQUE, _CONSTANT, _EMPTY)
-    return min(found, key=lambda column: order.index(found[column]))
+    return min(found, key=lambda column: [not found[column].startswith(of) for of in order])
 
 
 def _says_nothing(column: Any) -> str | None:
@@ -206,3 +209,101 @@ def _says_nothing(column: Any) -> str | None:
     if is_text and pc.count_distinct(column).as_py() == len(column):
         return _UNIQUE
     return None
+
+
+FIRST = 1 << 16  # rows that decide of most columns
+DISTINCT = 1 << 17  # texts without a repetition that are enough
+
+
+def judged_in_parts(
+    read: Callable[[list[str]], Iterable[tuple[str, Any]]], names: list[str]
+) -> dict[str, str | None]:
+    """Why columns would be of no use, of a table that comes in parts.
+
+    `read` gives, of names, the parts anew. All columns are read of the first rows, of the others
+    the few that these leave open. Texts are compared until there are `DISTINCT` of them.
+    """
+    found = {name: _Seen() for name in names}
+    for most in (FIRST, None):
+        still = {name: _Seen() for name in names if found[name].is_open}
+        rows = 0
+        for _, part in read(list(still)) if still else ():
+            for name, seen in still.items():
+                seen.add(part.column(name))
+            rows += part.num_rows
+            if (most and rows >= most) or not any(seen.is_open for seen in still.values()):
+                break
+        else:
+            return {name: seen.reason() for name, seen in (found | still).items()}
+        found |= still
+    return {name: seen.reason() for name, seen in found.items()}
+
+
+class _Seen:
+    """What `_says_nothing` asks of a column, as its parts come."""
+
+    def __init__(self) -> None:
+        self.n = self.n_missing = 0
+        self.first: Any = None
+        self.last: Any = None
+        self.texts: set[str] = set()
+        self.same = self.rises = self.differs = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more rows may change what is said."""
+        empty = self.n == self.n_missing
+        enough = self.differs and len(self.texts) >= DISTINCT and not self.same
+        return empty or (not enough and (self.same or self.rises or self.differs))
+
+    def add(self, column: Any) -> None:
+        if not self.is_open:
+            return
+        types, pc = pyarrow().types, pyarrow().compute
+        if types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        missing = pc.sum(column.is_null(nan_is_null=True)).as_py() or 0
+        self.n, self.n_missing = self.n + len(column), self.n_missing + missing
+        if self.n_missing or types.is_nested(column.type):
+            self.same = self.rises = self.differs = False
+            self.texts.clear()
+            return
+        if self.first is None:
+            self.first = column[0]
+        self.same = self.same and bool(pc.all(pc.equal(column, self.first)).as_py())
+        self.rises = self.rises and self._goes_on(column, types)
+        if not self.differs:
+            return
+        types_of_text = (types.is_string, types.is_large_string)
+        self.differs = any(is_text(column.type) for is_text in types_of_text)
+        if self.differs:
+            self.texts.update(column.to_pylist())
+            self.differs = len(self.texts) == self.n
+        if not self.differs:
+            self.texts.clear()
+
+    def _goes_on(self, column: Any, types: Any) -> bool:
+        if types.is_integer(column.type):
+            values = column.to_numpy().astype(np.int64)
+        elif types.is_floating(column.type):
+            values = column.to_numpy(zero_copy_only=False).astype(np.float64)
+        else:
+            return False
+        before = [] if self.last is None else [self.last]
+        self.last = values[-1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = np.diff(np.concatenate([np.array(before, values.dtype), values]))
+        return bool((steps == 1).all() and values[0] % 1 == 0)
+
+    def reason(self) -> str | None:
+        if self.n == self.n_missing:
+            return _EMPTY
+        if self.same:
+            return _CONSTANT
+        if self.n < 2:
+            return None
+        if self.rises:
+            return _RISING
+        if not self.differs:
+            return None
+        return _UNIQUE if len(self.texts) < DISTINCT else f"{_UNIQUE} of the first {self.n:,}"
