@@ -28,7 +28,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "changes", "gallery/*.ipynb", "gallery/*.py"]
+exclude_patterns = ["_build", "_examples", "changes", "gallery/*.ipynb", "gallery/*.py"]
 templates_path = ["_templates"]
 default_role = "code"  # `X` in a docstring is code
 
@@ -41,7 +41,6 @@ myst_heading_anchors = 3
 autosummary_generate = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
 add_module_names = False
 numpydoc_show_class_members = False  # the templates list them
@@ -49,8 +48,9 @@ numpydoc_xref_param_type = False  # types there are words: "array_like (n, n_0)"
 nitpick_ignore_regex = [
     # other libraries' names: their inventories lie in the network, which the build does not ask
     (r"py:.*", r"(numpy|np|collections|typing|matplotlib|sklearn|scipy|pathlib|os|types)\b.*"),
-    # names in annotations that stand for types of NumPy or are the annotation's own
-    (r"py:class", r"(Array|ArrayLike|Any|Path|Self|optional|Mapping|Sequence|Callable)"),
+    # what public signatures and bases name and is not public itself: classes known by their file
+    (r"py:class", r"fastbp\.\w+\.\w+\.\w+(\.\w+)?|fastbp\.(dropout\.Layered|layers\.Tensor)"),
+    (r"py:class", r"fastbp\.architecture\.Architecture|UserLoss"),
 ]
 
 html_theme = "pydata_sphinx_theme"
@@ -114,11 +114,25 @@ def write_examples(app: object) -> None:
 
 
 def is_left_out(app, what, name, obj, skip, options):  # type: ignore[no-untyped-def]
-    """Members that scikit-learn puts into our classes (set_fit_request): documented there."""
-    module = getattr(obj, "__module__", None) or ""
-    return True if module.startswith("sklearn.") else None
+    """Inherited members that others wrote: scikit-learn's, those of exceptions and tuples."""
+    written = getattr(obj, "fget", None) or getattr(obj, "__func__", obj)
+    home = getattr(written, "__objclass__", written)
+    module = getattr(home, "__module__", None)
+    return True if module is not None and not module.startswith("fastbp") else None
+
+
+def as_rst(app, what, name, obj, options, lines):  # type: ignore[no-untyped-def]
+    """What numpydoc leaves: `coefs_` in plain text is no link, attributes are of their class."""
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...", "..")):
+            parts = re.split("(`+[^`]+`+)", line)
+            plain = [re.sub(r"(?<!\\)\b([A-Za-z]\w*)_(?!\w)", r"\1\_", p) for p in parts[::2]]
+            parts[::2] = plain
+            lines[i] = "".join(parts)
+        lines[i] = re.sub(r":obj:`(\w+)(?: <\1>)?`", rf":obj:`\1 <{name}.\1>`", lines[i])
 
 
 def setup(app):  # type: ignore[no-untyped-def]
     app.connect("builder-inited", write_examples, priority=100)  # before the gallery looks
     app.connect("autodoc-skip-member", is_left_out)
+    app.connect("autodoc-process-docstring", as_rst, priority=900)  # after numpydoc

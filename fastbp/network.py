@@ -247,7 +247,7 @@ class Network(Architecture, OneSample):
         return self._scaled_penalty(l2 / (2 * n), l1 / n, decays, 2.0**-600)
 
     def _scaled_penalty(self, l2: float, l1: float, decays: Sequence[float], c: float) -> float:
-        """l2 sum W^2 + l1 sum |W| by way of c W, each W times its decay."""
+        """l2 sum W^2 + l1 sum abs(W) by way of c W, each W times its decay."""
         if not (l2 or l1):
             return 0.0
         squares = sizes = 0.0
@@ -271,7 +271,7 @@ class Network(Architecture, OneSample):
         ignore_missing: bool = False,
         decays: Any = None,
     ) -> float:
-        """sum_x w_x C_x / sum_x w_x + (l2/2n) sum W^2 + (l1/n) sum |W|, n rows of X.
+        """sum_x w_x C_x / sum_x w_x + (l2/2n) sum W^2 + (l1/n) sum abs(W), n rows of X.
 
         Parameters
         ----------
@@ -432,7 +432,7 @@ class Network(Architecture, OneSample):
     ) -> Array:
         """Gradient of `loss` with respect to `parameters` (BP3, BP4).
 
-        Takes what `loss` takes. The subgradient of |W| at 0 is 0.
+        Takes what `loss` takes. The subgradient of abs(W) at 0 is 0.
 
         Returns
         -------
