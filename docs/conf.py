@@ -28,7 +28,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_examples", "changes", "gallery/*.ipynb", "gallery/*.py"]
+exclude_patterns = ["_build", "_examples", "changes", "gallery/*.ipynb", "gallery/*.py", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 default_role = "code"  # `X` in a docstring is code
 
@@ -55,6 +55,7 @@ nitpick_ignore_regex = [
 
 html_theme = "pydata_sphinx_theme"
 html_title = "fastbp"
+html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["page.css"]
 html_copy_source = False
@@ -79,6 +80,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/(?!fashion)\w+\.py$",  # which are run: its images may not be there
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
+    "write_computation_times": False,
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 1e9,  # times of the machine that builds pages say nothing
