@@ -204,7 +204,7 @@ class Network(Architecture, OneSample):
         return result
 
     def feedforward(self, X: Any) -> tuple[list[Array], list[Array]]:
-        """Every layer's weighted input and activation, one entry for each of `layers`.
+        """z and a of each of `layers`; takes what `predict` takes as X.
 
         Returns
         -------
@@ -510,7 +510,7 @@ class Network(Architecture, OneSample):
         return mean_cost(C, data) + self._penalty(n, l2, 0.0, of_tensors), result
 
     def input_gradient(self, X: Any, Y: Any) -> Array:
-        """dC_x/dx of every sample.
+        """dC_x/dx of every sample; takes what `loss` takes as X and Y.
 
         Returns
         -------
@@ -524,7 +524,7 @@ class Network(Architecture, OneSample):
         return self._as_of(X, [out])[0]
 
     def jacobian(self, X: Any) -> Array:
-        """da^L/dx of every sample.
+        """da^L/dx of every sample; takes what `predict` takes as X.
 
         Returns
         -------
