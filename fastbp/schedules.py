@@ -346,7 +346,8 @@ class OneCycle(Schedule):
     Examples
     --------
     >>> import fastbp, itertools
-    >>> list(itertools.islice(fastbp.schedules.OneCycle(max_factor=4, warmup=0.5).rates(1.0, 4, 100), 4))
+    >>> schedule = fastbp.schedules.OneCycle(max_factor=4, warmup=0.5)
+    >>> list(itertools.islice(schedule.rates(1.0, 4, 100), 4))
     [1.0, 4.0, 2.00005, 0.0001]
     """
 

@@ -219,9 +219,8 @@ def read_source(
     >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
     ...     _ = file.write("size,wood\\n1,oak\\n2,elm\\n")
     ...     file.flush()
-    ...     source = read_source(file.name)
-    >>> source.cell("wood", 1)
-    'elm'
+    ...     print(read_source(file.name).cell("wood", 1))
+    elm
     """
     file = as_file(path, "path")
     if columns is not None:

@@ -57,9 +57,7 @@ class Chromium:
     def call(self, method, **parameters):
         """The answer to a command; what comes before it is kept in `events`."""
         self._count += 1
-        self._socket.send(
-            json.dumps({"id": self._count, "method": method, "params": parameters})
-        )
+        self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
         while (told := json.loads(self._socket.recv())).get("id") != self._count:
             self.events.append(told)
         assert "error" not in told, told

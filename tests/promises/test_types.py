@@ -1,0 +1,48 @@
+"""A user's program is checked by `mypy --strict`, and what it gets is no Any.
+
+What belongs here: the public API as a typed program uses it. What does not: types within fastbp,
+which `mypy` checks as pyproject.toml says; stubs of compiled modules (tests/kernels/test_stubs.py).
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import fastbp
+
+PROGRAM = Path(__file__).parent / "typed_program.py"
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    api = pytest.importorskip("mypy.api")
+    folder = tmp_path_factory.mktemp("typed")
+    out, errors, _ = api.run(
+        ["--strict", "--follow-imports=silent", "--cache-dir", str(folder), "--config-file",
+         str(folder / "none.ini"), str(PROGRAM)]
+    )  # fmt: skip
+    assert not errors, errors
+    return out
+
+
+@pytest.mark.watchdog(300)
+def test_a_strict_program_has_no_errors(told):
+    assert ": error:" not in told, told
+
+
+def test_what_a_program_gets_has_a_type(told):
+    revealed = re.findall(r'Revealed type is "(.*)"', told)
+    count = PROGRAM.read_text(encoding="utf-8").count("reveal_type(")
+    assert len(revealed) == count
+    assert not [shown for shown in revealed if shown in ("Any", "typing.Any")], revealed
+
+
+def test_the_program_uses_every_public_name():
+    text = PROGRAM.read_text(encoding="utf-8")
+    for name in fastbp.__all__:
+        assert re.search(rf"\b{name}\b", text), name
+    for module in ("check", "datasets", "estimators", "schedules", "tabular", "data"):
+        names = __import__(f"fastbp.{module}", fromlist=["__all__"]).__all__
+        missing = [name for name in names if not re.search(rf"\b{name}\b", text)]
+        assert not missing, f"fastbp.{module}: {missing}"
