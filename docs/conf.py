@@ -55,10 +55,13 @@ numpydoc_show_class_members = False  # the templates list them
 numpydoc_xref_param_type = False  # types there are words: "array_like (n, n_0)"
 nitpick_ignore_regex = [
     # other libraries' names: their inventories lie in the network, which the build does not ask
-    (r"py:.*", r"(numpy|np|collections|typing|matplotlib|sklearn|scipy|pathlib|os|types)\b.*"),
+    (
+        r"py:.*",
+        r"(numpy|np|collections|typing|matplotlib|sklearn|scipy|river|pathlib|os|types)\b.*",
+    ),
     # what public signatures and bases name and is not public itself: classes known by their file
     (r"py:class", r"fastbp\.\w+\.\w+\.\w+(\.\w+)?|fastbp\.(dropout\.Layered|layers\.Tensor)"),
-    (r"py:class", r"fastbp\.architecture\.Architecture|UserLoss"),
+    (r"py:class", r"fastbp\.(architecture\.Architecture|one_sample\.OneSample)|UserLoss"),
 ]
 
 html_theme = "pydata_sphinx_theme"

@@ -1,7 +1,7 @@
 """Types of the compiled doors: what each module engine_LEVEL_TYPE has (doors/*.pxi, engine.pyx).
 
-What belongs here: names and types, which tests/kernels/test_stubs.py holds against the modules. What
-does not: what they do. Arrays are C-contiguous, of the module's float type unless said; where the
+What belongs here: names and types, which tests/kernels/test_stubs.py holds against the modules.
+What does not: what they do. Arrays are C-contiguous, of the module's float type unless said; where the
 engine reads rows, X is such an array or has its rows as lists (fastbp/sparse.py: Lists).
 """
 
@@ -15,9 +15,7 @@ Position = tuple[float, ...]  # epoch, row, steps made, sum of w C, sum of w
 Layer = tuple[str, str, float, int, int, int]  # link, activation, its parameter, n_in, n_z, n_a
 
 class CompiledNetwork:
-    def __init__(
-        self, layers: list[Layer], cost: tuple[str, float], n_y: int
-    ) -> None: ...
+    def __init__(self, layers: list[Layer], cost: tuple[str, float], n_y: int) -> None: ...
     @property
     def address(self) -> int: ...
 
