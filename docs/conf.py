@@ -71,6 +71,9 @@ html_static_path = ["_static"]
 html_css_files = ["page.css"]
 html_copy_source = False
 html_show_sourcelink = False
+html_sidebars = {
+    page: [] for page in ("start", "derivation", "performance", "scaling", "architecture")
+}
 html_theme_options = {
     "use_edit_page_button": False,
     "navbar_align": "left",
