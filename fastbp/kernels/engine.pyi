@@ -1,8 +1,8 @@
 """Types of the compiled doors: what each module engine_LEVEL_TYPE has (doors/*.pxi, engine.pyx).
 
 What belongs here: names and types, which tests/kernels/test_stubs.py holds against the modules.
-What does not: what they do. Arrays are C-contiguous, of the module's float type unless said; where the
-engine reads rows, X is such an array or has its rows as lists (fastbp/sparse.py: Lists).
+What does not: what they do. Arrays are C-contiguous, of the module's float type unless said; X is
+such an array, or has its rows as lists where the engine reads rows (fastbp/sparse.py: Lists).
 """
 
 from collections.abc import Callable

@@ -35,7 +35,7 @@ NAMED = {
 
 def blocks(text):
     """Line (from 1), language and text of each block that is run, and of each `% needs:`."""
-    pattern = r"^% needs: (?P<needs>.*)$|^```(?P<language>python|pycon)\n(?P<block>.*?)^```$"
+    pattern = r"^% needs: (?P<needs>[^\n]*)$|^```(?P<language>python|pycon)\n(?P<block>.*?)^```$"
     for found in re.finditer(pattern, text, re.DOTALL | re.MULTILINE):
         if found["needs"] is not None:
             yield 0, "needs", found["needs"]
