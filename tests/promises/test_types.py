@@ -45,7 +45,7 @@ def test_the_program_uses_every_public_name():
     text = PROGRAM.read_text(encoding="utf-8")
     for name in fastbp.__all__:
         assert re.search(rf"\b{name}\b", text), name
-    for module in ("check", "datasets", "estimators", "schedules", "tabular", "data"):
+    for module in ("check", "datasets", "estimators", "schedules", "tabular", "data", "exchange"):
         names = __import__(f"fastbp.{module}", fromlist=["__all__"]).__all__
         missing = [name for name in names if not re.search(rf"\b{name}\b", text)]
         assert not missing, f"fastbp.{module}: {missing}"

@@ -33,6 +33,17 @@ from fastbp.estimators import (
     learning_curve,
     validation_curve,
 )
+from fastbp.exchange import (
+    CSource,
+    from_keras,
+    from_onnx,
+    from_sklearn,
+    from_torch,
+    to_c,
+    to_onnx,
+    to_sklearn,
+    to_torch,
+)
 from fastbp.tabular import (
     Columns,
     Encoder,
@@ -197,3 +208,10 @@ def estimators(X: Array, y: Array) -> None:
     learning_curve(model, X, y)
     validation_curve(model, X, y, param_name="alpha", param_range=[1e-4])
     print(groups)
+
+
+def elsewhere(net: fastbp.Network) -> CSource:
+    to_onnx(net, "net.onnx"), to_torch(net), to_sklearn(net)
+    network: fastbp.Network = from_torch(to_torch(net))
+    print(from_onnx("net.onnx"), from_keras(None), from_sklearn(None), network)
+    return to_c(net, "net.c")
