@@ -188,6 +188,14 @@ def test_light_and_dark_differ(browser):
 def test_nothing_is_wider_than_a_phone(browser, name):
     opened(browser, name, PHONE)
     assert browser.run("return document.documentElement.scrollWidth") <= PHONE
+    # what holds the text may not have to be moved sideways either; code and tables may
+    wide = browser.run(
+        "return [...document.querySelectorAll('.bd-article-container, article, article div, article section')]"
+        ".filter(e => !e.closest('.highlight, [class*=scrollable], table, mjx-container')"
+        " && e.clientWidth && e.scrollWidth > e.clientWidth + 1)"
+        ".map(e => [e.className, e.scrollWidth, e.clientWidth])"
+    )
+    assert wide == []
 
 
 @pytest.mark.parametrize(("query", "found"), [("jacobian", "Network"), ("recurrence", "check")])
