@@ -190,7 +190,8 @@ def test_nothing_is_wider_than_a_phone(browser, name):
     assert browser.run("return document.documentElement.scrollWidth") <= PHONE
     # what holds the text may not have to be moved sideways either; code and tables may
     wide = browser.run(
-        "return [...document.querySelectorAll('.bd-article-container, article, article div, article section')]"
+        "return [...document.querySelectorAll("
+        "'.bd-article-container, article, article div, article section')]"
         ".filter(e => !e.closest('.highlight, [class*=scrollable], table, mjx-container')"
         " && e.clientWidth && e.scrollWidth > e.clientWidth + 1)"
         ".map(e => [e.className, e.scrollWidth, e.clientWidth])"
