@@ -73,6 +73,12 @@ class Dropout:
     def masks(self, net: Layered, n: int) -> list[np.ndarray]:
         """What input and hidden dense layers of n rows are multiplied by: 0 or 1 / (1 - rate).
 
+        Parameters
+        ----------
+        net : Network
+        n : int
+            Rows.
+
         Returns
         -------
         list of ndarray (n, n_l), the input first

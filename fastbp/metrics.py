@@ -23,6 +23,16 @@ Metric = Callable[[Array, Array], Any]
 def decide(net: Network, outputs: Array) -> Array:
     """The class of each row of outputs; of one output, whether it is above the middle of the two.
 
+    Parameters
+    ----------
+    net : Network
+    outputs : ndarray (n, n_L)
+        As `Network.predict` gives them.
+
+    Returns
+    -------
+    ndarray of int (n,)
+
     Examples
     --------
     >>> import fastbp
@@ -117,13 +127,49 @@ def class_weights(value: Any, net: Network, data: Samples) -> Array:
 
 
 def accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
-    """Share of samples whose class is right; of several labels a sample, with all of them right."""
+    """Share of samples whose class is right; of several labels a sample, with all of them right.
+
+    Parameters
+    ----------
+    y : ndarray of int (n,), or of 0 and 1 (n, labels)
+        The classes.
+    a : ndarray of the same shape
+        What was decided.
+    weight : ndarray (n,), optional
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Examples
+    --------
+    >>> accuracy(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]))
+    0.75
+    """
     right = y == a if y.ndim == 1 else (y == a).all(axis=1)
     return float(np.average(right, weights=weight))
 
 
 def balanced_accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
-    """Mean over the classes of the share of their samples that are found."""
+    """Mean over the classes of the share of their samples that are found.
+
+    Parameters
+    ----------
+    y : ndarray of int (n,), or of 0 and 1 (n, labels)
+        The classes.
+    a : ndarray of the same shape
+        What was decided.
+    weight : ndarray (n,), optional
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Examples
+    --------
+    >>> balanced_accuracy(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 1]))
+    1.0
+    """
     weight = np.ones(y.size) if weight is None else weight
     total = np.bincount(y, weight)
     found = np.bincount(y, weight * (y == a), total.size)
@@ -158,7 +204,25 @@ def _exponent(values: Array) -> int:
 
 
 def r2(y: Array, a: Array, weight: Array | None = None) -> float:
-    """Coefficient of determination, mean over the targets; NaN where a target is constant."""
+    """Coefficient of determination, mean over the targets; NaN where a target is constant.
+
+    Parameters
+    ----------
+    y : array_like (n,) or (n, targets)
+        NaN stands for a target that is not known.
+    a : array_like of the same shape
+        The outputs.
+    weight : ndarray (n,), optional
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> r2([0.0, 1.0, 2.0], [0.0, 1.0, 3.0])
+    0.5
+    """
     y, a = _columns(y, a)
     if y.shape[1] > 1:
         parts = [r2(y[:, [j]], a[:, [j]], weight) for j in range(y.shape[1])]
@@ -185,19 +249,73 @@ def _mean_of_errors(y: Array, a: Array, weight: Array | None, power: int) -> tup
 
 
 def mse(y: Array, a: Array, weight: Array | None = None) -> float:
-    """Mean squared error, over samples and targets."""
+    """Mean squared error, over samples and targets.
+
+    Parameters
+    ----------
+    y : array_like (n,) or (n, targets)
+        NaN stands for a target that is not known.
+    a : array_like of the same shape
+        The outputs.
+    weight : ndarray (n,), optional
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> mse([0.0, 2.0], [0.0, 0.0])
+    2.0
+    """
     with np.errstate(over="ignore"):
         return float(np.ldexp(*_mean_of_errors(y, a, weight, 2)))
 
 
 def rmse(y: Array, a: Array, weight: Array | None = None) -> float:
-    """Root of the mean squared error."""
+    """Root of the mean squared error.
+
+    Parameters
+    ----------
+    y : array_like (n,) or (n, targets)
+        NaN stands for a target that is not known.
+    a : array_like of the same shape
+        The outputs.
+    weight : ndarray (n,), optional
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> rmse([0.0, 2.0], [2.0, 0.0])
+    2.0
+    """
     square, exponent = _mean_of_errors(y, a, weight, 2)
     return float(np.ldexp(np.sqrt(square), exponent // 2))
 
 
 def mae(y: Array, a: Array, weight: Array | None = None) -> float:
-    """Mean absolute error, over samples and targets."""
+    """Mean absolute error, over samples and targets.
+
+    Parameters
+    ----------
+    y : array_like (n,) or (n, targets)
+        NaN stands for a target that is not known.
+    a : array_like of the same shape
+        The outputs.
+    weight : ndarray (n,), optional
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> mae([0.0, 2.0], [0.0, 0.0])
+    1.0
+    """
     return float(np.ldexp(*_mean_of_errors(y, a, weight, 1)))
 
 

@@ -204,7 +204,7 @@ class Network(Architecture, OneSample):
         return result
 
     def feedforward(self, X: Any) -> tuple[list[Array], list[Array]]:
-        """Every layer's weighted input and activation, one entry for each of `layers`.
+        """z and a of each of `layers`; takes what `predict` takes as X.
 
         Returns
         -------
@@ -247,7 +247,7 @@ class Network(Architecture, OneSample):
         return self._scaled_penalty(l2 / (2 * n), l1 / n, decays, 2.0**-600)
 
     def _scaled_penalty(self, l2: float, l1: float, decays: Sequence[float], c: float) -> float:
-        """l2 sum W^2 + l1 sum |W| by way of c W, each W times its decay."""
+        """l2 sum W^2 + l1 sum abs(W) by way of c W, each W times its decay."""
         if not (l2 or l1):
             return 0.0
         squares = sizes = 0.0
@@ -271,7 +271,7 @@ class Network(Architecture, OneSample):
         ignore_missing: bool = False,
         decays: Any = None,
     ) -> float:
-        """sum_x w_x C_x / sum_x w_x + (l2/2n) sum W^2 + (l1/n) sum |W|, n rows of X.
+        """sum_x w_x C_x / sum_x w_x + (l2/2n) sum W^2 + (l1/n) sum abs(W), n rows of X.
 
         Parameters
         ----------
@@ -432,7 +432,7 @@ class Network(Architecture, OneSample):
     ) -> Array:
         """Gradient of `loss` with respect to `parameters` (BP3, BP4).
 
-        Takes what `loss` takes. The subgradient of |W| at 0 is 0.
+        Takes what `loss` takes. The subgradient of abs(W) at 0 is 0.
 
         Returns
         -------
@@ -510,7 +510,7 @@ class Network(Architecture, OneSample):
         return mean_cost(C, data) + self._penalty(n, l2, 0.0, of_tensors), result
 
     def input_gradient(self, X: Any, Y: Any) -> Array:
-        """dC_x/dx of every sample.
+        """dC_x/dx of every sample; takes what `loss` takes as X and Y.
 
         Returns
         -------
@@ -524,7 +524,7 @@ class Network(Architecture, OneSample):
         return self._as_of(X, [out])[0]
 
     def jacobian(self, X: Any) -> Array:
-        """da^L/dx of every sample.
+        """da^L/dx of every sample; takes what `predict` takes as X.
 
         Returns
         -------

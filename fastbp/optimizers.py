@@ -34,7 +34,12 @@ _NORMAL = 1e-30  # still a normal float32: where gradient and slots are 0 the st
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What `fit` needs to know: the engine's policy and the numbers of one step."""
+    """What `fit` needs to know: the engine's policy and the numbers of one step.
+
+    Parameters
+    ----------
+    learning_rate : float, eta
+    """
 
     learning_rate: float
 
@@ -105,6 +110,13 @@ class Adam(Optimizer):
     m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2,
     W <- W - eta (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)
 
+    Parameters
+    ----------
+    learning_rate : float, eta
+    beta1, beta2 : float in [0, 1), b1 and b2
+    epsilon : float
+        At least 1e-30.
+
     Examples
     --------
     >>> Adam(1e-2).beta2
@@ -130,6 +142,14 @@ class AdamW(Adam):
 
     Weights decay, biases do not.
 
+    Parameters
+    ----------
+    learning_rate : float, eta
+    beta1, beta2 : float in [0, 1), b1 and b2
+    epsilon : float
+        At least 1e-30.
+    weight_decay : float, lambda
+
     Examples
     --------
     >>> AdamW(weight_decay=0.1).policy
@@ -149,6 +169,13 @@ class AMSGrad(Adam):
     """Adam that divides by the largest v so far (Reddi, Kale & Kumar 2018), as PyTorch has it.
 
     u <- max(u, v), W <- W - eta (m / (1 - b1^t)) / (sqrt(u / (1 - b2^t)) + epsilon)
+
+    Parameters
+    ----------
+    learning_rate : float, eta
+    beta1, beta2 : float in [0, 1), b1 and b2
+    epsilon : float
+        At least 1e-30.
 
     Examples
     --------
@@ -250,6 +277,13 @@ class Adadelta(Optimizer):
     v <- rho v + (1 - rho) g^2, d = sqrt((u + epsilon) / (v + epsilon)) g,
     u <- rho u + (1 - rho) d^2, W <- W - eta d
 
+    Parameters
+    ----------
+    learning_rate : float, eta
+    rho : float in [0, 1)
+    epsilon : float
+        At least 1e-30.
+
     Examples
     --------
     >>> Adadelta().rho
@@ -276,6 +310,12 @@ class Lion(Optimizer):
     W <- (1 - eta lambda) W - eta sign(b1 m + (1 - b1) g), m <- b2 m + (1 - b2) g
 
     Weights decay by ``weight_decay`` lambda, biases do not.
+
+    Parameters
+    ----------
+    learning_rate : float, eta
+    beta1, beta2 : float in [0, 1), b1 and b2
+    weight_decay : float, lambda
 
     Examples
     --------

@@ -25,6 +25,10 @@ __all__ = [
 def load(path: str | os.PathLike[str]) -> Any:
     """Read a model: a network that `Network.save` wrote, or a tabular estimator.
 
+    Parameters
+    ----------
+    path : str or path-like
+
     Returns
     -------
     Network, TabularClassifier or TabularRegressor

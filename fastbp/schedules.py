@@ -108,6 +108,12 @@ class Schedule:
     """What `fit` asks of a schedule: `rates`, and `monitor`, the name of the value it watches.
 
     `each` says whether there is a rate for each "epoch" or "step".
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> isinstance(fastbp.schedules.Cosine(), fastbp.schedules.Schedule)
+    True
     """
 
     monitor: ClassVar[str | None] = None
@@ -153,7 +159,14 @@ class Schedule:
 @inputs.named
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The optimizer's rate throughout: the same as no schedule."""
+    """The optimizer's rate throughout: the same as no schedule.
+
+    Examples
+    --------
+    >>> import fastbp, itertools
+    >>> list(itertools.islice(fastbp.schedules.Constant().rates(1.0, 2, 100), 2))
+    [1.0, 1.0]
+    """
 
     def _factors(self, t: np.ndarray, unit: float, epochs: int, n: int) -> np.ndarray:
         return np.ones(t.size)
@@ -163,6 +176,12 @@ class Constant(Schedule):
 @dataclass(frozen=True)
 class Step(Schedule):
     """The rate times `factor` after every so many epochs (torch's StepLR).
+
+    Parameters
+    ----------
+    every : int
+        Epochs.
+    factor : float
 
     Examples
     --------
@@ -192,6 +211,12 @@ class Exponential(Schedule):
     factor : float
     each : "epoch" or "step"
         Whether the rate falls after each epoch, or a little after each step.
+
+    Examples
+    --------
+    >>> import fastbp, itertools
+    >>> list(itertools.islice(fastbp.schedules.Exponential(0.5).rates(1.0, 3, 100), 3))
+    [1.0, 0.5, 0.25]
     """
 
     factor: float
@@ -317,6 +342,13 @@ class OneCycle(Schedule):
         Length; those of the fit when None.
     each : "epoch" or "step"
         What has a rate of its own.
+
+    Examples
+    --------
+    >>> import fastbp, itertools
+    >>> schedule = fastbp.schedules.OneCycle(max_factor=4, warmup=0.5)
+    >>> list(itertools.islice(schedule.rates(1.0, 4, 100), 4))
+    [1.0, 4.0, 2.00005, 0.0001]
     """
 
     max_factor: float = 10.0
@@ -352,6 +384,12 @@ class InverseScaling(Schedule):
     power : float
     each : "epoch" or "step"
         Whether t grows by epochs, or with each step.
+
+    Examples
+    --------
+    >>> import fastbp, itertools
+    >>> list(itertools.islice(fastbp.schedules.InverseScaling(1.0).rates(1.0, 2, 100), 2))
+    [1.0, 0.009900990099009901]
     """
 
     power: float = 0.5
@@ -372,6 +410,18 @@ class Adaptive(Schedule):
 
     That is when, in more than n_iter_no_change epochs in a row, it did not fall by `tol` below the
     least so far. Where the rate is then 1e-6 or less already, the run ends.
+
+    Parameters
+    ----------
+    tol : float
+    n_iter_no_change : int
+        Epochs.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.schedules.Adaptive(tol=1e-3).monitor
+    'loss'
     """
 
     tol: float = 1e-4
@@ -410,8 +460,14 @@ class HalveOnPlateau(Schedule):
     Parameters
     ----------
     patience : int
-    monitor, mode
-        As in `EarlyStopping`.
+        Epochs.
+    monitor, mode : as in `EarlyStopping`
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.schedules.HalveOnPlateau(patience=3).monitor
+    'validation_loss'
     """
 
     patience: int = 10

@@ -274,6 +274,8 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         Parameters
         ----------
         x : dict of feature: number
+        **kwargs : not used
+            What river's protocol has there.
 
         Returns
         -------

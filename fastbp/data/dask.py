@@ -43,12 +43,12 @@ def from_dask(
         Beside an array.
     weight : dask.array.Array or array (n,); str, optional
         Beside an array; a data frame's column.
-    target, columns, encoder
-        Of a data frame; as in `from_parquet`.
+    target, columns, encoder : as in `from_parquet`
+        Of a data frame.
     n_rows : int, optional
         Rows in all, where a data frame's are known.
-    shuffle, shuffle_buffer
-        As in `from_parquet`; a partition is in memory beside the blocks.
+    shuffle, shuffle_buffer : as in `from_parquet`
+        A partition is in memory beside the blocks.
 
     Returns
     -------

@@ -52,7 +52,14 @@ class Dataset:
 
 
 class Inputs(NamedTuple):
-    """Rows to predict; `Y` and `classes` as in `Dataset`, None where the data have no labels."""
+    """Rows to predict; `Y` and `classes` as in `Dataset`, None where the data have no labels.
+
+    Attributes
+    ----------
+    X : ndarray (n, n_0)
+    Y : ndarray (n,), or None
+    classes : tuple of str, or None
+    """
 
     X: Array
     Y: Array | None

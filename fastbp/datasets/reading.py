@@ -146,12 +146,11 @@ def read_inputs(
         but the target.
     target : str, optional
         The column of a CSV file with the labels; it may be missing.
-    labels, task, header
-        As in `read`.
+    labels, task, header : as in `read`
     target_required : bool
         Refuse a CSV file without the column `target`.
-    encoding, delimiter, decimal
-        Of a CSV file, as in `fastbp.tabular.read_table`; other files have none.
+    encoding, delimiter, decimal : as in `fastbp.tabular.read_table`
+        Of a CSV file; other files have none.
 
     Returns
     -------
@@ -162,6 +161,18 @@ def read_inputs(
     ------
     ValueError, OSError
         As `read`.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastbp.datasets import read_inputs
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "new.npz")
+    ...     np.savez(path, X=np.ones((3, 2)))
+    ...     rows = read_inputs(path)
+    >>> rows.X.shape, rows.Y
+    ((3, 2), None)
     """
     columns = _check_names(target, columns)
     path, kind, labels = _checked(path, labels, task, header)

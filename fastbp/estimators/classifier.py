@@ -46,8 +46,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Parameters
     ----------
-    hidden_layer_sizes, activation, solver, ..., max_fun
-        As in scikit-learn. Beyond it `activation` takes all of fastbp's or a list with one a hidden
+    hidden_layer_sizes, activation, solver, alpha, batch_size : as in scikit-learn
+    learning_rate, learning_rate_init, power_t, max_iter, shuffle : as in scikit-learn
+    random_state, tol, verbose, warm_start, momentum : as in scikit-learn
+    nesterovs_momentum, early_stopping, validation_fraction : as in scikit-learn
+    beta_1, beta_2, epsilon, n_iter_no_change, max_fun : as in scikit-learn
+        Beyond it `activation` takes all of fastbp's or a list with one a hidden
         layer; `solver` an optimizer such as ``fastbp.AdamW(1e-3)``, which brings its own numbers;
         `learning_rate` one of `fastbp.schedules` or a callable epoch -> rate.
     loss : str
@@ -57,8 +61,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Multiplies sample_weight.
     dropout : float or sequence of float
         As in `Network.fit`: one rate, or one a hidden layer, the input's before them.
-    ema, clip_value, clip_norm, label_smoothing
-        As in `Network.fit`: of the average that `ema` forms early stopping judges, and it is what
+    ema, clip_value, clip_norm, label_smoothing : as in `Network.fit`
+        Of the average that `ema` forms early stopping judges, and it is what
         the network ends with.
     checkpoint : str or path-like, optional
         File that the fit is kept in, as in `Network.fit`: where it is there already, the fit goes

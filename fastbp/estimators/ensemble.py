@@ -58,9 +58,11 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):
 
     Parameters
     ----------
-    estimator, n_estimators, max_samples, max_features, bootstrap, oob_score, warm_start, ...
-        As in scikit-learn. With an `executor` n_jobs counts for predictions alone. An estimator
-        with a `checkpoint` is refused.
+    estimator, n_estimators, max_samples, max_features, bootstrap : as in scikit-learn
+    bootstrap_features, oob_score, warm_start, n_jobs, random_state, verbose : as in scikit-learn
+        With an `executor` n_jobs counts for predictions alone. An estimator with a `checkpoint` is
+        refused.
+    executor : as in `GridSearchCV`
 
     Examples
     --------
@@ -80,8 +82,10 @@ class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):
 
     Parameters
     ----------
-    estimator, n_estimators, max_samples, max_features, bootstrap, oob_score, warm_start, ...
-        As in scikit-learn and in `BaggingClassifier`.
+    estimator, n_estimators, max_samples, max_features, bootstrap : as in scikit-learn
+    bootstrap_features, oob_score, warm_start, n_jobs, random_state, verbose : as in scikit-learn
+        See `BaggingClassifier`.
+    executor : as in `GridSearchCV`
 
     Examples
     --------

@@ -32,9 +32,10 @@ def fit_groups(
     estimator : estimator
         Where it is `MLPClassifier` or `MLPRegressor` of this package, or a pipeline that ends in
         one, all are trained together in this process, networks of one shape a vector lane each.
-    X, y, sample_weight : as `fit` takes them
+    X, y : as `fit` takes them
     groups : array_like (n,)
         A label for each row.
+    sample_weight : as `fit` takes it
     unseen : "error" or "pooled"
         What is done about groups that are met later only: "pooled" fits a model to all rows too,
         which is asked then.
@@ -249,8 +250,9 @@ class Groups:
 
         Parameters
         ----------
-        X, groups : as in `predict`
+        X : as in `predict`
         y : array_like (n,) or (n, n_outputs)
+        groups : as in `predict`
         sample_weight : array_like (n,), optional
 
         Returns

@@ -50,8 +50,9 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
 
     Parameters
     ----------
-    estimator, param_grid, scoring, refit, cv, verbose, error_score, return_train_score, n_jobs, ...
-        As in scikit-learn. An estimator with a `checkpoint` is refused. With random_state None each
+    estimator, param_grid, scoring, n_jobs, refit, cv, verbose : as in scikit-learn
+    pre_dispatch, error_score, return_train_score : as in scikit-learn
+        An estimator with a `checkpoint` is refused. With random_state None each
         fit has draws of its own, which ``numpy.random.seed`` repeats, though not as scikit-learn.
         So it does for transformers and other estimators that draw by NumPy's global generator: in
         this process and on threads, which then make them one after another; in processes by
@@ -87,8 +88,9 @@ class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
 
     Parameters
     ----------
-    estimator, param_distributions, n_iter, random_state, ...
-        As in scikit-learn, and in `GridSearchCV`.
+    estimator, param_distributions, n_iter, scoring, n_jobs, refit, cv : as in scikit-learn
+    verbose, pre_dispatch, random_state, error_score, return_train_score : as in scikit-learn
+    executor : as in `GridSearchCV`
 
     Examples
     --------
@@ -108,8 +110,10 @@ class HalvingRandomSearchCV(_Search, model_selection.HalvingRandomSearchCV):
 
     Parameters
     ----------
-    estimator, param_distributions, n_candidates, factor, resource, ...
-        As in scikit-learn, and in `GridSearchCV`.
+    estimator, param_distributions, n_candidates, factor, resource : as in scikit-learn
+    max_resources, min_resources, aggressive_elimination, cv, scoring : as in scikit-learn
+    refit, error_score, return_train_score, random_state, n_jobs, verbose : as in scikit-learn
+    executor : as in `GridSearchCV`
 
     Examples
     --------

@@ -460,6 +460,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     @property
     def classes_(self):
+        """The classes, (n_classes,), in the order of the columns of `predict_proba`."""
         check_is_fitted(self)
         return self._targets.classes
 
@@ -493,9 +494,10 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
         Parameters
         ----------
-        X, y, sample_weight : as in `fit`
+        X, y : as in `fit`
         classes : array_like (n_classes,), optional
             All that will ever come, in the first call; those of its y when None.
+        sample_weight : as in `fit`
 
         Returns
         -------
@@ -522,8 +524,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
     Parameters
     ----------
-    preset, n_ensemble, random_state, n_threads, time_limit, validation_fraction, ..., encoder
-        As in `TabularClassifier`.
+    preset, n_ensemble, random_state, n_threads, time_limit : as in `TabularClassifier`
+    validation_fraction, callbacks, verbose, encoder : as in `TabularClassifier`
 
     Attributes
     ----------

@@ -69,9 +69,9 @@ def from_sklearn(model: Any) -> Any:
     from fastbp import estimators
 
     if isinstance(model, theirs.MLPClassifier):
-        made: Any = estimators.MLPClassifier()  # type: ignore[no-untyped-call]
+        made: Any = estimators.MLPClassifier()
     elif isinstance(model, theirs.MLPRegressor):
-        made = estimators.MLPRegressor()  # type: ignore[no-untyped-call]
+        made = estimators.MLPRegressor()
     else:
         raise TypeError(
             "model: expected scikit-learn's MLPClassifier or MLPRegressor; got "

@@ -61,6 +61,7 @@ class Explanation:
 
     @property
     def ok(self) -> bool | None:
+        """Whether every number agrees; None where that was not found out."""
         return ok_of(self.verdict)
 
     def __str__(self) -> str:

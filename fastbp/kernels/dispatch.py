@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from fastbp.kernels.engine import Engine
 
 try:
     from fastbp.kernels import cpu
@@ -24,6 +26,10 @@ def available_levels() -> tuple[str, ...]:
     return tuple(level for level in LEVELS if level in cpu.built_levels and cpu.supports(level))
 
 
+def _module(name: str) -> Engine:
+    return cast("Engine", importlib.import_module(name))
+
+
 class Level:
     """The engine of one CPU level: a module for each type, imported when asked for."""
 
@@ -31,14 +37,14 @@ class Level:
         self.name = name
 
     @functools.cached_property
-    def f32(self) -> ModuleType:
-        return importlib.import_module(f"fastbp.kernels.engine_{self.name}_f32")
+    def f32(self) -> Engine:
+        return _module(f"fastbp.kernels.engine_{self.name}_f32")
 
     @functools.cached_property
-    def f64(self) -> ModuleType:
-        return importlib.import_module(f"fastbp.kernels.engine_{self.name}_f64")
+    def f64(self) -> Engine:
+        return _module(f"fastbp.kernels.engine_{self.name}_f64")
 
-    def doors(self, dtype: Any) -> ModuleType:
+    def doors(self, dtype: Any) -> Engine:
         """The engine for float32 or float64."""
         return self.f32 if dtype.char == "f" else self.f64
 
@@ -64,7 +70,7 @@ def build_info() -> dict[str, str]:
     return {"compiler": engine.f32.compiler, "flags": cpu.flags[level]}
 
 
-def doors(dtype: Any) -> ModuleType:
+def doors(dtype: Any) -> Engine:
     """The engine in use for float32 or float64."""
     return engine.doors(dtype)
 

@@ -81,6 +81,10 @@ def as_columns(X: Any, name: str = "X", only: Sequence[str] | None = None) -> Co
         The columns that are wanted, where the table names its own: in this order, while others are
         not looked at.
 
+    Returns
+    -------
+    Columns
+
     Raises
     ------
     TypeError, ValueError

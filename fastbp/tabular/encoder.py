@@ -127,6 +127,10 @@ class Encoder:
     def transform(self, X: Any) -> Any:
         """Encode a table: columns are found by name, in any order, among others.
 
+        Parameters
+        ----------
+        X : table, as `fit` takes it
+
         Returns
         -------
         ndarray or scipy.sparse.csr_array (n, k)
@@ -294,6 +298,10 @@ class Encoder:
     def kinds(self) -> dict[str, str]:
         """Of each column of the table "number", "text" or "time".
 
+        Returns
+        -------
+        dict of str: str
+
         Examples
         --------
         >>> Encoder().fit({"size": [1.0, 2.0], "wood": ["oak", "elm"]}).kinds()
@@ -304,6 +312,14 @@ class Encoder:
 
     def strangers(self, X: Any) -> dict[str, list[str]]:
         """Of each column of texts of a table the categories that training did not have.
+
+        Parameters
+        ----------
+        X : table, as `fit` takes it
+
+        Returns
+        -------
+        dict of str: list of str
 
         Examples
         --------
@@ -328,6 +344,10 @@ class Encoder:
     def to_dict(self) -> dict[str, Any]:
         """What was learnt, of what JSON has: strings, numbers, lists, true and false.
 
+        Returns
+        -------
+        dict
+
         Examples
         --------
         >>> learnt = Encoder().fit({"a": [1.0, 2.0, 3.0]}).to_dict()
@@ -349,6 +369,14 @@ class Encoder:
     @classmethod
     def from_dict(cls, learnt: Any) -> Encoder:
         """The encoder that `to_dict` wrote down, checked throughout: it may come out of any file.
+
+        Parameters
+        ----------
+        learnt : dict
+
+        Returns
+        -------
+        Encoder
 
         Raises
         ------

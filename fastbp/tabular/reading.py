@@ -197,11 +197,30 @@ def read_source(
     thousands: str | None = None,
     comments: str = "auto",
 ) -> Source:
-    """`read_table`, with the place of each cell.
+    """`read_table`, with the place of each cell; takes what `read_table` takes, and two more.
 
-    `texts`: columns of a file of text that are to stay as they are written, where it has them;
-    classes are decided on those. `without`: columns that nobody will look at: those that hold no
-    value a row are then of nulls, and not refused.
+    Parameters
+    ----------
+    texts : sequence of str
+        Columns of a file of text that are to stay as they are written, where it has them; classes
+        are decided on those.
+    without : sequence of str
+        Columns that nobody will look at: those that hold no value a row are then of nulls, and not
+        refused.
+
+    Returns
+    -------
+    Source
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fastbp.tabular import read_source
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+    ...     _ = file.write("size,wood\\n1,oak\\n2,elm\\n")
+    ...     file.flush()
+    ...     print(read_source(file.name).cell("wood", 1))
+    elm
     """
     file = as_file(path, "path")
     if columns is not None:

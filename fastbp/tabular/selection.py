@@ -55,12 +55,14 @@ def choose(
     table : pyarrow.Table
     target : str, optional
         The column to predict, which is no input.
-    drop, ids : sequence of str
-        Columns to leave out: for any reason, because they number or name the rows.
+    drop : sequence of str
+        Columns to leave out.
     columns : sequence of str, optional
         The only inputs, in this order; by default all.
     categorical, numeric : sequence of str
         Inputs that are to be taken as categories, as numbers.
+    ids : sequence of str
+        Columns to leave out because they number or name the rows.
     name : str
         What the table is called in a refusal.
     judge : callable, optional

@@ -72,8 +72,8 @@ def fit_many(
     raise_on_divergence : bool
         Whether a network that diverges ends the call. Otherwise it alone ends, with its last finite
         parameters, and its History has the `error`.
-    **options
-        Those of `Network.fit`. Each may be a list of one for each network (of `dropout`, `metrics`
+    **options : takes what `Network.fit` takes
+        Each may be a list of one for each network (of `dropout`, `metrics`
         and `callbacks`, which take lists already, a list of lists; of `sample_weight` a list of
         arrays, each for all rows of X) but `ignore_missing`, `progress`, `checkpoint`, `every` and
         `time_limit`, which are the whole call's: one bar, one file, seconds in all (networks whose

@@ -46,7 +46,7 @@ class GradientCheck(Result):
     directions : tuple of DirectionCheck
         Fast mode: the slope of the Taylor remainder along a random direction of each tensor.
     identity : float or None
-        |<Jv, u> - <v, J^T u>|, relative, of `jvp` and `vjp`.
+        abs(<Jv, u> - <v, J^T u>), relative, of `jvp` and `vjp`.
     n_checked, n_parameters : int
     kinks, inconclusive : int
         Elements on a kink between whose slopes the analytic value lies; elements that differences

@@ -22,6 +22,15 @@ def each_step(callback: Callable[[Event], Any]) -> Callable[[Event], Any]:
     It does so for what has an attribute `steps` that is true; a class may set that itself. The run
     then goes through Python at each step, which takes 20 us and more.
 
+    Parameters
+    ----------
+    callback : callable
+        Called with a `fastbp.training.Event`; what it returns ends the run where it is True.
+
+    Returns
+    -------
+    callable
+
     Examples
     --------
     >>> import fastbp
