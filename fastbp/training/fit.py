@@ -528,8 +528,8 @@ def _asked_of(X: Any, Y: Any) -> type[Asked]:
         return AskedOfChunks
     if Y is None:
         raise TypeError(
-            f"Y: expected targets of X, {shown(X)}; got None (of a generator of blocks, "
-            "fastbp.data.from_iterable makes chunks, which have their own)"
+            f"Y: expected numbers, targets of X, {shown(X)}; got NoneType (of a generator of "
+            "blocks, fastbp.data.from_iterable makes chunks, which have their own)"
         )
     return Asked
 

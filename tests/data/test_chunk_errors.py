@@ -90,7 +90,7 @@ def test_what_needs_the_number_of_rows(name, options):
 
 def test_what_is_no_chunks():
     for given in ((part for part in [(X, Y)]), lambda: iter([(X, Y)]), None, X, [1, 2]):
-        with pytest.raises(TypeError, match=r"Y: expected targets of X"):
+        with pytest.raises(TypeError, match=r"Y: expected numbers, targets of X"):
             net().fit(given)
     with pytest.raises(TypeError, match="can be read once"):
         fastbp.data.from_iterable(iter([(X, Y)]), n_features=4)

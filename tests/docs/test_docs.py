@@ -107,7 +107,7 @@ def shown():
             yield module[1], {*listed, *re.findall(r"autodata:: (\w+)", text)}
 
 
-@pytest.mark.parametrize(("module", "listed"), list(shown()), ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("module", "listed"), [pytest.param(*of, id=of[0]) for of in shown()])
 def test_the_reference_has_every_public_name(module, listed):
     found = pytest.importorskip(module, exc_type=ImportError)
     expected = NAMED.get(module) or {
