@@ -236,7 +236,9 @@ def test_a_file_that_changes_between_epochs(tmp_path, change):
             if change == "gone":
                 path.unlink(missing_ok=True)
             elif change == "longer":
-                path.write_bytes(path.read_bytes() + b"x")
+                longer = tmp_path.with_name("longer")  # whole at once: the reader may be at it
+                longer.write_bytes(path.read_bytes() + b"x")
+                longer.replace(path)
             else:
                 os.utime(path, ns=(1, 1))
 
