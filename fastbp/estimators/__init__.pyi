@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 
+from fastbp.data import Chunks
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer
 from fastbp.plotting import LossCurveDisplay as LossCurveDisplay
@@ -217,6 +218,15 @@ class MLPClassifier(_Estimator):
         y_val: object = None,
         sample_weight_val: object = None,
     ) -> Self: ...
+    def fit_stream(
+        self,
+        chunks: Chunks,
+        classes: object = None,
+        *,
+        X_val: object = None,
+        y_val: object = None,
+        sample_weight_val: object = None,
+    ) -> Self: ...
     def predict(self, X: object) -> np.ndarray: ...
     def predict_proba(self, X: object) -> np.ndarray: ...
     def score(self, X: object, y: object, sample_weight: object = None) -> float: ...
@@ -278,6 +288,14 @@ class MLPRegressor(_Estimator):
         X: object,
         y: object,
         sample_weight: object = None,
+        *,
+        X_val: object = None,
+        y_val: object = None,
+        sample_weight_val: object = None,
+    ) -> Self: ...
+    def fit_stream(
+        self,
+        chunks: Chunks,
         *,
         X_val: object = None,
         y_val: object = None,

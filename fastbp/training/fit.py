@@ -292,9 +292,11 @@ class Asked(SimpleNamespace):
     def check_options(self) -> None:
         """Those that do not depend on the data."""
         self.check(_OPTIONS)
-        if self.comm is None and (self.shard or self.sync_every):
-            name = "shard" if self.shard else "sync_every"
-            raise ValueError(f"{name}: expected a communicator (comm) with it; got comm=None")
+        if self.comm is None and (self.shard is not False or self.sync_every is not None):
+            self.check(_OF_RANKS)
+            if self.shard or self.sync_every is not None:
+                name = "shard" if self.shard else "sync_every"
+                raise ValueError(f"{name}: expected a communicator (comm) with it; got comm=None")
         if self.optimizer is None:
             self.optimizer = Adam()
         if self.rates is not None or self.decays is not None:
