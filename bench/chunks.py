@@ -42,12 +42,16 @@ def write(path, gigabytes):
 
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # not ru_maxrss, which a process has from the one that started it
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
 def train(path, limit):
     """In a process of its own: an epoch, with what it took."""
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+    import pyarrow.dataset
+    import pyarrow.parquet  # noqa: F401
 
     import fastbp
     import fastbp.data
