@@ -15,6 +15,7 @@ import numpy as np
 from fastbp.cli.output import fail, scores_in_words, waiting_bar
 from fastbp.cli.scores import of_classes, of_numbers
 from fastbp.datasets.dataset import Array
+from fastbp.training import History
 
 CHECKED_PARAMETERS = 1000  # what a fraction of a second checks
 CHECK_SECONDS = 2.0  # of larger networks a share
@@ -28,6 +29,15 @@ def baseline(train: Array, Y: Array, classes: Sequence[str] | None) -> dict[str,
         return {"predicts": mean.tolist()} | of_numbers(predicted, Y.reshape(len(Y), -1))
     most = int(np.bincount(train).argmax())
     return {"predicts": classes[most]} | of_classes(np.full(len(Y), most), Y)
+
+
+def tell_time(history: History, out: TextIO, partly: str = "") -> None:
+    """How long a run took, and at how many samples a second."""
+    print(
+        f"trained in {history.seconds:.3g} s, {partly}{history.samples_per_second:,.0f} samples a "
+        "second",
+        file=out,
+    )
 
 
 def tell_scores(

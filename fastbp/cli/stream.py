@@ -19,7 +19,7 @@ import fastbp
 from fastbp.cli.experiment import optimizer_of
 from fastbp.cli.options import OF_ONE_NETWORK
 from fastbp.cli.output import check_writable, fail, print_json, progress_bar, say
-from fastbp.cli.report import baseline, dense, gradient_check, tell_scores, worst_fitted
+from fastbp.cli.report import baseline, dense, gradient_check, tell_scores, tell_time, worst_fitted
 from fastbp.cli.scores import scores
 from fastbp.data.parquet import ParquetChunks, _opened
 from fastbp.data.tables import kind_of
@@ -309,11 +309,7 @@ def run(options: argparse.Namespace, seed: int) -> int:
     result, base, seen = _judged(net, parts.get("test", train), targets)
     tell_scores(part, result, base, None, targets.classes, out)
     if history.seconds > 0:
-        print(
-            f"trained in {history.seconds:.3g} s, {history.samples_per_second:,.0f} samples a "
-            "second",
-            file=out,
-        )
+        tell_time(history, out)
     if options.save:
         print(f"saved to {options.save}", file=out)
     X, Y = seen

@@ -17,7 +17,7 @@ from fastbp.cli import stream, tables
 from fastbp.cli.experiment import Experiment, optimizer_of
 from fastbp.cli.options import DIGITS, MLP, OF_ONE_NETWORK
 from fastbp.cli.output import check_writable, fail, print_json
-from fastbp.cli.report import baseline, gradient_check, tell_scores
+from fastbp.cli.report import baseline, gradient_check, tell_scores, tell_time
 from fastbp.cli.samples import refuse_for_digits
 from fastbp.datasets import Dataset, load_digits, read
 from fastbp.datasets.splitting import held_out, partition
@@ -136,12 +136,7 @@ def _trained(options: argparse.Namespace, begun: _Begun, ranks: Ranks | None) ->
         rows = kept if test is None else held
         importances = tables.importances(options, table, rows, experiment.predicted)
     tell_scores(part, result, base, importances, data.classes, out)
-    partly = "" if history.epochs else "less than an epoch, "
-    print(
-        f"trained in {history.seconds:.3g} s, {partly}{history.samples_per_second:,.0f} samples a "
-        "second",
-        file=out,
-    )
+    tell_time(history, out, "" if history.epochs else "less than an epoch, ")
     if options.save:
         print(f"saved to {options.save}", file=out)
     out.flush()

@@ -36,7 +36,16 @@ class _MLP:
     seed: int
     _loss: ClassVar[dict[str, str]]
 
+    def __init__(
+        self, hidden_layer_sizes: Any = (32,), activation: str = "relu", optimizer: Any = None,
+        seed: int = 0,
+    ) -> None:  # fmt: skip
+        self.hidden_layer_sizes, self.activation = hidden_layer_sizes, activation
+        self.optimizer, self.seed = optimizer, seed
+        self._begin()
+
     def _begin(self) -> None:
+        """Know nothing yet."""
         self._columns: dict[Any, int] = {}
         self._taken: tuple[Any, ...] = ()  # the features of the last row, in its order,
         self._values: Any = None  # and what gets them from one
@@ -57,7 +66,7 @@ class _MLP:
         # a batch is one step of its mean gradient, not a step a row
         return {"check_learn_many_matches_learn_one"}
 
-    def _of(self, x: dict[Any, Any], learns: bool) -> np.ndarray | None:
+    def _of(self, x: dict[Any, Any], learns: bool) -> np.ndarray:
         """A row as the network reads it; features that are not there are 0, as sparse rows have it.
 
         Unknown ones become columns of their own where the network `learns`, else they are left out.
@@ -76,6 +85,13 @@ class _MLP:
         for name, value in x.items():
             if not abs(value) <= LARGEST:
                 raise ValueError(f"x[{name!r}]: expected a finite number; got {shown(value)}")
+
+    def _step(self, x: dict[Any, Any], row: np.ndarray, y: Any) -> None:
+        try:
+            self._trainer.learn_one(row, y)  # type: ignore[union-attr]
+        except ValueError:
+            self._refuse(x)
+            raise
 
     def _outputs(self, x: dict[Any, Any]) -> list[float]:
         row = self._of(x, learns=False)
@@ -146,7 +162,7 @@ class _MLP:
                 *zip(slots, old.slots, strict=True),
             ):
                 _copy_into(net, target, old.net, source, last)
-            trainer.__setstate__(trainer.__getstate__() | {"slots": slots, "step": old.step})
+            trainer._stand(slots, old.step)
         self._trainer = trainer
 
     def _matrix(self, X: Any, learns: bool) -> np.ndarray:
@@ -226,14 +242,9 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
 
     _loss: ClassVar = {"output": "softmax", "loss": "cross_entropy"}
 
-    def __init__(
-        self, hidden_layer_sizes: Any = (32,), activation: str = "relu", optimizer: Any = None,
-        seed: int = 0,
-    ) -> None:  # fmt: skip
-        self.hidden_layer_sizes, self.activation = hidden_layer_sizes, activation
-        self.optimizer, self.seed = optimizer, seed
+    def _begin(self) -> None:
+        super()._begin()
         self._classes: dict[Any, int] = {}
-        self._begin()
 
     @property
     def _multiclass(self) -> bool:
@@ -261,12 +272,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         """
         row = self._of(x, learns=True)
         label = self._classes.get(y)
-        label = self._number(y) if label is None else label
-        try:
-            self._trainer.learn_one(row, label)  # type: ignore[union-attr]
-        except ValueError:
-            self._refuse(x)
-            raise
+        self._step(x, row, self._number(y) if label is None else label)
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class so far, {} where there is none.
@@ -353,14 +359,6 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
 
     _loss: ClassVar = {"output": "identity", "loss": "mse"}
 
-    def __init__(
-        self, hidden_layer_sizes: Any = (32,), activation: str = "relu", optimizer: Any = None,
-        seed: int = 0,
-    ) -> None:  # fmt: skip
-        self.hidden_layer_sizes, self.activation = hidden_layer_sizes, activation
-        self.optimizer, self.seed = optimizer, seed
-        self._begin()
-
     def learn_one(self, x: dict[Any, Any], y: float) -> None:
         """One step on a row.
 
@@ -369,12 +367,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         x : dict of feature: number
         y : float
         """
-        row = self._of(x, learns=True)
-        try:
-            self._trainer.learn_one(row, y)  # type: ignore[union-attr]
-        except ValueError:
-            self._refuse(x)
-            raise
+        self._step(x, self._of(x, learns=True), y)
 
     def predict_one(self, x: dict[Any, Any]) -> float:
         """The prediction for a row; 0 before the first.

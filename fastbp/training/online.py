@@ -68,17 +68,20 @@ class OnlineTrainer:
         self._numbers = {**known.numbers, "l2": 0.0, "l1": 0.0}
         self._numbers |= as_clipping(clip_value, clip_norm)
         check_fit(self._numbers, net.dtype)
-        self._make(1, None, 0)
+        self._stand(None, 0)
 
-    def _make(self, most: int, slots: np.ndarray | None, step: int) -> None:
-        """Have an engine for batches of up to `most` rows, whose state is this."""
+    def _stand(self, slots: np.ndarray | None, step: int, most: int = 1) -> None:
+        """Have an engine for batches of up to `most` rows, which stands after so many steps.
+
+        `slots`: what the optimizer keeps; as it begins when None.
+        """
         net, doors = self.net, self.net._doors
         self._trainer = doors.Trainer(
             net._compiled, self.optimizer.policy, self._numbers, most, most, 1, False, 0, None, True
         )
         if slots is None:
-            slots = np.full((self._trainer.n_slots, net.n_parameters), 0.0, net.dtype)
-            slots.fill(self.optimizer.initial_slot)
+            shape = self._trainer.n_slots, net.n_parameters
+            slots = np.full(shape, self.optimizer.initial_slot, net.dtype)
         doors.load_state(self._trainer, net.parameters, slots)
         self._trainer.position = (0, 0, step, 0.0, 0.0)
         self._most = most
@@ -192,7 +195,7 @@ class OnlineTrainer:
         if not isinstance(X, np.ndarray):
             raise TypeError("X: expected a dense array; got a sparse one")
         if len(X) > self._most:
-            self._make(len(X), self.slots, self.step)
+            self._stand(self.slots, self.step, len(X))
         return X
 
     def _diverged(self) -> DivergenceError:
@@ -208,4 +211,4 @@ class OnlineTrainer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.net, self.optimizer = state["net"], state["optimizer"]
         self._numbers = state["numbers"]
-        self._make(1, state["slots"], state["step"])
+        self._stand(state["slots"], state["step"])
