@@ -69,6 +69,26 @@ def run(page, names):
     return lacking
 
 
+def named():
+    """Pages that list what there is: where they lie, and what they have to name."""
+    from fastbp import functions, initialization, optimizers
+    from fastbp.cli.options import parser
+    from fastbp.training.fit import fit
+
+    commands = next(a for a in parser()._actions if a.dest == "command").choices
+    kinds = (functions.ACTIVATIONS, functions.LOSSES, initialization.SCHEMES)
+    yield "guide/networks.md", {name for kind in kinds for name in kind}
+    yield "guide/training.md", set(inspect.signature(fit).parameters) - {"net", "X", "Y"}
+    yield "guide/training.md", {o.__name__ for o in optimizers.Optimizer.__subclasses__()}
+    yield "guide/command-line.md", set(commands)
+
+
+@pytest.mark.parametrize(("page", "names"), [(p, sorted(names)) for p, names in named()])
+def test_a_page_that_lists_names_has_all(page, names):
+    words = set(re.findall(r"\w+", (DOCS / page).read_text(encoding="utf-8")))
+    assert not set(names) - words
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(DOCS)))
 def test_the_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
