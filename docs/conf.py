@@ -91,6 +91,7 @@ EXAMPLES = HERE.parent / "bench" / "examples"
 sphinx_gallery_conf = {
     "examples_dirs": ["_examples"],
     "gallery_dirs": ["gallery"],
+    "remove_config_comments": True,
     "filename_pattern": r"/(?!fashion)\w+\.py$",  # which are run: its images may not be there
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
@@ -124,6 +125,8 @@ def write_examples(app: object) -> None:
     (folder / "README.rst").write_text(heading, encoding="utf-8")
     for path in sorted(EXAMPLES.glob("*.py")):
         text = as_gallery(path.read_text(encoding="utf-8"))
+        if (kept := EXAMPLES.parent / f"{path.stem}.png").exists():  # of an example that is not run
+            text += f"\n# sphinx_gallery_thumbnail_path = '../bench/{kept.name}'\n"
         there = folder / path.name
         if not there.exists() or there.read_text(encoding="utf-8") != text:
             there.write_text(text, encoding="utf-8")

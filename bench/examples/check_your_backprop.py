@@ -67,6 +67,7 @@ error = check.output_error(
     delta=diagonal_only(forward(parameters)[1])[0],
 )
 print(error)
+error.plot().savefig("check_your_backprop.png")
 
 # %% [markdown]
 # With the sum over k in place:

@@ -49,6 +49,7 @@ accuracy = history["validation_accuracy"]
 print(
     f"{history.seconds:.2f} s of training; correct: {accuracy[0]:.2%}, at best {accuracy.max():.2%}"
 )
+history.plot().figure.savefig("first_network.png")
 
 # %% [markdown]
 # What the network makes of one image: ten activations, of which the largest is its answer.

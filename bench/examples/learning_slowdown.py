@@ -7,6 +7,8 @@
 # neuron.
 
 # %%
+import matplotlib.pyplot as plt
+
 import fastbp
 
 
@@ -40,3 +42,9 @@ steepest = {
     for name, losses in (("quadratic", quadratic), ("cross-entropy", cross_entropy))
 }
 print("update of the largest gain:", steepest)
+figure, ax = plt.subplots()
+ax.plot(quadratic / quadratic[0], label="quadratic, rate 0.15")
+ax.plot(cross_entropy / cross_entropy[0], label="cross-entropy, rate 0.005")
+ax.set(xlabel="update", ylabel="cost, of the first")
+ax.legend()
+figure.savefig("learning_slowdown.png")

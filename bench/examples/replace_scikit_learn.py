@@ -8,6 +8,7 @@
 import time
 import warnings
 
+import matplotlib.pyplot as plt
 import sklearn.neural_network
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -30,6 +31,7 @@ warnings.simplefilter("ignore", ConvergenceWarning)
 arguments = {"hidden_layer_sizes": (64,), "max_iter": 100, "tol": 0.0, "random_state": 0}
 arguments["n_iter_no_change"] = 100  # all 100 epochs
 scores, seconds = {}, {}
+figure, ax = plt.subplots()
 for kind in (sklearn.neural_network.MLPClassifier, MLPClassifier):
     library = kind.__module__.partition(".")[0]
     model = make_pipeline(StandardScaler(), kind(**arguments))
@@ -38,3 +40,7 @@ for kind in (sklearn.neural_network.MLPClassifier, MLPClassifier):
     seconds[library] = time.perf_counter() - began
     scores[library] = model.score(X_test, y_test)
     print(f"{library:8} {seconds[library]:.2f} s, {scores[library]:.1%} of the test set")
+    ax.plot(model[-1].loss_curve_, ":" if library == "fastbp" else "-", label=library)
+ax.set(xlabel="epoch", ylabel="loss: two curves, one upon the other", yscale="log")
+ax.legend()
+figure.savefig("replace_scikit_learn.png")

@@ -7,6 +7,7 @@
 # Jacobian is known. What belongs here: one regression and what its derivatives are good for.
 
 # %%
+import matplotlib.pyplot as plt
 import numpy as np
 
 import fastbp
@@ -52,8 +53,14 @@ for rate in (1e-2, 3e-3, 1e-3, 3e-4, 1e-4):
 # %%
 new = rng.uniform(0.3, 1.7, (1000, 2))
 error = np.abs(net.predict(new) - hand(new)).max()
-jacobian_error = np.abs(net.jacobian(new) - true_jacobian(new)).max()
+jacobian_errors = np.abs(net.jacobian(new) - true_jacobian(new)).max(axis=(1, 2))
+jacobian_error = jacobian_errors.max()
 print(f"largest error: of the position {error:.1e}, of the Jacobian {jacobian_error:.1e}")
+figure, ax = plt.subplots()
+points = ax.scatter(*hand(new).T, c=np.log10(jacobian_errors), s=8)
+figure.colorbar(points, label="log10 of the Jacobian's largest error")
+ax.set(xlabel="x of the hand", ylabel="y of the hand", aspect="equal")
+figure.savefig("surrogate_jacobian.png")
 
 # %% [markdown]
 # The Jacobian at work: angles that bring the hand to a point, by Newton's method on the

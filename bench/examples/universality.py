@@ -6,6 +6,7 @@
 # step, bump and the book's target, with weights set by hand and nothing trained.
 
 # %%
+import matplotlib.pyplot as plt
 import numpy as np
 
 import fastbp
@@ -61,3 +62,10 @@ def fitted(n_bumps):
 
 deviations = {n_bumps: fitted(n_bumps)[1] for n_bumps in (5, 10, 50)}
 print("average deviation by bumps:", {n: round(d, 3) for n, d in deviations.items()})
+figure, ax = plt.subplots()
+ax.plot(x, target(x), "k", label="target")
+for n_bumps in (5, 50):
+    z = fitted(n_bumps)[0].predict(x)
+    ax.plot(x, 1 / (1 + np.exp(-z)), label=f"{n_bumps} bumps")
+ax.legend()
+figure.savefig("universality.png")
