@@ -209,7 +209,7 @@ class Derivatives:
         return out
 
     def vjp(self: Any, X: Any, V: Any) -> Array:
-        """Vectors times Jacobians, V da^L/dx, sample by sample.
+        """Vector times Jacobian, V da^L/dx, sample by sample.
 
         Parameters
         ----------
@@ -240,7 +240,7 @@ class Derivatives:
         return self._as_of(X, [out])[0]
 
     def jvp(self: Any, X: Any, V: Any) -> Array:
-        """Jacobians times vectors, da^L/dx V, sample by sample.
+        """Jacobian times vector, da^L/dx V, sample by sample.
 
         Parameters
         ----------
