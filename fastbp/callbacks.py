@@ -79,7 +79,7 @@ class DeltaNorms:
         return np.array(self._rows) if self._rows else np.empty((0, 0))
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw a curve a layer (needs matplotlib: fastbp's extra ``plot``).
+        """Draw a curve a layer (needs fastbp's extra ``plot``).
 
         Parameters
         ----------

@@ -232,7 +232,7 @@ class History(Mapping[str, np.ndarray]):
         }
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the curves (needs matplotlib: fastbp's extra ``plot``).
+        """Draw the curves (needs fastbp's extra ``plot``).
 
         Parameters
         ----------
