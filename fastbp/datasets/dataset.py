@@ -29,6 +29,13 @@ class Dataset:
         Name of the data, without the folder.
     attribution : str
         Source and licence, where known.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> digits = fastbp.datasets.load_digits()
+    >>> digits.X.shape, digits.Y.dtype, digits.classes[:3]
+    ((1797, 64), dtype('int64'), ('0', '1', '2'))
     """
 
     X: Array
@@ -57,8 +64,19 @@ class Inputs(NamedTuple):
     Attributes
     ----------
     X : ndarray (n, n_0)
+        One row to predict each, float32 or float64.
     Y : ndarray (n,), or None
+        Class indices or targets.
     classes : tuple of str, or None
+        The name of each class index; None for regression.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.datasets import Inputs
+    >>> X, Y, classes = Inputs(np.ones((3, 2)), None, None)
+    >>> X.shape, Y
+    ((3, 2), None)
     """
 
     X: Array

@@ -109,7 +109,7 @@ class GradientCheck(Result):
         return found
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the gradient against slopes, or the Taylor remainders (needs fastbp's extra ``plot``).
+        """Draw gradient against slopes, or the Taylor remainders (needs fastbp's extra ``plot``).
 
         Parameters
         ----------
