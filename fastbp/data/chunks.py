@@ -22,6 +22,7 @@ class Block(NamedTuple):
     Y : array_like
         As `Network.fit` takes it, of these rows.
     weight : array_like (m,), optional
+        How much each row counts; None: all the same.
     order : ndarray (m,) of int, optional
         In which order the rows are read; as they lie when None.
     parts : sequence of (first row, name)

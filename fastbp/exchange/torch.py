@@ -213,6 +213,7 @@ def from_torch(
         A layer that a Network has not (BatchNorm1d, Conv2d, ReLU6, ...), by its name; parameters of
         another type than float32 or float64.
     ImportError
+        PyTorch is missing.
 
     Examples
     --------

@@ -32,7 +32,9 @@ class OnlineTrainer:
     Attributes
     ----------
     net : Network
+        The one that was given, trained so far.
     optimizer : Optimizer
+        With its numbers.
     step : int
         Steps made.
 
