@@ -1,4 +1,8 @@
-"""What the readers return."""
+"""What the readers return.
+
+What belongs here: the two kinds of data, and features checked as such. What does not: targets
+(labels.py), any one format.
+"""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
