@@ -61,7 +61,11 @@ nitpick_ignore_regex = [
     ),
     # what public signatures and bases name and is not public itself: classes known by their file
     (r"py:class", r"fastbp\.\w+\.\w+\.\w+(\.\w+)?|fastbp\.(dropout\.Layered|layers\.Tensor)"),
-    (r"py:class", r"fastbp\.(architecture\.Architecture|one_sample\.OneSample)|UserLoss"),
+    (
+        r"py:class",
+        r"fastbp\.(architecture\.Architecture|derivatives\.Derivatives|one_sample\.OneSample)",
+    ),
+    (r"py:class", "UserLoss"),
 ]
 
 html_theme = "pydata_sphinx_theme"

@@ -143,7 +143,7 @@ class Architecture:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float32 or float64."""
+        """Of parameters and results: float32 or float64."""
         return self._dtype
 
     @property
@@ -265,7 +265,13 @@ class Architecture:
         )
 
     def copy(self) -> Self:
-        """A network of its own with the same parameters and metadata."""
+        """A network of its own with the same parameters and metadata.
+
+        Returns
+        -------
+        Network
+            Of the same class; nothing of it is shared.
+        """
         import copy
 
         twin = object.__new__(type(self))

@@ -25,9 +25,8 @@ class DeltaNorms:
 
     Parameters
     ----------
-    X : array_like (n, n_0)
-    Y : array_like
-        As in `Network.deltas`: the samples that the mean is taken over.
+    X, Y : as in `Network.deltas`
+        The samples that the mean is taken over; some hundred will do.
 
     Attributes
     ----------
@@ -59,7 +58,13 @@ class DeltaNorms:
         self.record(event.network)
 
     def record(self, net: Network) -> None:
-        """Record now."""
+        """Record a network's norms now, as before its training.
+
+        Parameters
+        ----------
+        net : Network
+            Whose norms make another row of `norms`.
+        """
         from fastbp.network import as_network
 
         net = as_network(net)
@@ -70,11 +75,27 @@ class DeltaNorms:
 
     @property
     def norms(self) -> np.ndarray:
-        """What was recorded so far."""
+        """What was recorded so far, (records, layers); (0, 0) before anything was."""
         return np.array(self._rows) if self._rows else np.empty((0, 0))
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw a curve a layer (needs matplotlib: fastbp's extra ``plot``); returns the Axes."""
+        """Draw a curve a layer (needs fastbp's extra ``plot``).
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            What is drawn in; a new figure's when None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Records along x, norms along y, logarithmic.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is missing.
+        """
         from fastbp import plotting
 
         return plotting.delta_norms(self.norms, ax)

@@ -44,6 +44,7 @@ class Dropout:
     rate : float or sequence of float, in [0, 1)
         As `fit(dropout=...)` takes it.
     seed : int
+        At least 0; the same seed gives the same masks.
     step : int
         From 0: the masks are those that ``fit(dropout=rate, seed=seed)`` uses in that step.
 
@@ -76,12 +77,14 @@ class Dropout:
         Parameters
         ----------
         net : Network
+            Whose layers and dtype they are for.
         n : int
             Rows.
 
         Returns
         -------
-        list of ndarray (n, n_l), the input first
+        list of ndarray (n, n_l)
+            The input's first; ones where nothing is dropped.
         """
         if not isinstance(net, Layered):
             raise TypeError(f"net: expected a fastbp.Network; got {type(net).__name__}")

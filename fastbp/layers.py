@@ -25,7 +25,7 @@ class Tensor(NamedTuple):
 
 @dataclass(frozen=True)
 class Dense:
-    """z = a W + b, a = sigma(z): every unit is connected with all of the layer before.
+    """A dense layer, z = a W + b, a = sigma(z): each unit is connected with all before it.
 
     In `Network` a whole number is short for it.
 
@@ -58,13 +58,26 @@ class Dense:
             functions.activation(self.activation, "Dense.activation")
 
     def tensors(self, n_in: int, n_z: int) -> tuple[Tensor, ...]:
-        """W and b of a layer whose input has n_in columns and z n_z."""
+        """Describe W and b, for an input of n_in columns and a z of n_z.
+
+        Parameters
+        ----------
+        n_in : int
+            Columns of the layer's input.
+        n_z : int
+            Columns of its z.
+
+        Returns
+        -------
+        tuple of Tensor
+            W (n_in, n_z), which penalties reach, and b (n_z,).
+        """
         return Tensor("W", (n_in, n_z), 1.0), Tensor("b", (n_z,), 0.0)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """a_j = s_j a_j of the layer before: a learned factor for each column, 1 at first.
+    """A learned factor for each column, a_j = s_j a_j of the layer before, 1 at first.
 
     Before the first dense layer it learns how much each column of X counts. Neither penalties nor
     weight decay reach s. In what is to be JSON it is written "scale".
@@ -84,7 +97,20 @@ class Scale:
     activation: ClassVar[str] = "identity"
 
     def tensors(self, n_in: int, n_z: int) -> tuple[Tensor, ...]:
-        """The vector s; n_z = n_in."""
+        """Describe the vector s; n_z = n_in.
+
+        Parameters
+        ----------
+        n_in : int
+            Columns of the layer's input.
+        n_z : int
+            Columns of its z.
+
+        Returns
+        -------
+        tuple of Tensor
+            S (n_z,), which begins at 1.
+        """
         return (Tensor("s", (n_z,), 0.0, start=1.0),)
 
 

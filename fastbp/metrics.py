@@ -21,17 +21,21 @@ Metric = Callable[[Array, Array], Any]
 
 
 def decide(net: Network, outputs: Array) -> Array:
-    """The class of each row of outputs; of one output, whether it is above the middle of the two.
+    """Name the class of each row of outputs: the largest one's.
+
+    Of one output, whether it is above the middle of its two targets.
 
     Parameters
     ----------
     net : Network
+        Tells by its loss what a single output means.
     outputs : ndarray (n, n_L)
         As `Network.predict` gives them.
 
     Returns
     -------
     ndarray of int (n,)
+        Indices of classes; of one output 0 and 1.
 
     Examples
     --------
@@ -136,10 +140,12 @@ def accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
     a : ndarray of the same shape
         What was decided.
     weight : ndarray (n,), optional
+        How much each sample counts; None: all the same.
 
     Returns
     -------
     float in [0, 1]
+        1 where all are right.
 
     Examples
     --------
@@ -160,10 +166,12 @@ def balanced_accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
     a : ndarray of the same shape
         What was decided.
     weight : ndarray (n,), optional
+        How much each sample counts; None: all the same.
 
     Returns
     -------
     float in [0, 1]
+        1 where all are right; classes that do not occur do not count.
 
     Examples
     --------
@@ -213,10 +221,12 @@ def r2(y: Array, a: Array, weight: Array | None = None) -> float:
     a : array_like of the same shape
         The outputs.
     weight : ndarray (n,), optional
+        How much each sample counts; None: all the same.
 
     Returns
     -------
     float
+        1 where all outputs are their targets, 0 where they are no better than the mean.
 
     Examples
     --------
@@ -258,10 +268,12 @@ def mse(y: Array, a: Array, weight: Array | None = None) -> float:
     a : array_like of the same shape
         The outputs.
     weight : ndarray (n,), optional
+        How much each sample counts; None: all the same.
 
     Returns
     -------
     float
+        In squares of the targets' unit, at least 0.
 
     Examples
     --------
@@ -282,10 +294,12 @@ def rmse(y: Array, a: Array, weight: Array | None = None) -> float:
     a : array_like of the same shape
         The outputs.
     weight : ndarray (n,), optional
+        How much each sample counts; None: all the same.
 
     Returns
     -------
     float
+        In the targets' unit, at least 0.
 
     Examples
     --------
@@ -306,10 +320,12 @@ def mae(y: Array, a: Array, weight: Array | None = None) -> float:
     a : array_like of the same shape
         The outputs.
     weight : ndarray (n,), optional
+        How much each sample counts; None: all the same.
 
     Returns
     -------
     float
+        In the targets' unit, at least 0.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """The network: what can be asked of it.
 
-What belongs here: `Network` with predictions, losses, gradients and Jacobians. What does not: its
-description and the store of its parameters (architecture.py), the training loop (training/), files
-(files/), checks of arguments (inputs.py).
+What belongs here: `Network` with predictions and losses. What does not: its description and the
+store of its parameters (architecture.py), gradients and Jacobians (derivatives.py), the training
+loop (training/), files (files/), checks of arguments (inputs.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from fastbp import factors, functions, initialization, inputs, sparse
 from fastbp import layers as kinds
 from fastbp.architecture import Architecture, Default
+from fastbp.derivatives import Derivatives
 from fastbp.dropout import Dropout, masks_of
 from fastbp.one_sample import OneSample
 from fastbp.samples import Samples, mean_cost
@@ -47,7 +48,7 @@ class _Fit:
 
 
 @inputs.named
-class Network(Architecture, OneSample):
+class Network(Architecture, Derivatives, OneSample):
     """A feed-forward network: z^l = a^{l-1} W^l + b^l, a^l = sigma^l(z^l).
 
     Parameters
@@ -65,6 +66,7 @@ class Network(Architecture, OneSample):
     loss : str
         Cost of one sample, summed over outputs (`fastbp.functions.LOSSES`).
     dtype : "float32" or "float64"
+        Of parameters, results and arithmetic.
     init : str
         Initial weights: "scaled" N(0, 1/n_in), "large" N(0, 1), "glorot_uniform", "glorot_normal",
         "he_uniform", "he_normal", "zeros".
@@ -175,7 +177,7 @@ class Network(Architecture, OneSample):
             )
 
     def predict(self, X: Any, out: Array | None = None) -> Array:
-        """Outputs a^L.
+        """Compute the outputs a^L.
 
         Parameters
         ----------
@@ -188,6 +190,26 @@ class Network(Architecture, OneSample):
         Returns
         -------
         ndarray (n, n_L)
+            A row for each of X: what the last layer's activation gives; of softmax probabilities.
+
+        Raises
+        ------
+        TypeError, ValueError
+            X is no matrix of n_0 columns, or has NaN or infinity; `out` is of another shape or
+            dtype, or lies in the network's parameters.
+
+        Warns
+        -----
+        RuntimeWarning
+            An output is too large for the dtype; ``np.errstate(over="ignore")`` has it not told.
+
+        Examples
+        --------
+        >>> import fastbp, numpy as np
+        >>> net = fastbp.Network([2, 3], init="zeros")
+        >>> net.biases[0][:] = np.log([1.0, 1.0, 2.0])
+        >>> net.predict([[0.5, -0.5]]).tolist()
+        [[0.25, 0.25, 0.5]]
         """
         result: Array | None = self._predictor.predict(X, out)
         if result is not None:
@@ -204,12 +226,27 @@ class Network(Architecture, OneSample):
         return result
 
     def feedforward(self, X: Any) -> tuple[list[Array], list[Array]]:
-        """z and a of each of `layers`; takes what `predict` takes as X.
+        """Compute z and a of each of `layers`.
+
+        Parameters
+        ----------
+        X : array_like or sparse (n, n_0)
+            As in `predict`.
 
         Returns
         -------
-        zs : list of ndarray (n, width of z), one a layer but the input
-        activations : list of ndarray (n, n_l), the input first
+        zs : list of ndarray (n, width of z)
+            What each layer but the input gives its activation.
+        activations : list of ndarray (n, n_l)
+            What each layer gives the next, the input first: X itself, copied.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network([1, 1, 1], output="identity", loss="mse", init="zeros")
+        >>> zs, activations = net.feedforward([[2.0]])
+        >>> [z.item() for z in zs], [a.item() for a in activations]
+        ([0.0, 0.0], [2.0, 0.5, 0.0])
         """
         X = self._ready(X)
         zs, activations = self._empty_zs(X), self._empty(X, self._widths[1:])
@@ -271,7 +308,10 @@ class Network(Architecture, OneSample):
         ignore_missing: bool = False,
         decays: Any = None,
     ) -> float:
-        """sum_x w_x C_x / sum_x w_x + (l2/2n) sum W^2 + (l1/n) sum abs(W), n rows of X.
+        """Mean cost with penalties, of n rows of X.
+
+        It is sum_x w_x C_x / sum_x w_x + (l2/2n) sum W^2 + (l1/n) sum abs(W), the function that
+        `fit` minimises and whose gradient `gradient` gives.
 
         Parameters
         ----------
@@ -280,6 +320,7 @@ class Network(Architecture, OneSample):
         Y : array_like
             Class indices (n,), or targets (n, n_L); for one output also targets (n,).
         sample_weight : array_like (n,), optional
+            w_x >= 0, not all of them 0; None: every sample counts 1.
         l2, l1 : float
             Penalties on weights, not on biases and scales (Nielsen 2015, ch. 3: lambda/n).
         dropout : Dropout, optional
@@ -293,6 +334,22 @@ class Network(Architecture, OneSample):
         Returns
         -------
         float
+            In units of the network's cost: nats a sample of cross_entropy, the mean squared error
+            of "mse".
+
+        Raises
+        ------
+        TypeError, ValueError
+            X, Y or sample_weight do not fit the network or each other, or are not finite; a class
+            index that no output has; a penalty below 0.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network([1, 1], output="identity", loss="mse", init="zeros")
+        >>> X, Y = [[1.0], [2.0]], [0.0, 2.0]
+        >>> net.loss(X, Y), net.loss(X, Y, sample_weight=[3, 1])
+        (2.0, 1.0)
         """
         data = self._samples(X, Y, sample_weight, ignore_missing)
         of_tensors = self._decays(decays)
@@ -310,11 +367,17 @@ class Network(Architecture, OneSample):
     def costs(
         self, X: Any, Y: Any, *, dropout: Dropout | None = None, ignore_missing: bool = False
     ) -> Array:
-        """C_x of every sample; takes what `loss` takes of it.
+        """Cost C_x of every sample.
+
+        Parameters
+        ----------
+        X, Y, dropout, ignore_missing : as in `loss`
+            Its mean is the mean of these, weighted where there are weights.
 
         Returns
         -------
         ndarray (n,)
+            In units of the network's cost, without penalties.
 
         Examples
         --------
@@ -343,20 +406,24 @@ class Network(Architecture, OneSample):
         dropout: Dropout | None = None,
         ignore_missing: bool = False,
     ) -> Array:
-        """C_x of every sample with one parameter changed, for many such changes in one call.
+        """Cost C_x of every sample with one parameter changed, for many such changes in one call.
 
         Parameters
         ----------
         X, Y : as in `loss`
+            The samples, the same for each change.
         index : array_like of int (k,)
             Which of `parameters` takes another value.
         values : array_like (k,)
             That value. The network itself stays as it is.
         dropout, ignore_missing : as in `loss`
+            The same for each change, too.
 
         Returns
         -------
         ndarray (k, n)
+            Row i: as `costs`, with the parameter `index[i]` at `values[i]` and all others as they
+            are.
 
         Examples
         --------
@@ -396,94 +463,6 @@ class Network(Architecture, OneSample):
         self._warn_unless_finite("perturbed_costs", C)
         return C
 
-    def deltas(
-        self, X: Any, Y: Any, *, dropout: Dropout | None = None, ignore_missing: bool = False
-    ) -> list[Array]:
-        """delta^l = dC_x/dz^l of every sample and layer but the input (BP1, BP2).
-
-        One entry for each of `layers`. Takes what `loss` takes of C_x.
-
-        Returns
-        -------
-        list of ndarray (n, width of z)
-        """
-        X = self._ready(X)
-        dense, labels = self._targets(Y, X.shape[0], ignore_missing)
-        masks = self._masks(dropout)
-        out = self._empty_zs(X)
-        self._doors.deltas(
-            self._compiled_of(X), self._parameters, X, dense, labels, out, masks, ignore_missing
-        )
-        self._warn_unless_finite("deltas", *out)
-        return self._as_of(X, out)
-
-    def gradient(
-        self,
-        X: Any,
-        Y: Any,
-        *,
-        sample_weight: Any = None,
-        l2: float = 0.0,
-        l1: float = 0.0,
-        dropout: Dropout | None = None,
-        ignore_missing: bool = False,
-        out: Array | None = None,
-        decays: Any = None,
-    ) -> Array:
-        """Gradient of `loss` with respect to `parameters` (BP3, BP4).
-
-        Takes what `loss` takes. The subgradient of abs(W) at 0 is 0.
-
-        Returns
-        -------
-        ndarray (n_parameters,)
-        """
-        data = self._samples(X, Y, sample_weight, ignore_missing)
-        of_tensors = self._decays(decays)
-        masks = self._masks(dropout)
-        l2, l1 = inputs.as_penalty(l2, "l2"), inputs.as_penalty(l1, "l1")
-        result = inputs.as_output(out, self._parameters.shape, self._dtype)
-        if out is not None and any(
-            np.may_share_memory(out, other)
-            for other in (self._parameters, sparse.values_of(data.X), *data[1:4])
-            if other is not None
-        ):
-            raise ValueError(
-                "out: expected memory apart from the network's parameters, X, Y and sample_weight"
-            )
-        self._add_up(data, l2, l1, of_tensors, result, masks)
-        self._warn_unless_finite("gradient", result)
-        return result
-
-    def _add_up(
-        self,
-        data: Samples,
-        l2: float,
-        l1: float,
-        of_tensors: list[float],
-        result: Array,
-        masks: Any = None,
-        C: Array | None = None,
-    ) -> None:
-        """The gradient of checked samples into `result`, their costs into C (n,)."""
-        n = len(data.X)
-        total = n if data.weight is None else float(data.weight.sum(dtype=np.float64))
-        self._doors.gradient(
-            self._compiled_of(data.X), self._parameters, *data[:4], 1 / total, result, masks,
-            data.missing, C
-        )  # fmt: skip
-        at = 0
-        for (_, tensor), decay in zip(self._described, of_tensors, strict=True):
-            size = math.prod(tensor.shape)
-            if decay and (l2 or l1):
-                part, W = result[at : at + size], self._parameters[at : at + size]
-                with np.errstate(over="ignore", invalid="ignore"):  # told below
-                    if l2:
-                        part += self._dtype.type(decay * l2 / n) * W
-                    if l1:
-                        part += self._dtype.type(decay * l1 / n) * np.sign(W)
-            at += size
-
     # of samples that are checked, and parameters that are
 
     def _outputs_of(self, data: Samples) -> Array:
@@ -500,85 +479,6 @@ class Network(Architecture, OneSample):
         self._doors.outputs_and_costs(compiled, parameters, *of_data, data.rows)
         return outputs, C
 
-    def _loss_and_gradient(
-        self, data: Samples, l2: float, of_tensors: list[float]
-    ) -> tuple[float, Array]:
-        """`loss` and `gradient`, from one pass."""
-        n, result = len(data.X), np.empty_like(self._parameters)
-        C = np.empty(n, self._dtype)
-        self._add_up(data, l2, 0.0, of_tensors, result, None, C)
-        return mean_cost(C, data) + self._penalty(n, l2, 0.0, of_tensors), result
-
-    def input_gradient(self, X: Any, Y: Any) -> Array:
-        """dC_x/dx of every sample; takes what `loss` takes as X and Y.
-
-        Returns
-        -------
-        ndarray (n, n_0); of sparse X a sparse array, of its elements alone
-        """
-        X = self._ready(X)
-        dense, labels = self._targets(Y, X.shape[0])
-        out = np.empty_like(sparse.values_of(X))
-        self._doors.input_gradient(self._compiled_of(X), self._parameters, X, dense, labels, out)
-        self._warn_unless_finite("input_gradient", out)
-        return self._as_of(X, [out])[0]
-
-    def jacobian(self, X: Any) -> Array:
-        """da^L/dx of every sample; takes what `predict` takes as X.
-
-        Returns
-        -------
-        ndarray (n, n_L, n_0)
-        """
-        if sparse.is_sparse(X):
-            told = f"X: expected a dense array, for a Jacobian is one; got {type(X).__name__}"
-            raise TypeError(f"{told} (vjp takes sparse ones)")
-        X = self._ready(X)
-        out = np.empty((X.shape[0], self._sizes[-1], self._sizes[0]), self._dtype)
-        self._doors.jacobian(self._compiled, self._parameters, X, out)
-        self._warn_unless_finite("jacobian", out)
-        return out
-
-    def vjp(self, X: Any, V: Any) -> Array:
-        """V da^L/dx, sample by sample.
-
-        Parameters
-        ----------
-        X : array_like (n, n_0)
-        V : array_like (n, n_L)
-
-        Returns
-        -------
-        ndarray (n, n_0); of sparse X a sparse array, of its elements alone
-        """
-        X = self._ready(X)
-        V = inputs.as_matrix(V, "V", self._sizes[-1], self._dtype)
-        inputs.check_rows(V, "V", X.shape[0])
-        out = np.empty_like(sparse.values_of(X))
-        self._doors.vjp(self._compiled_of(X), self._parameters, X, V, out)
-        self._warn_unless_finite("vjp", out)
-        return self._as_of(X, [out])[0]
-
-    def jvp(self, X: Any, V: Any) -> Array:
-        """da^L/dx V, sample by sample.
-
-        Parameters
-        ----------
-        X, V : array_like (n, n_0)
-            Where X is sparse, V is sparse too or made so.
-
-        Returns
-        -------
-        ndarray (n, n_L)
-        """
-        X = self._ready(X)
-        V = sparse.as_like(V, "V", X)
-        inputs.check_rows(V, "V", X.shape[0])
-        out = np.empty((X.shape[0], self._sizes[-1]), self._dtype)
-        self._doors.jvp(self._compiled_of(X), self._parameters, X, V, out)
-        self._warn_unless_finite("jvp", out)
-        return out
-
     # what changes it, and files
 
     if TYPE_CHECKING:
@@ -587,7 +487,33 @@ class Network(Architecture, OneSample):
         fit = _Fit()
 
     def save(self, path: str | os.PathLike[str], *, metadata: dict[str, Any] | None = None) -> None:
-        """Write the network to a safetensors file; see `fastbp.persistence.save`."""
+        """Write the network to a safetensors file; `fastbp.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A file there is replaced, whole or not at all.
+        metadata : dict, optional
+            What the file holds beside the network, JSON-able; None: the network's own `metadata`.
+
+        Raises
+        ------
+        OSError
+            The file could not be written; one that was there is as it was.
+        TypeError, ValueError
+            `path` is none that a file can have, or `metadata` is not JSON-able.
+
+        Examples
+        --------
+        >>> import fastbp, pathlib, tempfile
+        >>> net = fastbp.Network([2, 3, 1], output="identity", loss="mse", seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "net.safetensors")
+        ...     net.save(path)
+        ...     again = fastbp.load(path)
+        >>> bool((again.parameters == net.parameters).all())
+        True
+        """
         from fastbp.files import model
 
         model.save(self, path, metadata=metadata)

@@ -30,6 +30,7 @@ class OneSample:
         Returns
         -------
         ndarray (n_L,)
+            As `predict` gives the row, without the axis of samples.
 
         Examples
         --------
@@ -53,6 +54,7 @@ class OneSample:
         y : int, float or array_like (n_L,)
             A class index, the target of a single output, or all targets.
         learning_rate : float
+            Eta, how far the step goes along the negative gradient; at least 0.
 
         Returns
         -------

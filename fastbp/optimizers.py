@@ -34,11 +34,18 @@ _NORMAL = 1e-30  # still a normal float32: where gradient and slots are 0 the st
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What `fit` needs to know: the engine's policy and the numbers of one step.
+    """An optimizer as `fit` knows it: the engine's policy and the numbers of one step.
 
     Parameters
     ----------
-    learning_rate : float, eta
+    learning_rate : float
+        Eta, how far a step goes, at least 0; a `schedule` of `fit` replaces it.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> isinstance(fastbp.Adam(), fastbp.optimizers.Optimizer), fastbp.Adam().numbers["beta1"]
+    (True, 0.9)
     """
 
     learning_rate: float
@@ -71,10 +78,13 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, eta
-    momentum : float in [0, 1), mu
+    learning_rate : float
+        Eta, how far a step goes, at least 0; a `schedule` of `fit` replaces it.
+    momentum : float in [0, 1)
+        Mu, the share of the step before that goes on. 0 is plain SGD, which keeps no state.
     nesterov : bool
-        Needs momentum > 0.
+        The gradient counts once more, as if taken ahead (Sutskever et al. 2013). Needs
+        momentum > 0.
 
     Examples
     --------
@@ -97,6 +107,7 @@ class SGD(Optimizer):
 
     @property
     def policy(self) -> str:
+        """Name of the engine's update policy."""
         if self.momentum == 0.0:
             return "sgd"
         return "nesterov" if self.nesterov else "momentum"
@@ -112,10 +123,12 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, eta
-    beta1, beta2 : float in [0, 1), b1 and b2
+    learning_rate : float
+        Eta, how far a step goes, at least 0; a `schedule` of `fit` replaces it.
+    beta1, beta2 : float in [0, 1)
+        Shares of the old mean in the new one: b1 of gradients, b2 of their squares.
     epsilon : float
-        At least 1e-30.
+        Keeps a step finite where gradients vanish; at least 1e-30.
 
     Examples
     --------
@@ -144,11 +157,14 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    learning_rate : float, eta
-    beta1, beta2 : float in [0, 1), b1 and b2
+    learning_rate : float
+        Eta, how far a step goes, at least 0; a `schedule` of `fit` replaces it.
+    beta1, beta2 : float in [0, 1)
+        Shares of the old mean in the new one: b1 of gradients, b2 of their squares.
     epsilon : float
-        At least 1e-30.
-    weight_decay : float, lambda
+        Keeps a step finite where gradients vanish; at least 1e-30.
+    weight_decay : float
+        Lambda, of which eta times is taken off the weights each step; at least 0.
 
     Examples
     --------
@@ -172,10 +188,12 @@ class AMSGrad(Adam):
 
     Parameters
     ----------
-    learning_rate : float, eta
-    beta1, beta2 : float in [0, 1), b1 and b2
+    learning_rate : float
+        Eta, how far a step goes, at least 0; a `schedule` of `fit` replaces it.
+    beta1, beta2 : float in [0, 1)
+        Shares of the old mean in the new one: b1 of gradients, b2 of their squares.
     epsilon : float
-        At least 1e-30.
+        Keeps a step finite where gradients vanish; at least 1e-30.
 
     Examples
     --------
@@ -193,10 +211,14 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, eta
+    learning_rate : float
+        Eta, how far a step goes, at least 0; a `schedule` of `fit` replaces it.
     alpha : float in [0, 1)
+        Share of the old mean of squares in the new.
     epsilon : float
-    momentum : float in [0, 1), mu
+        Keeps a step finite where gradients vanish; at least 1e-30.
+    momentum : float in [0, 1)
+        Mu, the share of the step before that goes on.
     centered : bool
         Divide by the root of the variance v - m^2, m <- alpha m + (1 - alpha) g (Graves 2013).
 
@@ -221,12 +243,14 @@ class RMSprop(Optimizer):
 
     @property
     def policy(self) -> str:
+        """Name of the engine's update policy."""
         if self.centered:
             return "rmsprop_centered"
         return "rmsprop_momentum" if self.momentum else "rmsprop"
 
     @property
     def numbers(self) -> dict[str, float]:
+        """The numbers of one step, by the engine's names."""
         return super().numbers | {"rho": self.alpha}
 
 
@@ -239,11 +263,14 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, eta
+    learning_rate : float
+        Eta, how far a step goes, at least 0; a `schedule` of `fit` replaces it.
     lr_decay : float
+        What the rate falls by: at step t it is eta / (1 + (t - 1) lr_decay); at least 0.
     initial_accumulator_value : float
-        v before the first step.
+        Sum of squares v before the first step; at least 0.
     epsilon : float
+        Keeps a step finite where gradients vanish; at least 1e-30.
 
     Examples
     --------
@@ -266,6 +293,7 @@ class Adagrad(Optimizer):
 
     @property
     def initial_slot(self) -> float:
+        """What every slot (the sum of squares) holds before the first step."""
         return self.initial_accumulator_value
 
 
@@ -279,10 +307,12 @@ class Adadelta(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, eta
+    learning_rate : float
+        Eta, how far a step goes, at least 0; a `schedule` of `fit` replaces it.
     rho : float in [0, 1)
+        Share of the old means of squares in the new.
     epsilon : float
-        At least 1e-30.
+        Makes the first step larger than 0; at least 1e-30.
 
     Examples
     --------
@@ -313,9 +343,12 @@ class Lion(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, eta
-    beta1, beta2 : float in [0, 1), b1 and b2
-    weight_decay : float, lambda
+    learning_rate : float
+        Eta, how far a step goes, at least 0; a `schedule` of `fit` replaces it.
+    beta1, beta2 : float in [0, 1)
+        Shares of the old mean of gradients: b1 in what the sign is taken of, b2 in the new mean.
+    weight_decay : float
+        Lambda, of which eta times is taken off the weights each step; at least 0.
 
     Examples
     --------

@@ -28,10 +28,12 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : str or path-like
+        A file that `Network.save` or a tabular estimator's `save` wrote.
 
     Returns
     -------
     Network, TabularClassifier or TabularRegressor
+        What the file holds, with the bits that were saved.
 
     Raises
     ------
@@ -39,6 +41,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         The file is truncated, of another kind, from a later version, or does not fit its own
         description; the message begins with its name.
     OSError
+        There is no such file, or it is no regular one (a folder, a device, a FIFO).
     ImportError
         A tabular estimator needs scikit-learn.
 

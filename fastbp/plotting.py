@@ -73,12 +73,15 @@ class LossCurveDisplay:
     Parameters
     ----------
     loss_curve : sequence of float
+        The training loss of each epoch.
     validation_scores : sequence of float, optional
+        The score of each epoch, drawn on a second axis.
     name : str, optional
+        What the legend calls the loss.
 
     Attributes
     ----------
-    ax_, figure_
+    ax_, figure_ : matplotlib.axes.Axes, matplotlib.figure.Figure
         Where it was drawn.
     lines_ : list
         The loss, then the scores.
@@ -107,11 +110,25 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : object with loss_curve_
-        ax : matplotlib Axes, optional
+            Fitted by a stochastic solver.
+        ax : matplotlib.axes.Axes, optional
+            What is drawn in; a new figure's when None.
         name : str, optional
             In the legend; the estimator's class unless told otherwise.
-        **line
+        **line : as in matplotlib's `plot`
             For the line of the loss.
+
+        Returns
+        -------
+        LossCurveDisplay
+            Drawn already.
+
+        Raises
+        ------
+        ValueError
+            The estimator has no `loss_curve_`.
+        ImportError
+            matplotlib is missing.
         """
         curve = getattr(estimator, "loss_curve_", None)
         if curve is None:
@@ -124,7 +141,27 @@ class LossCurveDisplay:
         return cls(curve, validation_scores=scores, name=name).plot(ax=ax, **line)
 
     def plot(self, *, ax: Any = None, name: str | None = None, **line: Any) -> LossCurveDisplay:
-        """Draw; returns self."""
+        """Draw the loss, and the scores on a second axis where there are some.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            What is drawn in; a new figure's when None.
+        name : str, optional
+            In the legend; that of the constructor unless told otherwise.
+        **line : as in matplotlib's `plot`
+            For the line of the loss.
+
+        Returns
+        -------
+        LossCurveDisplay
+            Itself, with `ax_`, `figure_` and `lines_`.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is missing.
+        """
         ax = new_axes() if ax is None else ax
         name = self.name if name is None else name
         label = {"label": "training loss" if name is None else name}

@@ -125,7 +125,23 @@ class Schedule:
         return type(self)._factors is not Schedule._factors
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:
-        """Rates of a run of so many epochs over n samples, from the optimizer's rate `start`."""
+        """Generate the rates of a run of so many epochs over n samples, from the optimizer's own.
+
+        Parameters
+        ----------
+        start : float
+            The optimizer's own rate.
+        epochs : int
+            Of the run.
+        n : int
+            Training samples.
+
+        Yields
+        ------
+        float or None
+            The rate of epoch 0, 1, ...; None where the run is to end. A schedule with `monitor` is
+            sent that value of each epoch.
+        """
         epoch = 0
         while True:
             yield float(self.of_steps(start, epochs, n, 1, epoch, 1)[0])
@@ -134,7 +150,31 @@ class Schedule:
     def of_steps(
         self, start: float, epochs: int, n: int, per_epoch: int, first: int, count: int
     ) -> np.ndarray:
-        """Rates of steps first, first + 1, ... of a run with so many steps an epoch   (count,)."""
+        """Compute the rates of steps first, first + 1, ... of a run with so many steps an epoch.
+
+        Parameters
+        ----------
+        start : float
+            The optimizer's own rate.
+        epochs : int
+            Of the run.
+        n : int
+            Training samples.
+        per_epoch : int
+            Steps an epoch.
+        first, count : int
+            Which steps, counted from 0 over the whole run, and how many.
+
+        Returns
+        -------
+        ndarray (count,)
+            Float64; each depends on its step alone.
+
+        Raises
+        ------
+        ValueError
+            A rate is infinite; the epoch is told.
+        """
         t = np.arange(first, first + count) / per_epoch
         with np.errstate(over="ignore"):
             found = start * self._factors(t, 1 / per_epoch, min(epochs, MOST_EPOCHS), n)
@@ -182,6 +222,7 @@ class Step(Schedule):
     every : int
         Epochs.
     factor : float
+        Above 0; below 1 the rate falls.
 
     Examples
     --------
@@ -209,6 +250,7 @@ class Exponential(Schedule):
     Parameters
     ----------
     factor : float
+        Above 0; below 1 the rate falls.
     each : "epoch" or "step"
         Whether the rate falls after each epoch, or a little after each step.
 
@@ -295,6 +337,7 @@ class CosineLog(Schedule):
     Parameters
     ----------
     cycles : int
+        Waves, 1 to 64.
     epochs : int, optional
         Length; those of the fit when None, and 0 from then on.
     each : "epoch" or "step"
@@ -335,9 +378,11 @@ class OneCycle(Schedule):
     Parameters
     ----------
     max_factor : float
+        The highest rate, in multiples of the optimizer's.
     warmup : float in (0, 1)
         Share of the epochs in which the rate rises.
     final_factor : float
+        The last rate, in multiples of the optimizer's.
     epochs : int, optional
         Length; those of the fit when None.
     each : "epoch" or "step"
@@ -377,11 +422,14 @@ class OneCycle(Schedule):
 @inputs.named
 @dataclass(frozen=True, repr=False)
 class InverseScaling(Schedule):
-    """eta / (t + 1)^power, t the samples of the epochs before (scikit-learn's "invscaling").
+    """Inverse scaling, eta / (t + 1)^power, t the samples of the epochs before.
+
+    Scikit-learn's "invscaling".
 
     Parameters
     ----------
     power : float
+        At least 0; at 0 the rate stays.
     each : "epoch" or "step"
         Whether t grows by epochs, or with each step.
 
@@ -414,8 +462,9 @@ class Adaptive(Schedule):
     Parameters
     ----------
     tol : float
+        What counts as a fall of the loss, in its unit; at least 0.
     n_iter_no_change : int
-        Epochs.
+        Epochs without a fall that are borne.
 
     Examples
     --------
@@ -434,6 +483,21 @@ class Adaptive(Schedule):
         _take(self, "n_iter_no_change", inputs.as_count)
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:
+        """Generate the rates of a run, from the optimizer's own, by the values that it is sent.
+
+        Parameters
+        ----------
+        start : float
+            The optimizer's own rate.
+        epochs, n : int
+            Epochs of the run and training samples: neither matters here.
+
+        Yields
+        ------
+        float or None
+            The rate of epoch 0, 1, ..., each but the first by the value sent after the epoch
+            before; None where the run is to end.
+        """
         rate, least, count = start, math.inf, 0
         answer: float | None = rate
         while True:
@@ -460,8 +524,9 @@ class HalveOnPlateau(Schedule):
     Parameters
     ----------
     patience : int
-        Epochs.
+        Epochs in a row without an improvement that are borne.
     monitor, mode : as in `EarlyStopping`
+        Which value is watched, and whether less of it is better.
 
     Examples
     --------
@@ -479,6 +544,21 @@ class HalveOnPlateau(Schedule):
         check_mode("HalveOnPlateau", self.monitor, self.mode)
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:
+        """Generate the rates of a run, from the optimizer's own, by the values that it is sent.
+
+        Parameters
+        ----------
+        start : float
+            The optimizer's own rate.
+        epochs, n : int
+            Epochs of the run and training samples: neither matters here.
+
+        Yields
+        ------
+        float or None
+            The rate of epoch 0, 1, ..., each but the first by the value sent after the epoch
+            before; None where the run is to end.
+        """
         rate, best = start, Best(self.monitor, self.mode, self.patience)
         answer: float | None = rate
         while True:

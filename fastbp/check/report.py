@@ -143,10 +143,17 @@ class Result:
 
     @property
     def ok(self) -> bool | None:
+        """False where something is wrong; None where nothing was found out, at least of a part."""
         return ok_of(self.verdict)
 
     def tables(self) -> list[Table]:
-        """The numbers, as tables."""
+        """Give the numbers as tables.
+
+        Returns
+        -------
+        list of Table
+            As `print` shows them; their `rows` are numbers.
+        """
         return []
 
     def __str__(self) -> str:
@@ -160,7 +167,13 @@ class Result:
         return "\n\n".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in the types of JSON; None for a number that is NaN or infinite."""
+        """Give everything in the types of JSON; None for a number that is NaN or infinite.
+
+        Returns
+        -------
+        dict
+            "ok", "verdict" and every attribute, by name.
+        """
         found: dict[str, Any] = {"ok": self.ok, "verdict": self.verdict}
         if is_dataclass(self):
             found |= {f.name: plain(getattr(self, f.name)) for f in fields(self)}
@@ -179,5 +192,21 @@ class Result:
         )
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw it (needs matplotlib: fastbp's extra ``plot``)."""
+        """Draw it (needs fastbp's extra ``plot``).
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            What is drawn in; a new figure's when None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn in.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is missing.
+        """
         raise NotImplementedError

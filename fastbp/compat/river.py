@@ -217,11 +217,13 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
     Parameters
     ----------
     hidden_layer_sizes : int or sequence of int
+        Units of each hidden layer.
     activation : str
         Of the hidden layers (`fastbp.functions.ACTIVATIONS`).
     optimizer : of fastbp.optimizers, or its name
         Adam(0.01) when None.
     seed : int
+        The same seed gives the same initial weights.
 
     Notes
     -----
@@ -267,25 +269,50 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         Parameters
         ----------
         x : dict of feature: number
+            A feature that is not there is 0; a new one gets a column of its own.
         y : hashable
-            Its class.
+            Its class; a new one gets an output of its own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A value of the row is no finite number; its feature is named.
+
+        Examples
+        --------
+        >>> from fastbp.compat.river import MLPClassifier
+        >>> model = MLPClassifier(hidden_layer_sizes=8, seed=1)
+        >>> model.learn_one({"a": 0.5}, "high")
+        >>> model.learn_one({"b": 0.25}, "low")
+        >>> model.features
+        ['a', 'b']
         """
         row = self._of(x, learns=True)
         label = self._classes.get(y)
         self._step(x, row, self._number(y) if label is None else label)
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
-        """The probability of each class so far, {} where there is none.
+        """Predict the probability of each class so far, {} where there is none.
 
         Parameters
         ----------
         x : dict of feature: number
+            Features that no row had are left out.
         **kwargs : not used
             What river's protocol has there.
 
         Returns
         -------
         dict of class: float
+            Adds up to 1.
+
+        Examples
+        --------
+        >>> from fastbp.compat.river import MLPClassifier
+        >>> model = MLPClassifier(hidden_layer_sizes=8, seed=1)
+        >>> model.learn_one({"a": 0.5}, "high")
+        >>> model.predict_proba_one({"a": 0.5})
+        {'high': 1.0}
         """
         if not self._classes:
             return {}
@@ -299,7 +326,18 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         Parameters
         ----------
         X : pandas or polars frame (m, n_features)
+            A column is a feature; none is needed that is not there.
         y : series (m,)
+            The class of each row.
+
+        Examples
+        --------
+        >>> from fastbp.compat.river import MLPClassifier
+        >>> model = MLPClassifier(hidden_layer_sizes=8, seed=1)
+        >>> import pandas as pd
+        >>> model.learn_many(pd.DataFrame({"a": [0.0, 1.0]}), pd.Series(["low", "high"]))
+        >>> sorted(model.predict_proba_one({"a": 1.0}))
+        ['high', 'low']
         """
         import narwhals as nw
 
@@ -311,15 +349,27 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         self._trainer.learn_many(rows, labels)  # type: ignore[union-attr]
 
     def predict_proba_many(self, X: Any) -> Any:
-        """The probability of each class so far.
+        """Predict the probability of each class so far, for each row of a batch.
 
         Parameters
         ----------
         X : pandas or polars frame (m, n_features)
+            A column is a feature; none is needed that is not there.
 
         Returns
         -------
         frame (m, n_classes) of the kind of X
+            A column a class, named by it; rows add up to 1.
+
+        Examples
+        --------
+        >>> from fastbp.compat.river import MLPClassifier
+        >>> model = MLPClassifier(hidden_layer_sizes=8, seed=1)
+        >>> import pandas as pd
+        >>> X = pd.DataFrame({"a": [0.0, 1.0]})
+        >>> model.learn_many(X, pd.Series(["low", "high"]))
+        >>> list(model.predict_proba_many(X).columns)
+        ['low', 'high']
         """
         import narwhals as nw
 
@@ -341,6 +391,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
     Parameters
     ----------
     hidden_layer_sizes, activation, optimizer, seed : as in `MLPClassifier`
+        The hidden layers, and how each row's step is made.
 
     Notes
     -----
@@ -365,20 +416,45 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         Parameters
         ----------
         x : dict of feature: number
+            A feature that is not there is 0; a new one gets a column of its own.
         y : float
+            Its target.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A value of the row is no finite number; its feature is named.
+
+        Examples
+        --------
+        >>> from fastbp.compat.river import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=8, seed=1)
+        >>> for i in range(300):
+        ...     model.learn_one({"a": i % 7 / 7}, i % 7 / 7)
+        >>> abs(model.predict_one({"a": 0.5}) - 0.5) < 0.1
+        True
         """
         self._step(x, self._of(x, learns=True), y)
 
     def predict_one(self, x: dict[Any, Any]) -> float:
-        """The prediction for a row; 0 before the first.
+        """Predict the target of a row; 0 before the first.
 
         Parameters
         ----------
         x : dict of feature: number
+            Features that no row had are left out.
 
         Returns
         -------
         float
+            In the targets' unit.
+
+        Examples
+        --------
+        >>> from fastbp.compat.river import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=8, seed=1)
+        >>> model.predict_one({"a": 0.5})
+        0.0
         """
         output: float = 0.0 if self._trainer is None else self._outputs(x)[0]
         return output
@@ -389,7 +465,20 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         Parameters
         ----------
         X : pandas or polars frame (m, n_features)
+            A column is a feature; none is needed that is not there.
         y : series (m,)
+            The target of each row.
+
+        Examples
+        --------
+        >>> from fastbp.compat.river import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=8, seed=1)
+        >>> import pandas as pd
+        >>> X = pd.DataFrame({"a": [0.0, 1.0]})
+        >>> for _ in range(200):
+        ...     model.learn_many(X, X["a"])
+        >>> bool((model.predict_many(X) - X["a"]).abs().max() < 0.1)
+        True
         """
         import narwhals as nw
 
@@ -398,15 +487,25 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         self._trainer.learn_many(rows, targets)  # type: ignore[union-attr]
 
     def predict_many(self, X: Any) -> Any:
-        """The predictions for a batch.
+        """Predict the target of each row of a batch.
 
         Parameters
         ----------
         X : pandas or polars frame (m, n_features)
+            A column is a feature; none is needed that is not there.
 
         Returns
         -------
         series (m,) of the kind of X
+            In the targets' unit; 0 before anything was learnt.
+
+        Examples
+        --------
+        >>> from fastbp.compat.river import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=8, seed=1)
+        >>> import pandas as pd
+        >>> model.predict_many(pd.DataFrame({"a": [0.0, 1.0]})).tolist()
+        [0.0, 0.0]
         """
         import narwhals as nw
 

@@ -30,7 +30,9 @@ def from_arrays(
     shuffle: bool = True,
     shuffle_buffer: int | None = None,
 ) -> ArrayChunks:
-    """Chunks of arrays that need not fit in memory: ``np.load(..., mmap_mode="r")``, np.memmap.
+    """Read arrays in chunks: they need not fit in memory.
+
+    As those of ``np.load(..., mmap_mode="r")`` and np.memmap.
 
     Parameters
     ----------
@@ -39,6 +41,7 @@ def from_arrays(
     Y : array
         As `Network.fit` takes it.
     weight : array (n,), optional
+        How much each sample counts; None: all the same.
     rows : int
         Rows that lie together and are read together: where each epoch's order begins anew.
     shuffle : bool
@@ -49,6 +52,7 @@ def from_arrays(
     Returns
     -------
     Chunks
+        Read anew each epoch, by ``net.fit(chunks)``; iterated they give blocks as they lie.
 
     Examples
     --------

@@ -18,13 +18,25 @@ class Block(NamedTuple):
     Attributes
     ----------
     X : array_like or sparse (m, n_0)
+        Rows.
     Y : array_like
         As `Network.fit` takes it, of these rows.
     weight : array_like (m,), optional
+        How much each row counts; None: all the same.
     order : ndarray (m,) of int, optional
         In which order the rows are read; as they lie when None.
     parts : sequence of (first row, name)
         Where the rows are from, each up to the next one's first, for refusals.
+
+    Examples
+    --------
+    >>> import fastbp.data, numpy as np
+    >>> X = np.linspace(-1, 1, 4)[:, None]
+    >>> block = next(iter(fastbp.data.from_arrays(X, X[:, 0])))
+    >>> block[0].shape, block[1].shape
+    ((4, 1), (4,))
+    >>> fastbp.data.Block(X, X[:, 0]).order is None
+    True
     """
 
     X: Any

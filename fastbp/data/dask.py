@@ -34,11 +34,12 @@ def from_dask(
     shuffle: bool = True,
     shuffle_buffer: int | None = None,
 ) -> Ordered:
-    """Chunks of a Dask array or data frame.
+    """Read a Dask array or data frame in chunks.
 
     Parameters
     ----------
     data : dask.array.Array (n, n_0) or dask.dataframe.DataFrame
+        Its partitions are computed when they are read, by the scheduler that is set.
     Y : dask.array.Array or array
         Beside an array.
     weight : dask.array.Array or array (n,); str, optional
@@ -53,6 +54,7 @@ def from_dask(
     Returns
     -------
     Chunks
+        Read anew each epoch, by ``net.fit(chunks)``; iterated they give blocks as they lie.
 
     Examples
     --------

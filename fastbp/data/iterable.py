@@ -16,7 +16,7 @@ from fastbp.functions import shown
 def from_iterable(
     factory: Callable[[], Iterable[Any]], *, n_features: int, n_rows: int | None = None
 ) -> IterableChunks:
-    """Chunks of blocks that a function makes anew each epoch.
+    """Read blocks in chunks that a function makes anew each epoch.
 
     Parameters
     ----------
@@ -34,6 +34,7 @@ def from_iterable(
     Returns
     -------
     Chunks
+        Read anew each epoch, by ``net.fit(chunks)``; iterated they give blocks as they lie.
 
     Examples
     --------

@@ -39,7 +39,7 @@ def from_parquet(
     shuffle: bool = True,
     shuffle_buffer: int | None = None,
 ) -> ParquetChunks:
-    """Chunks of Parquet files.
+    """Read Parquet files in chunks.
 
     Parameters
     ----------
@@ -64,6 +64,7 @@ def from_parquet(
     Returns
     -------
     Chunks
+        Read anew each epoch, by ``net.fit(chunks)``; iterated they give blocks as they lie.
 
     Raises
     ------

@@ -1,4 +1,8 @@
-"""What the readers return."""
+"""What the readers return.
+
+What belongs here: the two kinds of data, and features checked as such. What does not: targets
+(labels.py), any one format.
+"""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,6 +33,13 @@ class Dataset:
         Name of the data, without the folder.
     attribution : str
         Source and licence, where known.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> digits = fastbp.datasets.load_digits()
+    >>> digits.X.shape, digits.Y.dtype, digits.classes[:3]
+    ((1797, 64), dtype('int64'), ('0', '1', '2'))
     """
 
     X: Array
@@ -57,8 +68,19 @@ class Inputs(NamedTuple):
     Attributes
     ----------
     X : ndarray (n, n_0)
+        One row to predict each, float32 or float64.
     Y : ndarray (n,), or None
+        Class indices or targets.
     classes : tuple of str, or None
+        The name of each class index; None for regression.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.datasets import Inputs
+    >>> X, Y, classes = Inputs(np.ones((3, 2)), None, None)
+    >>> X.shape, Y
+    ((3, 2), None)
     """
 
     X: Array

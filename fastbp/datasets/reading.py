@@ -147,6 +147,7 @@ def read_inputs(
     target : str, optional
         The column of a CSV file with the labels; it may be missing.
     labels, task, header : as in `read`
+        Where the labels are, what they are, and whether the first line names the columns.
     target_required : bool
         Refuse a CSV file without the column `target`.
     encoding, delimiter, decimal : as in `fastbp.tabular.read_table`

@@ -46,14 +46,51 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Parameters
     ----------
-    hidden_layer_sizes, activation, solver, alpha, batch_size : as in scikit-learn
-    learning_rate, learning_rate_init, power_t, max_iter, shuffle : as in scikit-learn
-    random_state, tol, verbose, warm_start, momentum : as in scikit-learn
-    nesterovs_momentum, early_stopping, validation_fraction : as in scikit-learn
-    beta_1, beta_2, epsilon, n_iter_no_change, max_fun : as in scikit-learn
-        Beyond it `activation` takes all of fastbp's or a list with one a hidden
-        layer; `solver` an optimizer such as ``fastbp.AdamW(1e-3)``, which brings its own numbers;
-        `learning_rate` one of `fastbp.schedules` or a callable epoch -> rate.
+    hidden_layer_sizes : int or sequence of int
+        Units of each hidden layer.
+    activation : str or sequence of str
+        Of the hidden layers, by scikit-learn's names or `Network`'s; a list has one a hidden layer.
+    solver : "adam", "sgd", "lbfgs" or of fastbp.optimizers
+        An optimizer such as ``fastbp.AdamW(1e-3)`` brings its own numbers, and those below that are
+        named for scikit-learn's solvers do not count.
+    alpha : float
+        L2 penalty: alpha / 2m sum W^2 is added to the mean loss of a batch of m samples.
+    batch_size : int or "auto"
+        Samples a step; "auto" is min(200, n). Of lbfgs it is all of them.
+    learning_rate : "constant", "invscaling", "adaptive", of fastbp.schedules, or callable
+        How the rate goes on; a callable gives it by epoch. Not for lbfgs.
+    learning_rate_init : float
+        The rate of the first step, of sgd and adam.
+    power_t : float
+        Exponent of "invscaling".
+    max_iter : int
+        Epochs at most, of lbfgs iterations.
+    shuffle : bool
+        A new order of the samples each epoch.
+    random_state : int, RandomState instance or None
+        Of weights, order, split-off samples and dropout: the same number gives the same bits.
+    tol : float
+        An epoch that does not lower the loss (or raise the score) by it is no improvement.
+    verbose : bool or int
+        Prints the loss of each epoch.
+    warm_start : bool
+        A fit begins with the weights of the one before.
+    momentum : float in [0, 1]
+        Share of the step before that goes on, of sgd.
+    nesterovs_momentum : bool
+        Whether sgd's momentum is Nesterov's.
+    early_stopping : bool
+        End by the score on samples that are held out, with the best weights, not by the training
+        loss.
+    validation_fraction : float in [0, 1)
+        Share of the samples that are held out for it.
+    beta_1, beta_2, epsilon : float
+        Of adam: decays of the means of gradients and of their squares, and what keeps a step
+        finite.
+    n_iter_no_change : int
+        Epochs in a row without an improvement that end the fit.
+    max_fun : int
+        Evaluations of the loss at most, of lbfgs.
     loss : str
         "log_loss": cross-entropy, binary where there are two classes or several labels. Or a loss
         of fastbp; with "hinge" and "squared_hinge" there are no probabilities.
@@ -62,8 +99,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     dropout : float or sequence of float
         As in `Network.fit`: one rate, or one a hidden layer, the input's before them.
     ema, clip_value, clip_norm, label_smoothing : as in `Network.fit`
-        Of the average that `ema` forms early stopping judges, and it is what
-        the network ends with.
+        Of the average that `ema` forms early stopping judges, and it is what the network ends with.
     checkpoint : str or path-like, optional
         File that the fit is kept in, as in `Network.fit`: where it is there already, the fit goes
         on from it, up to `max_iter` in all, and ends with the same bits as one that was never
@@ -325,12 +361,29 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y : array_like (n,) or (n, n_labels)
             Labels of any kind, or an indicator matrix of several labels a sample.
         sample_weight : array_like (n,), optional
+            How much each sample counts, at least 0; None: all the same.
         X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
             What early stopping watches instead of a share of X.
 
         Returns
         -------
         self
+            The estimator, fitted.
+
+        Raises
+        ------
+        ValueError
+            X and y do not fit each other or are not finite; a parameter is out of its range.
+        DivergenceError
+            The loss or a parameter became NaN or infinite.
+
+        Examples
+        --------
+        >>> from fastbp.estimators import MLPClassifier
+        >>> X, y = [[-2.0], [-1.0], [1.0], [2.0]], ["low", "low", "high", "high"]
+        >>> model = MLPClassifier(4, solver="lbfgs", random_state=0)
+        >>> model.fit(X, y).classes_.tolist()
+        ['high', 'low']
         """
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
 
@@ -350,6 +403,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         self
+            The estimator, fitted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastbp.data import from_arrays
+        >>> from fastbp.estimators import MLPClassifier
+        >>> X = np.linspace(-1, 1, 200)[:, None]
+        >>> chunks = from_arrays(X, X[:, 0] > 0, rows=50)
+        >>> model = MLPClassifier(8, learning_rate_init=0.02, tol=0.01, random_state=0)
+        >>> model = model.fit_stream(chunks)
+        >>> bool(model.score(X, X[:, 0] > 0) > 0.9)
+        True
         """
         return stream.fit(self, chunks, classes, (X_val, y_val, sample_weight_val))
 
@@ -372,12 +438,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Parameters
         ----------
         X, y, sample_weight : as in `fit`
+            Samples of this call; their number may differ from call to call.
         classes : array_like (n_classes,), optional
             All that will ever come; needed in the first call.
 
         Returns
         -------
         self
+            The estimator, an epoch further.
+
+        Examples
+        --------
+        >>> from fastbp.estimators import MLPClassifier
+        >>> model = MLPClassifier(4, random_state=0)
+        >>> model.partial_fit([[-1.0], [1.0]], [0, 1], classes=[0, 1, 2]).t_
+        2
+        >>> model.partial_fit([[2.0]], [2]).t_  # samples seen
+        3
         """
         known = self.__dict__.get("classes_")
         if known is None:
@@ -397,15 +474,26 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raise
 
     def predict(self, X):
-        """Labels.
+        """Predict the label of each row.
 
         Parameters
         ----------
         X : array_like or sparse matrix (n, n_features)
+            Columns as those of `fit`; a frame's have its names.
 
         Returns
         -------
         ndarray (n,) or (n, n_labels)
+            The most probable class of each row; of several labels, 1 for each that is more probable
+            than not.
+
+        Examples
+        --------
+        >>> from fastbp.estimators import MLPClassifier
+        >>> X, y = [[-2.0], [-1.0], [1.0], [2.0]], ["low", "low", "high", "high"]
+        >>> model = MLPClassifier(4, solver="lbfgs", random_state=0)
+        >>> model.fit(X, y).predict([[-3.0], [3.0]]).tolist()
+        ['low', 'high']
         """
         return self._decoded(self._outputs(X))
 
@@ -416,30 +504,42 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @available_if(_has_probabilities)
     def predict_proba(self, X):
-        """Probabilities of the classes, in the order of classes_.
+        """Predict probabilities of the classes, in the order of classes_.
 
         Parameters
         ----------
         X : array_like or sparse matrix (n, n_features)
+            Columns as those of `fit`; a frame's have its names.
 
         Returns
         -------
         ndarray (n, n_classes)
+            In [0, 1]; rows add up to 1, but those of several labels.
+
+        Examples
+        --------
+        >>> from fastbp.estimators import MLPClassifier
+        >>> X, y = [[-2.0], [-1.0], [1.0], [2.0]], ["low", "low", "high", "high"]
+        >>> model = MLPClassifier(4, solver="lbfgs", random_state=0)
+        >>> model.fit(X, y).predict_proba([[-3.0], [3.0]]).round(3).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
         """
         outputs = self._outputs(X)
         return outputs if outputs.shape[1] > 1 else np.hstack([1 - outputs, outputs])
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X):
-        """Their logarithms.
+        """Predict the logarithms of `predict_proba`.
 
         Parameters
         ----------
         X : array_like or sparse matrix (n, n_features)
+            Columns as those of `fit`; a frame's have its names.
 
         Returns
         -------
         ndarray (n, n_classes)
+            Natural logarithms; -inf of a probability of 0.
         """
         probabilities = self.predict_proba(X)
         with np.errstate(divide="ignore"):  # of 0 it is -inf

@@ -21,15 +21,31 @@ class _Bagging(Sends):
     n_jobs: Any
 
     def fit(self, X, y, sample_weight=None, **fit_params):
-        """Fit the members; as scikit-learn's.
+        """Fit the members, each to samples of its own.
 
         Parameters
         ----------
-        X, y, sample_weight, **fit_params : as in scikit-learn's
+        X : array_like, sparse matrix or frame (n, n_features)
+            As the estimator takes it.
+        y : array_like (n,) or (n, n_outputs)
+            As the estimator takes it.
+        sample_weight : array_like (n,), optional
+            How much each sample counts; None: all the same.
+        **fit_params : as in scikit-learn
+            Handed to the estimator's `fit`.
 
         Returns
         -------
         self
+            With `estimators_`, the fitted members.
+
+        Examples
+        --------
+        >>> from fastbp.estimators import BaggingRegressor, MLPRegressor
+        >>> X, y = [[i / 30] for i in range(60)], [i / 30 for i in range(60)]
+        >>> member = MLPRegressor(hidden_layer_sizes=4, solver="lbfgs")
+        >>> len(BaggingRegressor(member, n_estimators=3, random_state=0).fit(X, y).estimators_)
+        3
         """
         token = CAPTOR.set(None)  # of another's tasks, of which this fit may be one
         try:
@@ -47,7 +63,7 @@ class _Bagging(Sends):
 
 @with_executor
 class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):
-    """scikit-learn's `BaggingClassifier`, whose members are trained together.
+    """Scikit-learn's `BaggingClassifier`, whose members are trained together.
 
     Draws, parameters, attributes and, to rounding, results are scikit-learn's. Where the estimator
     is `MLPClassifier` of this package, or a pipeline that ends in it, the members are trained in
@@ -58,11 +74,26 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):
 
     Parameters
     ----------
-    estimator, n_estimators, max_samples, max_features, bootstrap : as in scikit-learn
-    bootstrap_features, oob_score, warm_start, n_jobs, random_state, verbose : as in scikit-learn
-        With an `executor` n_jobs counts for predictions alone. An estimator with a `checkpoint` is
-        refused.
+    estimator : estimator, optional
+        Cloned for every member; None is a decision tree, as in scikit-learn. One with a
+        `checkpoint` is refused.
+    n_estimators : int
+        Members.
+    max_samples, max_features : int, float or None
+        How many samples and columns each member sees, or which share of them.
+    bootstrap, bootstrap_features : bool
+        Whether samples, and columns, are drawn with replacement.
+    oob_score, warm_start : as in scikit-learn
+        Whether samples are judged by the members that have not seen them, and whether a fit adds
+        members to those of the one before.
+    n_jobs : int, optional
+        Threads; None: all cores. With an `executor` it counts for predictions alone.
+    random_state : int, RandomState instance or None
+        Of samples, columns and members: the same number draws the same.
+    verbose : int
+        At 1 and more what is done is told.
     executor : as in `GridSearchCV`
+        Who has the members trained, in place of `n_jobs`.
 
     Examples
     --------
@@ -78,14 +109,30 @@ class BaggingClassifier(_Bagging, ensemble.BaggingClassifier):
 
 @with_executor
 class BaggingRegressor(_Bagging, ensemble.BaggingRegressor):
-    """scikit-learn's `BaggingRegressor`, whose members are trained together.
+    """Scikit-learn's `BaggingRegressor`, whose members are trained together.
 
     Parameters
     ----------
-    estimator, n_estimators, max_samples, max_features, bootstrap : as in scikit-learn
-    bootstrap_features, oob_score, warm_start, n_jobs, random_state, verbose : as in scikit-learn
-        See `BaggingClassifier`.
+    estimator : estimator, optional
+        Cloned for every member; None is a decision tree, as in scikit-learn. One with a
+        `checkpoint` is refused.
+    n_estimators : int
+        Members.
+    max_samples, max_features : int, float or None
+        How many samples and columns each member sees, or which share of them.
+    bootstrap, bootstrap_features : bool
+        Whether samples, and columns, are drawn with replacement.
+    oob_score, warm_start : as in scikit-learn
+        Whether samples are judged by the members that have not seen them, and whether a fit adds
+        members to those of the one before.
+    n_jobs : int, optional
+        Threads; None: all cores. With an `executor` it counts for predictions alone.
+    random_state : int, RandomState instance or None
+        Of samples, columns and members: the same number draws the same.
+    verbose : int
+        At 1 and more what is done is told.
     executor : as in `GridSearchCV`
+        Who has the members trained, in place of `n_jobs`.
 
     Examples
     --------

@@ -33,9 +33,11 @@ def fit_groups(
         Where it is `MLPClassifier` or `MLPRegressor` of this package, or a pipeline that ends in
         one, all are trained together in this process, networks of one shape a vector lane each.
     X, y : as `fit` takes them
+        All groups' rows.
     groups : array_like (n,)
         A label for each row.
     sample_weight : as `fit` takes it
+        For all groups' rows.
     unseen : "error" or "pooled"
         What is done about groups that are met later only: "pooled" fits a model to all rows too,
         which is asked then.
@@ -47,6 +49,7 @@ def fit_groups(
     Returns
     -------
     Groups
+        The fitted models, which predict by rows and their groups.
 
     Raises
     ------
@@ -166,7 +169,7 @@ def _fit_together(tasks, n_threads):
 
 
 class Groups:
-    """A model for each group of rows.
+    """A model for each group of rows; `fit_groups` makes it.
 
     Attributes
     ----------
@@ -176,6 +179,16 @@ class Groups:
         What is asked for groups without a model.
     classes_ : ndarray
         Of classifiers, all that some group has.
+
+    Examples
+    --------
+    >>> from fastbp.estimators import MLPRegressor, fit_groups
+    >>> X, pump = [[-1.0], [1.0], [-1.0], [1.0]] * 5, ["a", "a", "b", "b"] * 5
+    >>> y = [0.0, 2.0, 2.0, 0.0] * 5
+    >>> model = MLPRegressor(hidden_layer_sizes=4, solver="lbfgs", random_state=0)
+    >>> fitted = fit_groups(model, X, y, pump)
+    >>> sorted(fitted.models_), fitted.pooled_
+    (['a', 'b'], None)
     """
 
     def __init__(self, models, pooled, counts):
@@ -208,30 +221,68 @@ class Groups:
         return out
 
     def predict(self, X, groups):
-        """What the model of each row's group predicts.
+        """Predict by the model of each row's group.
 
         Parameters
         ----------
         X : array_like, sparse matrix or frame (n, n_features)
+            Rows of any groups, with the columns of the fit.
         groups : array_like (n,)
+            A label for each row.
 
         Returns
         -------
         ndarray (n,) or (n, n_outputs)
+            In the rows' order.
+
+        Raises
+        ------
+        ValueError
+            A group is none of the fit's, and there is no `pooled_` model.
+
+        Examples
+        --------
+        >>> from fastbp.estimators import MLPRegressor, fit_groups
+        >>> X, pump = [[-1.0], [1.0], [-1.0], [1.0]] * 5, ["a", "a", "b", "b"] * 5
+        >>> y = [0.0, 2.0, 2.0, 0.0] * 5
+        >>> model = MLPRegressor(hidden_layer_sizes=4, solver="lbfgs", random_state=0)
+        >>> fitted = fit_groups(model, X, y, pump)
+        >>> fitted.predict([[1.0], [1.0]], ["a", "b"]).round(1).tolist()
+        [2.0, 0.0]
         """
         return self._asked(X, groups, lambda model, part: model.predict(part))
 
     def predict_proba(self, X, groups):
-        """Probabilities of the classes in classes_; 0 of those that a group has not.
+        """Predict probabilities of the classes in classes_; 0 of those that a group has not.
 
         Parameters
         ----------
         X : array_like, sparse matrix or frame (n, n_features)
+            Rows of any groups, with the columns of the fit.
         groups : array_like (n,)
+            A label for each row.
 
         Returns
         -------
         ndarray (n, n_classes)
+            In the rows' order; each adds up to 1.
+
+        Raises
+        ------
+        ValueError
+            A group is none of the fit's, and there is no `pooled_` model.
+        AttributeError
+            The models are regressors.
+
+        Examples
+        --------
+        >>> from fastbp.estimators import MLPClassifier, fit_groups
+        >>> X, pump = [[-1.0], [1.0], [-1.0], [1.0]] * 5, ["a", "a", "b", "b"] * 5
+        >>> y = [0, 1, 1, 0] * 5
+        >>> model = MLPClassifier(hidden_layer_sizes=4, solver="lbfgs", random_state=0)
+        >>> fitted = fit_groups(model, X, y, pump)
+        >>> fitted.predict_proba([[1.0], [1.0]], ["a", "b"]).round(1).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
         """
         if not self._classifies:
             raise AttributeError("predict_proba: expected models of classes; got regressors")
@@ -246,18 +297,23 @@ class Groups:
         return self._asked(X, groups, ask)
 
     def score(self, X, y, groups, sample_weight=None):
-        """Accuracy, or R^2, over all rows.
+        """Accuracy of classes, or R^2 of numbers, over all rows.
 
         Parameters
         ----------
         X : as in `predict`
+            Rows of any groups.
         y : array_like (n,) or (n, n_outputs)
+            Their labels or targets.
         groups : as in `predict`
+            As in `predict`.
         sample_weight : array_like (n,), optional
+            How much each row counts; None: all the same.
 
         Returns
         -------
         float
+            At most 1; 1 where every prediction is right.
         """
         metric = accuracy_score if self._classifies else r2_score
         return float(metric(y, self.predict(X, groups), sample_weight=sample_weight))
@@ -268,6 +324,7 @@ class Groups:
         Returns
         -------
         dict
+            By group a dict of "rows", and of "iterations" and "loss" where its model has them.
         """
         rows = zip(self.models_.items(), self._counts, strict=False)
         return {name: {"rows": n, **_facts(model)} for (name, model), n in rows}

@@ -136,6 +136,7 @@ class BaseMLP(BaseEstimator):
         Returns
         -------
         dict
+            All that the constructor takes, by name.
         """
         found = super().get_params(deep=deep)
         if deep:
@@ -153,11 +154,19 @@ class BaseMLP(BaseEstimator):
 
         Parameters
         ----------
-        **params
+        **params : as the constructor takes them
+            ``solver__learning_rate``, ``learning_rate__warmup``, ...: numbers of an optimizer or
+            schedule.
 
         Returns
         -------
         self
+            The estimator, not fitted anew.
+
+        Raises
+        ------
+        ValueError
+            There is no such parameter, or no such number of the optimizer or schedule.
         """
         own: dict[str, Any] = {}
         parts: dict[str, dict[str, Any]] = {name: {} for name in PARTED}

@@ -32,19 +32,22 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         "squared_error": half the mean square over the outputs; "poisson": half the deviance, with
         outputs e^z. Or a loss of fastbp with outputs z: "mae", "huber(1.5)", ...;
         with "gaussian_nll" each target has a mean and a standard deviation.
-    hidden_layer_sizes, activation, solver, alpha, batch_size : as in scikit-learn
-    learning_rate, learning_rate_init, power_t, max_iter, shuffle : as in scikit-learn
-    random_state, tol, verbose, warm_start, momentum : as in scikit-learn
-    nesterovs_momentum, early_stopping, validation_fraction : as in scikit-learn
-    beta_1, beta_2, epsilon, n_iter_no_change, max_fun : as in scikit-learn
-        Beyond it `activation` takes all of fastbp's or a list with one a hidden
-        layer; `solver` an optimizer such as ``fastbp.AdamW(1e-3)``, which brings its own numbers;
-        `learning_rate` one of `fastbp.schedules` or a callable epoch -> rate.
+    hidden_layer_sizes, activation, solver, alpha, batch_size : as in `MLPClassifier`
+        The layers, how they are trained, and the penalty on weights.
+    learning_rate, learning_rate_init, power_t, max_iter, shuffle : as in `MLPClassifier`
+        The rate of each step, and how many epochs.
+    random_state, tol, verbose, warm_start : as in `MLPClassifier`
+        Where a fit begins, and what counts as an improvement.
+    momentum, nesterovs_momentum : as in `MLPClassifier`
+        Of the solver sgd.
+    early_stopping, validation_fraction : as in `MLPClassifier`
+        Whether the fit ends by samples that are held out, and how many.
+    beta_1, beta_2, epsilon, n_iter_no_change, max_fun : as in `MLPClassifier`
+        Numbers of adam, the patience with the loss, and lbfgs's most evaluations.
     dropout : float or sequence of float
         As in `Network.fit`: one rate, or one a hidden layer, the input's before them.
     ema, clip_value, clip_norm : as in `Network.fit`
-        Of the average that `ema` forms early stopping judges, and it is what
-        the network ends with.
+        Of the average that `ema` forms early stopping judges, and it is what the network ends with.
     checkpoint : str or path-like, optional
         File that the fit is kept in, as in `Network.fit`: where it is there already, the fit goes
         on from it, up to `max_iter` in all, and ends with the same bits as one that was never
@@ -226,13 +229,32 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         X : array_like or sparse matrix (n, n_features)
             A sparse one is read as it lies; see `Network.fit`.
         y : array_like (n,) or (n, n_outputs)
+            Targets, finite; several columns are several outputs of one network.
         sample_weight : array_like (n,), optional
+            How much each sample counts, at least 0; None: all the same.
         X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
             What early stopping watches instead of a share of X.
 
         Returns
         -------
         self
+            The estimator, fitted.
+
+        Raises
+        ------
+        ValueError
+            X and y do not fit each other or are not finite; a parameter is out of its range.
+        DivergenceError
+            The loss or a parameter became NaN or infinite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastbp.estimators import MLPRegressor
+        >>> X = np.linspace(-1, 1, 50)[:, None]
+        >>> model = MLPRegressor(hidden_layer_sizes=8, solver="lbfgs", random_state=0)
+        >>> model.fit(X, 2 * X[:, 0]).n_outputs_
+        1
         """
         return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val))
 
@@ -250,6 +272,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Returns
         -------
         self
+            The estimator, fitted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastbp.data import from_arrays
+        >>> from fastbp.estimators import MLPRegressor
+        >>> X = np.linspace(-1, 1, 200)[:, None]
+        >>> chunks = from_arrays(X, X[:, 0], rows=50)
+        >>> model = MLPRegressor(hidden_layer_sizes=8, learning_rate_init=0.02, random_state=0)
+        >>> model = model.fit_stream(chunks)
+        >>> bool(model.score(X, X[:, 0]) > 0.9)
+        True
         """
         return stream.fit(self, chunks, None, (X_val, y_val, sample_weight_val))
 
@@ -269,25 +304,45 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Parameters
         ----------
         X, y, sample_weight : as in `fit`
+            Samples of this call; their number may differ from call to call.
 
         Returns
         -------
         self
+            The estimator, an epoch further.
+
+        Examples
+        --------
+        >>> from fastbp.estimators import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=4, random_state=0)
+        >>> model.partial_fit([[-1.0], [1.0]], [0.0, 1.0]).partial_fit([[2.0]], [2.0]).t_
+        3
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X, return_std=False):
-        """Predicted numbers.
+        """Predict the targets of each row.
 
         Parameters
         ----------
         X : array_like or sparse matrix (n, n_features)
+            Columns as those of `fit`; a frame's have its names.
         return_std : bool
             Also the standard deviations; needs loss "gaussian_nll".
 
         Returns
         -------
         ndarray (n,) or (n, n_outputs), or two of them
+            In the targets' unit; with `return_std` means, then standard deviations.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastbp.estimators import MLPRegressor
+        >>> X = np.linspace(-1, 1, 50)[:, None]
+        >>> model = MLPRegressor(hidden_layer_sizes=8, solver="lbfgs", random_state=0)
+        >>> model.fit(X, 2 * X[:, 0]).predict([[0.5]]).round(1).tolist()
+        [1.0]
         """
         if inputs.as_flag(return_std, "return_std") and not self._is_gaussian():
             raise ValueError(f"return_std: needs loss 'gaussian_nll'; got {self.loss!r}")

@@ -20,15 +20,29 @@ class _Search(Sends):
     n_jobs: Any
 
     def fit(self, X, y=None, **params):
-        """Search; as scikit-learn's.
+        """Search: fit and score every candidate on every fold, and the best one to all samples.
 
         Parameters
         ----------
-        X, y, **params : as in scikit-learn's
+        X : array_like, sparse matrix or frame (n, n_features)
+            As the estimator takes it.
+        y : array_like (n,) or (n, n_outputs), optional
+            As the estimator takes it.
+        **params : as in scikit-learn
+            Handed to the estimator's `fit`, as sample_weight, and groups to the splitter.
 
         Returns
         -------
         self
+            With `best_estimator_`, `best_params_`, `best_score_` and `cv_results_`.
+
+        Examples
+        --------
+        >>> from fastbp.estimators import GridSearchCV, MLPRegressor
+        >>> X, y = [[i / 30] for i in range(60)], [i / 30 for i in range(60)]
+        >>> model = MLPRegressor(hidden_layer_sizes=4, solver="lbfgs", random_state=0)
+        >>> GridSearchCV(model, {"alpha": [1e-4, 1e3]}, cv=3).fit(X, y).best_params_
+        {'alpha': 0.0001}
         """
         with together(self.estimator, self.n_jobs, self, self.executor):
             return super().fit(X, y, **params)
@@ -36,7 +50,7 @@ class _Search(Sends):
 
 @with_executor
 class GridSearchCV(_Search, model_selection.GridSearchCV):
-    """scikit-learn's `GridSearchCV`, whose fits are trained together: networks a vector lane each.
+    """Scikit-learn's `GridSearchCV`, whose fits are trained together: networks a vector lane each.
 
     Parameters, attributes, messages and, to rounding, results are scikit-learn's. Where the
     estimator is `MLPClassifier` or `MLPRegressor` of this package, or a pipeline that ends in one,
@@ -50,13 +64,20 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
 
     Parameters
     ----------
-    estimator, param_grid, scoring, n_jobs, refit, cv, verbose : as in scikit-learn
+    estimator : estimator
+        Cloned for every fit. One with a `checkpoint` is refused.
+    param_grid : dict of str: list, or list of such
+        The values that each parameter is to take, by its name.
+    scoring, n_jobs, refit, cv, verbose : as in scikit-learn
+        What is measured, on how many threads (None: all cores), what is fitted to all samples in
+        the end, which folds, and what is told.
     pre_dispatch, error_score, return_train_score : as in scikit-learn
-        An estimator with a `checkpoint` is refused. With random_state None each
-        fit has draws of its own, which ``numpy.random.seed`` repeats, though not as scikit-learn.
-        So it does for transformers and other estimators that draw by NumPy's global generator: in
-        this process and on threads, which then make them one after another; in processes by
-        other draws, as each task has a seed. Who draws so without a random_state is not seen.
+        What is dispatched at once, the score of a fit that fails, and whether training samples are
+        scored too. With random_state None each fit has draws of its own, which
+        ``numpy.random.seed`` repeats, though not as scikit-learn. So it does for transformers and
+        other estimators that draw by NumPy's global generator: in this process and on threads,
+        which then make them one after another; in processes by other draws, as each task has a
+        seed. Who draws so without a random_state is not seen.
     executor : concurrent.futures.Executor, optional
         Who has the fits made, of any estimator, in place of `n_jobs`: a ProcessPoolExecutor or
         ThreadPoolExecutor, loky's, ``client.get_executor(pure=False)`` of Dask, mpi4py's
@@ -84,13 +105,24 @@ class GridSearchCV(_Search, model_selection.GridSearchCV):
 
 @with_executor
 class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
-    """scikit-learn's `RandomizedSearchCV`, whose fits are trained together; see `GridSearchCV`.
+    """Scikit-learn's `RandomizedSearchCV`, whose fits are trained together; see `GridSearchCV`.
 
     Parameters
     ----------
-    estimator, param_distributions, n_iter, scoring, n_jobs, refit, cv : as in scikit-learn
-    verbose, pre_dispatch, random_state, error_score, return_train_score : as in scikit-learn
+    estimator : estimator
+        Cloned for every fit. One with a `checkpoint` is refused.
+    param_distributions : dict of str: list or distribution, or list of such
+        What each parameter is drawn from, by its name.
+    n_iter : int
+        Candidates that are drawn.
+    scoring, n_jobs, refit, cv, verbose, pre_dispatch : as in scikit-learn
+        See `GridSearchCV`.
+    random_state : int, RandomState instance or None
+        Of the candidates: the same number draws the same.
+    error_score, return_train_score : as in scikit-learn
+        The score of a fit that fails, and whether training samples are scored too.
     executor : as in `GridSearchCV`
+        Who has the fits made, in place of `n_jobs`.
 
     Examples
     --------
@@ -106,14 +138,25 @@ class RandomizedSearchCV(_Search, model_selection.RandomizedSearchCV):
 
 @with_executor
 class HalvingRandomSearchCV(_Search, model_selection.HalvingRandomSearchCV):
-    """scikit-learn's `HalvingRandomSearchCV`, whose fits are trained together; see `GridSearchCV`.
+    """Scikit-learn's `HalvingRandomSearchCV`, whose fits are trained together; see `GridSearchCV`.
 
     Parameters
     ----------
-    estimator, param_distributions, n_candidates, factor, resource : as in scikit-learn
-    max_resources, min_resources, aggressive_elimination, cv, scoring : as in scikit-learn
-    refit, error_score, return_train_score, random_state, n_jobs, verbose : as in scikit-learn
+    estimator : estimator
+        Cloned for every fit. One with a `checkpoint` is refused.
+    param_distributions : dict of str: list or distribution, or list of such
+        What each parameter is drawn from, by its name.
+    n_candidates, factor, resource, max_resources, min_resources : as in scikit-learn
+        How many candidates begin, of which 1 / factor go on with `factor` times the samples (or
+        another `resource`), and the most and the fewest of them.
+    aggressive_elimination, cv, scoring, refit, error_score, return_train_score : as in scikit-learn
+        Whether the first rounds are repeated until few are left; otherwise as in `GridSearchCV`.
+    random_state : int, RandomState instance or None
+        Of the candidates and of the samples: the same number draws the same.
+    n_jobs, verbose : as in scikit-learn
+        See `GridSearchCV`.
     executor : as in `GridSearchCV`
+        Who has the fits made, in place of `n_jobs`.
 
     Examples
     --------

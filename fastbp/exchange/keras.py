@@ -79,6 +79,7 @@ def from_keras(model: Any, loss: str = "mse") -> Network:
         A layer or an activation that a Network has not (BatchNormalization, relu6, ...), by its
         name; several inputs, outputs or branches.
     ImportError
+        Keras is missing.
 
     Examples
     --------

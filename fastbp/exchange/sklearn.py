@@ -38,11 +38,12 @@ def _package() -> Any:
 
 
 def from_sklearn(model: Any) -> Any:
-    """Our estimator with the network of scikit-learn's, which predicts the same.
+    """Make our estimator with the network of scikit-learn's, which predicts the same.
 
     Parameters
     ----------
     model : fitted sklearn.neural_network.MLPClassifier or MLPRegressor
+        It stays as it is.
 
     Returns
     -------
@@ -52,7 +53,10 @@ def from_sklearn(model: Any) -> Any:
 
     Raises
     ------
-    TypeError, NotFittedError
+    TypeError
+        It is none of scikit-learn's two.
+    NotFittedError
+        It was not fitted yet.
 
     Examples
     --------
@@ -99,7 +103,7 @@ def from_sklearn(model: Any) -> Any:
 
 
 def to_sklearn(model: Any) -> Any:
-    """scikit-learn's estimator with our network, which predicts alike.
+    """Make scikit-learn's estimator with our network, which predicts alike.
 
     Parameters
     ----------
@@ -110,6 +114,7 @@ def to_sklearn(model: Any) -> Any:
     Returns
     -------
     sklearn.neural_network.MLPClassifier or MLPRegressor
+        Fitted: it predicts what the model predicts, to rounding.
 
     Raises
     ------

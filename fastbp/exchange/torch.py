@@ -131,6 +131,7 @@ def to_torch(model: Any) -> Any:
     Parameters
     ----------
     model : Network, or fitted MLPClassifier or MLPRegressor of one network
+        What is made again; of an estimator its `network_`.
 
     Returns
     -------
@@ -144,6 +145,7 @@ def to_torch(model: Any) -> Any:
     TypeError, ValueError
         No network, an ensemble, parameters that are not finite.
     ImportError
+        PyTorch is missing.
 
     Notes
     -----
@@ -211,6 +213,7 @@ def from_torch(
         A layer that a Network has not (BatchNorm1d, Conv2d, ReLU6, ...), by its name; parameters of
         another type than float32 or float64.
     ImportError
+        PyTorch is missing.
 
     Examples
     --------

@@ -32,22 +32,34 @@ CHECKED = 2000  # parameters whose gradients are checked, an even selection of m
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """The derivation on the numbers of one sample.
+    """The derivation on the numbers of one sample; `explain` makes it.
 
     Attributes
     ----------
     cases : tuple of Case
         One for each network, with the results of the checks.
     x : ndarray (n_0,)
+        The sample.
     neuron : int
         Of the last layer, counted from 0; in texts from 1.
     neurons : tuple of int
         Those that the page shows, counted from 0.
     labels : tuple of str
         Names of the outputs; empty where they have none.
+    source : str
+        Where the sample is from, as it was told.
     sections : tuple of Section
+        What is told, part by part.
     verdict : str
         Begins with "FAIL" where a check fails.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> from fastbp.explain import explain
+    >>> found = explain(fastbp.Network([2, 3, 2], seed=0), [0.5, -1.0], 1)
+    >>> found.ok, found.neurons, len(found.cases)
+    (True, (0, 1), 1)
     """
 
     cases: tuple[Case, ...]
@@ -75,7 +87,13 @@ class Explanation:
         return Page(self.sections, self.verdict, self.neuron, self.neurons, names)
 
     def to_html(self) -> str:
-        """A page that needs nothing else: no network, fonts, scripts or images."""
+        """Make a page that needs nothing else: no network, fonts, scripts or images.
+
+        Returns
+        -------
+        str
+            For a file; it shows in any browser, offline.
+        """
         from fastbp.explain import page
 
         return page.html(self._page)
@@ -86,7 +104,13 @@ class Explanation:
         return page.frame(self._page)
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers, in the types of JSON; neurons counted from 1 as in the texts."""
+        """Give the numbers in the types of JSON; neurons counted from 1 as in the texts.
+
+        Returns
+        -------
+        dict
+            "ok", "verdict" and, by network, what each check found.
+        """
         return {
             "ok": self.ok,
             "verdict": self.verdict,
@@ -129,7 +153,9 @@ def explain(
     nets : Network or sequence of Network
         With the same sizes. The first is the one that the recurrence is shown on.
     x : array_like (n_0,)
+        The sample's inputs.
     y : class index or target
+        Its class or target, as in `Network.loss`.
     neuron : int, optional
         Of the last layer, counted from 1. Default: that with the largest abs(delta) in the first
         network, of those where every network that needs its sum over k shows it (not the true class
@@ -146,6 +172,7 @@ def explain(
     Returns
     -------
     Explanation
+        Printed it is a text, shown in a notebook or by `to_html` a page.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Files of several networks and of what stands around them: safetensors with JSON metadata.
 
 What belongs here: how networks lie beside each other in one file. What does not: a network's own
-tensors (model.py), what the facts beside them mean (fastbp/estimators/tabular.py).
+tensors (model.py), what the facts beside them mean (fastbp/estimators/tabular_ensemble.py).
 """
 
 from __future__ import annotations

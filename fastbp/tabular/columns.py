@@ -24,16 +24,25 @@ __all__ = ["Column", "Columns", "Numbers", "Texts", "Times", "as_columns", "miss
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Columns:
-    """A table of named columns, each of numbers, texts or times.
+    """A table of named columns, each of numbers, texts or times; `as_columns` makes it.
 
     Attributes
     ----------
     names : tuple of str
         x0, x1, ... where the table had none.
     columns : list of Numbers, Texts or Times
+        One for each name.
     named : bool
         Whether the table named its columns.
     n_rows : int
+        Of each column.
+
+    Examples
+    --------
+    >>> from fastbp.tabular import as_columns
+    >>> columns = as_columns({"size": [1, 2.5, None], "kind": ["oak", "elm", "oak"]})
+    >>> columns.names, columns.n_rows, columns["size"].values
+    (('size', 'kind'), 3, array([1. , 2.5, nan]))
     """
 
     names: tuple[str, ...]
@@ -55,19 +64,46 @@ class Columns:
         return f"Columns({self.n_rows} rows; {kinds_})"
 
     def take(self, names: Iterable[str]) -> Columns:
-        """The columns of these names, in their order."""
+        """Pick the columns of these names, in their order.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Each the name of a column.
+
+        Returns
+        -------
+        Columns
+            In the order of `names`, nothing copied.
+
+        Raises
+        ------
+        KeyError
+            There is no column of such a name.
+        """
         names, at = tuple(names), dict(zip(self.names, self.columns, strict=True))
         return Columns(names, [at[name] for name in names], self.named, self.n_rows)
 
     def rows(self, rows: Any) -> Columns:
-        """The rows of these numbers (an array), of a mask or a slice."""
+        """Pick some of the rows.
+
+        Parameters
+        ----------
+        rows : ndarray of int (k,), ndarray of bool (n_rows,) or slice
+            Which rows: their numbers from 0, or a mask.
+
+        Returns
+        -------
+        Columns
+            All columns, of these rows alone.
+        """
         columns = [kinds.taken(column, rows) for column in self.columns]
         n_rows = len(np.empty(self.n_rows, bool)[rows])
         return Columns(self.names, columns, self.named, n_rows)
 
 
 def as_columns(X: Any, name: str = "X", only: Sequence[str] | None = None) -> Columns:
-    """The columns of a table, in plain NumPy.
+    """Bring a table to columns in plain NumPy.
 
     Parameters
     ----------
@@ -84,6 +120,7 @@ def as_columns(X: Any, name: str = "X", only: Sequence[str] | None = None) -> Co
     Returns
     -------
     Columns
+        Numbers in float64 with NaN for what is missing, texts as codes, times.
 
     Raises
     ------

@@ -46,6 +46,7 @@ class Encoder:
         first, of equally frequent ones the first by text; all others, also those that training did
         not have, then share one.
     dtype : "float32" or "float64", default "float32"
+        Of what `transform` gives.
 
     Attributes
     ----------
@@ -106,16 +107,23 @@ class Encoder:
             nearby ranks (within 0.5 % of up to 10^9 rows); of more than 131,072 categories, the
             rare ones count as others.
         y : ignored
+            For scikit-learn's pipelines.
 
         Returns
         -------
         self
+            The encoder, fitted.
 
         Raises
         ------
         TypeError, ValueError
             A column all missing, or one that `as_columns` refuses; a name in `categorical` or
             `numeric` that the table has not. The encoder stays as it was.
+
+        Examples
+        --------
+        >>> Encoder(categorical=["code"]).fit({"code": [7, 7, 9], "size": [1.0, 2.0, 4.0]}).kinds()
+        {'code': 'text', 'size': 'number'}
         """
         tables = _tables(X)
         if tables is None:
@@ -130,21 +138,43 @@ class Encoder:
         Parameters
         ----------
         X : table, as `fit` takes it
+            Its rows may be others than those of `fit`.
 
         Returns
         -------
         ndarray or scipy.sparse.csr_array (n, k)
+            A row for each of the table's, a column for each of `feature_names_out`; sparse where
+            there are columns for categories.
 
         Raises
         ------
         TypeError, ValueError
             Columns missing, or of another kind than in training.
+
+        Examples
+        --------
+        >>> encoder = Encoder().fit({"size": [1.0, 2.0, 3.0]})
+        >>> encoder.transform({"other": ["a"], "size": [2.0]})
+        array([[0.]], dtype=float32)
         """
         self._check_fitted()
         return self._wrapped(self._encoded(self._columns(X)), X)
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
-        """`fit`, then `transform`, with the table read once."""
+        """Learn a table and encode it, read once.
+
+        Parameters
+        ----------
+        X : table, as `as_columns` takes it
+            Not in chunks, which are read by `fit`.
+        y : ignored
+            For scikit-learn's pipelines.
+
+        Returns
+        -------
+        ndarray or scipy.sparse.csr_array (n, k)
+            As of `transform`.
+        """
         columns = as_columns(X)
         self._learn(columns)
         return self._wrapped(self._encoded(columns), X)
@@ -284,7 +314,13 @@ class Encoder:
         raise ValueError(told)
 
     def feature_names_out(self) -> list[str]:
-        """Names of the output's columns, each once."""
+        """List the names of the output's columns, each once.
+
+        Returns
+        -------
+        list of str
+            As "size", "size=missing", "wood=oak", in the order of the columns.
+        """
         self._check_fitted()
         names: dict[str, None] = {}
         for name in (name for coding in self._codings for name in coding.names()):
@@ -301,6 +337,7 @@ class Encoder:
         Returns
         -------
         dict of str: str
+            By the column's name, in the table's order.
 
         Examples
         --------
@@ -316,10 +353,12 @@ class Encoder:
         Parameters
         ----------
         X : table, as `fit` takes it
+            Its columns are found as by `transform`.
 
         Returns
         -------
         dict of str: list of str
+            By the column's name, sorted; columns without new categories are left out.
 
         Examples
         --------
@@ -347,6 +386,7 @@ class Encoder:
         Returns
         -------
         dict
+            JSON-able; `from_dict` makes an encoder of it.
 
         Examples
         --------
@@ -373,10 +413,12 @@ class Encoder:
         Parameters
         ----------
         learnt : dict
+            What `to_dict` gave, or JSON of it.
 
         Returns
         -------
         Encoder
+            Fitted: it encodes to the same bits.
 
         Raises
         ------
@@ -409,7 +451,23 @@ class Encoder:
     # what scikit-learn asks of an estimator, which need not be there
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """The same as an array of objects; `input_features` must be the table's own names."""
+        """Give the output's columns by scikit-learn's protocol.
+
+        Parameters
+        ----------
+        input_features : array_like of str, optional
+            Must be the table's own names.
+
+        Returns
+        -------
+        ndarray of object (k,)
+            As `feature_names_out` has them.
+
+        Raises
+        ------
+        ValueError
+            `input_features` are others.
+        """
         names = self.feature_names_out()
         if input_features is not None:
             own = [coding.name for coding in self._codings]
@@ -422,11 +480,38 @@ class Encoder:
         return np.array(names, object)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters by name."""
+        """The parameters by name.
+
+        Parameters
+        ----------
+        deep : bool
+            Changes nothing: no parameter has parameters of its own.
+
+        Returns
+        -------
+        dict
+            All that the constructor takes, by name.
+        """
         return {name: getattr(self, name) for name in PARAMETERS}
 
     def set_params(self, **params: Any) -> Encoder:
-        """Set parameters by name; they are checked when `fit` is called."""
+        """Set parameters by name; they are checked when `fit` is called.
+
+        Parameters
+        ----------
+        **params : as the constructor takes them
+            By name.
+
+        Returns
+        -------
+        self
+            Not fitted anew.
+
+        Raises
+        ------
+        ValueError
+            There is no such parameter; nothing has changed.
+        """
         for name in params:
             if name not in PARAMETERS:
                 raise ValueError(unknown("parameter of Encoder", name, PARAMETERS))
@@ -434,7 +519,18 @@ class Encoder:
         return self
 
     def set_output(self, *, transform: str | None = None) -> Encoder:
-        """Have `transform` give frames: "pandas", "polars" or "default" (None changes nothing)."""
+        """Have `transform` give frames.
+
+        Parameters
+        ----------
+        transform : "pandas", "polars", "default" or None
+            What kind of table; None changes nothing.
+
+        Returns
+        -------
+        self
+            `transform` needs scikit-learn then.
+        """
         if transform is not None:
             self._sklearn_output_config = {"transform": transform}
         return self

@@ -1,7 +1,7 @@
 """Which columns of a table matter: what a score loses where one is shuffled (Breiman 2001).
 
-What belongs here: the shuffling of columns. What does not: scores, models (estimators/tabular.py,
-cli/).
+What belongs here: the shuffling of columns. What does not: scores, models
+(estimators/tabular_ensemble.py, cli/).
 """
 
 from __future__ import annotations

@@ -49,17 +49,30 @@ def is_table(name: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A table, and where in its file each of its cells stands.
+    r"""A table, and where in its file each of its cells stands; `read_source` makes it.
 
     Attributes
     ----------
     path : Path
+        The file.
     table : pyarrow.Table
+        As `read_table` gives it.
     notes : dict of str to str
         What somebody should be told of a column, by its name: that it is of texts because of the
         cell in some line, where most of it is numbers or dates.
     decimal : str, optional
         "," where numbers show that this is their decimal mark.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fastbp.tabular import read_source
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+    ...     _ = file.write("size,wood\n1,oak\n2,elm\n")
+    ...     file.flush()
+    ...     source = read_source(file.name)
+    ...     source.place(1), source.cell("wood", 1)
+    ('line 3', 'elm')
     """
 
     path: Path
@@ -76,7 +89,18 @@ class Source:
         return self.path.name
 
     def place(self, row: int) -> str:
-        """Where a row of the table, counted from 0, is in the file: its line, if it has lines."""
+        """Tell where a row of the table is in the file: its line, if it has lines.
+
+        Parameters
+        ----------
+        row : int
+            Of the table, counted from 0.
+
+        Returns
+        -------
+        str
+            As "line 7"; of a file without lines "row 5".
+        """
         row = row if self._rows is None else int(self._rows[row])
         if self._give_lines is None:
             return f"row {row}"
@@ -85,23 +109,72 @@ class Source:
         return f"row {row}"
 
     def where(self, column: str, row: int) -> str:
-        """What a refusal of a cell begins with: file, column and line."""
+        """Tell where a cell is: file, column and line, as a refusal begins.
+
+        Parameters
+        ----------
+        column : str
+            Its name.
+        row : int
+            Of the table, counted from 0.
+
+        Returns
+        -------
+        str
+            As "houses.csv: column 'area', line 7".
+        """
         return f"{self.name}: column {column!r:.80}, {self.place(row)}"
 
     def cell(self, column: str, row: int) -> str:
-        """A cell as the file has it."""
+        """Read a cell as the file has it.
+
+        Parameters
+        ----------
+        column : str
+            Its name.
+        row : int
+            Of the table, counted from 0.
+
+        Returns
+        -------
+        str
+            In a file of text what stands between the delimiters; else the value as Python writes
+            it.
+        """
         if self._give_cell is None:
             return str(self.table[column][row].as_py())
         return self._give_cell(column, row if self._rows is None else int(self._rows[row]))
 
     def take(self, rows: Any) -> Source:
-        """These rows alone, of a mask (n,) of bool."""
+        """Keep these rows alone.
+
+        Parameters
+        ----------
+        rows : ndarray of bool (n,)
+            Which rows are to stay.
+
+        Returns
+        -------
+        Source
+            Its cells are still found in the file.
+        """
         (kept,) = np.nonzero(rows)
         table = self.table.filter(pyarrow().array(np.asarray(rows)))
         return replace(self, table=table, _rows=kept if self._rows is None else self._rows[kept])
 
     def select(self, columns: Sequence[str]) -> Source:
-        """These columns alone."""
+        """Keep these columns alone.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Names of those that are to stay.
+
+        Returns
+        -------
+        Source
+            The columns in the order of `columns`.
+        """
         return replace(self, table=self.table.select(list(columns)))
 
 
@@ -116,7 +189,7 @@ def read_table(
     thousands: str | None = None,
     comments: str = "auto",
 ) -> Any:
-    """Read a table from a CSV, Parquet, Arrow or Feather file.
+    r"""Read a table from a CSV, Parquet, Arrow or Feather file.
 
     Parameters
     ----------
@@ -135,10 +208,12 @@ def read_table(
         Between fields. By default the one of ``, ; tab |`` under which the first lines have the
         same number of fields, or what a first line ``sep=;`` says.
     decimal : {'.', ','}, optional
+        The mark before the decimals of all numbers.
     thousands : {',', '.', "'", ' '}, optional
-        How numbers are written. By default each column may be written in any way that reads all of
-        it; where two give other numbers (``1,200`` and ``3,500`` alone), the decimal marks in the
-        other columns tell, or commas between fields, else the column is refused.
+        The mark between groups of digits. How numbers are written. By default each column may be
+        written in any way that reads all of it; where two give other numbers (``1,200`` and
+        ``3,500`` alone), the decimal marks in the other columns tell, or commas between fields,
+        else the column is refused.
     comments : {'auto', 'yes', 'no'}
         Whether lines that begin with ``#`` are comments. "auto": where they have not a row's number
         of fields; one that has is refused, unless the first row is such.
@@ -173,7 +248,7 @@ def read_table(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "houses.csv")
     ...     with open(path, "w") as stream:
-    ...         _ = stream.write("area;zip;sold\\n71,5;02134;2020-01-31\\n?;10001;2021-12-01\\n")
+    ...         _ = stream.write("area;zip;sold\n71,5;02134;2020-01-31\n?;10001;2021-12-01\n")
     ...     table = read_table(path)
     >>> table["area"].to_pylist(), table["zip"].to_pylist(), table["sold"].type
     ([71.5, None], ['02134', '10001'], TimestampType(timestamp[us]))
@@ -197,27 +272,37 @@ def read_source(
     thousands: str | None = None,
     comments: str = "auto",
 ) -> Source:
-    """`read_table`, with the place of each cell; takes what `read_table` takes, and two more.
+    r"""Read a table as `read_table` does, with the place of each cell.
 
     Parameters
     ----------
+    path : path-like
+        As in `read_table`.
     texts : sequence of str
         Columns of a file of text that are to stay as they are written, where it has them; classes
         are decided on those.
     without : sequence of str
         Columns that nobody will look at: those that hold no value a row are then of nulls, and not
         refused.
+    columns, header, encoding, delimiter, decimal, thousands, comments : as in `read_table`
+        What is read, and how the file is written.
 
     Returns
     -------
     Source
+        The table, and what finds its cells in the file.
+
+    Raises
+    ------
+    ValueError, OSError, MemoryError, ImportError
+        As in `read_table`.
 
     Examples
     --------
     >>> import tempfile
     >>> from fastbp.tabular import read_source
     >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
-    ...     _ = file.write("size,wood\\n1,oak\\n2,elm\\n")
+    ...     _ = file.write("size,wood\n1,oak\n2,elm\n")
     ...     file.flush()
     ...     print(read_source(file.name).cell("wood", 1))
     elm

@@ -18,7 +18,7 @@ from fastbp.tabular.names import hint, listed
 
 
 class Selection(NamedTuple):
-    """The columns that a network is given.
+    """The columns that a network is given; `choose` makes it.
 
     Attributes
     ----------
@@ -28,6 +28,15 @@ class Selection(NamedTuple):
         The others but the target, each with the reason in words.
     categorical, numeric : list of str
         Those of the features that were said to be.
+
+    Examples
+    --------
+    >>> from fastbp.tabular.selection import choose
+    >>> import pyarrow
+    >>> table = pyarrow.table({"id": [1, 2, 3], "age": [31, 19, 45], "sold": ["yes", "no", "no"]})
+    >>> chosen = choose(table, target="sold", numeric=["age"])
+    >>> chosen.features, chosen.categorical, chosen.numeric
+    (['age'], [], ['age'])
     """
 
     features: list[str]
@@ -53,6 +62,7 @@ def choose(
     Parameters
     ----------
     table : pyarrow.Table
+        Its names and its rows decide; it stays as it is.
     target : str, optional
         The column to predict, which is no input.
     drop : sequence of str

@@ -25,17 +25,32 @@ class History(Mapping[str, np.ndarray]):
     before their names (NaN for epochs without, where a resumed run changed it). Where no epoch
     ended, the arrays are empty.
 
+    Parameters
+    ----------
+    earlier : History, optional
+        A run whose values this one begins with, copied.
+
     Attributes
     ----------
     epochs : int
+        Epochs that came to an end.
     seconds : float
         Time spent in training, without validation and callbacks; of data in chunks with the time
         that was waited for them.
     samples_per_second : float
+        Training samples by `seconds`; NaN where there are none.
     state : State or None
         What ``fit(resume=...)`` goes on from; None where no run has ended, and with LBFGS.
     error : DivergenceError or None
         What ended a run of `fit_many` before its time.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> net = fastbp.Network([1, 1], output="identity", loss="mse", seed=0)
+    >>> history = net.fit([[0.0], [1.0]], [0.0, 1.0], epochs=3, seed=0)
+    >>> history.epochs, list(history), history["loss"].shape
+    (3, ['loss', 'learning_rate', 'seconds'], (3,))
     """
 
     def __init__(self, earlier: History | None = None) -> None:
@@ -55,7 +70,13 @@ class History(Mapping[str, np.ndarray]):
         self.seconds, self.samples = earlier.seconds, earlier.samples
 
     def begin(self, names: Iterable[str]) -> None:
-        """Have columns of these names, "loss" first, also where no epoch comes to an end."""
+        """Have columns of these names, "loss" first, also where no epoch comes to an end.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Of columns, empty until `extend` adds to them.
+        """
         if self._columns:
             self.extend(**{name: [] for name in names})
             return
@@ -63,7 +84,13 @@ class History(Mapping[str, np.ndarray]):
             self._columns[name] = []
 
     def extend(self, **values: list[float]) -> None:
-        """Add epochs, "loss" first, which every epoch has, or to the last epochs what is new."""
+        """Add epochs, "loss" first, which every epoch has, or to the last epochs what is new.
+
+        Parameters
+        ----------
+        **values : list of float
+            By name of the column, one value an epoch.
+        """
         columns = self._columns
         for name, more in values.items():
             if (column := columns.get(name)) is None:
@@ -77,7 +104,15 @@ class History(Mapping[str, np.ndarray]):
             column += more
 
     def amend(self, name: str, value: float) -> None:
-        """Give the last epoch another value."""
+        """Give the last epoch another value.
+
+        Parameters
+        ----------
+        name : str
+            Of a column.
+        value : float
+            What stands in the place of its last value.
+        """
         self._columns[name][-1] = value
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -115,20 +150,61 @@ class History(Mapping[str, np.ndarray]):
         )
 
     def began(self, name: str) -> int:
-        """The first epoch that such a value was recorded in; one to come where none was."""
+        """The first epoch that such a value was recorded in; one to come where none was.
+
+        Parameters
+        ----------
+        name : str
+            Of a column, there or not.
+
+        Returns
+        -------
+        int
+            Counted from 0.
+        """
         return self._begun.get(name, 0) if name in self._columns else self.epochs
 
     def latest(self, name: str) -> float:
-        """Value of the last epoch."""
+        """Value of the last epoch.
+
+        Parameters
+        ----------
+        name : str
+            Of a column.
+
+        Returns
+        -------
+        float
+            NaN where the last epoch has none.
+        """
         column = self._columns.get(name, [])
         return column[-1] if column and len(column) == self.epochs else math.nan
 
     def last(self, name: str, n: int) -> list[float]:
-        """Values of the last n epochs, which all have one."""
+        """Give the values of the last n epochs, which all have one.
+
+        Parameters
+        ----------
+        name : str
+            Of a column.
+        n : int
+            How many epochs, at least 1.
+
+        Returns
+        -------
+        list of float
+            The last epoch's last.
+        """
         return self._columns[name][-n:]
 
     def in_words(self) -> str:
-        """The values of the last epoch, in words; before the first none."""
+        """The values of the last epoch, in words; before the first none.
+
+        Returns
+        -------
+        str
+            As "loss 0.25, learning_rate 0.001".
+        """
         values = {name: self.latest(name) for name in self._columns} if self.epochs else {}
         return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
@@ -143,14 +219,36 @@ class History(Mapping[str, np.ndarray]):
         return self.samples / self.seconds if self.seconds else math.nan
 
     def to_dict(self) -> dict[str, list[float | None]]:
-        """The arrays as lists; JSON-able."""
+        """The arrays as lists; JSON-able.
+
+        Returns
+        -------
+        dict of str: list of float or None
+            By name; None where a value is NaN.
+        """
         return {
             name: [None if math.isnan(value) else value for value in values.tolist()]
             for name, values in self.items()
         }
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the curves (needs matplotlib: fastbp's extra ``plot``); returns the Axes."""
+        """Draw the curves (needs fastbp's extra ``plot``).
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            What is drawn in; a new figure's when None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            With a curve for each value that was recorded.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is missing.
+        """
         from fastbp import plotting
 
         return plotting.history(self, ax)

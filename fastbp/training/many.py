@@ -64,7 +64,7 @@ def fit_many(
     X, Y : as in `Network.fit`, or lists of one each
         One for all networks, which is read where it lies and never copied for each; or as many as
         networks.
-    rows : sequence of index arrays, or boolean (n_networks, n), optional
+    rows : sequence of index arrays, or array of bool (n_networks, n), optional
         The rows of X and Y that each network trains on, in that order and as often as they are
         named: folds, bootstraps, groups.
     threads : int, optional
@@ -72,15 +72,41 @@ def fit_many(
     raise_on_divergence : bool
         Whether a network that diverges ends the call. Otherwise it alone ends, with its last finite
         parameters, and its History has the `error`.
-    **options : takes what `Network.fit` takes
-        Each may be a list of one for each network (of `dropout`, `metrics`
-        and `callbacks`, which take lists already, a list of lists; of `sample_weight` a list of
-        arrays, each for all rows of X) but `ignore_missing`, `progress`, `checkpoint`, `every` and
-        `time_limit`, which are the whole call's: one bar, one file, seconds in all (networks whose
-        turn has not come by then stay as they are, with an empty History). A `seed` that
-        is no list is every network's own; None draws one for each. ``validation="rest"`` is the
-        rows of X that are not among the network's `rows`, with their weights. Callbacks are called
-        one at a time, though from several threads.
+    epochs, batch_size, optimizer, shuffle, drop_last : as in `Network.fit`, or a list of such
+        Every option may be a list with one for each network, but those told of below.
+    seed : as in `Network.fit`, or a list of such
+        One that is no list is every network's own; None draws one for each.
+    validation : as in `Network.fit`, or a list of such
+        ``"rest"``: the rows of X that are not among the network's `rows`, with their weights.
+    l2, l1 : float, or a list of float
+        As in `Network.fit`.
+    sample_weight : array_like (n,), or a list of such
+        Each for all rows of X.
+    clip_value, clip_norm : as in `Network.fit`, or a list of such
+        Of each network's own gradient.
+    dropout : as in `Network.fit`
+        Which takes lists already: one for each network is a list of lists.
+    ignore_missing : bool
+        As in `Network.fit`, for all networks.
+    callbacks : iterable of callables, or a list of lists
+        Called one at a time, though from several threads.
+    progress : bool
+        One bar for all networks.
+    resume, schedule, rates, decays : as in `Network.fit`, or a list of such
+        What a network goes on from, and what multiplies its rates and penalties.
+    metrics : as in `Network.fit`
+        Which takes lists already: one for each network is a list of lists.
+    early_stopping : EarlyStopping, or a list of such
+        Each network stops by itself.
+    time_limit : float
+        Seconds in all; networks whose turn has not come by then stay as they are, with an empty
+        History.
+    ema, class_weight, label_smoothing, loss : as in `Network.fit`, or a list of such
+        What each network's run minimises and averages.
+    checkpoint : str or path-like
+        One file for all networks.
+    every : float
+        Seconds from one writing of it to the next.
 
     Returns
     -------

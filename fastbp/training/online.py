@@ -32,7 +32,9 @@ class OnlineTrainer:
     Attributes
     ----------
     net : Network
+        The one that was given, trained so far.
     optimizer : Optimizer
+        With its numbers.
     step : int
         Steps made.
 
@@ -121,6 +123,15 @@ class OnlineTrainer:
         DivergenceError
             The loss, a parameter or the optimizer's state would be NaN or infinite; network and
             trainer are as they were.
+
+        Examples
+        --------
+        >>> import fastbp, numpy as np
+        >>> net = fastbp.Network([1, 1], output="identity", loss="mse", init="zeros")
+        >>> trainer = fastbp.OnlineTrainer(net, fastbp.SGD(0.25, momentum=0.5))
+        >>> x = np.ones(1, np.float32)
+        >>> [trainer.learn_one(x, 1.0) for _ in range(3)], trainer.step
+        ([1.0, 0.0, 0.25], 3)
         """
         loss: float | None = self._stepper.learn(x, y, 0.0)
         if loss is None:
@@ -135,6 +146,7 @@ class OnlineTrainer:
         Parameters
         ----------
         X : array_like (m, n_0)
+            The rows of the batch; as many as there are this time.
         Y : array_like
             Class indices (m,), or targets (m, n_L); for one output also targets (m,).
 
@@ -147,6 +159,14 @@ class OnlineTrainer:
         ------
         DivergenceError
             As in `learn_one`.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network([1, 1], output="identity", loss="mse", init="zeros")
+        >>> trainer = fastbp.OnlineTrainer(net, fastbp.SGD(0.25))
+        >>> trainer.learn_many([[1.0], [-1.0]], [1.0, -1.0]), net.weights[0].item()
+        (1.0, 0.5)
         """
         X = self._rows(X)
         loss: float | None = self._stepper.learn_many(X, *self.net._targets(Y, len(X)))
@@ -160,6 +180,7 @@ class OnlineTrainer:
         Parameters
         ----------
         X : array_like (m, n_0)
+            The rows that V is the derivative at.
         V : array_like (m, n_L)
             d loss / d a^L of the rows, weights and 1/m included; what is to grow has V < 0.
 

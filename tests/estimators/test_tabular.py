@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 import fastbp
 from fastbp import estimators
-from fastbp.estimators import TabularClassifier, TabularRegressor, tabular
+from fastbp.estimators import TabularClassifier, TabularRegressor, tabular_ensemble
 from fastbp.tabular import Encoder
 
 N = 240
@@ -329,16 +329,16 @@ def test_the_split_has_like_shares():
     draws = np.random.RandomState(0)
     strata = np.repeat([0, 1, 2], [700, 290, 10])
     for n_held in (1, 200, 333, 999):
-        kept = tabular._kept(strata, n_held, draws)
+        kept = tabular_ensemble._kept(strata, n_held, draws)
         assert len(np.unique(kept)) == len(kept) >= 1000 - n_held
         assert set(strata[kept]) == {0, 1, 2}
         shares = np.bincount(strata[kept]) / np.bincount(strata)
         if n_held < 999:
             assert len(kept) == 1000 - n_held
             assert np.abs(shares - (1 - n_held / 1000)).max() <= 0.1
-    one, other = (tabular._kept(strata, 200, draws) for _ in range(2))
+    one, other = (tabular_ensemble._kept(strata, 200, draws) for _ in range(2))
     assert (one != other).any()
-    numbers = tabular._kept(np.arange(1000.0), 200, draws)
+    numbers = tabular_ensemble._kept(np.arange(1000.0), 200, draws)
     assert np.diff(numbers).max() <= 2 and len(numbers) == 800
 
 
@@ -439,7 +439,7 @@ def test_networks_that_diverge_are_left_out(monkeypatch):
         histories[0].error = fastbp.DivergenceError("on purpose", 3, 0.1)
         return histories
 
-    monkeypatch.setattr(tabular, "fit_many", spoil)
+    monkeypatch.setattr(tabular_ensemble, "fit_many", spoil)
     assert len(regressor(n_ensemble=3).fit(TABLE, NUMBERS).networks_) == 2
     with pytest.raises(fastbp.DivergenceError, match="on purpose"):
         regressor(n_ensemble=1).fit(TABLE, NUMBERS)

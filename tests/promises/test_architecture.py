@@ -32,6 +32,7 @@ FLOORS = [
         "tabular",
     },
     {"architecture", "data", "datasets", "dropout", "one_sample", "samples", "schedules"},
+    {"derivatives"},
     {"network"},
     {"check", "files", "metrics"},
     {"training"},

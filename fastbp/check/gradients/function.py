@@ -38,14 +38,16 @@ METHODS = ("auto", "differences", "complex", "mpmath")
 
 @dataclass(frozen=True, eq=False)
 class FunctionCheck(Result):
-    """What `gradient` found.
+    """What `gradient` found: whether a function's gradient is right, and where it is not.
 
     Attributes
     ----------
     verdict : str
         Begins with "pass", "FAIL" or "inconclusive".
     findings : tuple of str
+        What is wrong, in words, and what was left out.
     tensors : tuple of TensorCheck
+        Of x, each with its worst element.
     method : str
         Where the slopes come from: "differences", "complex" or "mpmath".
     noise : float
@@ -54,6 +56,13 @@ class FunctionCheck(Result):
         Elements.
     points : Points
         All of them, for plots.
+
+    Examples
+    --------
+    >>> import fastbp, numpy as np
+    >>> found = fastbp.check.gradient(lambda x: (x**2).sum(), lambda x: x, np.arange(1.0, 4.0))
+    >>> found.ok, found.findings
+    (False, ('the gradient is exactly 1/2 of the slope',))
     """
 
     verdict: str
@@ -67,18 +76,46 @@ class FunctionCheck(Result):
     title = "gradient of a function"
 
     def tables(self) -> list[Table]:
-        """The worst element of each tensor."""
+        """Give the numbers as tables: the worst element of each tensor.
+
+        Returns
+        -------
+        list of Table
+            One, a row a tensor.
+        """
         return [judging.table(self.tensors)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in the types of JSON; `points` only where they are not too many."""
+        """Give everything in the types of JSON; None for a number that is NaN or infinite.
+
+        Returns
+        -------
+        dict
+            "ok", "verdict" and every attribute, by name; `points` only where they are not too many.
+        """
         found = super().to_dict()
         if self.n_checked > MOST_POINTS:
             del found["points"]
         return found
 
     def plot(self, ax: Any = None) -> Any:
-        """Gradient against slopes, with error bars; returns the Axes."""
+        """Draw the gradient against slopes, with error bars (needs fastbp's extra ``plot``).
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            What is drawn in; a new figure's when None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn in.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is missing.
+        """
         from fastbp.check import pictures
 
         return pictures.points(self.points, [t.name for t in self.tensors], ax)

@@ -33,14 +33,16 @@ LOSSES = {"full": 2000, "fast": 500}  # that a time limit has to suffice for
 
 @dataclass(frozen=True, eq=False)
 class GradientCheck(Result):
-    """What `gradients` found.
+    """What `gradients` found: whether a network's gradients are right, and where they are not.
 
     Attributes
     ----------
     verdict : str
+        Begins with "pass", "FAIL" or "inconclusive".
     findings : tuple of str
         What is wrong, in words; counts of kinks.
     mode : "full" or "fast"
+        As it was asked for.
     tensors : tuple of TensorCheck
         Full mode: W1, b1, ..., delta1, ..., x, each with its worst element.
     directions : tuple of DirectionCheck
@@ -48,12 +50,22 @@ class GradientCheck(Result):
     identity : float or None
         abs(<Jv, u> - <v, J^T u>), relative, of `jvp` and `vjp`.
     n_checked, n_parameters : int
+        Parameters that were looked at, and how many there are.
     kinks, inconclusive : int
         Elements on a kink between whose slopes the analytic value lies; elements that differences
         cannot resolve.
     tolerance : float
+        As it was asked for.
     points : Points
         Full mode: every value that was checked, for plots.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> net = fastbp.Network([2, 3, 2], seed=0)
+    >>> found = fastbp.check.gradients(net, [[0.5, -1.0]], [1])
+    >>> found.ok, found.n_checked, found.tensors[0].name
+    (True, 17, 'W1')
     """
 
     verdict: str
@@ -72,20 +84,48 @@ class GradientCheck(Result):
     title = "gradient check"
 
     def tables(self) -> list[Table]:
-        """Tensors, or directions."""
+        """Give the numbers as tables: tensors, or directions.
+
+        Returns
+        -------
+        list of Table
+            One, a row a tensor: its worst element, or its slope.
+        """
         if self.mode == "fast":
             return [taylor.table(self.directions)]
         return [judging.table(self.tensors)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in the types of JSON; `points` only where they are not too many."""
+        """Give everything in the types of JSON; None for a number that is NaN or infinite.
+
+        Returns
+        -------
+        dict
+            "ok", "verdict" and every attribute, by name; `points` only where they are not too many.
+        """
         found = super().to_dict()
         if len(self.points.index) > MOST_POINTS:
             del found["points"]
         return found
 
     def plot(self, ax: Any = None) -> Any:
-        """Gradient against slopes with error bars, or the Taylor remainders; returns the Axes."""
+        """Draw gradient against slopes, or the Taylor remainders (needs fastbp's extra ``plot``).
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            What is drawn in; a new figure's when None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn in.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is missing.
+        """
         from fastbp.check import pictures
 
         if self.mode == "fast":
@@ -119,13 +159,15 @@ def gradients(
     net : Network
         Or any object with `parameters` (flat, writable), `loss(X, Y)` and `gradient(X, Y)`; with
         `weights`, `biases` and `architecture` as `Network` has them it is told what is wrong.
-    X, Y : as in `Network.loss`; a few rows will do
+    X, Y : as in `Network.loss`
+        A few rows will do.
     gradient : callable (X, Y) -> array, array or list of arrays, optional
         A gradient of your own instead of `net.gradient`: flat, or W1, b1, W2, b2, ...
     mode : "full" or "fast"
         full: each element with the error bound of its numeric value. fast: along random directions
         only; an error in one element of many may pass.
     sample_weight, l2, l1, decays : as in `Network.loss`
+        The loss that the gradient is of.
     dropout, ignore_missing : as in `Network.loss`
         With one of them a float32 network is checked through its float64 twin.
     tolerance : float
@@ -145,6 +187,7 @@ def gradients(
     Returns
     -------
     GradientCheck
+        `.ok` is False where a value is wrong; findings say which equation is.
 
     Raises
     ------
@@ -305,8 +348,21 @@ def _with_shares(
 def assert_gradients(*args: Any, **options: Any) -> None:
     """Raise AssertionError unless `gradients` (of a network) or `gradient` (of a function) passes.
 
-    Takes what `gradients(net, X, Y)` or, where the first argument is a function,
-    `gradient(f, grad, x)` takes. Inconclusive is not passed. For tests.
+    For tests. Inconclusive is not passed.
+
+    Parameters
+    ----------
+    *args : net, X, Y; or f, grad, x
+        As `gradients` takes them, or `gradient` where the first is a function.
+    **options : as in `gradients` or `gradient`
+        By name.
+
+    Raises
+    ------
+    AssertionError
+        The check has not passed; the message is all that it found.
+    ValueError, TypeError
+        What was given cannot be checked.
 
     Examples
     --------

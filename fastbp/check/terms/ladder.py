@@ -51,14 +51,16 @@ MOST_PROBED = 64  # z_j that are changed to see which a_k change; an even select
 
 @dataclass(frozen=True, eq=False)
 class OutputError(Result):
-    """What `output_error` found.
+    """What `output_error` found: BP1 of one sample, rung by rung.
 
     Attributes
     ----------
     activation, cost : str
         Names; a callable's own.
     z, a : ndarray (n_z,), (n_a,)
+        Of the last layer.
     y : ndarray
+        The target.
     g : ndarray (n_a,)
         dC/da_k.
     jacobian : ndarray (n_a, n_z)
@@ -83,7 +85,15 @@ class OutputError(Result):
         "engine", "delta" or "".
     collapses : bool
         Whether a_k was found to depend on z_k only.
-    findings, verdict
+    findings, verdict : tuple of str, str
+        What is wrong, in words; begins with "pass", "FAIL" or "inconclusive".
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> found = fastbp.check.output_error(fastbp.Network([2, 3, 2], seed=0), [0.5, -1.0], 1)
+    >>> found.ok, found.activation, found.terms.shape
+    (True, 'softmax', (2, 2))
     """
 
     activation: str
@@ -109,7 +119,13 @@ class OutputError(Result):
     title = "output error"
 
     def tables(self) -> list[Table]:
-        """The rungs for each neuron j, and the terms of the sum."""
+        """Give the numbers as tables: the rungs for each neuron j, and the terms of the sum.
+
+        Returns
+        -------
+        list of Table
+            Rungs (1) to (4), g_k J[k, j], and more.
+        """
         header = ["j", "(1) dC/dz_j", "+-", "(2) sum over k", "(3) k=j", "(4) g_j sigma'"]
         columns = [self.total, self.diagonal, self.product]
         if self.claimed is not None:
@@ -126,9 +142,22 @@ class OutputError(Result):
         ]
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the terms as stacked bars, and the Jacobian (needs matplotlib).
+        """Draw the terms as stacked bars, and the Jacobian (needs fastbp's extra ``plot``).
 
-        Returns the Figure; the Axes with the bars alone where one is given.
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where the bars are drawn, without the Jacobian; a new figure when None.
+
+        Returns
+        -------
+        matplotlib.figure.Figure or matplotlib.axes.Axes
+            The figure; where `ax` is given, that.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is missing.
         """
         from fastbp.check import pictures
 
@@ -168,7 +197,9 @@ def output_error(
     z : array_like (n_z,)
         In place of a network and x: the last layer's weighted input.
     activation : str or callable z -> a (n_a,)
+        In place of a network: sigma of its last layer.
     cost : str or callable (a, y) -> number
+        In place of a network: C of a sample.
     activation_prime : callable z -> sigma'(z) (n_z,) or J (n_a, n_z), optional
         Yours, to be examined.
     cost_prime : callable (a, y) -> dC/da (n_a,), optional
@@ -179,6 +210,7 @@ def output_error(
     Returns
     -------
     OutputError
+        Its `verdict` says which step from (1) to (4) is wrong.
 
     Notes
     -----

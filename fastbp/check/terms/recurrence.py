@@ -95,7 +95,7 @@ class Growth:
 
 @dataclass(frozen=True, eq=False)
 class Recurrence(Result):
-    """What `recurrence` found.
+    """What `recurrence` found: BP2 at each hidden layer, for one sample.
 
     Attributes
     ----------
@@ -111,7 +111,15 @@ class Recurrence(Result):
         One for each hidden layer.
     trend : str
         "vanishing: ...", "exploding: ..." or "neither: ..."; "" without a hidden layer.
-    findings, verdict
+    findings, verdict : tuple of str, str
+        What is wrong, in words; begins with "pass", "FAIL" or "inconclusive".
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> found = fastbp.check.recurrence(fastbp.Network([2, 3, 2], seed=0), [0.5, -1.0], 1)
+    >>> found.ok, len(found.layers), len(found.norms)
+    (True, 1, 2)
     """
 
     layers: tuple[HiddenError, ...]
@@ -126,7 +134,15 @@ class Recurrence(Result):
     title = "recurrence"
 
     def tables(self) -> list[Table]:
-        """Norms by layer, then each layer's neurons; terms where the layers are small."""
+        """Give the numbers as tables: norms by layer, then each layer's neurons.
+
+        Terms, too, where the layers are small.
+
+        Returns
+        -------
+        list of Table
+            The output's layer first, as delta goes.
+        """
         L = len(self.norms)
         rows: list[list[Any]] = [[str(L), self.norms[-1], "", "", "", ""]]
         for step in reversed(self.growth):
@@ -153,7 +169,23 @@ class Recurrence(Result):
         return tables
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw ||delta^l|| by layer on a logarithmic scale (needs matplotlib); returns the Axes."""
+        """Draw ||delta^l|| by layer on a logarithmic scale (needs fastbp's extra ``plot``).
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            What is drawn in; a new figure's when None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn in.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is missing.
+        """
         from fastbp.check import pictures
 
         claimed = [*(hidden.claimed for hidden in self.layers), self.output_claimed]
@@ -170,12 +202,16 @@ def recurrence(net: Network, x: Any, y: Any) -> Recurrence:
     Parameters
     ----------
     net : Network
+        Whose `deltas` are judged.
     x : array_like (n_0,)
+        The sample.
     y : class index or target
+        Its class or target, as in `Network.loss`.
 
     Returns
     -------
     Recurrence
+        Its `verdict` names the layer where a mistake is made, and its `trend` how delta grows.
 
     Notes
     -----

@@ -105,11 +105,12 @@ def by_k_and_j(title: str, rows: Array) -> Table:
 
 @dataclass(frozen=True, eq=False)
 class Structure(Result):
-    """What `structure` found.
+    """What `structure` found: which a_k depend on which z_j.
 
     Attributes
     ----------
     activation : str
+        Its name; of a callable its own.
     n_z, n_a : int
         Numbers of z_j and of a_k.
     kind : str
@@ -124,7 +125,15 @@ class Structure(Result):
         selection is changed; the others depend where J says so at one of the points.
     jacobian : ndarray (n_a, n_z)
         da_k/dz_j at the first point.
-    findings, verdict : as in every result; nothing can be wrong here, `ok` is True
+    findings, verdict : tuple of str, str
+        In words; nothing can be wrong here, `ok` is True.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> found = fastbp.check.structure("softmax", 3)
+    >>> found.kind, found.depends.tolist()
+    ('dense', [[True, True, True], [True, True, True], [True, True, True]])
     """
 
     activation: str
@@ -141,14 +150,36 @@ class Structure(Result):
     title = "structure"
 
     def tables(self) -> list[Table]:
-        """Which a_k depend on which z_j, and the Jacobian."""
+        """Give the numbers as tables: which a_k depend on which z_j, and the Jacobian.
+
+        Returns
+        -------
+        list of Table
+            Both with a row for each k.
+        """
         return [
             by_k_and_j("a_k changes with z_j", np.where(self.depends, "x", ".")),
             by_k_and_j("J[k,j] = da_k/dz_j at a random z", self.jacobian),
         ]
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the Jacobian as a heat map (needs matplotlib); returns the Axes."""
+        """Draw the Jacobian as a heat map (needs fastbp's extra ``plot``).
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            What is drawn in; a new figure's when None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn in.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is missing.
+        """
         from fastbp.check import pictures
 
         title = f"da_k/dz_j of {self.activation}: {self.kind}"
@@ -176,6 +207,12 @@ def structure(
     Returns
     -------
     Structure
+        Its `kind` and `collapses` are the answer.
+
+    Raises
+    ------
+    ValueError
+        The Jacobian would be too large, or a function gives what is no activation.
 
     Examples
     --------

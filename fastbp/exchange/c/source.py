@@ -35,14 +35,16 @@ _TYPES = {"float32": ("float", "uint32_t", "f"), "float64": ("double", "uint64_t
 
 @dataclass(frozen=True)
 class CSource:
-    """A C file that was written, and what it takes.
+    """A C file that `to_c` wrote, and what it takes.
 
     Attributes
     ----------
     path : pathlib.Path
+        The file.
     name : str
         Of its functions: NAME_predict and NAME_self_test.
     n_inputs, n_outputs : int
+        Numbers that NAME_predict reads, and that it writes.
     constants : int
         Bytes of parameters, in flash.
     test : int
@@ -50,6 +52,16 @@ class CSource:
         linker drops functions (-ffunction-sections, --gc-sections).
     ram : int
         Bytes of NAME_predict's arrays, all of them on the stack.
+
+    Examples
+    --------
+    >>> import fastbp, os, tempfile
+    >>> from fastbp.exchange import to_c
+    >>> net = fastbp.Network([2, 3, 1], output="identity", loss="mse")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = to_c(net, os.path.join(folder, "model.c"), name="price")
+    >>> made.name, made.path.name, made.constants
+    ('price', 'model.c', 52)
     """
 
     path: Path
@@ -61,9 +73,12 @@ class CSource:
     ram: int
 
     def flash(self) -> int | None:
-        """Bytes of code and constants as this machine's compiler makes them (-Os).
+        """Measure code and constants as this machine's compiler makes them (-Os).
 
-        None where there is no compiler, or no `size`.
+        Returns
+        -------
+        int or None
+            Bytes; None where there is no compiler, or no `size`.
         """
         compiler, size = shutil.which("cc") or shutil.which("gcc"), shutil.which("size")
         if compiler is None or size is None:
@@ -82,7 +97,13 @@ class CSource:
                 return None
 
     def to_dict(self) -> dict[str, Any]:
-        """Of what JSON has."""
+        """Give all of it in the types of JSON.
+
+        Returns
+        -------
+        dict
+            By name; "flash" is what `flash` gives.
+        """
         return {
             "path": str(self.path), "name": self.name, "n_inputs": self.n_inputs,
             "n_outputs": self.n_outputs, "constants": self.constants, "test": self.test,
@@ -110,6 +131,7 @@ def to_c(
     Parameters
     ----------
     model : Network, or fitted MLPClassifier or MLPRegressor of one network
+        What is written; of an estimator its `network_`.
     path : str or path-like
         A file of that name is replaced, whole.
     name : str, default "model"
@@ -127,6 +149,7 @@ def to_c(
     TypeError, ValueError
         No network, an ensemble, parameters that are not finite, a name that C does not take.
     OSError
+        The file could not be written; one that was there is as it was.
 
     Notes
     -----

@@ -50,7 +50,9 @@ def from_onnx(model: Any, loss: str | None = None, *, output: str | None = None)
     TypeError, ValueError
         A damaged file; a node that stands for no layer or activation of fastbp, by its name.
     ImportError
+        onnx is missing.
     OSError
+        There is no such file, or it is no regular one.
 
     Notes
     -----

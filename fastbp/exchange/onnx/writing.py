@@ -36,6 +36,7 @@ def to_onnx(model: Any, path: Any = None, X: Any = None) -> Any:
     Parameters
     ----------
     model : Network, fitted estimator of fastbp or pipeline of scikit-learn
+        A pipeline ends in an estimator of fastbp.
     path : str or path-like, optional
         A file of that name is replaced, whole.
     X : table or array_like, optional
@@ -55,6 +56,7 @@ def to_onnx(model: Any, path: Any = None, X: Any = None) -> Any:
     ImportError
         onnx is missing, or skl2onnx for a pipeline.
     OSError
+        The file could not be written; one that was there is as it was.
 
     Notes
     -----

@@ -17,7 +17,7 @@ from fastbp.training.watchers.watcher import Event, Watcher
 
 
 def each_step(callback: Callable[[Event], Any]) -> Callable[[Event], Any]:
-    """A callback that is also called after each step, with an event of kind "step".
+    """Have a callback also called after each step, with an event of kind "step".
 
     It does so for what has an attribute `steps` that is true; a class may set that itself. The run
     then goes through Python at each step, which takes 20 us and more.
@@ -30,6 +30,7 @@ def each_step(callback: Callable[[Event], Any]) -> Callable[[Event], Any]:
     Returns
     -------
     callable
+        To be given to ``fit(callbacks=[...])``.
 
     Examples
     --------

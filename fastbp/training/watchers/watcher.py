@@ -30,7 +30,9 @@ class Event:
     network : Network
         Its parameters are those after the last step; what is written there is trained on.
     history : History
+        What was recorded so far; this epoch's values are in it.
     kind : "epoch" or "step"
+        What ended; "step" for callbacks of `fastbp.each_step` alone.
     step : int
         Steps made since the run began.
     average : ndarray or None
@@ -38,6 +40,17 @@ class Event:
     outputs : ndarray (n, n_L) or None
         After an epoch, what the network predicts of the validation data (by its average, with
         `ema`); not to be written.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> def tell(event):
+    ...     print(event.kind, event.epoch, event.step)
+    ...     return event.epoch == 1
+    >>> net = fastbp.Network([1, 1], output="identity", loss="mse")
+    >>> history = net.fit([[0.0], [1.0]], [0.0, 1.0], epochs=9, callbacks=[tell], seed=0)
+    epoch 0 1
+    epoch 1 2
     """
 
     epoch: int
