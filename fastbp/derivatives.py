@@ -36,6 +36,11 @@ class Derivatives:
         list of ndarray (n, width of z)
             One entry for each of `layers`, the output's last.
 
+        Raises
+        ------
+        TypeError, ValueError
+            As in `loss`.
+
         Examples
         --------
         >>> import fastbp
@@ -82,6 +87,11 @@ class Derivatives:
         -------
         ndarray (n_parameters,)
             In the order of `parameters`: W1, b1, W2, b2, ...
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `loss`; or `out` is of another shape or dtype, or shares memory with what is read.
 
         Examples
         --------
@@ -158,6 +168,11 @@ class Derivatives:
         ndarray (n, n_0)
             Of sparse X a sparse array, of its elements alone.
 
+        Raises
+        ------
+        TypeError, ValueError
+            As in `loss`.
+
         Examples
         --------
         >>> import fastbp
@@ -223,6 +238,11 @@ class Derivatives:
         ndarray (n, n_0)
             Of sparse X a sparse array, of its elements alone.
 
+        Raises
+        ------
+        TypeError, ValueError
+            X is none that `predict` takes, or V has another shape or is not finite.
+
         Examples
         --------
         >>> import fastbp
@@ -252,6 +272,11 @@ class Derivatives:
         -------
         ndarray (n, n_L)
             How fast each output changes in that direction.
+
+        Raises
+        ------
+        TypeError, ValueError
+            X is none that `predict` takes, or V has another shape or is not finite.
 
         Examples
         --------

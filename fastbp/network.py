@@ -379,6 +379,11 @@ class Network(Architecture, Derivatives, OneSample):
         ndarray (n,)
             In units of the network's cost, without penalties.
 
+        Raises
+        ------
+        TypeError, ValueError
+            As in `loss`.
+
         Examples
         --------
         >>> import fastbp

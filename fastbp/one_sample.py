@@ -32,6 +32,11 @@ class OneSample:
         ndarray (n_L,)
             As `predict` gives the row, without the axis of samples.
 
+        Raises
+        ------
+        TypeError, ValueError
+            `x` is no row of n_0 finite numbers.
+
         Examples
         --------
         >>> import fastbp

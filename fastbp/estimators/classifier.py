@@ -373,9 +373,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         ValueError
-            X and y do not fit each other or are not finite; a parameter is out of its range.
-        DivergenceError
-            The loss or a parameter became NaN or infinite.
+            X and y do not fit each other or are not finite; a parameter is out of its range; a
+            weight became NaN or infinite.
 
         Examples
         --------

@@ -91,6 +91,7 @@ def fit(
     Parameters
     ----------
     net : Network
+        Its parameters change; as a method, the network itself.
     X : array_like or sparse (n, n_0)
         What is of scipy.sparse is never made dense: work and memory grow with its elements, and the
         numbers are those of the dense array. Where a gradient of 0 changes nothing (SGD without
@@ -208,9 +209,12 @@ def fit(
     Returns
     -------
     History
+        The losses and metrics of each epoch, and what ``fit(resume=...)`` goes on from.
 
     Raises
     ------
+    TypeError, ValueError
+        An argument is refused, by its name; nothing has changed.
     DivergenceError
         The loss or a parameter became NaN or infinite.
     OSError

@@ -115,6 +115,8 @@ def fit_many(
 
     Raises
     ------
+    TypeError, ValueError
+        An argument is refused, by its name; nothing has changed.
     DivergenceError
         With `raise_on_divergence`; the other networks are left after a whole step.
     KeyboardInterrupt

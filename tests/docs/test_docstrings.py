@@ -25,17 +25,20 @@ MAIN = set(
 
 
 def members(cls):
-    """Names and values of what is public in a class and in its bases of this package."""
+    """Names and values of the public methods and properties of a class and its bases in fastbp."""
     found = {}
     for base in cls.__mro__:
         if base.__module__.startswith("fastbp."):
             found = vars(base) | found
-    return {
-        name: value
-        for name, value in sorted(found.items())
-        if (inspect.isfunction(value) or isinstance(value, (property, classmethod, staticmethod)))
-        and not name.startswith("_")
-    }
+    for name, value in sorted(found.items()):
+        if name.startswith("_"):
+            continue
+        if isinstance(value, property):
+            yield name, value
+        elif str(getattr(value, "__module__", "")).startswith("fastbp."):  # not scikit-learn's own
+            method = getattr(cls, name)  # of whatever kind its descriptor is
+            if inspect.isroutine(method):
+                yield name, method
 
 
 def public():
@@ -52,7 +55,7 @@ def public():
             if callable(thing):
                 # by its file: fastbp.check.gradients is a folder, too
                 yield f"{thing.__module__}.{thing.__qualname__}"
-            for member, value in members(thing).items() if inspect.isclass(thing) else ():
+            for member, value in members(thing) if inspect.isclass(thing) else ():
                 if value.__doc__ or not inspect.getdoc(getattr(thing, member)):
                     yield f"{module}.{name}.{member}"  # else its words are inherited
 
