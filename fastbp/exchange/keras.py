@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import functions, hints
+from fastbp import hints
 from fastbp.exchange.stack import Chain
 from fastbp.functions import shown
 from fastbp.network import Network
@@ -159,7 +159,7 @@ def _of_layer(layer: Any, chain: Chain, where: str) -> None:
     name = LAYERS[kind](layer)
     if name is None:
         raise chain.refuse(where, f"{kind} as fastbp has it", str(layer.get_config())[:200])
-    chain.activation(functions.activation(name).name, where)
+    chain.activation(name, where)
 
 
 def _activation(function: Any, chain: Chain, where: str) -> None:
@@ -169,4 +169,4 @@ def _activation(function: Any, chain: Chain, where: str) -> None:
     name = getattr(function, "__name__", None) or type(function).__name__
     if name not in ACTIVATIONS:
         raise chain.refuse(where, f"an activation among {', '.join(ACTIVATIONS)}", str(name))
-    chain.activation(functions.activation(ACTIVATIONS[name]).name, where)
+    chain.activation(ACTIVATIONS[name], where)

@@ -235,7 +235,7 @@ def _task(model: Any, net: Network) -> tuple[bool, Any, bool]:
 
 def _classes_of(net: Network) -> np.ndarray:
     """In the network's own order; as objects where an array would change them."""
-    told: list[Any] = list(net.classes)
+    told = list(net.classes or [])
     if len(set(told)) < len(told):
         raise ValueError(f"model: expected classes that differ; got {shown(told)}")
     found = np.array(told)

@@ -298,7 +298,7 @@ def _add_activation(kind: str, m: Any, chain: Chain, where: str) -> None:
         raise chain.refuse(
             where, f"Linear or one of {', '.join(READ)}, as fastbp has them", repr(m)[:200]
         )
-    chain.activation(functions.activation(name).name, where)
+    chain.activation(name, where)
 
 
 def _add_function(node: Any, chain: Chain, where: str) -> None:
