@@ -212,6 +212,68 @@ def test_inputs_of_a_table():
     assert to_onnx(model).opset_import[0].version == 13
 
 
+def gaps(n=120, every=7):
+    """Columns with what is missing, as objects."""
+    draws = np.random.default_rng(2)
+    made = {
+        "flag": draws.integers(0, 2, n).astype(bool).astype(object),
+        "count": draws.integers(0, 9, n).astype(object),
+        "x": draws.standard_normal(n),
+    }
+    for name in ("flag", "count"):
+        if every:
+            made[name][::every] = None
+    return made
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_columns_with_gaps_can_tell_them(whole):
+    given = gaps()
+    model = TabularRegressor("mlp", random_state=0).fit(given, given["x"])
+    example = gaps(every=0) if whole else given
+    if whole:
+        example["flag"] = example["flag"].astype(bool)
+        example["count"] = example["count"].astype(int)
+    opened = session(to_onnx(model, X=example))
+    types = {v.name: v.type for v in opened.get_inputs()}
+    assert (types["flag"], types["count"]) == ("tensor(string)", "tensor(double)")
+    new = gaps(40, every=3)
+    found = opened.run(None, fed(opened, new))[0][:, 0]
+    np.testing.assert_allclose(found, model.predict(new), atol=1e-5)
+
+
+NAMES_OF_NODES = [
+    "c",
+    "X",
+    "W1",
+    "b1",
+    "gemm",
+    "where",
+    "classes",
+    "outputs",
+    "label",
+    "a b\n",
+    " ",
+]
+
+
+def test_columns_may_have_the_names_of_nodes():
+    draws = np.random.default_rng(0)
+    given = {"first": draws.choice(["u", "v", "w"], 80)}
+    given |= {name: draws.standard_normal(80) for name in NAMES_OF_NODES}
+    encoder = fastbp.tabular.Encoder().fit(given)
+    net = fastbp.Network([len(encoder.feature_names_out()), 4, 2], seed=0)
+    net.metadata = {"encoder": encoder.to_dict(), "classes": ["no", "yes"]}
+    proto = to_onnx(net)
+    opened = session(proto)
+    assert [v.name for v in opened.get_inputs()] == list(given)
+    assert [v.name for v in opened.get_outputs()] == ["output_outputs", "output_label"]
+    found = opened.run(None, {name: column[:, None] for name, column in given.items()})[0]
+    np.testing.assert_allclose(found, net.predict(encoder.transform(given)), rtol=1e-4)
+    twin = from_onnx(proto)
+    assert twin.parameters.tobytes() == net.parameters.tobytes() and twin.metadata == net.metadata
+
+
 def test_numbers_that_were_declared_categories():
     given = {"k": np.arange(120) % 3, "x": np.linspace(0, 1, 120)}
     encoder = fastbp.tabular.Encoder(categorical=["k"])

@@ -116,7 +116,7 @@ def _described(onnx: Any, proto: Any, output: str | None) -> Network | None:
         told = json.loads(text)
         if told["nodes"] != digest(proto.graph.node):
             return None
-        tensors = _Tensors(onnx, proto.graph)
+        tensors = _Tensors(onnx, proto.graph, dict(told["tensors"]))
         check_tensors(told["architecture"], tensors)  # before memory is taken for what it claims
         net = Network(**{**told["architecture"], "init": "zeros"})
         net.metadata = dict(told["metadata"])
@@ -140,10 +140,11 @@ def _array(onnx: Any, tensor: Any) -> np.ndarray:
 
 
 class _Tensors:
-    """Initializers as `fastbp.files.model.check_tensors` asks for them."""
+    """Initializers, by the network's names, as `fastbp.files.model.check_tensors` asks for them."""
 
-    def __init__(self, onnx: Any, graph: Any) -> None:
-        self._onnx, self._known = onnx, {tensor.name: tensor for tensor in graph.initializer}
+    def __init__(self, onnx: Any, graph: Any, names: dict[str, str]) -> None:
+        there = {tensor.name: tensor for tensor in graph.initializer}
+        self._onnx, self._known = onnx, {name: there[names[name]] for name in names}
 
     def keys(self) -> list[str]:
         return list(self._known)

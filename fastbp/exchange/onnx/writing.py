@@ -125,7 +125,7 @@ def _of_network(net: Network, X: Any) -> Any:
         results.append((label, found.dtype, None))
         found.called(label)
     proto = _model(graph, given, results)
-    _describe(proto, net)
+    _describe(proto, net, graph)
     return _checked(proto)
 
 
@@ -144,13 +144,13 @@ def _of_estimator(model: Any, nets: Sequence[Network], X: Any) -> Any:
         results.append((name, value.dtype, n))
     proto = _model(graph, given, results)
     if len(nets) == 1 and not hasattr(model, "encoder_"):
-        _describe(proto, nets[0])
+        _describe(proto, nets[0], graph)
     return _checked(proto)
 
 
-def _describe(proto: Any, net: Network) -> None:
+def _describe(proto: Any, net: Network, graph: Graph) -> None:
     told = proto.metadata_props.add()
-    told.key, told.value = KEY, description(net, proto.graph.node)
+    told.key, told.value = KEY, description(net, proto.graph.node, graph.tensors)
 
 
 def _array_input(graph: Graph, given: list[Any], net: Network) -> Value:
