@@ -419,6 +419,83 @@ def test_searches_and_bags():
         np.testing.assert_allclose(p, model.predict_proba(X), atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_bags_of_several_outputs_of_columns_and_of_members_that_lack_classes(dtype):
+    pytest.importorskip("skl2onnx")
+    from fastbp.estimators import BaggingClassifier, BaggingRegressor
+
+    X = samples(dtype)
+    member = MLPRegressor(hidden_layer_sizes=4, max_iter=2, random_state=0)
+    piped = Pipeline([("scale", StandardScaler()), ("mlp", member)])
+    for of, told in ((member, {"max_features": 2}), (piped, {})):
+        bag = BaggingRegressor(of, n_estimators=3, random_state=0, **told).fit(X, X[:, :3])
+        (found,) = session(to_onnx(bag, X[:1])).run(None, {"X": X})
+        np.testing.assert_allclose(found, bag.predict(X), rtol=0, atol=TOLERANCE[dtype])
+        assert found.shape == (len(X), 3)
+    y = np.full(len(X), 10**15)
+    y[:4] = [-7, -7, 3, 5]
+    piped = Pipeline([("mlp", MLPClassifier(4, max_iter=2, random_state=0))])  # takes no weights
+    bag = BaggingClassifier(piped, n_estimators=4, max_samples=20, random_state=0).fit(X, y)
+    assert min(len(m.classes_) for m in bag.estimators_) < 4
+    label, p = session(to_onnx(bag, X[:1])).run(None, {"X": X})
+    np.testing.assert_array_equal(label, bag.predict(X))
+    np.testing.assert_allclose(p, bag.predict_proba(X), rtol=0, atol=TOLERANCE[dtype])
+
+
+def test_a_search_within_a_pipeline_is_what_it_found():
+    skl2onnx = pytest.importorskip("skl2onnx")
+    from fastbp.estimators import GridSearchCV, RandomizedSearchCV
+
+    X = samples()
+    search = RandomizedSearchCV(MLPClassifier(4, max_iter=2), {"alpha": [1, 2]}, n_iter=1, cv=2)
+    pipeline = Pipeline([("scale", StandardScaler()), ("search", search)])
+    pipeline.fit(X, TARGETS["three texts"](X))
+    label, p = session(to_onnx(pipeline, X[:1])).run(None, {"X": X})
+    np.testing.assert_array_equal(label, pipeline.predict(X))
+    np.testing.assert_allclose(p, pipeline.predict_proba(X), atol=1e-5)
+    search = GridSearchCV(MLPRegressor(hidden_layer_sizes=4, max_iter=2), {"alpha": [1]}, cv=2)
+    search.fit(X, X[:, :2])
+    (found,) = session(skl2onnx.to_onnx(search, X[:1])).run(None, {"X": X})
+    np.testing.assert_allclose(found, search.predict(X), atol=1e-5)
+
+
+def test_the_columns_of_a_frame_are_inputs_of_a_converted_estimator():
+    skl2onnx = pytest.importorskip("skl2onnx")
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(samples()[:, :2], columns=["a", "b"])
+    frame["k"] = np.arange(len(frame)) % 5
+    model = MLPRegressor(hidden_layer_sizes=4, max_iter=2).fit(frame, frame["a"])
+    opened = session(skl2onnx.to_onnx(model, frame[:1]))
+    assert [v.name for v in opened.get_inputs()] == ["a", "b", "k"]
+    (found,) = opened.run(None, {name: frame[[name]].to_numpy() for name in frame})
+    np.testing.assert_allclose(found[:, 0], model.predict(frame), atol=1e-5)
+
+
+def test_pipelines_that_are_refused():
+    pytest.importorskip("skl2onnx")
+    from sklearn.ensemble import BaggingRegressor as Theirs
+
+    from fastbp.estimators import BaggingClassifier, GridSearchCV, fit_groups
+
+    X = samples()
+    several = MLPRegressor(hidden_layer_sizes=4, max_iter=2)
+    hinge = MLPClassifier(4, max_iter=2, loss="hinge")
+    search = GridSearchCV(several, {"alpha": [1]}, cv=2, refit=False)
+    groups = fit_groups(several, X, X[:, 0], groups=TARGETS["three"](X))
+    for model, told in (
+        (Theirs(several, 2).fit(X, X[:, :2]), "2 columns .* BaggingRegressor that makes 1"),
+        (BaggingClassifier(hinge, 2).fit(X, TARGETS["three"](X)), "members that tell probabil"),
+        (search.fit(X, X[:, 0]), "a search with refit"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            to_onnx(model, X[:1])
+    with pytest.raises(TypeError, match="model: expected"):
+        to_onnx(groups, X[:1])
+    for unfitted in (Pipeline([("mlp", several)]), GridSearchCV(several, {"alpha": [1]})):
+        with pytest.raises(NotFittedError):
+            to_onnx(unfitted, X[:1])
+
+
 def test_a_pipeline_needs_an_example(tmp_path):
     pytest.importorskip("skl2onnx")
     X = samples()

@@ -90,14 +90,16 @@ def _model_of(model: Any, X: Any) -> Any:
     if isinstance(model, Network):
         check_finite(model)
         return _of_network(model, X)
-    if hasattr(model, "best_estimator_"):  # a search
+    if hasattr(model, "cv_results_"):  # a search
+        if not hasattr(model, "best_estimator_"):
+            raise ValueError(f"model: expected a search with refit; got refit={model.refit!r}")
         return _model_of(model.best_estimator_, X)
     if is_estimator(model):
         nets = fitted_networks(model)
         for net in nets:
             check_finite(net)
         return _of_estimator(model, nets, X)
-    if not hasattr(model, "fit") and not hasattr(model, "predict"):
+    if not hasattr(model, "fit"):
         raise TypeError(
             "model: expected a Network, a fitted estimator of fastbp or a pipeline of "
             f"scikit-learn; got {shown(model)}"
