@@ -108,6 +108,29 @@ def test_c_tells_what_it_takes_and_writes_a_header(tmp_path):
     assert not (to_c(net, tmp_path / "n.c") and (tmp_path / "n.h").exists())
 
 
+# numbers of the arrays that are there at the deepest call: rooms for z and a, sums side by side
+ROOMS = [
+    ([32, 64, 4], ["tanh"], "identity", 64),
+    ([32, 64, 4], ["layer_norm"], "identity", 64 + 64 + 32),
+    ([32, 64, 4], ["relu"], "softmax", 64 + 4 + 16),
+    ([32, 4], [], "tanh", 0),
+]
+
+
+@pytest.mark.parametrize(("sizes", "hidden", "output", "numbers"), ROOMS)
+def test_c_counts_its_arrays(sizes, hidden, output, numbers, tmp_path):
+    for dtype, size in (("float32", 4), ("float64", 8)):
+        net = cases.network(sizes, hidden, output, dtype)
+        assert to_c(net, tmp_path / "m.c").ram == size * numbers
+
+
+def test_c_of_a_large_network_is_not_compiled(tmp_path, monkeypatch):
+    net = fastbp.Network([600, 600, 3], output="identity", loss="mse", init="zeros")
+    made = to_c(net, tmp_path / "m.c")
+    monkeypatch.setattr(subprocess, "run", None)
+    assert made.flash() is None and "not measured" in str(made)
+
+
 @pytest.mark.parametrize("cc", FOREIGN)
 def test_c_compiles_for_other_machines(cc, tmp_path):
     for dtype in TYPES:

@@ -27,7 +27,10 @@ from fastbp.functions import shown
 from fastbp.network import Network
 
 ULP = 4  # by how much the test vector's outputs may be off
-LANES = 16  # of sums, on the stack
+# numbers of the arrays on the stack of a link or an activation: sums side by side
+LANES = {"dot": 16, "softmax": 16, "log_softmax": 16, "layer_norm": 32}
+BLOCK = 1 << 16  # numbers of which text is made at once: it takes twenty times the room of theirs
+MEASURED = 1 << 20  # bytes of constants up to which a compiler is asked for the size of all
 SECONDS = 120  # that a compiler is given to tell the size of its code
 
 _TYPES = {"float32": ("float", "uint32_t", "f"), "float64": ("double", "uint64_t", "")}
@@ -63,10 +66,11 @@ class CSource:
     def flash(self) -> int | None:
         """Bytes of code and constants as this machine's compiler makes them (-Os).
 
-        None where there is no compiler, or no `size`.
+        None where there is no compiler, or no `size`, or where constants take more than 1 MiB, on
+        which compilers spend minutes and gigabytes.
         """
         compiler, size = shutil.which("cc") or shutil.which("gcc"), shutil.which("size")
-        if compiler is None or size is None:
+        if compiler is None or size is None or self.constants > MEASURED:
             return None
         with tempfile.TemporaryDirectory() as folder:
             made = os.path.join(folder, "model.o")
@@ -91,10 +95,11 @@ class CSource:
 
     def __str__(self) -> str:
         flash = self.flash()
-        code = "no compiler to tell the code's" if flash is None else f"{flash:,} with code, -Os"
+        code = "that of code not measured" if flash is None else f"{flash:,} with code, -Os"
         return (
             f"{self.path}: {self.name}_predict, {self.n_inputs} -> {self.n_outputs}; flash: "
-            f"{self.constants:,} bytes of constants ({code}); RAM: {self.ram:,} bytes of stack"
+            f"{self.constants:,} bytes of constants ({code}); RAM: {self.ram:,} bytes of arrays "
+            "on the stack"
         )
 
 
@@ -156,8 +161,7 @@ def to_c(
             raise ValueError(f"path: expected a .c file beside the header; got {str(path)!r}")
         check_destination(beside, "path")
     source = _Source(net, name)
-    text = source.text()
-    replace(path, text.encode())
+    replace(path, (part.encode() for part in source.text()))
     if with_header:
         replace(beside, source.header().encode())
     return CSource(
@@ -175,11 +179,13 @@ class _Source:
         self.is_single = net.dtype.name == "float32"
         self.room = {"u": 0, "v": 0}  # arrays that activations lie in, by turns
         self.body = list(self._steps())
+        self.x, self.y = _test_vector(net)
 
     def ram(self) -> int:
-        return (sum(self.room.values()) + LANES) * self.net.dtype.itemsize
+        lanes = (LANES.get(of, 0) for x in self.layers for of in (_link(x), x.sigma.kind))
+        return (sum(self.room.values()) + max(lanes)) * self.net.dtype.itemsize
 
-    def text(self) -> str:
+    def text(self) -> Iterator[str]:
         needs = dict.fromkeys(_link(layer) for layer in self.layers)
         kinds = {
             layer.sigma.kind: functions.takes_parameter(layer.sigma.kind)
@@ -187,17 +193,16 @@ class _Source:
             if layer.sigma.kind != "identity"
         }
         tools = written(needs, kinds, self.is_single)
-        tensors = "".join(
-            self._array(f"{letter}{layer.number}", tensor)
-            for layer in self.layers
-            for letter, tensor in layer.tensors.items()
-        )
+        yield f"{self._opening()}{tools}"
+        for layer in self.layers:
+            for letter, tensor in layer.tensors.items():
+                yield from self._array(f"{letter}{layer.number}", tensor)
         arrays = "".join(f"    real {v}[{n}];\n" for v, n in self.room.items() if n)
-        return (
-            f"{self._opening()}{tools}{tensors}\n"
-            f"void {self.name}_predict(const {self.type} *x, {self.type} *y)\n"
-            f"{{\n{arrays}{''.join(self.body)}}}\n{self._test()}"
+        yield (
+            f"\nvoid {self.name}_predict(const {self.type} *x, {self.type} *y)\n"
+            f"{{\n{arrays}{''.join(self.body)}}}\n"
         )
+        yield from self._test()
 
     def header(self) -> str:
         guard = f"{self.name.upper()}_H"
@@ -243,12 +248,14 @@ class _Source:
     def _number(self, x: float) -> str:
         return f"{float(x).hex()}{self.suffix}"
 
-    def _array(self, name: str, values: np.ndarray) -> str:
-        numbers = [self._number(x) for x in values.ravel().tolist()]
-        rows = (", ".join(numbers[i : i + 4]) for i in range(0, len(numbers), 4))
-        return f"\nstatic const real {name}[{len(numbers)}] = {{\n    " + ",\n    ".join(
-            rows
-        ) + "\n};\n"  # fmt: skip
+    def _array(self, name: str, values: np.ndarray) -> Iterator[str]:
+        flat = values.ravel()
+        yield f"\nstatic const real {name}[{len(flat)}] = {{"
+        for start in range(0, len(flat), BLOCK):
+            numbers = [self._number(x) for x in flat[start : start + BLOCK].tolist()]
+            rows = (", ".join(numbers[i : i + 4]) for i in range(0, len(numbers), 4))
+            yield f"{',' * (start > 0)}\n    " + ",\n    ".join(rows)
+        yield "\n};\n"
 
     def _take(self, n: int, *used: str) -> str:
         """An array of n numbers other than those that are read."""
@@ -283,12 +290,12 @@ class _Source:
         n = "" if link == "scale" else f"{layer.n_z}, "
         return f"    {link}({a}, {layer.n_in}, {names}, {n}{z});\n"
 
-    def _test(self) -> str:
-        x, y = _test_vector(self.net)
-        n = len(y)
-        return (
-            f"{self._array('test_x', x)}{self._array('test_y', y)}\n"
-            "/* a number's place among all of its type, in order */\n"
+    def _test(self) -> Iterator[str]:
+        n = len(self.y)
+        yield from self._array("test_x", self.x)
+        yield from self._array("test_y", self.y)
+        yield (
+            "\n/* a number's place among all of its type, in order */\n"
             "static int64_t place(real x)\n{\n"
             "    union { real x; unsigned_real u; } v;\n    v.x = ABS(x);\n"
             "    return x < R(0.0) ? -(int64_t)v.u : (int64_t)v.u;\n}\n\n"
