@@ -71,7 +71,9 @@ def _torch(model: Any, path: Path, options: argparse.Namespace) -> dict[str, Any
 
 
 def _c(model: Any, path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    made = exchange.to_c(model, path, name="model" if options.name is None else options.name, header=options.header)
+    made = exchange.to_c(
+        model, path, name="model" if options.name is None else options.name, header=options.header
+    )
     return {**made.to_dict(), "shown": f"\n{made}"}
 
 

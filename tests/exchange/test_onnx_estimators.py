@@ -473,6 +473,8 @@ def test_the_columns_of_a_frame_are_inputs_of_a_converted_estimator():
 
 def test_pipelines_that_are_refused():
     pytest.importorskip("skl2onnx")
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.compose import TransformedTargetRegressor
     from sklearn.ensemble import BaggingRegressor as Theirs
 
     from fastbp.estimators import BaggingClassifier, GridSearchCV, fit_groups
@@ -481,11 +483,18 @@ def test_pipelines_that_are_refused():
     several = MLPRegressor(hidden_layer_sizes=4, max_iter=2)
     hinge = MLPClassifier(4, max_iter=2, loss="hinge")
     search = GridSearchCV(several, {"alpha": [1]}, cv=2, refit=False)
+    calibrated = CalibratedClassifierCV(MLPClassifier(4, max_iter=2), method="isotonic", cv=2)
     groups = fit_groups(several, X, X[:, 0], groups=TARGETS["three"](X))
     for model, told in (
         (Theirs(several, 2).fit(X, X[:, :2]), "2 columns .* BaggingRegressor that makes 1"),
         (BaggingClassifier(hinge, 2).fit(X, TARGETS["three"](X)), "members that tell probabil"),
         (search.fit(X, X[:, 0]), "a search with refit"),
+        (
+            TransformedTargetRegressor(several).fit(X, X[:, 0]),
+            "skl2onnx converts; .*TransformedTar",
+        ),
+        (calibrated.fit(X, X[:, 0] > 0), "isotonic"),
+        (Pipeline([("scale", StandardScaler()), ("last", calibrated)]), "isotonic"),
     ):
         with pytest.raises(ValueError, match=told):
             to_onnx(model, X[:1])

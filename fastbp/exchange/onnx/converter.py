@@ -78,6 +78,7 @@ def converted(model: Any, X: Any) -> Any:
     """A pipeline, or another estimator of scikit-learn, by skl2onnx; probabilities as a tensor."""
     register()
     import skl2onnx
+    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
     from sklearn.base import is_classifier, is_regressor
     from sklearn.utils.validation import check_is_fitted
 
@@ -87,8 +88,18 @@ def converted(model: Any, X: Any) -> Any:
             "none"
         )
     check_is_fitted(model)
+    last = model[-1] if hasattr(model, "steps") else model
+    if hasattr(last, "calibrated_classifiers_") and last.method == "isotonic":
+        raise ValueError(
+            "model: expected a calibration that ONNX says exactly, method='sigmoid'; got "
+            "'isotonic', which skl2onnx approximates by steps"
+        )
     options = {id(model): {"zipmap": False}} if is_classifier(model) else None
-    proto = skl2onnx.to_onnx(model, X, options=options)
+    try:
+        proto = skl2onnx.to_onnx(model, X, options=options)
+    except (MissingShapeCalculator, MissingConverter, NotImplementedError) as error:
+        told = str(error).strip().split("\n")[0]
+        raise ValueError(f"model: expected what skl2onnx converts; {told}") from None
     if is_regressor(model):
         _check_columns(model, proto, X)
     return proto
