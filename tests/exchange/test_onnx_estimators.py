@@ -355,9 +355,16 @@ def test_what_is_refused_of_a_table(tmp_path):
     for unfitted in (MLPClassifier(), TabularRegressor()):
         with pytest.raises(NotFittedError):
             to_onnx(unfitted)
-    for nonsense in (3, None, "model", [1]):
+    for nonsense in (3, None, "model", [1], MLPClassifier):
         with pytest.raises(TypeError, match="model: expected"):
             to_onnx(nonsense)
+    for nonsense in (3, b"net.onnx", True):
+        with pytest.raises(TypeError, match="path: expected a path"):
+            to_onnx(fastbp.Network([2, 2]), nonsense)
+    odd = fastbp.Network([2, 2])
+    odd.metadata["classes"] = ["\ud800", "b"]
+    with pytest.raises(ValueError, match="model: expected classes that UTF-8 can hold"):
+        to_onnx(odd)
     assert not list(tmp_path.iterdir())
 
 

@@ -31,6 +31,9 @@ def class_tensor(classes: Any) -> np.ndarray:
         return array.astype(np.int64 if whole else np.float64)
     values = array.tolist()
     if all(isinstance(v, str) for v in values):
+        for v in values:
+            if any("\ud800" <= c <= "\udfff" for c in v):
+                raise ValueError(f"model: expected classes that UTF-8 can hold; got {v!r}")
         return np.array(values, object)
     if all(isinstance(v, (bool, int, np.integer)) for v in values):
         return np.array([int(v) for v in values], np.int64)

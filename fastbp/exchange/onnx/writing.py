@@ -73,7 +73,7 @@ def to_onnx(model: Any, path: Any = None, X: Any = None) -> Any:
     13
     """
     if path is not None and not isinstance(path, (str, os.PathLike)):
-        if X is not None:
+        if X is not None or not hasattr(path, "__len__") or isinstance(path, bytes):
             raise TypeError(f"path: expected a path (str or path-like); got {shown(path)}")
         path, X = None, path
     if path is not None:
@@ -99,7 +99,7 @@ def _model_of(model: Any, X: Any) -> Any:
         for net in nets:
             check_finite(net)
         return _of_estimator(model, nets, X)
-    if not hasattr(model, "fit"):
+    if not hasattr(model, "fit") or isinstance(model, type):
         raise TypeError(
             "model: expected a Network, a fitted estimator of fastbp or a pipeline of "
             f"scikit-learn; got {shown(model)}"
