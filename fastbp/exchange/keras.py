@@ -54,7 +54,8 @@ LAYERS: dict[str, Callable[[Any], str | None]] = {
     "LeakyReLU": lambda m: f"leaky_relu({float(m.negative_slope)!r})",
     "ELU": lambda m: f"elu({float(m.alpha)!r})",
     "Softmax": lambda m: "softmax" if m.axis in (-1, 1) else None,
-    "Flatten": lambda m: "identity",
+    # channels first: it would put them last before it flattens
+    "Flatten": lambda m: "identity" if m.data_format != "channels_first" else None,
 }
 
 

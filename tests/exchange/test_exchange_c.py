@@ -4,6 +4,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 
 import exchange_cases as cases
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import fastbp
 from fastbp.exchange import to_c
+from fastbp.kernels import dispatch
 
 FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 TYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double}
@@ -66,6 +68,39 @@ def test_c_has_the_engines_bits(cc, n, dtype, tmp_path):
         there = ~np.isnan(wanted)
         assert ulps(found[there], wanted[there]) <= 4, net
         assert getattr(library, f"m{i}_self_test")() == 0, net
+
+
+EXACT = """
+import ctypes, subprocess, sys
+sys.path.insert(0, sys.argv[1])
+import exchange_cases as cases, numpy as np
+from test_exchange_c import FLAGS, TYPES, predicted
+from fastbp.exchange import to_c
+
+nets = [net for dtype in TYPES for net in cases.networks(len(cases.NAMES), dtype, seed=4)]
+texts = [to_c(net, f"m{i}.c", name=f"m{i}").path.read_text() for i, net in enumerate(nets)]
+assert all(("#define FMA(a, b, c) ((a) * (b) + (c))" in text) != ("FMA fma" in text)
+           for text in texts)
+sources = [f"m{i}.c" for i in range(len(nets))]
+command = ["gcc", *FLAGS, "-O0", "-shared", "-fPIC", *sources, "-lm", "-o", "m.so"]
+subprocess.run(command, check=True)
+library = ctypes.CDLL("./m.so")
+for i, net in enumerate(nets):
+    X = cases.inputs(net)
+    found = predicted(getattr(library, f"m{i}_predict"), X, net.sizes[-1])
+    np.testing.assert_array_equal(found, cases.outputs(net, X), err_msg=str(net))
+    assert getattr(library, f"m{i}_self_test")() == 0, net
+"""
+
+
+@pytest.mark.parametrize("level", ["baseline", pytest.param("avx2", marks=pytest.mark.exhaustive)])
+def test_c_has_the_bits_of_each_level(level, tmp_path):
+    compiler("gcc")
+    if level not in dispatch.available_levels():
+        pytest.skip(f"no {level}")
+    here = os.path.dirname(__file__)
+    subprocess.run([sys.executable, "-c", EXACT, here], check=True, cwd=tmp_path, timeout=300,
+                   env=os.environ | {"FASTBP_ISA": level})  # fmt: skip
 
 
 @pytest.mark.parametrize("name", cases.NAMES)

@@ -97,6 +97,7 @@ REFUSED = [
     (lambda: Twice([keras.Input((5,)), L.Dense(3)]), "Twice with its call"),
     (lambda: keras.Sequential([keras.Input((2, 5)), L.Dense(3), L.Softmax(axis=1)]), "outputs"),
     (lambda: stack(L.Dense(3), L.ELU(0.0)), r"\(ELU\): the parameter of 'elu'"),
+    (lambda: stack(L.Flatten(data_format="channels_first"), L.Dense(3)), "Flatten as fastbp"),
     (branches, "one chain of layers"),
     (two_outputs, "one chain of layers"),
     (lambda: stack(L.Dense(3), L.BatchNormalization()), "BatchNormalization"),

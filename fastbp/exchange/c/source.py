@@ -135,10 +135,11 @@ def to_c(
 
     Notes
     -----
-    The functions are the engine's, term by term, with `fma` of math.h: outputs have the bits that
-    `Network.predict` has on CPUs with FMA, where the compiler keeps to C's rules (-std=c99, no
-    -ffast-math). Let it know that the CPU has the instruction (-mfma or -march=native on x86): as a
-    call of the library it takes ten times as long and more.
+    The functions are the engine's, term by term: outputs have the bits of `Network.predict` here,
+    where the compiler keeps to C's rules (-std=c99, no -ffast-math). Written on a CPU with FMA, the
+    file calls `fma` of math.h. Let the compiler know that its CPU has the instruction (-mfma or
+    -march=native on x86): as a call of the library it takes ten times as long and more. Written
+    under ``FASTBP_ISA=baseline`` on x86, it multiplies and adds.
 
     Examples
     --------
@@ -177,6 +178,7 @@ class _Source:
         self.net, self.name, self.layers = net, name, layers_of(net)
         self.type, self.bits, self.suffix = _TYPES[net.dtype.name]
         self.is_single = net.dtype.name == "float32"
+        self.fuses = _fuses(net.dtype)
         self.room = {"u": 0, "v": 0}  # arrays that activations lie in, by turns
         self.body = list(self._steps())
         self.x, self.y = _test_vector(net)
@@ -192,7 +194,7 @@ class _Source:
             for layer in self.layers
             if layer.sigma.kind != "identity"
         }
-        tools = written(needs, kinds, self.is_single)
+        tools = written(needs, kinds, self.is_single, self.fuses)
         yield f"{self._opening()}{tools}"
         for layer in self.layers:
             for letter, tensor in layer.tensors.items():
@@ -233,15 +235,19 @@ class _Source:
     def _opening(self) -> str:
         f = self.suffix
         paste = "x##f" if f else "x"
+        fast, fma = "", "FMA(a, b, c) ((a) * (b) + (c))"
+        if self.fuses:
+            fast = " Fast where the compiler knows of an FMA instruction (-mfma)."
+            fma = f"FMA fma{f}"
         return (
             f"/* {self._about()}\n *\n * C99; needs math.h (-lm). For the bits of fastbp: no "
-            "-ffast-math, no contraction of a * b + c\n * (-std=c99 or -ffp-contract=off). "
-            "Fast where the compiler knows of an FMA instruction (-mfma). */\n"
+            "-ffast-math, no contraction of a * b + c\n * (-std=c99 or -ffp-contract=off)."
+            f"{fast} */\n"
             "#include <math.h>\n#include <stdint.h>\n\n"
             "#ifdef __clang__\n#pragma STDC FP_CONTRACT OFF\n#endif\n\n"
             f"{self._prototypes()}\n"
             f"typedef {self.type} real;\ntypedef {self.bits} unsigned_real;\n"
-            f"#define R(x) {paste}\n#define FMA fma{f}\n#define ABS fabs{f}\n"
+            f"#define R(x) {paste}\n#define {fma}\n#define ABS fabs{f}\n"
             f"#define SQRT sqrt{f}\n#define COPYSIGN copysign{f}\n"
         )
 
@@ -307,6 +313,14 @@ class _Source:
             f"        const int within = above <= found + {ULP} && found <= above + {ULP};\n"
             "        wrong += !(y[j] == y[j] && within);\n    }\n    return wrong;\n}\n"
         )
+
+
+def _fuses(dtype: np.dtype[Any]) -> bool:
+    """Whether the engine in use rounds a b + c once, as it does itself tell."""
+    net = Network([1, 1], output="identity", loss="mse", dtype=dtype, init="zeros")
+    x = 1 + np.finfo(dtype).eps * 2 ** (np.finfo(dtype).nmant // 2 - 1)  # its square needs more
+    net.weights[0][...], net.biases[0][...] = x, -(x * x)
+    return bool(net.predict([[x]])[0, 0] != 0)
 
 
 def _is_coupled(layer: Layer) -> bool:
