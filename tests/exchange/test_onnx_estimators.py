@@ -478,6 +478,20 @@ def test_the_columns_of_a_frame_are_inputs_of_a_converted_estimator():
     np.testing.assert_allclose(found[:, 0], model.predict(frame), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "options", [{MLPClassifier: {"zipmap": False}}, {"mlp__zipmap": False}], ids=["class", "name"]
+)
+def test_options_of_a_converter(options):
+    skl2onnx = pytest.importorskip("skl2onnx")
+    X = samples()
+    pipeline = Pipeline([("scale", StandardScaler()), ("mlp", MLPClassifier(4, max_iter=2))])
+    pipeline.fit(X, TARGETS["three texts"](X))
+    p = session(skl2onnx.to_onnx(pipeline, X[:1], options=options)).run(None, {"X": X})[1]
+    np.testing.assert_allclose(p, pipeline.predict_proba(X), atol=1e-5)
+    with pytest.raises(ValueError, match="nocl: expected False"):
+        skl2onnx.to_onnx(pipeline, X[:1], options={id(pipeline): {"nocl": True}})
+
+
 def test_pipelines_that_are_refused():
     pytest.importorskip("skl2onnx")
     from sklearn.calibration import CalibratedClassifierCV

@@ -149,7 +149,7 @@ def _shapes(operator: Any) -> None:
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Nodes of the model, from its input to its outputs."""
     model = operator.raw_operator
-    graph = Graph(_opset_of(container), unique=scope.get_unique_variable_name)
+    graph = _graph(scope, operator, container)
     results = add_estimator(graph, model, _input(graph, operator, model.networks_[0].dtype))
     for (stem, value, _), output in zip(results, operator.outputs, strict=False):
         value = value if stem == "label" else value.cast(_dtype(operator))
@@ -170,6 +170,14 @@ def _input(graph: Graph, operator: Any, dtype: Any) -> Value:
         for given in operator.inputs
     ]
     return parts[0].op("Concat", *parts[1:], axis=1) if len(parts) > 1 else parts[0]
+
+
+def _graph(scope: Any, operator: Any, container: Any) -> Graph:
+    """An empty one; refuses the options that scikit-learn's MLPClassifier refuses, too."""
+    model = operator.raw_operator
+    if hasattr(model, "classes_") and scope.get_options(model, {"nocl": False})["nocl"]:
+        raise ValueError("nocl: expected False, labels that are the classes; got True")
+    return Graph(_opset_of(container), unique=scope.get_unique_variable_name)
 
 
 def _add_nodes(graph: Graph, scope: Any, container: Any) -> None:
@@ -199,7 +207,7 @@ def _bag_shapes(operator: Any) -> None:
 def _convert_bag(scope: Any, operator: Any, container: Any) -> None:
     """The mean of the members' probabilities, or of their numbers."""
     model, dtype = operator.raw_operator, _dtype(operator)
-    graph = Graph(_opset_of(container), unique=scope.get_unique_variable_name)
+    graph = _graph(scope, operator, container)
     x = _input(graph, operator, dtype)
     found = []
     for member, features in zip(model.estimators_, model.estimators_features_, strict=True):
