@@ -526,12 +526,34 @@ def test_pipelines_that_are_refused():
             to_onnx(unfitted, X[:1])
 
 
-def test_a_pipeline_needs_an_example(tmp_path):
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_pipeline_of_arrays_needs_no_example(dtype, tmp_path):
     pytest.importorskip("skl2onnx")
-    X = samples()
-    pipeline = Pipeline([("mlp", MLPRegressor(max_iter=2))]).fit(X, X[:, 0])
-    with pytest.raises(ValueError, match="X: expected an example"):
+    X = samples(dtype)
+    for mlp, y in (
+        (MLPRegressor(hidden_layer_sizes=4, max_iter=2), X[:, :2]),
+        (MLPClassifier(4, max_iter=2), TARGETS["three texts"](X)),
+    ):
+        pipeline = Pipeline([("scale", StandardScaler()), ("mlp", mlp)]).fit(X, y)
         to_onnx(pipeline, tmp_path / "a.onnx")
+        made = onnx.load(tmp_path / "a.onnx")
+        assert made.SerializeToString() == to_onnx(pipeline, X[:1]).SerializeToString()
+        assert len(session(made).run(None, {"X": X})[0]) == len(X)
+
+
+def test_a_pipeline_of_frames_needs_an_example(tmp_path):
+    pytest.importorskip("skl2onnx")
+    pandas = pytest.importorskip("pandas")
+    from sklearn.preprocessing import OneHotEncoder
+
+    X = samples()
+    mlp = MLPRegressor(hidden_layer_sizes=4, max_iter=2)
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    for first, given in ((StandardScaler(), frame), (OneHotEncoder(), X.round().astype(str))):
+        pipeline = Pipeline([("first", first), ("mlp", mlp)]).fit(given, X[:, 0])
+        with pytest.raises(ValueError, match="X: expected an example"):
+            to_onnx(pipeline, tmp_path / "a.onnx")
+    pipeline = Pipeline([("mlp", mlp)]).fit(X, X[:, 0])
     to_onnx(pipeline, tmp_path / "a.onnx", X[:1])
     assert session(onnx.load(tmp_path / "a.onnx")).run(None, {"X": X})[0].shape == (80, 1)
     with pytest.raises(TypeError, match="path: expected a path"):

@@ -82,12 +82,8 @@ def converted(model: Any, X: Any) -> Any:
     from sklearn.base import is_classifier, is_regressor
     from sklearn.utils.validation import check_is_fitted
 
-    if X is None:
-        raise ValueError(
-            f"X: expected an example of the input of {type(model).__name__}, such as X[:1]; got "
-            "none"
-        )
     check_is_fitted(model)
+    X = _example(model) if X is None else X
     last = model[-1] if hasattr(model, "steps") else model
     if hasattr(last, "calibrated_classifiers_") and last.method == "isotonic":
         raise ValueError(
@@ -103,6 +99,20 @@ def converted(model: Any, X: Any) -> Any:
     if is_regressor(model):
         _check_columns(model, proto, X)
     return proto
+
+
+def _example(model: Any) -> np.ndarray:
+    """A row of zeros, where the input was an array of numbers: of float32 where ours is."""
+    first, last = (model[0], model[-1]) if hasattr(model, "steps") else (model, model)
+    of_frame = hasattr(model, "feature_names_in_")
+    of_texts = hasattr(first, "categories_") or hasattr(first, "transformers_")
+    if of_frame or of_texts or not hasattr(model, "n_features_in_"):
+        raise ValueError(
+            f"X: expected an example of the input of {type(model).__name__}, such as X[:1], of "
+            "which nothing else tells the columns' types; got none"
+        )
+    net = getattr(last, "networks_", [None])[0]
+    return np.zeros((1, model.n_features_in_), getattr(net, "dtype", np.float64))
 
 
 def _check_columns(model: Any, proto: Any, X: Any) -> None:

@@ -39,9 +39,9 @@ def to_onnx(model: Any, path: Any = None, X: Any = None) -> Any:
     path : str or path-like, optional
         A file of that name is replaced, whole.
     X : table or array_like, optional
-        An example of the input. A table's columns get its types, without it float64 and texts;
-        what scikit-learn's pipelines need, as ``skl2onnx.to_onnx(model, X)`` does, in whose order
-        it may stand in the place of `path`, too.
+        An example of the input. A table's columns get its types, without it float64 and texts.
+        scikit-learn's pipelines need it where they take a frame or texts; without it they get one
+        input of floats. As in ``skl2onnx.to_onnx(model, X)`` it may stand in the place of `path`.
 
     Returns
     -------
