@@ -577,6 +577,21 @@ def test_skl2onnx_knows_the_estimators_whoever_is_imported_first(first):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
+def test_skl2onnx_is_imported_where_its_converters_cannot_be():
+    pytest.importorskip("skl2onnx")
+    code = (
+        "import warnings, fastbp.exchange\n"
+        "from fastbp.exchange.onnx import converter\n"
+        "def fail(): raise AttributeError('another release')\n"
+        "converter.register = fail\n"
+        "with warnings.catch_warnings(record=True) as told:\n"
+        "    warnings.simplefilter('always')\n"
+        "    import skl2onnx\n"
+        "assert any('another release' in str(w.message) for w in told), told\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
 def test_importing_exchange_imports_no_peer():
     code = (
         "import sys, fastbp.exchange\n"

@@ -7,6 +7,7 @@ What does not: nodes of an estimator (estimators.py).
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -302,7 +303,10 @@ class _OnImport:
 
         def then_register(module: Any) -> None:
             execute(module)
-            register()
+            try:
+                register()
+            except Exception as error:  # another release of it: its import is the user's
+                warnings.warn(f"fastbp: no converters for skl2onnx: {error}", stacklevel=2)
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
 
