@@ -316,6 +316,9 @@ def test_what_is_refused_of_a_table(tmp_path):
         to_onnx(model, X=dict(given, wood=given["age"]))
     with pytest.raises(ValueError, match="X: expected the columns of training; 'wood'"):
         to_onnx(model, X={"age": given["age"], "count": given["count"]})
+    both = {"c": np.array(["a", "b", "", None] * 30, object)}
+    with pytest.raises(ValueError, match="column 'c': expected other texts than ''"):
+        to_onnx(TabularRegressor("mlp").fit(both, np.arange(120.0)))
     for unfitted in (MLPClassifier(), TabularRegressor()):
         with pytest.raises(NotFittedError):
             to_onnx(unfitted)

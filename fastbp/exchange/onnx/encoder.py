@@ -196,6 +196,11 @@ def _places(column: Value, coding: TextCoding, other: int, missing: int) -> Valu
         found = _place_of_number(x, numbers, coding, other)
         return _is_nan(x).where(graph.constant([[missing]], np.int64), found)
     keys = {text: place for place, text in enumerate(coding.categories)}
+    if coding.missing and "" in keys:
+        raise ValueError(
+            f"model: column {coding.name!r}: expected other texts than '' beside what is missing, "
+            "which ONNX has as ''; got both"
+        )
     for text in set(BOOLEANS) & set(keys):  # True, TRUE, ...
         for letters in itertools.product(*((c.lower(), c.upper()) for c in text)):
             keys["".join(letters)] = keys[text]
