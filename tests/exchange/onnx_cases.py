@@ -1,12 +1,13 @@
 """What is trained, and a graph that is run, in the tests of estimators and of pipelines."""
 
 import numpy as np
-import onnxruntime as ort
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
 def session(proto):
+    import onnxruntime as ort  # not everywhere: this file is looked into where it is not, too
+
     return ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
