@@ -53,6 +53,7 @@ class OneSample:
         y : int, float or array_like (n_L,)
             A class index, the target of a single output, or all targets.
         learning_rate : float
+            At least 0.
 
         Returns
         -------
@@ -87,8 +88,13 @@ class OneSample:
 
     @cached_property
     def _learner(self: Any) -> Any:
+        return self._doors.Learner(*self._of_samples)
+
+    @property
+    def _of_samples(self: Any) -> tuple[Any, ...]:
+        """What an engine's door for single samples is made of."""
         allowed = _ALLOWED.get(self._loss.targets, 0)
-        return self._doors.Learner(self._compiled, self._parameters, allowed)
+        return self._compiled, self._parameters, allowed, np.generic
 
     def _row(self: Any, x: Any) -> np.ndarray:
         """x as a row that needs no conversion, and the parameters checked."""
@@ -102,8 +108,8 @@ class OneSample:
     def _one(self: Any, x: Any, y: Any) -> tuple[np.ndarray, Any]:
         """A sample, as the short way takes it."""
         row = self._row(x)
-        target = y if isinstance(y, np.ndarray) else np.asarray(y)
-        if target.ndim > 1:
+        target = inputs.as_array(y, "y")
+        if target.shape not in ((), (self._n_targets,)):
             raise ValueError(
                 f"y: expected one sample's, shape () or ({self._n_targets},); got shape "
                 f"{target.shape}"

@@ -86,6 +86,23 @@ def test_a_target_may_be_given_in_several_ways(kind, same):
     assert len(set(found)) == 1
 
 
+@pytest.mark.parametrize("kind", ["one number", "classes"])
+def test_elements_of_arrays_take_the_short_way(kind):
+    """As `for x, y in zip(X, Y)` has them: nothing is converted by NumPy."""
+    net = network(kind)
+    x = a_row(net)
+    for y in (1, np.int64(1), np.int8(1), *([] if kind == "classes" else
+              [True, np.True_, 1.0, np.float32(1), np.float64(1), 2**53, -(2**53)])):  # fmt: skip
+        assert net._learner.learn(x, y, 0.0) is not None, y
+        assert net._learner.learn(x, y, np.float64(0.0)) is not None, y
+        assert net.learn_one(x, y, 0.0) == net.learn_one(x, np.asarray(float(y)), 0.0)
+
+
+class NoArray:
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("it needs a gradient")
+
+
 REFUSED = {
     "x of another length": ((np.ones(4, "f4"), 0.3), r"x: expected shape \(5,\); got shape \(4,\)"),
     "x a matrix": ((np.ones((1, 5), "f4"), 0.3), r"x: expected shape \(5,\)"),
@@ -96,6 +113,10 @@ REFUSED = {
     "y NaN": ((np.ones(5, "f4"), float("nan")), "y: expected finite"),
     "y a name": ((np.ones(5, "f4"), "cat"), "y: expected"),
     "y None": ((np.ones(5, "f4"), None), "y: expected"),
+    "y ragged": ((np.ones(5, "f4"), [[1], [1, 2]]), "y: expected a rectangular"),
+    "y no array": ((np.ones(5, "f4"), NoArray()), "y: expected numbers; got NoArray"),
+    "y too large": ((np.ones(5, "f4"), 10**400), "y: expected numbers of ordinary size"),
+    "y empty": ((np.ones(5, "f4"), []), r"y: expected one sample's, shape \(\) or \(1,\); got"),
     "a rate below 0": ((np.ones(5, "f4"), 0.3, -0.1), "learning_rate: expected a finite"),
     "a rate NaN": ((np.ones(5, "f4"), 0.3, float("nan")), "learning_rate: expected a finite"),
     "a rate of text": ((np.ones(5, "f4"), 0.3, "fast"), "learning_rate: expected a number"),
@@ -141,6 +162,22 @@ def test_a_step_that_overflows_is_not_made(kind):
     net.parameters[3] = np.nan
     with pytest.raises(ValueError, match="parameters: "):
         net.learn_one(a_row(net), y)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh", "maxout", "softmax", "exp"])
+def test_no_activation_hides_a_parameter_that_is_not_finite(activation, value):
+    net = fastbp.Network([3, 8, 8, 1], activation=activation, output="identity", loss="mse")
+    net.parameters[0] = value
+    before = net.parameters.copy()
+    for call in (
+        net.learn_one,
+        lambda x, y: net.predict_one(x),
+        fastbp.OnlineTrainer(net).learn_one,
+    ):
+        with pytest.raises(ValueError, match=r"parameters: expected finite numbers; .* at \[0\]"):
+            call(np.ones(3, "f4"), 1.0)
+    assert_array_equal(net.parameters, before)
 
 
 def test_what_is_written_and_what_is_copied_goes_its_own_way():

@@ -85,9 +85,7 @@ class OnlineTrainer:
         doors.load_state(self._trainer, net.parameters, slots)
         self._trainer.position = (0, 0, step, 0.0, 0.0)
         self._most = most
-        self._stepper = doors.Stepper(
-            net._compiled, net._parameters, net._learner.allowed, self._trainer
-        )
+        self._stepper = doors.Stepper(*net._of_samples, self._trainer)
 
     @property
     def step(self) -> int:
