@@ -40,7 +40,10 @@ class OneSample:
         """
         result = self._predictor.predict_one(x)
         if result is None:
-            result = self.predict(self._row(x)[None])[0]
+            row = self._row(x)
+            result = self._predictor.predict_one(row)
+            if result is None:  # too large for its stack, or not finite
+                result = self.predict(row[None])[0]
         return result
 
     def learn_one(self: Any, x: Any, y: Any, learning_rate: float = 0.01) -> float:

@@ -112,6 +112,26 @@ def test_a_copy_goes_on_alike_and_alone(door):
     assert_array_equal(trainer.net.parameters, twin.net.parameters)
 
 
+def test_what_a_user_keeps_with_it_is_copied():
+    class Named(fastbp.OnlineTrainer):
+        pass
+
+    trainer = Named(network())
+    trainer.name = ["policy"]
+    trainer.learn_many(X, Y)
+    twin = copy.deepcopy(trainer)
+    assert type(twin) is Named and twin.name == ["policy"] and twin.name is not trainer.name
+    assert twin.learn_many(X, Y) == trainer.learn_many(X, Y)
+    assert copy.copy(trainer).net is trainer.net
+
+
+@pytest.mark.parametrize("name", ["net", "optimizer", "step", "slots"])
+def test_what_it_was_made_of_stays(name):
+    """An assignment would have changed nothing of its steps."""
+    with pytest.raises(AttributeError):
+        setattr(fastbp.OnlineTrainer(network()), name, fastbp.SGD(1.0))
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_step_that_overflows_is_not_made(optimizer):
     net = network(activation="relu")
@@ -134,6 +154,7 @@ REFUSED = {
     "net": (lambda: fastbp.OnlineTrainer(3), "net: expected a fastbp.Network"),
     "optimizer": (lambda: fastbp.OnlineTrainer(network(), "adamm"), "optimizer: expected one of"),
     "lbfgs": (lambda: fastbp.OnlineTrainer(network(), "lbfgs"), "optimizer: .* LBFGS"),
+    "keyword": (lambda: fastbp.OnlineTrainer(network(), clipnorm=1), "unexpected argument 'clipn"),
     "clip": (lambda: fastbp.OnlineTrainer(network(), clip_norm=-1), "clip_norm: expected"),
     "V": (lambda: fastbp.OnlineTrainer(network()).vjp_step(X, Y[:3]), "V: expected 23 rows"),
     "V wide": (lambda: fastbp.OnlineTrainer(network()).vjp_step(X, X), "V: expected 2 columns"),
