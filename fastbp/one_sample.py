@@ -94,7 +94,7 @@ class OneSample:
         return self._doors.Learner(*self._of_samples)
 
     @property
-    def _of_samples(self: Any) -> tuple[Any, ...]:
+    def _of_samples(self: Any) -> tuple[Any, np.ndarray, int, type]:
         """What an engine's door for single samples is made of."""
         allowed = _ALLOWED.get(self._loss.targets, 0)
         return self._compiled, self._parameters, allowed, np.generic
