@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -19,6 +20,7 @@ SOURCES = sorted(
 
 # Contraction is off: FMA is written where it is meant, so all levels with FMA give the same bits.
 UNIX_FLAGS = ["-O3", "-fno-trapping-math", "-fno-math-errno", "-ffp-contract=off"]
+# Of MSVC, which has no vectors and no atomics of GCC's: one lane, one thread. clang-cl has them.
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 LEVEL_FLAGS = {
     "baseline": [],
@@ -60,8 +62,21 @@ class BuildLevels(build_ext):
         from Cython.Build import cythonize
 
         unix = self.compiler.compiler_type != "msvc"
-        levels = {name: flags for name, flags in LEVEL_FLAGS.items() if self.can_build(flags)}
+        clang = None if unix else clang_cl()
+        if clang:
+            self.compiler.initialize()
+            self.compiler.cc = clang
+        elif not unix:
+            self.warn("fastbp: MSVC has no vector extensions: one lane and one thread, slow. "
+                      "With clang-cl on PATH, or CC=..., the kernels are whole")  # fmt: skip
+        levels = {
+            name: [f"/clang:{flag}" for flag in flags] if clang else flags
+            for name, flags in LEVEL_FLAGS.items()
+            if self.can_build(flags, clang)
+        }
         flags = list(UNIX_FLAGS if unix else MSVC_FLAGS)
+        if clang:
+            flags += [f"/clang:{flag}" for flag in UNIX_FLAGS]
         if unix:  # Python's own flags may hold -g
             flags += ["-O1", "-g"] if DEBUG or SANITIZE else ["-g0"]
         if SANITIZE:
@@ -121,20 +136,28 @@ class BuildLevels(build_ext):
         made._needs_stub = False
         return made
 
-    def can_build(self, flags):
+    def can_build(self, flags, clang):
         """Whether the compiler takes a level's flags for the machine it compiles for."""
         if not flags:
             return True
         archs = {f for f in os.environ.get("ARCHFLAGS", "").split() if f != "-arch"}
         machine = archs or {sysconfig.get_platform().rsplit("-", 1)[-1], platform.machine()}
-        if not machine <= {"x86_64", "amd64", "AMD64"} or self.compiler.compiler_type == "msvc":
+        if not machine <= {"x86_64", "amd64", "AMD64"}:
             return False
+        if self.compiler.compiler_type == "msvc":
+            return bool(clang)
         with tempfile.TemporaryDirectory() as folder:
             probe = Path(folder) / "probe.c"
             probe.write_text("int probe(void) { return 0; }\n")
             command = [*self.compiler.compiler_so, *flags, "-Werror", "-c", str(probe), "-o",
                        str(probe.with_suffix(".o"))]  # fmt: skip
             return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def clang_cl():
+    """Where the compiler is that builds whole kernels beside MSVC's linker; or None."""
+    named = os.environ.get("CC", "clang-cl")
+    return shutil.which(named) if "clang" in Path(named).name else None
 
 
 def missing():
@@ -152,6 +175,8 @@ def missing():
             compiler.initialize()
         except Exception as error:
             return f"no C compiler: {error}"
+        if "CC" in os.environ and not shutil.which(os.environ["CC"]):
+            return f"no C compiler: {os.environ['CC']}: not found"
         return None
     customize_compiler(compiler)
     command = list(compiler.compiler_so)

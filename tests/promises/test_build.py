@@ -62,6 +62,36 @@ def test_engine_compiles_without_a_warning(generated, compiler, flags):
     assert done.returncode == 0, done.stderr[:3000]
 
 
+CLANG_CL = """
+#include <Python.h>
+#include <limits.h>
+#include <math.h>
+#include <stdint.h>
+#include <time.h>
+#include <cpuid.h>
+#include <immintrin.h>
+#undef __GNUC__
+"""
+
+
+@pytest.mark.parametrize("flags", [[], AVX2, [*AVX512, "-DFASTBP_DOUBLE"]])
+def test_clang_that_does_not_say_gnuc_has_vectors_and_threads(generated, flags, tmp_path):
+    """As clang-cl, which builds the kernels on Windows; the system's headers are read before."""
+    if shutil.which("clang") is None:
+        pytest.skip("clang is not installed")
+    (tmp_path / "clang_cl.h").write_text(CLANG_CL)
+    (tmp_path / "engine.c").write_text(
+        f"{generated.read_text()}\n#if FASTBP_VECTOR_BYTES < 16 || FASTBP_MAX_THREADS < 2\n"
+        "#error no vectors, or no threads\n#endif\n"
+    )
+    include = [f"-I{KERNELS}", f"-I{sysconfig.get_paths()['include']}"]
+    command = ["clang", "-fsyntax-only", "-w", "-include", tmp_path / "clang_cl.h", *flags]
+    done = subprocess.run(
+        [*command, *include, tmp_path / "engine.c"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[:3000]
+
+
 def test_users_get_no_flags_that_change_arithmetic_or_need_this_cpu():
     text = (ROOT / "setup.py").read_text()
     for flag in ("-march=native", "-mcpu=native", "-ffast-math", "-Ofast", "-funsafe-math"):
