@@ -2,17 +2,27 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-COMMANDS = {"bdist_wheel", "editable_wheel", "build", "build_ext", "develop", "install"}  # compile
+COMMANDS = {
+    "bdist_egg",
+    "bdist_wheel",
+    "editable_wheel",
+    "build",
+    "build_ext",
+    "develop",
+    "install",
+}  # compile
 KERNELS = Path("fastbp/kernels")
 SOURCES = sorted(
     str(p) for pattern in ("*.pxd", "*.pxi", "*.pyx", "*.h") for p in KERNELS.rglob(pattern)
@@ -165,10 +175,14 @@ def missing():
     from setuptools._distutils.ccompiler import new_compiler
     from setuptools._distutils.sysconfig import customize_compiler
 
+    requires = tomllib.loads(Path("pyproject.toml").read_text())["build-system"]["requires"]
+    least = next(name.partition(">=")[2] for name in requires if name.startswith("cython"))
     try:
-        import Cython  # noqa: F401
+        from Cython import __version__ as cython
     except ImportError:
         return "Cython is not installed, which a build without isolation needs: pip install cython"
+    if [*map(int, re.findall(r"\d+", cython)[:3])] < [*map(int, least.split("."))]:
+        return f"Cython {cython} is installed; a build needs {least}: pip install -U cython"
     compiler = new_compiler()
     if compiler.compiler_type == "msvc":
         try:

@@ -5,6 +5,7 @@ skipped.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -147,3 +148,14 @@ def test_a_build_without_a_compiler_ends_in_one_line(compiler, told):
         assert done.returncode == 1 and done.stdout == ""
         assert done.stderr.startswith(f"fastbp cannot be built here: {told}")
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_build_with_a_cython_that_is_too_old_ends_in_one_line(tmp_path):
+    (tmp_path / "Cython").mkdir()
+    (tmp_path / "Cython" / "__init__.py").write_text('__version__ = "3.1.10"\n')
+    done = subprocess.run(
+        [sys.executable, "setup.py", "bdist_wheel"],
+        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert re.search(r"Cython 3\.1\.10 is installed; a build needs 3\.\d", done.stderr)
