@@ -164,6 +164,17 @@ def test_a_step_that_overflows_is_not_made(kind):
         net.learn_one(a_row(net), y)
 
 
+@pytest.mark.parametrize("l", [0, 1])
+def test_a_row_of_the_parameters_is_read_as_it_was(l, level):
+    net = fastbp.Network([4, 4, 4, 1], output="identity", loss="mse")
+    apart = copy.deepcopy(net)
+    for _ in range(5):
+        for x in range(4):
+            loss = net.learn_one(net.weights[l][x], 1.0, 0.1)
+            assert loss == apart.learn_one(apart.weights[l][x].copy(), 1.0, 0.1)
+            assert_array_equal(net.parameters, apart.parameters)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh", "maxout", "softmax", "exp"])
 def test_no_activation_hides_a_parameter_that_is_not_finite(activation, value):

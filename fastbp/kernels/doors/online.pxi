@@ -109,11 +109,15 @@ cdef class Learner(Sampled):
         cdef const Plan *p = &self.net.plan
         cdef const Layer *f
         cdef Rows *r = &self.rows
-        cdef Input a = dense_input(x, p.n_0)
+        cdef Input a
         cdef uint64_t mode = flush_subnormals()
         cdef double C, most = ldexp(1.0, 100 if SINGLE else 960)  # see largest_step
         cdef int l
         r.m = 1
+        if x < self.values + p.n_parameters and self.values < x + p.n_0:  # the step would change x
+            copy_rows(x, p.n_0, rows_of(r, 0, p.a0_row), p.a0_row, 1, p.n_0)
+            x = rows_of(r, 0, p.a0_row)
+        a = dense_input(x, p.n_0)
         C = errors_of(p, self.values, False, &a, targets, r)
         if (C == C and learning_rate >= 0.0 and largest_step(p, &a, r) * learning_rate < most
                 and all_finite(self.values, p.n_parameters)):  # tanh and others hide an infinite z
