@@ -25,7 +25,8 @@ class OneSample:
         Parameters
         ----------
         x : array_like (n_0,)
-            An ndarray of the network's dtype needs no conversion.
+            An ndarray of the network's dtype needs no conversion. Of a frame's row the columns are
+            found by name, as `predict` finds a frame's.
 
         Returns
         -------
@@ -101,6 +102,10 @@ class OneSample:
 
     def _row(self: Any, x: Any) -> np.ndarray:
         """x as a row that needs no conversion, and the parameters checked."""
+        if type(x) is not np.ndarray and (columns := self.columns):
+            from fastbp.tabular.names import row_by_name
+
+            x = row_by_name(x, "x", columns)
         row = inputs.as_numbers(x, "x", self._dtype)
         if row.shape != (self._sizes[0],):
             raise ValueError(f"x: expected shape ({self._sizes[0]},); got shape {row.shape}")

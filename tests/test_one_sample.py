@@ -203,3 +203,22 @@ def test_what_is_written_and_what_is_copied_goes_its_own_way():
         assert not np.array_equal(twin.parameters, before)
     net.predict_one(x)
     assert_array_equal(net.learn_one(x, 1.0, 0), 1.0)
+
+
+def test_columns_of_a_frames_row_are_found_by_name():
+    """As `predict` finds the frame's: a loop over its rows gives the same."""
+    pandas = pytest.importorskip("pandas")
+    net = network("one number")
+    net.metadata["columns"] = list("abcde")
+    frame = pandas.DataFrame(rng.standard_normal((4, 5)), columns=list("ecabd"))
+    frame["more"] = 1.0
+    rows = [net.predict_one(row) for _, row in frame.iterrows()]
+    assert_array_equal(rows, net.predict(frame))
+    twin = copy.deepcopy(net)
+    net.learn_one(frame.iloc[0], 0.5)
+    twin.learn_one(frame[list("abcde")].iloc[0].to_numpy(), 0.5)
+    assert_array_equal(net.parameters, twin.parameters)
+    x = pandas.Series(np.arange(5.0))  # no names: by place
+    assert_array_equal(net.predict_one(x), net.predict_one(x.tolist()))
+    with pytest.raises(ValueError, match=r"x: expected the columns that .* none named 'c'"):
+        net.predict_one(frame.iloc[0].drop("c"))

@@ -305,8 +305,9 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
     -----
     Features should be of one scale, as river's StandardScaler makes them. A feature that a row has
     not is 0; one that comes later begins with the weights of a fresh network. The network grows in
-    doublings of its columns: memory, and a row's time, follow the number of features so far. What is
-    refused – a value or a target that is missing, text or not finite – changes nothing.
+    doublings of its columns: memory, and a row's time, follow the number of features so far. A row
+    or batch that is refused, for a value or target that is missing, a text or not finite, changes
+    nothing.
 
     Examples
     --------

@@ -112,6 +112,29 @@ def test_a_copy_goes_on_alike_and_alone(door):
     assert_array_equal(trainer.net.parameters, twin.net.parameters)
 
 
+def test_a_policy_is_learnt_from_its_rewards():
+    """REINFORCE: of three actions the best depends on two numbers."""
+    draws = np.random.default_rng(0)
+    policy = fastbp.Network([2, 16, 3], activation="tanh", init="glorot_uniform", seed=0)
+    trainer = fastbp.OnlineTrainer(policy, fastbp.Adam(0.05))
+
+    def best(states):
+        return (states > 0).sum(axis=1)
+
+    baseline, rows = 0.0, np.arange(32)
+    for _ in range(300):
+        states = draws.standard_normal((32, 2)).astype("float32")
+        chances = policy.predict(states)
+        actions = (chances.cumsum(axis=1) > draws.random((32, 1))).argmax(axis=1)
+        rewards = (actions == best(states)).astype("float32")
+        V = np.zeros_like(chances)
+        V[rows, actions] = -(rewards - baseline) / chances[rows, actions] / 32
+        baseline += 0.05 * (rewards.mean() - baseline)
+        trainer.vjp_step(states, V)
+    states = draws.standard_normal((1000, 2))
+    assert (policy.predict(states).argmax(axis=1) == best(states)).mean() > 0.85
+
+
 def test_what_a_user_keeps_with_it_is_copied():
     class Named(fastbp.OnlineTrainer):
         pass
