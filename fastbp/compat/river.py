@@ -50,7 +50,9 @@ class _MLP:
         """Know nothing yet."""
         self._columns: dict[Any, int] = {}
         self._classes: dict[Any, int] = {}  # of a regressor there are none
-        self._values: Any = None  # gets all of them from a row; None unless the last one had all
+        # how a row that has all of them is laid into `_row`: struct's format, and what gets its
+        # values; None unless the last row had all
+        self._whole: tuple[str, Any] | None = None
         self._trainer: OnlineTrainer | None = None
         self._row: Any = np.zeros(FIRST_COLUMNS, np.float32)
 
@@ -73,11 +75,11 @@ class _MLP:
 
         Unknown ones become columns of their own where the network `learns`, else they are left out.
         """
-        n = len(self._columns)
         # another mapping may have an answer to a name that it lacks
-        if self._values is not None and type(x) is dict and len(x) == n:
+        if self._whole is not None and type(x) is dict and len(x) == len(self._columns):
+            layout, values = self._whole
             try:
-                struct.pack_into(f"{n}f", self._row, 0, *self._values(x))
+                struct.pack_into(layout, self._row, 0, *values(x))
             except (KeyError, struct.error):
                 pass
             else:
@@ -98,7 +100,7 @@ class _MLP:
     def _outputs(self, x: dict[Any, Any]) -> list[float]:
         row = self._of(x, learns=False)
         try:
-            outputs: list[float] = self._trainer.net.predict_one(row).tolist()  # type: ignore[union-attr]
+            outputs: list[float] = self._trainer._net.predict_one(row).tolist()  # type: ignore[union-attr]
         except ValueError as error:
             raise self._refused(x, error) from None
         return outputs
@@ -120,14 +122,14 @@ class _MLP:
                 row[columns[name]] = number
                 n_known += 1
         has_all = len(numbers) == n_known == len(columns) > 1
-        self._values = itemgetter(*columns) if has_all else None
+        self._whole = (f"{n_known}f", itemgetter(*columns)) if has_all else None
         return row
 
     def _know(self, names: Any) -> None:
         """Have a column for each feature; of several new ones in the order of their names."""
         for name in sorted((name for name in names if name not in self._columns), key=_by_name):
             self._columns[name] = len(self._columns)
-            self._values = None
+            self._whole = None
         if len(self._columns) > len(self._row):
             self._row = np.zeros(2 ** (len(self._columns) - 1).bit_length(), np.float32)
         self._fit_in()
@@ -160,10 +162,10 @@ class _MLP:
     def _kept(self) -> tuple[Any, ...]:
         """What a call that is refused must leave as it was; there is nothing that changes in it."""
         counts = len(self._columns), len(self._classes)
-        return *counts, self._values, self._trainer, self._row
+        return *counts, self._whole, self._trainer, self._row
 
     def _restore(self, kept: tuple[Any, ...]) -> None:
-        n_columns, n_classes, self._values, self._trainer, self._row = kept
+        n_columns, n_classes, self._whole, self._trainer, self._row = kept
         for known, n in ((self._columns, n_columns), (self._classes, n_classes)):
             while len(known) > n:
                 known.popitem()
@@ -390,9 +392,11 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         """
         if not self._classes:
             return {}
-        shares = self._outputs(x)[: len(self._classes)]
+        shares = self._outputs(x)
+        if len(self._classes) == 1:  # of two outputs
+            del shares[1]
         total = sum(shares)
-        return {name: share / total for name, share in zip(self._classes, shares, strict=True)}
+        return dict(zip(self._classes, [share / total for share in shares], strict=True))
 
     def learn_many(self, X: Any, y: Any) -> None:
         """One step on a batch: the mean of its rows' gradients.
