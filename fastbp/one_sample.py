@@ -25,7 +25,8 @@ class OneSample:
         Parameters
         ----------
         x : array_like (n_0,)
-            An ndarray of the network's dtype needs no conversion.
+            An ndarray of the network's dtype needs no conversion. Of a frame's row the columns are
+            found by name, as `predict` finds a frame's.
 
         Returns
         -------
@@ -46,7 +47,10 @@ class OneSample:
         """
         result = self._predictor.predict_one(x)
         if result is None:
-            result = self.predict(self._row(x)[None])[0]
+            row = self._row(x)
+            result = self._predictor.predict_one(row)
+            if result is None:  # too large for its stack, or not finite
+                result = self.predict(row[None])[0]
         return result
 
     def learn_one(self: Any, x: Any, y: Any, learning_rate: float = 0.01) -> float:
@@ -94,11 +98,20 @@ class OneSample:
 
     @cached_property
     def _learner(self: Any) -> Any:
+        return self._doors.Learner(*self._of_samples)
+
+    @property
+    def _of_samples(self: Any) -> tuple[Any, np.ndarray, int, type]:
+        """What an engine's door for single samples is made of."""
         allowed = _ALLOWED.get(self._loss.targets, 0)
-        return self._doors.Learner(self._compiled, self._parameters, allowed)
+        return self._compiled, self._parameters, allowed, np.generic
 
     def _row(self: Any, x: Any) -> np.ndarray:
         """x as a row that needs no conversion, and the parameters checked."""
+        if type(x) is not np.ndarray and (columns := self.columns):
+            from fastbp.tabular.names import row_by_name
+
+            x = row_by_name(x, "x", columns)
         row = inputs.as_numbers(x, "x", self._dtype)
         if row.shape != (self._sizes[0],):
             raise ValueError(f"x: expected shape ({self._sizes[0]},); got shape {row.shape}")
@@ -109,8 +122,8 @@ class OneSample:
     def _one(self: Any, x: Any, y: Any) -> tuple[np.ndarray, Any]:
         """A sample, as the short way takes it."""
         row = self._row(x)
-        target = y if isinstance(y, np.ndarray) else np.asarray(y)
-        if target.ndim > 1:
+        target = inputs.as_array(y, "y")
+        if target.shape not in ((), (self._n_targets,)):
             raise ValueError(
                 f"y: expected one sample's, shape () or ({self._n_targets},); got shape "
                 f"{target.shape}"
