@@ -10,14 +10,18 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from fastbp import functions, inputs
 from fastbp import layers as kinds
+from fastbp.inputs import ArrayLike
 from fastbp.kernels import dispatch
 from fastbp.sparse import Lists
+
+if TYPE_CHECKING:
+    from fastbp.kernels.engine import CompiledNetwork
 
 Array = np.ndarray
 
@@ -31,7 +35,7 @@ class Default(str):
 class Architecture:
     """What `Network` is made of; see there."""
 
-    _compiled_for_lists: Any
+    _compiled_for_lists: CompiledNetwork | None
 
     def _describe(
         self,
@@ -68,7 +72,7 @@ class Architecture:
         self._allocate()
         self._compile()
 
-    def _compile_links(self, links: Sequence[str]) -> Any:
+    def _compile_links(self, links: Sequence[str]) -> CompiledNetwork:
         """The engine's description, with these links for the layers'."""
         cost_parameter = self._loss.parameter
         if self._loss.kind == "mse":
@@ -84,7 +88,7 @@ class Architecture:
             self._n_targets,
         )
 
-    def _compiled_of(self, X: Any) -> Any:
+    def _compiled_of(self, X: object) -> CompiledNetwork:
         """The engine's description for such X; where its rows are lists, made when first asked."""
         if not isinstance(X, Lists):
             return self._compiled
@@ -157,7 +161,7 @@ class Architecture:
         return self._parameters
 
     @parameters.setter
-    def parameters(self, value: Any) -> None:
+    def parameters(self, value: ArrayLike) -> None:
         array = inputs.as_numbers(value, "parameters", self._dtype)
         if array.shape != self._parameters.shape:
             raise ValueError(
