@@ -7,7 +7,7 @@ trained on (kernels/functions/cost.pxd), when values are computed (training/watc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from fastbp.network import Network
 from fastbp.samples import Samples
 
 Array = np.ndarray
-Metric = Callable[[Array, Array], Any]
+Metric = Callable[[Array, Array], SupportsFloat]
 
 
 def decide(net: Network, outputs: Array) -> Array:

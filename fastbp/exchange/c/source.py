@@ -21,7 +21,7 @@ import numpy as np
 
 from fastbp import functions, inputs
 from fastbp.exchange.c.functions import ELEMENTWISE, written
-from fastbp.exchange.stack import Layer, layers_of, network_of
+from fastbp.exchange.stack import Layer, OneNetwork, layers_of, network_of
 from fastbp.files.replace import check_destination, replace
 from fastbp.functions import shown
 from fastbp.network import Network
@@ -120,7 +120,7 @@ class CSource:
 
 
 def to_c(
-    model: Any, path: str | os.PathLike[str], *, name: str = "model", header: bool = False
+    model: OneNetwork, path: str | os.PathLike[str], *, name: str = "model", header: bool = False
 ) -> CSource:
     """Write a network as one C99 file, which needs math.h alone and takes no heap.
 
