@@ -6,8 +6,9 @@ them. What does not: steps (training/online.py).
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from fastbp import inputs
 from fastbp.functions import shown
 from fastbp.hints import missing
 from fastbp.network import Network
-from fastbp.optimizers import Adam
+from fastbp.optimizers import Adam, Optimizer
 from fastbp.training.online import OnlineTrainer
 
 try:
@@ -23,6 +24,14 @@ try:
 except ImportError as error:
     raise missing("fastbp.compat.river needs", "river", "river") from error
 
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    from river.base.typing import ClfTarget
+
+Row: TypeAlias = "Mapping[Hashable, float] | Mapping[str, float]"
+Frame: TypeAlias = "pandas.DataFrame | polars.DataFrame"
+Series: TypeAlias = "pandas.Series | polars.Series"
 LARGEST = float(np.finfo(np.float32).max)
 FIRST_COLUMNS = 8  # there are as many for features to come; then twice as many
 
@@ -30,24 +39,27 @@ FIRST_COLUMNS = 8  # there are as many for features to come; then twice as many
 class _MLP:
     """A network whose columns are features and whose outputs are classes, as they come."""
 
-    hidden_layer_sizes: Any
+    hidden_layer_sizes: int | Sequence[int]
     activation: str
-    optimizer: Any
+    optimizer: Optimizer | str | None
     seed: int
     _loss: ClassVar[dict[str, str]]
 
     def __init__(
-        self, hidden_layer_sizes: Any = (32,), activation: str = "relu", optimizer: Any = None,
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (32,),
+        activation: str = "relu",
+        optimizer: Optimizer | str | None = None,
         seed: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.hidden_layer_sizes, self.activation = hidden_layer_sizes, activation
         self.optimizer, self.seed = optimizer, seed
         self._begin()
 
     def _begin(self) -> None:
         """Know nothing yet."""
-        self._columns: dict[Any, int] = {}
-        self._taken: tuple[Any, ...] = ()  # the features of the last row, in its order,
+        self._columns: dict[Hashable, int] = {}
+        self._taken: tuple[Hashable, ...] = ()  # the features of the last row, in its order,
         self._values: Any = None  # and what gets them from one
         self._trainer: OnlineTrainer | None = None
         self._row = np.zeros(0, np.float32)
@@ -58,7 +70,7 @@ class _MLP:
         return None if self._trainer is None else self._trainer.net
 
     @property
-    def features(self) -> list[Any]:
+    def features(self) -> list[Hashable]:
         """The feature of each column that has one."""
         return list(self._columns)
 
@@ -66,7 +78,7 @@ class _MLP:
         # a batch is one step of its mean gradient, not a step a row
         return {"check_learn_many_matches_learn_one"}
 
-    def _of(self, x: dict[Any, Any], learns: bool) -> np.ndarray:
+    def _of(self, x: Row, learns: bool) -> np.ndarray:
         """A row as the network reads it; features that are not there are 0, as sparse rows have it.
 
         Unknown ones become columns of their own where the network `learns`, else they are left out.
@@ -80,20 +92,20 @@ class _MLP:
             row = self._placed(x, learns)
         return row
 
-    def _refuse(self, x: dict[Any, Any]) -> None:
+    def _refuse(self, x: Row) -> None:
         """Name what is not finite of a row that the network has refused."""
         for name, value in x.items():
             if not abs(value) <= LARGEST:
                 raise ValueError(f"x[{name!r}]: expected a finite number; got {shown(value)}")
 
-    def _step(self, x: dict[Any, Any], row: np.ndarray, y: Any) -> None:
+    def _step(self, x: Row, row: np.ndarray, y: Any) -> None:
         try:
             self._trainer.learn_one(row, y)  # type: ignore[union-attr]
         except ValueError:
             self._refuse(x)
             raise
 
-    def _outputs(self, x: dict[Any, Any]) -> list[float]:
+    def _outputs(self, x: Row) -> list[float]:
         row = self._of(x, learns=False)
         try:
             outputs: list[float] = self._trainer.net.predict_one(row).tolist()  # type: ignore[union-attr]
@@ -102,7 +114,7 @@ class _MLP:
             raise
         return outputs
 
-    def _placed(self, x: dict[Any, Any], learns: bool) -> np.ndarray:
+    def _placed(self, x: Row, learns: bool) -> np.ndarray:
         numbers = {}
         for name, value in x.items():
             try:
@@ -246,7 +258,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
 
     def _begin(self) -> None:
         super()._begin()
-        self._classes: dict[Any, int] = {}
+        self._classes: dict[ClfTarget, int] = {}
 
     @property
     def _multiclass(self) -> bool:
@@ -263,7 +275,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
                 self._fit_in()
         return self._classes[y]
 
-    def learn_one(self, x: dict[Any, Any], y: Any) -> None:
+    def learn_one(self, x: Row, y: ClfTarget) -> None:
         """One step on a row.
 
         Parameters
@@ -291,7 +303,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         label = self._classes.get(y)
         self._step(x, row, self._number(y) if label is None else label)
 
-    def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
+    def predict_proba_one(self, x: Row, **kwargs: object) -> dict[ClfTarget, float]:
         """Predict the probability of each class so far, {} where there is none.
 
         Parameters
@@ -320,7 +332,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         total = sum(shares)
         return {name: share / total for name, share in zip(self._classes, shares, strict=True)}
 
-    def learn_many(self, X: Any, y: Any) -> None:
+    def learn_many(self, X: Frame, y: Series) -> None:
         """One step on a batch: the mean of its rows' gradients.
 
         Parameters
@@ -348,7 +360,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         labels = np.array([self._classes[name] for name in classes], np.intp)
         self._trainer.learn_many(rows, labels)  # type: ignore[union-attr]
 
-    def predict_proba_many(self, X: Any) -> Any:
+    def predict_proba_many(self, X: Frame) -> Frame:
         """Predict the probability of each class so far, for each row of a batch.
 
         Parameters
@@ -380,7 +392,8 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
             shares = net.predict(self._matrix(X, learns=False))[:, : len(names)].astype(float)
             shares /= shares.sum(axis=1, keepdims=True)
         if nw.get_native_namespace(frame).__name__ == "pandas":
-            return type(X)(shares, columns=names, index=X.index)
+            like: Any = X
+            return type(like)(shares, columns=names, index=like.index)
         columns = {str(name): shares[:, i] for i, name in enumerate(names)}
         return nw.from_dict(columns, backend=nw.get_native_namespace(frame)).to_native()
 
@@ -410,7 +423,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
 
     _loss: ClassVar = {"output": "identity", "loss": "mse"}
 
-    def learn_one(self, x: dict[Any, Any], y: float) -> None:
+    def learn_one(self, x: Row, y: float) -> None:
         """One step on a row.
 
         Parameters
@@ -436,7 +449,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         """
         self._step(x, self._of(x, learns=True), y)
 
-    def predict_one(self, x: dict[Any, Any]) -> float:
+    def predict_one(self, x: Row) -> float:
         """Predict the target of a row; 0 before the first.
 
         Parameters
@@ -459,7 +472,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         output: float = 0.0 if self._trainer is None else self._outputs(x)[0]
         return output
 
-    def learn_many(self, X: Any, y: Any) -> None:
+    def learn_many(self, X: Frame, y: Series) -> None:
         """One step on a batch: the mean of its rows' gradients.
 
         Parameters
@@ -486,7 +499,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         rows = self._matrix(X, learns=True)
         self._trainer.learn_many(rows, targets)  # type: ignore[union-attr]
 
-    def predict_many(self, X: Any) -> Any:
+    def predict_many(self, X: Frame) -> Series:
         """Predict the target of each row of a batch.
 
         Parameters
@@ -515,5 +528,6 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
             values = self.network.predict(self._matrix(X, learns=False))[:, 0].astype(float)
         namespace = nw.get_native_namespace(frame)
         if namespace.__name__ == "pandas":
-            return namespace.Series(values, index=X.index)
+            like: Any = X
+            return namespace.Series(values, index=like.index)
         return nw.new_series("prediction", values, backend=namespace).to_native()

@@ -4,13 +4,14 @@ What belongs here: the two kinds of data, and features checked as such. What doe
 (labels.py), any one format.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
