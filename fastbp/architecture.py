@@ -146,7 +146,7 @@ class Architecture:
         return self._layers
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.floating]:
         """Of parameters and results: float32 or float64."""
         return self._dtype
 
@@ -214,7 +214,7 @@ class Architecture:
         }
 
     @property
-    def classes(self) -> list[Any] | None:
+    def classes(self) -> list[str | int | float] | None:
         """Names of the classes in the order of the outputs (of one output: those of 0 and of 1).
 
         From ``metadata["classes"]``, which the command line and the estimators write; None where
@@ -232,11 +232,11 @@ class Architecture:
         return self._names("classes", (1, 2) if n == 1 else (n,))
 
     @property
-    def columns(self) -> list[Any] | None:
+    def columns(self) -> list[str | int | float] | None:
         """Names of the columns of X, from ``metadata["columns"]``: a frame's are found by them."""
         return self._names("columns", (self._sizes[0],))
 
-    def _names(self, key: str, lengths: tuple[int, ...]) -> list[Any] | None:
+    def _names(self, key: str, lengths: tuple[int, ...]) -> list[str | int | float] | None:
         """The names that came with the network, if they are such."""
         names = self.metadata.get(key) if isinstance(self.metadata, dict) else None
         if not isinstance(names, list) or len(names) not in lengths:

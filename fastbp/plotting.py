@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 
-def pyplot() -> Any:
+def pyplot() -> ModuleType:
     try:
         from matplotlib import pyplot
     except ImportError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,7 @@ from fastbp import hints, inputs
 from fastbp.functions import shown, unknown
 from fastbp.tabular import codings, facts, rows, streams
 from fastbp.tabular.columns import Columns, Table, as_columns
-
-if TYPE_CHECKING:
-    import scipy.sparse
+from fastbp.tabular.rows import Encoded
 
 VERSION = 1  # of to_dict
 DTYPES = ("float32", "float64")
@@ -136,7 +134,7 @@ class Encoder:
             self._learn_stream(tables)
         return self
 
-    def transform(self, X: Table) -> np.ndarray | scipy.sparse.csr_array:
+    def transform(self, X: Table) -> Encoded:
         """Encode a table: columns are found by name, in any order, among others.
 
         Parameters
@@ -164,7 +162,7 @@ class Encoder:
         self._check_fitted()
         return self._wrapped(self._encoded(self._columns(X)), X)
 
-    def fit_transform(self, X: Table, y: object = None) -> np.ndarray | scipy.sparse.csr_array:
+    def fit_transform(self, X: Table, y: object = None) -> Encoded:
         """Learn a table and encode it, read once.
 
         Parameters
@@ -297,7 +295,7 @@ class Encoder:
             )
         return columns
 
-    def _encoded(self, columns: Columns) -> Any:
+    def _encoded(self, columns: Columns) -> Encoded:
         slots = [
             slot
             for coding, name, column in zip(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def by_name(value: Any, name: str, columns: list[str] | None) -> Any:
+def by_name(value: Any, name: str, columns: list[str | int | float] | None) -> Any:
     """Of a frame (pandas, polars, Arrow) these columns, in this order; all else as it is."""
     kind = type(value)
     found = value.column_names if hasattr(kind, "column_names") else getattr(value, "columns", None)
@@ -20,7 +20,7 @@ def by_name(value: Any, name: str, columns: list[str] | None) -> Any:
     if missing:
         raise ValueError(
             f"{name}: expected the columns that the network was trained on; got none named "
-            f"{listed(missing)}; the columns are {listed(known)}{hint(missing, known)}"
+            f"{listed(missing)}; the columns are {listed(known)}{hint([*map(str, missing)], known)}"
         )
     for column in columns:
         if times[column] > 1:

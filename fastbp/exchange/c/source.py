@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -263,7 +263,7 @@ class _Source:
             f"#define SQRT sqrt{f}\n#define COPYSIGN copysign{f}\n"
         )
 
-    def _number(self, x: float) -> str:
+    def _number(self, x: SupportsFloat) -> str:
         return f"{float(x).hex()}{self.suffix}"
 
     def _array(self, name: str, values: np.ndarray) -> str:
