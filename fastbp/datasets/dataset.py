@@ -43,10 +43,10 @@ class Dataset:
     ((1797, 64), dtype('int64'), ('0', '1', '2'))
     """
 
-    X: Array
-    Y: Array
-    X_test: Array | None = None
-    Y_test: Array | None = None
+    X: np.ndarray
+    Y: np.ndarray
+    X_test: np.ndarray | None = None
+    Y_test: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
     name: str = ""
@@ -84,8 +84,8 @@ class Inputs(NamedTuple):
     ((3, 2), None)
     """
 
-    X: Array
-    Y: Array | None
+    X: np.ndarray
+    Y: np.ndarray | None
     classes: tuple[str, ...] | None
 
 

@@ -19,7 +19,7 @@ from fastbp.network import Network
 if TYPE_CHECKING:
     import sklearn.neural_network
 
-    from fastbp.estimators import MLPClassifier, MLPRegressor
+    from fastbp import estimators
 
 ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 # by our output: theirs
@@ -44,7 +44,7 @@ def _package() -> Any:
 
 def from_sklearn(
     model: sklearn.neural_network.MLPClassifier | sklearn.neural_network.MLPRegressor,
-) -> MLPClassifier | MLPRegressor:
+) -> estimators.MLPClassifier | estimators.MLPRegressor:
     """Make our estimator with the network of scikit-learn's, which predicts the same.
 
     Parameters

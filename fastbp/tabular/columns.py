@@ -109,7 +109,7 @@ class Columns:
         return Columns(self.names, columns, self.named, n_rows)
 
 
-Table = Columns | Frame | ArrayLike | Mapping[str, object] | Sequence[Sequence[object]]
+Table = Columns | Frame | ArrayLike | Mapping[str, object] | Sequence[object]
 
 
 def as_columns(X: Table, name: str = "X", only: Sequence[str] | None = None) -> Columns:

@@ -184,9 +184,9 @@ def output_error(
     y: ArrayLike | None = None,
     *,
     z: ArrayLike | None = None,
-    activation: str | Callable[[Array], ArrayLike] | None = None,
+    activation: str | Callable[[np.ndarray], ArrayLike] | None = None,
     cost: str | Callable[..., SupportsFloat] | None = None,
-    activation_prime: Callable[[Array], ArrayLike] | None = None,
+    activation_prime: Callable[[np.ndarray], ArrayLike] | None = None,
     cost_prime: Callable[..., ArrayLike] | None = None,
     delta: ArrayLike | Callable[..., ArrayLike] | None = None,
 ) -> OutputError:

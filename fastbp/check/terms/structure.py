@@ -191,7 +191,7 @@ class Structure(Result):
 
 
 def structure(
-    activation: str | Callable[[Array], ArrayLike], n: int | None = None, *, seed: int = 0
+    activation: str | Callable[[np.ndarray], ArrayLike], n: int | None = None, *, seed: int = 0
 ) -> Structure:
     """Find out which a_k depend on which z_j, and whether the sum over k collapses.
 
