@@ -83,10 +83,12 @@ class Chunks(Protocol):
     """
 
     @property
-    def n_features(self) -> int: ...
+    def n_features(self) -> int:
+        """Columns of X."""
 
     @property
-    def n_rows(self) -> int | None: ...
+    def n_rows(self) -> int | None:
+        """Rows in all, if known."""
 
     def __iter__(self) -> Iterator[Sequence[Rows | None]]:
         """The blocks as they lie, each (X, Y) or (X, Y, weight)."""
