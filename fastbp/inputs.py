@@ -19,7 +19,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike as ArrayLike
@@ -42,8 +42,9 @@ class Sparse(Protocol):
     def tocsr(self) -> object: ...
 
 
-Rows = ArrayLike | Sparse  # of samples; frames are array_like
-Seed = int | np.integer | np.random.SeedSequence | np.random.Generator | None
+Rows: TypeAlias = "ArrayLike | Sparse"  # of samples; frames are array_like
+# in quotes: numpy.random is imported when something is drawn
+Seed: TypeAlias = "int | np.integer | np.random.SeedSequence | np.random.Generator | None"
 
 
 def keywords(f: Callable[P, R]) -> Callable[P, R]:

@@ -68,7 +68,7 @@ def is_any(annotation, names):
     if re.search(r"\bAny\b", text.replace("dict[str, Any]", "dict")):
         return True
     meant = (names.get(word) for word in re.findall(r"\b[A-Z]\w+", text) if word not in NUMPYS)
-    shown = (repr(of) for of in meant if not isinstance(of, (type, str)))
+    shown = (str(of) for of in meant if not isinstance(of, type))
     return any(re.search(r"\bAny\b", of.replace("numpy.dtype[typing.Any]", "")) for of in shown)
 
 
@@ -109,8 +109,13 @@ def test_no_signature_says_any(module):
 
 
 def test_any_is_seen_where_it_hides():
-    names = {"Hidden": Callable[..., Any], "Seen": Callable[..., float], "ArrayLike": Any}
-    for annotation in ("Any", "list[Any]", "Hidden | None", "dict[str, Any] | Any", Any):
+    names = {
+        "Hidden": Callable[..., Any],
+        "Quoted": "list[Any]",
+        "Seen": Callable[..., float],
+        "ArrayLike": Any,
+    }
+    for annotation in ("Any", "list[Any]", "Hidden | None", "Quoted", "dict[str, Any] | Any", Any):
         assert is_any(annotation, names), annotation
     for annotation in ("dict[str, Any]", "Seen", "ArrayLike | None", "np.ndarray", int):
         assert not is_any(annotation, names), annotation
