@@ -9,10 +9,14 @@ import re
 import sys
 from pathlib import Path
 
+from sphinx.util.inspect import TypeAliasForwardRef
+
 import fastbp
 
+HERE = Path(__file__).parent
+
 # what the examples import; the gallery's runs take seconds, as in the tests, and fetch nothing
-sys.path.append(str(Path(__file__).parents[1] / "bench"))
+sys.path.append(str(HERE.parent / "bench"))
 os.environ["FASTBP_SHORT"] = "1"  # the gallery's runs take seconds, as in the tests
 
 project = "fastbp"
@@ -48,6 +52,12 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 autodoc_typehints = "signature"
+# types of arguments by their names, which api/types.md explains; not what they stand for
+TYPES = re.findall(
+    r"py:type:: \S*?(\w+)$", (HERE / "api/types.md").read_text("utf-8"), re.MULTILINE
+)
+autodoc_type_aliases = {name: name for name in TYPES}
+TypeAliasForwardRef.__repr__ = lambda of: of.name  # which is what a union of them shows
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 88
 add_module_names = False
@@ -57,15 +67,17 @@ nitpick_ignore_regex = [
     # other libraries' names: their inventories lie in the network, which the build does not ask
     (
         r"py:.*",
-        r"(numpy|np|collections|typing|matplotlib|sklearn|scipy|river|pathlib|os|types)\b.*",
+        r"(numpy|np|collections|typing|matplotlib|sklearn|scipy|river|pathlib|os|types"
+        r"|pyarrow|dask|onnx|torch|keras|Axes|Figure|ClfTarget)\b.*",
     ),
     # what public signatures and bases name and is not public itself: classes known by their file
     (r"py:class", r"fastbp\.\w+\.\w+\.\w+(\.\w+)?|fastbp\.(dropout\.Layered|layers\.Tensor)"),
     (
         r"py:class",
-        r"fastbp\.(architecture\.Architecture|derivatives\.Derivatives|one_sample\.OneSample)",
+        r"fastbp\.(architecture\.Architecture|questions\.Questions|derivatives\.Derivatives"
+        r"|one_sample\.OneSample)",
     ),
-    (r"py:class", "UserLoss"),
+    (r"py:class", "Ordered|ParquetChunks"),
 ]
 
 html_theme = "pydata_sphinx_theme"
@@ -90,7 +102,6 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 
-HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "bench" / "examples"
 sphinx_gallery_conf = {
     "examples_dirs": ["_examples"],

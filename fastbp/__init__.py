@@ -11,13 +11,37 @@ True
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastbp.dropout import Dropout
 from fastbp.network import Network
 
 if TYPE_CHECKING:
-    from fastbp import check, data, datasets, layers, schedules, tabular, training
+    # those beside __all__ too, which are attributes as well
+    from fastbp import (
+        callbacks as callbacks,
+    )
+    from fastbp import (
+        check,
+        data,
+        datasets,
+        layers,
+        schedules,
+        tabular,
+        training,
+    )
+    from fastbp import (
+        estimators as estimators,
+    )
+    from fastbp import (
+        exchange as exchange,
+    )
+    from fastbp import (
+        metrics as metrics,
+    )
+    from fastbp import (
+        optimizers as optimizers,
+    )
     from fastbp.optimizers import (
         LBFGS,
         SGD,
@@ -89,7 +113,7 @@ _LATER = {  # where the name is found; a module stands for itself
 }
 
 
-def __getattr__(name: str) -> Any:
+def _found(name: str) -> object:
     """Import when asked for: `import fastbp` is to cost little beside NumPy's own."""
     if name == "__pyx_capi__":  # where `cimport fastbp` looks for what __init__.pxd declares
         return import_module("fastbp.kernels.dispatch").capi()
@@ -99,6 +123,10 @@ def __getattr__(name: str) -> Any:
     found = getattr(module, name, module)
     globals()[name] = found
     return found
+
+
+if not TYPE_CHECKING:  # a type checker is to refuse other names
+    __getattr__ = _found
 
 
 def __dir__() -> list[str]:

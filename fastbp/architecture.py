@@ -10,14 +10,18 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from fastbp import functions, inputs
 from fastbp import layers as kinds
+from fastbp.inputs import ArrayLike
 from fastbp.kernels import dispatch
 from fastbp.sparse import Lists
+
+if TYPE_CHECKING:
+    from fastbp.kernels.engine import CompiledNetwork
 
 Array = np.ndarray
 
@@ -31,7 +35,7 @@ class Default(str):
 class Architecture:
     """What `Network` is made of; see there."""
 
-    _compiled_for_lists: Any
+    _compiled_for_lists: CompiledNetwork | None
 
     def _describe(
         self,
@@ -68,7 +72,7 @@ class Architecture:
         self._allocate()
         self._compile()
 
-    def _compile_links(self, links: Sequence[str]) -> Any:
+    def _compile_links(self, links: Sequence[str]) -> CompiledNetwork:
         """The engine's description, with these links for the layers'."""
         cost_parameter = self._loss.parameter
         if self._loss.kind == "mse":
@@ -84,7 +88,7 @@ class Architecture:
             self._n_targets,
         )
 
-    def _compiled_of(self, X: Any) -> Any:
+    def _compiled_of(self, X: object) -> CompiledNetwork:
         """The engine's description for such X; where its rows are lists, made when first asked."""
         if not isinstance(X, Lists):
             return self._compiled
@@ -142,7 +146,7 @@ class Architecture:
         return self._layers
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.floating]:
         """Of parameters and results: float32 or float64."""
         return self._dtype
 
@@ -157,7 +161,7 @@ class Architecture:
         return self._parameters
 
     @parameters.setter
-    def parameters(self, value: Any) -> None:
+    def parameters(self, value: ArrayLike) -> None:
         array = inputs.as_numbers(value, "parameters", self._dtype)
         if array.shape != self._parameters.shape:
             raise ValueError(
@@ -210,7 +214,7 @@ class Architecture:
         }
 
     @property
-    def classes(self) -> list[Any] | None:
+    def classes(self) -> list[str | int | float] | None:
         """Names of the classes in the order of the outputs (of one output: those of 0 and of 1).
 
         From ``metadata["classes"]``, which the command line and the estimators write; None where
@@ -228,11 +232,11 @@ class Architecture:
         return self._names("classes", (1, 2) if n == 1 else (n,))
 
     @property
-    def columns(self) -> list[Any] | None:
+    def columns(self) -> list[str | int | float] | None:
         """Names of the columns of X, from ``metadata["columns"]``: a frame's are found by them."""
         return self._names("columns", (self._sizes[0],))
 
-    def _names(self, key: str, lengths: tuple[int, ...]) -> list[Any] | None:
+    def _names(self, key: str, lengths: tuple[int, ...]) -> list[str | int | float] | None:
         """The names that came with the network, if they are such."""
         names = self.metadata.get(key) if isinstance(self.metadata, dict) else None
         if not isinstance(names, list) or len(names) not in lengths:

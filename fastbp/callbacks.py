@@ -8,11 +8,15 @@ when callbacks are called (training/watchers/callbacks.py), values that every ru
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp.inputs import ArrayLike, Rows
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from fastbp.network import Network
     from fastbp.training import Event
 
@@ -49,7 +53,7 @@ class DeltaNorms:
     True
     """
 
-    def __init__(self, X: Any, Y: Any) -> None:
+    def __init__(self, X: Rows, Y: ArrayLike) -> None:
         self._X, self._Y = X, Y
         self._rows: list[list[float]] = []
 
@@ -78,7 +82,7 @@ class DeltaNorms:
         """What was recorded so far, (records, layers); (0, 0) before anything was."""
         return np.array(self._rows) if self._rows else np.empty((0, 0))
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw a curve a layer (needs fastbp's extra ``plot``).
 
         Parameters

@@ -7,22 +7,28 @@ does not: what they are derivatives of (network.py), whether they are right (che
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastbp import inputs, sparse
 from fastbp.dropout import Dropout
+from fastbp.inputs import ArrayLike, Rows
+from fastbp.questions import Questions
 from fastbp.samples import Samples, mean_cost
+
+if TYPE_CHECKING:
+    from fastbp.kernels.engine import Masks
 
 Array = np.ndarray
 
 
-class Derivatives:
+class Derivatives(Questions):
     """What a network has derivatives of; see `Network`."""
 
     def deltas(
-        self: Any, X: Any, Y: Any, *, dropout: Dropout | None = None, ignore_missing: bool = False
+        self, X: Rows, Y: ArrayLike, *, dropout: Dropout | None = None, ignore_missing: bool = False
     ) -> list[Array]:
         """Compute delta^l = dC_x/dz^l of every sample and layer but the input (BP1, BP2).
 
@@ -60,17 +66,17 @@ class Derivatives:
         return self._as_of(X, out)
 
     def gradient(
-        self: Any,
-        X: Any,
-        Y: Any,
+        self,
+        X: Rows,
+        Y: ArrayLike,
         *,
-        sample_weight: Any = None,
+        sample_weight: ArrayLike | None = None,
         l2: float = 0.0,
         l1: float = 0.0,
         dropout: Dropout | None = None,
         ignore_missing: bool = False,
         out: Array | None = None,
-        decays: Any = None,
+        decays: Mapping[str, float] | None = None,
     ) -> Array:
         """Gradient of `loss` with respect to `parameters` (BP3, BP4).
 
@@ -118,13 +124,13 @@ class Derivatives:
         return result
 
     def _add_up(
-        self: Any,
+        self,
         data: Samples,
         l2: float,
         l1: float,
         of_tensors: list[float],
         result: Array,
-        masks: Any = None,
+        masks: Masks | None = None,
         C: Array | None = None,
     ) -> None:
         """The gradient of checked samples into `result`, their costs into C (n,)."""
@@ -147,7 +153,7 @@ class Derivatives:
             at += size
 
     def _loss_and_gradient(
-        self: Any, data: Samples, l2: float, of_tensors: list[float]
+        self, data: Samples, l2: float, of_tensors: list[float]
     ) -> tuple[float, Array]:
         """`loss` and `gradient`, from one pass."""
         n, result = len(data.X), np.empty_like(self._parameters)
@@ -155,7 +161,7 @@ class Derivatives:
         self._add_up(data, l2, 0.0, of_tensors, result, None, C)
         return mean_cost(C, data) + self._penalty(n, l2, 0.0, of_tensors), result
 
-    def input_gradient(self: Any, X: Any, Y: Any) -> Array:
+    def input_gradient(self, X: Rows, Y: ArrayLike) -> Array:
         """Gradient dC_x/dx of every sample's cost by its inputs.
 
         Parameters
@@ -188,7 +194,7 @@ class Derivatives:
         self._warn_unless_finite("input_gradient", out)
         return self._as_of(X, [out])[0]
 
-    def jacobian(self: Any, X: Any) -> Array:
+    def jacobian(self, X: ArrayLike) -> Array:
         """Jacobian da^L/dx of every sample.
 
         Parameters
@@ -217,13 +223,13 @@ class Derivatives:
         if sparse.is_sparse(X):
             told = f"X: expected a dense array, for a Jacobian is one; got {type(X).__name__}"
             raise TypeError(f"{told} (vjp takes sparse ones)")
-        X = self._ready(X)
-        out = np.empty((X.shape[0], self._sizes[-1], self._sizes[0]), self._dtype)
-        self._doors.jacobian(self._compiled, self._parameters, X, out)
+        rows = self._ready(X)
+        out = np.empty((rows.shape[0], self._sizes[-1], self._sizes[0]), self._dtype)
+        self._doors.jacobian(self._compiled, self._parameters, rows, out)
         self._warn_unless_finite("jacobian", out)
         return out
 
-    def vjp(self: Any, X: Any, V: Any) -> Array:
+    def vjp(self, X: Rows, V: ArrayLike) -> Array:
         """Vector times Jacobian, V da^L/dx, sample by sample.
 
         Parameters
@@ -259,7 +265,7 @@ class Derivatives:
         self._warn_unless_finite("vjp", out)
         return self._as_of(X, [out])[0]
 
-    def jvp(self: Any, X: Any, V: Any) -> Array:
+    def jvp(self, X: Rows, V: Rows) -> Array:
         """Jacobian times vector, da^L/dx V, sample by sample.
 
         Parameters

@@ -19,9 +19,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike as ArrayLike
+from numpy.typing import DTypeLike as DTypeLike
 
 from fastbp.functions import Loss, shown
 from fastbp.kernels import dispatch
@@ -29,6 +31,20 @@ from fastbp.kernels import dispatch
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+class Sparse(Protocol):
+    """A matrix or an array of scipy.sparse."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def tocsr(self) -> object: ...
+
+
+Rows: TypeAlias = "ArrayLike | Sparse"  # of samples; frames are array_like
+# in quotes: numpy.random is imported when something is drawn
+Seed: TypeAlias = "int | np.integer | np.random.SeedSequence | np.random.Generator | None"
 
 
 def keywords(f: Callable[P, R]) -> Callable[P, R]:
@@ -215,7 +231,7 @@ def as_matrix(value: Any, name: str, n_columns: int, dtype: np.dtype[Any]) -> np
     return array
 
 
-def check_rows(array: np.ndarray, name: str, n: int) -> None:
+def check_rows(array: np.ndarray | Sparse, name: str, n: int) -> None:
     if array.shape[0] != n:
         raise ValueError(f"{name}: expected {n} rows, as many as X; got {array.shape[0]}")
 

@@ -121,7 +121,7 @@ DECAYS = {t.letter: t.decay for kind in (Dense(1), Scale()) for t in kind.tensor
 NAMED: dict[str, type[Scale]] = {"scale": Scale}  # what JSON names
 
 
-def as_sizes(value: Any) -> tuple[int, list[Layer]]:
+def as_sizes(value: Iterable[object]) -> tuple[int, list[Layer]]:
     """What `Network` takes for its sizes: the input's width, and the layers."""
     try:
         if isinstance(value, (str, bytes, bytearray, Set, Mapping)):  # Set: in which order?
@@ -166,7 +166,7 @@ def with_activations(layers: Sequence[Layer], names: Iterable[str]) -> tuple[Lay
     )
 
 
-def of(architecture: Mapping[str, Any]) -> tuple[Layer, ...]:
+def of(architecture: dict[str, Any]) -> tuple[Layer, ...]:
     """The layers that `Network.architecture` tells of, each with its activation.
 
     >>> of({"sizes": [2, "scale", 3, 1], "activation": ["tanh"], "output": "identity"})

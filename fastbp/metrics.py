@@ -7,7 +7,7 @@ trained on (kernels/functions/cost.pxd), when values are computed (training/watc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from fastbp.network import Network
 from fastbp.samples import Samples
 
 Array = np.ndarray
-Metric = Callable[[Array, Array], Any]
+Metric = Callable[[Array, Array], SupportsFloat]
 
 
 def decide(net: Network, outputs: Array) -> Array:
@@ -95,7 +95,7 @@ def class_names(net: Network) -> list[int]:
     return [-1, 1] if signed else list(range(max(2, net._n_targets)))
 
 
-def class_weights(value: Any, net: Network, data: Samples) -> Array:
+def class_weights(value: object, net: Network, data: Samples) -> Array:
     """The factor of each sample's weight: a dict by class, or "balanced", n / (K n_class)."""
     classes = classes_of(net, data)
     if classes is None:
@@ -340,7 +340,7 @@ OF_NUMBERS = {f.__name__: f for f in (r2, mse, rmse, mae)}
 METRICS = OF_CLASSES | OF_NUMBERS
 
 
-def checked(metrics: Any) -> dict[str, Metric | None]:
+def checked(metrics: object) -> dict[str, Metric | None]:
     """`metrics` of fit as name: callable, or None for one of METRICS."""
     if isinstance(metrics, str):
         metrics = [metrics]

@@ -8,21 +8,20 @@ loop (training/), files (files/), checks of arguments (inputs.py).
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import factors, functions, initialization, inputs, sparse
+from fastbp import initialization, inputs, sparse
 from fastbp import layers as kinds
-from fastbp.architecture import Architecture, Default
+from fastbp.architecture import Default
 from fastbp.derivatives import Derivatives
-from fastbp.dropout import Dropout, masks_of
+from fastbp.dropout import Dropout
+from fastbp.inputs import ArrayLike, DTypeLike, Rows, Seed
 from fastbp.one_sample import OneSample
-from fastbp.samples import Samples, mean_cost
-from fastbp.sparse import Lists
+from fastbp.samples import mean_cost
 
 if TYPE_CHECKING:
     import os
@@ -48,7 +47,7 @@ class _Fit:
 
 
 @inputs.named
-class Network(Architecture, Derivatives, OneSample):
+class Network(Derivatives, OneSample):
     """A feed-forward network: z^l = a^{l-1} W^l + b^l, a^l = sigma^l(z^l).
 
     Parameters
@@ -111,9 +110,9 @@ class Network(Architecture, Derivatives, OneSample):
         activation: str | Sequence[str] = "sigmoid",
         output: str = Default("softmax"),
         loss: str = "cross_entropy",
-        dtype: Any = "float32",
+        dtype: DTypeLike = "float32",
         init: str = "scaled",
-        seed: Any = 0,
+        seed: Seed = 0,
     ) -> None:
         self._describe(sizes, activation, output, loss, dtype)
         initialization.fill(self.weights, self.biases, init, seed)
@@ -121,62 +120,7 @@ class Network(Architecture, Derivatives, OneSample):
             if tensor.start is not None:
                 self._tensors[name][...] = tensor.start
 
-    def _ready(self, X: Any) -> Any:
-        """X checked, and the parameters, which anybody may have written.
-
-        A frame's columns are found by the names that the network was trained on, where it knows
-        them (``metadata["columns"]``). Of a sparse matrix it is `sparse.Lists`.
-        """
-        if type(X) is not np.ndarray and not isinstance(X, Lists):  # most programs give arrays
-            X = self._of_other_kind(X)
-        if not isinstance(X, Lists):
-            X = inputs.as_matrix(X, "X", self._sizes[0], self._dtype)
-        if not self._doors.is_finite(self._parameters):
-            inputs.as_numbers(self._parameters, "parameters", self._dtype)
-        return X
-
-    def _of_other_kind(self, X: Any) -> Any:
-        """A sparse matrix checked; a frame's columns found; else X as it came."""
-        if sparse.is_sparse(X):
-            return sparse.as_lists(X, "X", self._sizes[0], self._dtype)
-        if columns := self.columns:
-            from fastbp.tabular.names import by_name
-
-            return by_name(X, "X", columns)
-        return X
-
-    def _targets(
-        self, Y: Any, n: int, ignore_missing: bool = False
-    ) -> tuple[Array | None, Array | None]:
-        if ignore_missing is not False and inputs.as_flag(ignore_missing, "ignore_missing"):
-            functions.check_separable(self._output, self._loss)
-        return inputs.as_targets(
-            Y, n, self._n_targets, self._loss, self._dtype, bool(ignore_missing)
-        )
-
-    def _samples(
-        self, X: Any, Y: Any, sample_weight: Any = None, ignore_missing: bool = False
-    ) -> Samples:
-        """What a user gave, checked, and the parameters too."""
-        X = self._ready(X)
-        n = X.shape[0]
-        dense, labels = self._targets(Y, n, ignore_missing)
-        weight = inputs.as_weight(sample_weight, n, self._dtype)
-        return Samples(X, dense, labels, weight, bool(ignore_missing))
-
-    def _masks(self, dropout: Dropout | None) -> Any:
-        return None if dropout is None else masks_of(dropout, self._layers, self._doors)
-
-    def _warn_unless_finite(self, what: str, *results: Array) -> None:
-        """As NumPy does of its own functions: not where np.errstate has it ignored."""
-        if not all(map(inputs.is_finite, results)) and np.geterr()["over"] != "ignore":
-            warnings.warn(
-                f"{what}: NaN or infinity from finite input: a value too large for {self._dtype}",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-
-    def predict(self, X: Any, out: Array | None = None) -> Array:
+    def predict(self, X: Rows, out: Array | None = None) -> Array:
         """Compute the outputs a^L.
 
         Parameters
@@ -225,7 +169,7 @@ class Network(Architecture, Derivatives, OneSample):
         self._warn_unless_finite("predict", result)
         return result
 
-    def feedforward(self, X: Any) -> tuple[list[Array], list[Array]]:
+    def feedforward(self, X: Rows) -> tuple[list[Array], list[Array]]:
         """Compute z and a of each of `layers`.
 
         Parameters
@@ -254,59 +198,17 @@ class Network(Architecture, Derivatives, OneSample):
         self._warn_unless_finite("feedforward", *zs, *activations)
         return self._as_of(X, zs), self._as_of(X, [sparse.values_of(X).copy(), *activations])
 
-    def _empty(self, X: Any, widths: Sequence[int]) -> list[Array]:
-        """An array (n, width) for each layer; of those that give lists, one for their values."""
-        n_lists = kinds.n_scales(self._layers) if isinstance(X, Lists) else 0
-        return [
-            np.empty(X.values.size if l < n_lists else (X.shape[0], width), self._dtype)
-            for l, width in enumerate(widths)
-        ]
-
-    def _empty_zs(self, X: Any) -> list[Array]:
-        z_per_a = [f.z_per_a for f in self._sigmas]
-        return self._empty(X, np.multiply(self._widths[1:], z_per_a).tolist())
-
-    def _as_of(self, X: Any, arrays: list[Array]) -> list[Any]:
-        """What an engine's door has filled: values of lists as a matrix with the elements of X."""
-        return [X.to_csr(array) if array.ndim == 1 else array for array in arrays]
-
-    def _decays(self, told: Any = None) -> list[float]:
-        """What penalties and weight decay of each tensor are multiplied by."""
-        if told is None:
-            return [tensor.decay for _, tensor in self._described]
-        return factors.decays_of(told, {name: tensor.decay for name, tensor in self._described})
-
-    def _penalty(self, n: int, l2: float, l1: float, decays: Sequence[float]) -> float:
-        penalty = self._scaled_penalty(l2 / (2 * n), l1 / n, decays, 1.0)
-        if math.isfinite(penalty):
-            return penalty
-        # of which all have squares
-        return self._scaled_penalty(l2 / (2 * n), l1 / n, decays, 2.0**-600)
-
-    def _scaled_penalty(self, l2: float, l1: float, decays: Sequence[float], c: float) -> float:
-        """l2 sum W^2 + l1 sum abs(W) by way of c W, each W times its decay."""
-        if not (l2 or l1):
-            return 0.0
-        squares = sizes = 0.0
-        with np.errstate(over="ignore"):
-            for tensor, decay in zip(self._tensors.values(), decays, strict=True):
-                if decay:
-                    W = c * tensor.astype(np.float64)
-                    squares += decay * float(np.vdot(W, W)) if l2 else 0.0
-                    sizes += decay * float(np.abs(W).sum()) if l1 else 0.0
-        return l2 / c * squares / c + l1 / c * sizes
-
     def loss(
         self,
-        X: Any,
-        Y: Any,
+        X: Rows,
+        Y: ArrayLike,
         *,
-        sample_weight: Any = None,
+        sample_weight: ArrayLike | None = None,
         l2: float = 0.0,
         l1: float = 0.0,
         dropout: Dropout | None = None,
         ignore_missing: bool = False,
-        decays: Any = None,
+        decays: Mapping[str, float] | None = None,
     ) -> float:
         """Mean cost with penalties, of n rows of X.
 
@@ -365,7 +267,7 @@ class Network(Architecture, Derivatives, OneSample):
         return loss
 
     def costs(
-        self, X: Any, Y: Any, *, dropout: Dropout | None = None, ignore_missing: bool = False
+        self, X: Rows, Y: ArrayLike, *, dropout: Dropout | None = None, ignore_missing: bool = False
     ) -> Array:
         """Cost C_x of every sample.
 
@@ -403,10 +305,10 @@ class Network(Architecture, Derivatives, OneSample):
 
     def perturbed_costs(
         self,
-        X: Any,
-        Y: Any,
-        index: Any,
-        values: Any,
+        X: Rows,
+        Y: ArrayLike,
+        index: ArrayLike,
+        values: ArrayLike,
         *,
         dropout: Dropout | None = None,
         ignore_missing: bool = False,
@@ -467,22 +369,6 @@ class Network(Architecture, Derivatives, OneSample):
             )
         self._warn_unless_finite("perturbed_costs", C)
         return C
-
-    # of samples that are checked, and parameters that are
-
-    def _outputs_of(self, data: Samples) -> Array:
-        """a^L   (n, n_L)."""
-        outputs = np.empty((len(data.X), self._sizes[-1]), self._dtype)
-        self._doors.predict(self._compiled_of(data.X), self._parameters, data.X, outputs)
-        return outputs
-
-    def _outputs_and_costs(self, data: Samples, parameters: Array) -> tuple[Array, Array]:
-        """a^L (k, n, n_L) and C_x (k, n) by each of k parameter vectors."""
-        k, n = len(parameters), data.n
-        outputs, C = np.empty((k, n, self._sizes[-1]), self._dtype), np.empty((k, n), self._dtype)
-        compiled, of_data = self._compiled_of(data.X), (*data[:3], outputs, C, data.missing)
-        self._doors.outputs_and_costs(compiled, parameters, *of_data, data.rows)
-        return outputs, C
 
     # what changes it, and files
 

@@ -7,19 +7,28 @@ that keep a state (training/online.py), the step itself (kernels/doors/online.px
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp import inputs
+from fastbp.inputs import ArrayLike, Rows
+from fastbp.questions import Questions
+
+if TYPE_CHECKING:
+    from fastbp.kernels.engine import Learner
 
 _ALLOWED = {"in [0, 1]": 1, "at least 0": 2, "-1 or 1": 3}  # doors/online.pxi: AllowedTargets
 
 
-class OneSample:
+class OneSample(Questions):
     """What a network does with single rows. Plain ones, arrays of its dtype, take the short way."""
 
-    def predict_one(self: Any, x: Any) -> np.ndarray:
+    if TYPE_CHECKING:  # network.py has it
+
+        def predict(self, X: Rows) -> np.ndarray: ...
+
+    def predict_one(self, x: ArrayLike) -> np.ndarray:
         """Output a^L of one row.
 
         Parameters
@@ -53,7 +62,7 @@ class OneSample:
                 result = self.predict(row[None])[0]
         return result
 
-    def learn_one(self: Any, x: Any, y: Any, learning_rate: float = 0.01) -> float:
+    def learn_one(self, x: ArrayLike, y: ArrayLike, learning_rate: float = 0.01) -> float:
         """One step of plain SGD on one sample: what `fit` of that sample alone would do.
 
         Parameters
@@ -97,16 +106,16 @@ class OneSample:
         return loss
 
     @cached_property
-    def _learner(self: Any) -> Any:
+    def _learner(self) -> Learner:
         return self._doors.Learner(*self._of_samples)
 
     @property
-    def _of_samples(self: Any) -> tuple[Any, np.ndarray, int, type]:
+    def _of_samples(self) -> tuple[Any, np.ndarray, int, type]:
         """What an engine's door for single samples is made of."""
         allowed = _ALLOWED.get(self._loss.targets, 0)
         return self._compiled, self._parameters, allowed, np.generic
 
-    def _row(self: Any, x: Any) -> np.ndarray:
+    def _row(self, x: ArrayLike) -> np.ndarray:
         """x as a row that needs no conversion, and the parameters checked."""
         if type(x) is not np.ndarray and (columns := self.columns):
             from fastbp.tabular.names import row_by_name
@@ -119,7 +128,7 @@ class OneSample:
             inputs.as_numbers(self._parameters, "parameters", self._dtype)
         return row
 
-    def _one(self: Any, x: Any, y: Any) -> tuple[np.ndarray, Any]:
+    def _one(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, Any]:
         """A sample, as the short way takes it."""
         row = self._row(x)
         target = inputs.as_array(y, "y")
@@ -133,4 +142,7 @@ class OneSample:
         except (TypeError, ValueError) as error:
             told = str(error)
             raise type(error)(f"y{told[1:]}" if told.startswith("Y") else told) from None
-        return row, dense[0] if labels is None else int(labels[0])
+        if labels is not None:
+            return row, int(labels[0])
+        assert dense is not None
+        return row, dense[0]

@@ -1,13 +1,19 @@
 """Model files by their public name. What belongs here: names, and which kind of file holds what."""
 
+from __future__ import annotations
+
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastbp import inputs
 from fastbp.files import ensemble, model
 from fastbp.files.model import FORMAT, VERSION, read_description, save
 from fastbp.files.model import read_tensor as tensor
 from fastbp.files.replace import check_destination, destination, replace
+
+if TYPE_CHECKING:
+    from fastbp.estimators import TabularClassifier, TabularRegressor
+    from fastbp.network import Network
 
 __all__ = [
     "FORMAT",
@@ -22,7 +28,7 @@ __all__ = [
 ]
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str]) -> Network | TabularClassifier | TabularRegressor:
     """Read a model: a network that `Network.save` wrote, or a tabular estimator.
 
     Parameters

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fastbp import hints
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
-def pyplot() -> Any:
+
+def pyplot() -> ModuleType:
     try:
         from matplotlib import pyplot
     except ImportError as error:
@@ -16,11 +23,11 @@ def pyplot() -> Any:
     return pyplot
 
 
-def new_axes() -> Any:
+def new_axes() -> Axes:
     return pyplot().subplots(layout="constrained")[1]  # which leaves room for labels and legend
 
 
-def _legend(ax: Any, lines: Any) -> None:
+def _legend(ax: Axes, lines: Sequence[Line2D]) -> None:
     """Above the axes: no curve is under it, those of a second y axis included."""
     if not lines:
         return
@@ -37,7 +44,7 @@ def _legend(ax: Any, lines: Any) -> None:
         ax.set_title(ax.get_title(), pad=6 + 18 * -(-len(lines) // columns))
 
 
-def delta_norms(norms: Any, ax: Any = None) -> Any:
+def delta_norms(norms: np.ndarray, ax: Axes | None = None) -> Axes:
     """Draw the norm of delta by epoch, a curve a layer (records, layers); returns the Axes."""
     ax = new_axes() if ax is None else ax
     for layer, column in enumerate(norms.T, 1):
@@ -48,7 +55,7 @@ def delta_norms(norms: Any, ax: Any = None) -> Any:
     return ax
 
 
-def history(run: Mapping[str, Any], ax: Any = None) -> Any:
+def history(run: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
     """Draw losses by epoch, and accuracy on a second axis where there is one; returns the Axes."""
     ax = new_axes() if ax is None else ax
     epochs = range(1, len(run["loss"]) + 1)
@@ -94,16 +101,16 @@ class LossCurveDisplay:
 
     def __init__(
         self,
-        loss_curve: Any,
+        loss_curve: Sequence[float],
         *,
-        validation_scores: Any = None,
+        validation_scores: Sequence[float] | None = None,
         name: str | None = None,
     ) -> None:
         self.loss_curve, self.validation_scores, self.name = loss_curve, validation_scores, name
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, *, ax: Any = None, name: str | None = None, **line: Any
+        cls, estimator: object, *, ax: Axes | None = None, name: str | None = None, **line: object
     ) -> LossCurveDisplay:
         """Draw the curves of a fitted MLPClassifier or MLPRegressor.
 
@@ -138,9 +145,12 @@ class LossCurveDisplay:
             )
         scores = getattr(estimator, "validation_scores_", None)
         name = type(estimator).__name__ if name is None else name
-        return cls(curve, validation_scores=scores, name=name).plot(ax=ax, **line)
+        options: dict[str, Any] = line
+        return cls(curve, validation_scores=scores, name=name).plot(ax=ax, **options)
 
-    def plot(self, *, ax: Any = None, name: str | None = None, **line: Any) -> LossCurveDisplay:
+    def plot(
+        self, *, ax: Axes | None = None, name: str | None = None, **line: object
+    ) -> LossCurveDisplay:
         """Draw the loss, and the scores on a second axis where there are some.
 
         Parameters
@@ -164,8 +174,8 @@ class LossCurveDisplay:
         """
         ax = new_axes() if ax is None else ax
         name = self.name if name is None else name
-        label = {"label": "training loss" if name is None else name}
-        self.lines_ = ax.plot(range(1, len(self.loss_curve) + 1), self.loss_curve, **label | line)
+        options: dict[str, Any] = {"label": "training loss" if name is None else name} | line
+        self.lines_ = ax.plot(range(1, len(self.loss_curve) + 1), self.loss_curve, **options)
         ax.set_xlabel("epoch")
         ax.set_ylabel("training loss")
         if self.validation_scores is not None:

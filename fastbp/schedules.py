@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar, SupportsFloat
 
 import numpy as np
 
@@ -575,7 +575,7 @@ class HalveOnPlateau(Schedule):
 class Given(Schedule):
     """A user's own function: epoch -> rate, in place of the optimizer's."""
 
-    function: Callable[[int], Any]
+    function: Callable[[int], SupportsFloat]
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:
         epoch = 0

@@ -60,7 +60,7 @@ class Lists:
         values = self.values.astype(dtype)
         return Lists(self.starts, self.index, values, self.shape[1], self.form)
 
-    def to_csr(self, values: np.ndarray | None = None) -> Any:
+    def tocsr(self, values: np.ndarray | None = None) -> Any:
         """As SciPy has it, with these or other values of the same elements."""
         values = self.values.copy() if values is None else values
         return self.form((values, self.index.copy(), self.starts.copy()), self.shape)

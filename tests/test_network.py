@@ -528,6 +528,9 @@ def test_a_frame_that_lacks_a_name_is_refused():
     with pytest.raises(ValueError, match="X: expected one column 'a'; got 2"):
         net.predict(pandas.DataFrame(np.ones((2, 4)), columns=["a", "b", "a", "c"]))
     assert net.predict(X.tolist()).shape == (2, 2)
+    net.metadata["columns"] = [2019, 2020, 2.5]  # names that are numbers
+    with pytest.raises(ValueError, match=r"none named '2020', '2\.5'; .*did you mean '2021'\?"):
+        net.predict(pandas.DataFrame(X, columns=[2019, 2021, "x"]))
     for columns in (["a", "b"], "abc", [["a"], "b", "c"], None):  # the user's own
         net.metadata["columns"] = columns
         assert net.predict(pandas.DataFrame(X)).shape == (2, 2)

@@ -160,7 +160,7 @@ def test_lists_are_taken_apart():
     for rows in (np.array([3, 1, 1, 39]), np.arange(40)[::-1], np.array([], int)):
         taken = lists[rows]
         assert isinstance(taken, Lists) and len(taken) == len(rows) and taken.shape[1] == 9
-        assert_array_equal(taken.to_csr().toarray(), dense[rows])
+        assert_array_equal(taken.tocsr().toarray(), dense[rows])
     lengths = np.sort((dense != 0).sum(axis=1))
     assert [lists.most(n) for n in (1, 7, 40, 50)] == [lengths[-n:].sum() for n in (1, 7, 40, 40)]
 

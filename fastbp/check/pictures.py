@@ -14,13 +14,24 @@ import numpy as np
 from fastbp.plotting import new_axes, pyplot
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
     from fastbp.check.gradients.taylor import DirectionCheck
     from fastbp.check.judging import Points
 
 MOST_NAMED = 10  # terms that a legend names
 
 
-def heat_map(J: np.ndarray, title: str, ax: Any = None) -> Any:
+def _count_on(*axes: Axis) -> None:
+    """Have ticks at whole numbers alone."""
+    for axis in axes:
+        locator: Any = axis.get_major_locator()
+        locator.set_params(integer=True)
+
+
+def heat_map(J: np.ndarray, title: str, ax: Axes | None = None) -> Axes:
     """Draw a Jacobian; returns the Axes."""
     ax = new_axes() if ax is None else ax
     n_a, n_z = J.shape
@@ -29,8 +40,7 @@ def heat_map(J: np.ndarray, title: str, ax: Any = None) -> Any:
     edges = (0.5, n_z + 0.5, n_a + 0.5, 0.5)
     image = ax.imshow(J, cmap="RdBu_r", vmin=-top, vmax=top, extent=edges, aspect="auto")
     ax.figure.colorbar(image, ax=ax)
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    _count_on(ax.xaxis, ax.yaxis)
     ax.set_xlabel("j")
     ax.set_ylabel("k")
     ax.set_title(title)
@@ -44,16 +54,17 @@ def terms(
     claimant: str,
     J: np.ndarray,
     title: str,
-    ax: Any = None,
-) -> Any:
+    ax: Axes | None = None,
+) -> Axes | Figure:
     """Draw the terms [k, j] of each delta_j as stacked bars and, beside them, the Jacobian.
 
     measured: dC/dz_j from values of C; claimed: delta_j by `claimant`. Returns the Figure; where an
     Axes is given, it takes the bars alone and is returned.
     """
     right = None
-    bars = ax
-    if ax is None:
+    if ax is not None:
+        bars = ax
+    else:
         figure, (bars, right) = pyplot().subplots(1, 2, figsize=(10, 4), layout="constrained")
     j = np.arange(1, len(measured) + 1)
     up, down = np.zeros(len(j)), np.zeros(len(j))
@@ -65,7 +76,7 @@ def terms(
     if claimed is not None:
         bars.plot(j, claimed, "kx", label=claimant)
     bars.axhline(0, color="black", linewidth=0.8)
-    bars.xaxis.get_major_locator().set_params(integer=True)
+    _count_on(bars.xaxis)
     bars.set_xlabel("neuron j")
     bars.set_ylabel("dC/da_k da_k/dz_j")
     bars.set_title(title)
@@ -80,7 +91,7 @@ def terms(
     return figure
 
 
-def norms(by_formula: Sequence[float], by_engine: Sequence[float], ax: Any = None) -> Any:
+def norms(by_formula: Sequence[float], by_engine: Sequence[float], ax: Axes | None = None) -> Axes:
     """Draw ||delta^l|| by layer on a logarithmic scale; returns the Axes."""
     ax = new_axes() if ax is None else ax
     layers = np.arange(1, len(by_formula) + 1)
@@ -88,14 +99,14 @@ def norms(by_formula: Sequence[float], by_engine: Sequence[float], ax: Any = Non
     ax.plot(layers, by_engine, "x", label="engine")
     if any(norm > 0 for norm in by_formula):
         ax.set_yscale("log")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    _count_on(ax.xaxis)
     ax.set_xlabel("layer l")
     ax.set_ylabel("||delta^l||")
     ax.legend()
     return ax
 
 
-def points(found: Points, names: Sequence[str], ax: Any = None) -> Any:
+def points(found: Points, names: Sequence[str], ax: Axes | None = None) -> Axes:
     """Draw every checked gradient against its slope, with the slope's error bound; the Axes."""
     from fastbp.check.judging import FAIL, INCONCLUSIVE
 
@@ -118,7 +129,7 @@ def points(found: Points, names: Sequence[str], ax: Any = None) -> Any:
     return ax
 
 
-def remainders(found: Sequence[DirectionCheck], ax: Any = None) -> Any:
+def remainders(found: Sequence[DirectionCheck], ax: Axes | None = None) -> Axes:
     """Draw the Taylor remainder of each direction by step, beside h and h^2; the Axes."""
     ax = new_axes() if ax is None else ax
     for direction in found:

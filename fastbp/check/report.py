@@ -11,9 +11,13 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH = 100
 MOST_ROWS, MOST_COLUMNS = 24, 24
@@ -191,7 +195,7 @@ class Result:
             ]
         )
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes | Figure:
         """Draw it (needs fastbp's extra ``plot``).
 
         Parameters

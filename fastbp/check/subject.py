@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, SupportsFloat, TypeGuard
 
 import numpy as np
 
@@ -55,6 +55,16 @@ class Tensor:
     @property
     def part(self) -> slice:
         return slice(self.start, self.start + self.size)
+
+
+class Differentiable(Protocol):
+    """Anybody's network: its `gradient` is held against its `loss`."""
+
+    @property
+    def parameters(self) -> Array: ...
+
+    @property
+    def loss(self) -> Callable[..., SupportsFloat]: ...
 
 
 def tensors_of(net: Any, n_parameters: int) -> list[Tensor]:
@@ -357,7 +367,7 @@ class ObjectSubject(Subject):
         return out
 
 
-def has_own_loss(net: Any, options: dict[str, Any]) -> bool:
+def has_own_loss(net: object, options: dict[str, Any]) -> TypeGuard[Network]:
     """Whether the loss is that of `Network`, a mean over rows."""
     own = isinstance(net, Network) and type(net).loss is Network.loss
     return own and not options.keys() & FROZEN

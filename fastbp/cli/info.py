@@ -36,17 +36,18 @@ def run(options: argparse.Namespace) -> int:
     }
     if options.model is not None:
         model = fastbp.load(options.model)
-        is_network = isinstance(model, fastbp.Network)
-        net = model if is_network else model.networks_[0]
+        net = model if isinstance(model, fastbp.Network) else model.networks_[0]
         document["model"] = {
             "file": options.model,
             "network": repr(net),
             "sizes": net.architecture["sizes"],
             "parameters": net.n_parameters,
-            "metadata": model.metadata if is_network else model.metadata_,
         }
-        if not is_network:
+        if isinstance(model, fastbp.Network):
+            document["model"]["metadata"] = model.metadata
+        else:
             document["model"] |= {
+                "metadata": model.metadata_,
                 "estimator": type(model).__name__,
                 "networks": len(model.networks_),
                 "columns": model.encoder_.kinds(),

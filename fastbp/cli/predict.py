@@ -24,6 +24,7 @@ from fastbp.cli.tables import in_file
 from fastbp.datasets import Inputs
 from fastbp.datasets.dataset import Array
 from fastbp.metrics import decide
+from fastbp.network import as_network
 
 PROBABILITIES = ("softmax", "sigmoid")  # what other outputs give is called a score
 ENDINGS = (".npy", ".csv", ".parquet")
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     model = fastbp.load(options.model)
     of_table = models.of_table(model)
     if of_table is None:
-        found = _of_arrays(options, model)
+        found = _of_arrays(options, as_network(model))
     else:
         found = _of_tables(options, of_table)
     n = len(found.outputs)

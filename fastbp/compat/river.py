@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Hashable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from fastbp import inputs
 from fastbp.functions import shown
 from fastbp.hints import missing
 from fastbp.network import Network
-from fastbp.optimizers import Adam
+from fastbp.optimizers import Adam, Optimizer
 from fastbp.training.online import OnlineTrainer
 
 try:
@@ -25,6 +26,14 @@ try:
 except ImportError as error:
     raise missing("fastbp.compat.river needs", "river", "river") from error
 
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    from river.base.typing import ClfTarget
+
+Row: TypeAlias = "Mapping[Hashable, float] | Mapping[str, float]"
+Frame: TypeAlias = "pandas.DataFrame | polars.DataFrame"
+Series: TypeAlias = "pandas.Series | polars.Series"
 LARGEST = float(np.finfo(np.float32).max)
 FIRST_COLUMNS = 8  # for features to come; then twice as many
 
@@ -32,24 +41,27 @@ FIRST_COLUMNS = 8  # for features to come; then twice as many
 class _MLP:
     """A network whose columns are features and whose outputs are classes, as they come."""
 
-    hidden_layer_sizes: Any
+    hidden_layer_sizes: int | Sequence[int]
     activation: str
-    optimizer: Any
+    optimizer: Optimizer | str | None
     seed: int
     _loss: ClassVar[dict[str, str]]
 
     def __init__(
-        self, hidden_layer_sizes: Any = (32,), activation: str = "relu", optimizer: Any = None,
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (32,),
+        activation: str = "relu",
+        optimizer: Optimizer | str | None = None,
         seed: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.hidden_layer_sizes, self.activation = hidden_layer_sizes, activation
         self.optimizer, self.seed = optimizer, seed
         self._begin()
 
     def _begin(self) -> None:
         """Know nothing yet."""
-        self._columns: dict[Any, int] = {}
-        self._classes: dict[Any, int] = {}  # of a regressor there are none
+        self._columns: dict[Hashable, int] = {}
+        self._classes: dict[ClfTarget, int] = {}  # of a regressor there are none
         # how a row that has all of them is laid into `_row`: struct's format, and what gets its
         # values; None unless the last row had all
         self._whole: tuple[str, Any] | None = None
@@ -62,7 +74,7 @@ class _MLP:
         return None if self._trainer is None else self._trainer.net
 
     @property
-    def features(self) -> list[Any]:
+    def features(self) -> list[Hashable]:
         """The feature of each column that has one."""
         return list(self._columns)
 
@@ -70,7 +82,7 @@ class _MLP:
         # a batch is one step of its mean gradient, not a step a row
         return {"check_learn_many_matches_learn_one"}
 
-    def _of(self, x: dict[Any, Any], learns: bool) -> np.ndarray:
+    def _of(self, x: Row, learns: bool) -> np.ndarray:
         """A row as the network reads it; features that are not there are 0, as sparse rows have it.
 
         Unknown ones become columns of their own where the network `learns`, else they are left out.
@@ -86,7 +98,7 @@ class _MLP:
                 return self._row
         return self._placed(x, learns)
 
-    def _refused(self, x: dict[Any, Any], error: BaseException) -> BaseException:
+    def _refused(self, x: Row, error: BaseException) -> BaseException:
         """What to tell of a row that has been refused: which of its numbers is not finite."""
         if not str(error).startswith("x: expected finite"):
             return error
@@ -97,7 +109,7 @@ class _MLP:
             return named
         return error
 
-    def _outputs(self, x: dict[Any, Any]) -> list[float]:
+    def _outputs(self, x: Row) -> list[float]:
         row = self._of(x, learns=False)
         try:
             outputs: list[float] = self._trainer._net.predict_one(row).tolist()  # type: ignore[union-attr]
@@ -105,7 +117,7 @@ class _MLP:
             raise self._refused(x, error) from None
         return outputs
 
-    def _placed(self, x: dict[Any, Any], learns: bool) -> np.ndarray:
+    def _placed(self, x: Row, learns: bool) -> np.ndarray:
         """A row whose features are looked at one by one."""
         try:
             items = x.items()
@@ -134,7 +146,7 @@ class _MLP:
             self._row = np.zeros(2 ** (len(self._columns) - 1).bit_length(), np.float32)
         self._fit_in()
 
-    def _learn(self, x: dict[Any, Any], y: Any) -> None:
+    def _learn(self, x: Row, y: Any) -> None:
         kept = self._kept()
         try:
             row, target = self._of(x, learns=True), self._target(y)
@@ -368,7 +380,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         shares = self.network.predict(self._matrix(X, learns=False))[:, :n].astype(float)
         return shares / shares.sum(axis=1, keepdims=True)
 
-    def learn_one(self, x: dict[Any, Any], y: Any) -> None:
+    def learn_one(self, x: Row, y: ClfTarget) -> None:
         """One step on a row.
 
         Parameters
@@ -394,7 +406,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         """
         self._learn(x, y)
 
-    def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
+    def predict_proba_one(self, x: Row, **kwargs: object) -> dict[ClfTarget, float]:
         """Predict the probability of each class so far, {} where there is none.
 
         Parameters
@@ -425,7 +437,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         total = sum(shares)
         return dict(zip(self._classes, [share / total for share in shares], strict=True))
 
-    def learn_many(self, X: Any, y: Any) -> None:
+    def learn_many(self, X: Frame, y: Series) -> None:
         """One step on a batch: the mean of its rows' gradients.
 
         Parameters
@@ -446,7 +458,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         """
         self._learn_batch(X, y)
 
-    def predict_proba_many(self, X: Any) -> Any:
+    def predict_proba_many(self, X: Frame) -> Frame:
         """Predict the probability of each class so far, for each row of a batch.
 
         Parameters
@@ -474,11 +486,12 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         shares, names = self._shares(X), list(self._classes)
         namespace = nw.get_native_namespace(X)
         if namespace.__name__ == "pandas":
-            return type(X)(shares, columns=names, index=X.index)
+            like: Any = X
+            return type(like)(shares, columns=names, index=like.index)
         columns = {str(name): shares[:, i] for i, name in enumerate(names)}
         return nw.from_dict(columns, backend=namespace).to_native()
 
-    def predict_many(self, X: Any) -> Any:
+    def predict_many(self, X: Frame) -> Series:
         """The most probable class of each row of a batch; None while there is none.
 
         Parameters
@@ -519,7 +532,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
 
     _loss: ClassVar = {"output": "identity", "loss": "mse"}
 
-    def learn_one(self, x: dict[Any, Any], y: float) -> None:
+    def learn_one(self, x: Row, y: float) -> None:
         """One step on a row.
 
         Parameters
@@ -545,7 +558,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         """
         self._learn(x, y)
 
-    def predict_one(self, x: dict[Any, Any]) -> float:
+    def predict_one(self, x: Row) -> float:
         """Predict the target of a row; 0 before the first.
 
         Parameters
@@ -568,7 +581,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         output: float = 0.0 if self._trainer is None else self._outputs(x)[0]
         return output
 
-    def learn_many(self, X: Any, y: Any) -> None:
+    def learn_many(self, X: Frame, y: Series) -> None:
         """One step on a batch: the mean of its rows' gradients.
 
         Parameters
@@ -591,7 +604,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         """
         self._learn_batch(X, y)
 
-    def predict_many(self, X: Any) -> Any:
+    def predict_many(self, X: Frame) -> Series:
         """Predict the target of each row of a batch.
 
         Parameters

@@ -8,7 +8,7 @@
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastbp.data.chunks import Block, Chunks
 
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["Block", "Chunks", "from_arrays", "from_dask", "from_iterable", "from_parquet"]
 
 
-def __getattr__(name: str) -> Any:
+def _found(name: str) -> object:
     """Import a source when it is asked for: every fit asks what chunks are, few are of such."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(import_module(f"fastbp.data.{name.removeprefix('from_')}"), name)
     globals()[name] = found
     return found
+
+
+if not TYPE_CHECKING:  # a type checker is to refuse other names
+    __getattr__ = _found
 
 
 def __dir__() -> list[str]:

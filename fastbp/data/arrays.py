@@ -15,6 +15,7 @@ import numpy as np
 from fastbp import inputs
 from fastbp.data.order import Ordered, narrowed
 from fastbp.functions import shown
+from fastbp.inputs import ArrayLike
 
 PIECE_ROWS = 4096  # that are copied at once
 CHECKED_BYTES = 1 << 26  # of an array that its checksum is of, about
@@ -22,9 +23,9 @@ CHECKED_BYTES = 1 << 26  # of an array that its checksum is of, about
 
 @inputs.keywords
 def from_arrays(
-    X: Any,
-    Y: Any,
-    weight: Any = None,
+    X: ArrayLike,
+    Y: ArrayLike,
+    weight: ArrayLike | None = None,
     *,
     rows: int = 1 << 14,
     shuffle: bool = True,

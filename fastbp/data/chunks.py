@@ -6,10 +6,12 @@ blocks come from (the files beside this one), how a run reads them (training/chu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+
+from fastbp.inputs import Rows, Sparse
 
 
 class Block(NamedTuple):
@@ -39,9 +41,9 @@ class Block(NamedTuple):
     True
     """
 
-    X: Any
-    Y: Any
-    weight: Any = None
+    X: np.ndarray | Sparse
+    Y: np.ndarray
+    weight: np.ndarray | None = None
     order: np.ndarray | None = None
     parts: tuple[tuple[int, str], ...] = ()
 
@@ -80,10 +82,15 @@ class Chunks(Protocol):
     20
     """
 
-    n_features: int
-    n_rows: int | None
+    @property
+    def n_features(self) -> int:
+        """Columns of X."""
 
-    def __iter__(self) -> Iterator[Any]:
+    @property
+    def n_rows(self) -> int | None:
+        """Rows in all, if known."""
+
+    def __iter__(self) -> Iterator[Sequence[Rows | None]]:
         """The blocks as they lie, each (X, Y) or (X, Y, weight)."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,19 +17,26 @@ from fastbp import inputs
 from fastbp.data.order import Ordered, narrowed
 from fastbp.data.tables import Tables
 from fastbp.functions import shown
+from fastbp.inputs import ArrayLike
+
+if TYPE_CHECKING:
+    import dask.array
+    import dask.dataframe
+
+    from fastbp.tabular.encoder import Encoder
 
 BATCH_ROWS = 8192  # that are taken apart at once
 
 
 @inputs.keywords
 def from_dask(
-    data: Any,
-    Y: Any = None,
-    weight: Any = None,
+    data: dask.array.Array | dask.dataframe.DataFrame,
+    Y: dask.array.Array | ArrayLike | None = None,
+    weight: dask.array.Array | ArrayLike | None = None,
     *,
     target: str | Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
-    encoder: Any = None,
+    encoder: Encoder | None = None,
     n_rows: int | None = None,
     shuffle: bool = True,
     shuffle_buffer: int | None = None,

@@ -5,16 +5,20 @@ What belongs here: `from_iterable`. What does not: sources that know their own o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from fastbp import inputs
 from fastbp.functions import shown
+from fastbp.inputs import Rows
 
 
 @inputs.keywords
 def from_iterable(
-    factory: Callable[[], Iterable[Any]], *, n_features: int, n_rows: int | None = None
+    factory: Callable[[], Iterable[Sequence[Rows | None]]],
+    *,
+    n_features: int,
+    n_rows: int | None = None,
 ) -> IterableChunks:
     """Read blocks in chunks that a function makes anew each epoch.
 
@@ -71,7 +75,7 @@ class IterableChunks:
     def __repr__(self) -> str:
         return f"from_iterable({shown(self.factory)}, {self.n_features} columns)"
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Sequence[Rows | None]]:
         made = self.factory()
         if not isinstance(made, Iterable):
             raise TypeError(f"factory: expected an iterable of blocks from it; got {shown(made)}")

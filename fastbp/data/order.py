@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp import inputs
 from fastbp.data.chunks import Block
+from fastbp.inputs import Sparse
 
 BUFFER_ROWS = 1 << 16
 UNITS, ROWS = 2, 3  # what is drawn by a seed: after the split of fit, [seed, 1]
@@ -103,10 +104,11 @@ class Ordered:
 
     # the order
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[tuple[np.ndarray | Sparse, ...]]:
         """Blocks (X, Y) or (X, Y, weight) as they lie."""
         for block in self.epoch(None, 0, self.dtype):
-            yield block[:2] if block.weight is None else block[:3]
+            pair = block.X, block.Y
+            yield pair if block.weight is None else (*pair, block.weight)
 
     def epoch(self, seed: int | None, epoch: int, dtype: Any) -> Iterator[Block]:
         """The blocks of an epoch; of seed None as they lie."""

@@ -14,12 +14,15 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastbp import hints, inputs
 from fastbp.data.tables import Tables, index_of, kind_of
+
+if TYPE_CHECKING:
+    from fastbp.tabular.encoder import Encoder
 
 BATCH_ROWS = 8192  # that are decoded at once
 SPLIT = 4  # what is drawn by a seed, beside the order's
@@ -30,12 +33,12 @@ READ_BYTES_IN_ALL = 1 << 24  # less where there are many columns
 
 @inputs.keywords
 def from_parquet(
-    path: Any,
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     target: str | Sequence[str],
     columns: Sequence[str] | None = None,
     weight: str | None = None,
-    encoder: Any = None,
+    encoder: Encoder | None = None,
     shuffle: bool = True,
     shuffle_buffer: int | None = None,
 ) -> ParquetChunks:

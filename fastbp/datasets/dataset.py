@@ -4,13 +4,14 @@ What belongs here: the two kinds of data, and features checked as such. What doe
 (labels.py), any one format.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,10 +43,10 @@ class Dataset:
     ((1797, 64), dtype('int64'), ('0', '1', '2'))
     """
 
-    X: Array
-    Y: Array
-    X_test: Array | None = None
-    Y_test: Array | None = None
+    X: np.ndarray
+    Y: np.ndarray
+    X_test: np.ndarray | None = None
+    Y_test: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
     name: str = ""
@@ -83,8 +84,8 @@ class Inputs(NamedTuple):
     ((3, 2), None)
     """
 
-    X: Array
-    Y: Array | None
+    X: np.ndarray
+    Y: np.ndarray | None
     classes: tuple[str, ...] | None
 
 

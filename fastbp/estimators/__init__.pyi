@@ -1,22 +1,26 @@
 """Types of the estimators, whose modules follow scikit-learn, which has none.
 
 What belongs here: the signatures that users see, which tests/promises/test_types.py holds against
-the classes. What does not: what they do. Data are `object`: arrays, frames and lists of any kind.
+the classes. What does not: what they do. Of searches, folds and bags X
+is whatever their estimator takes.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Self
+from typing import Literal, Self, overload
 
 import numpy as np
 
 from fastbp.data import Chunks
+from fastbp.inputs import ArrayLike, Rows
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer
 from fastbp.plotting import LossCurveDisplay as LossCurveDisplay
 from fastbp.schedules import Schedule
 from fastbp.tabular import Encoder
+from fastbp.tabular.columns import Table
+from fastbp.tabular.rows import Encoded
 from fastbp.training import Event, History
 
 class _Estimator:
@@ -28,7 +32,15 @@ class _Fitted(_Estimator):
 
     def predict(self, X: object) -> np.ndarray: ...
     def predict_proba(self, X: object) -> np.ndarray: ...
-    def score(self, X: object, y: object) -> float: ...
+    def score(self, X: object, y: ArrayLike) -> float: ...
+
+class _Importances:
+    """Scikit-learn's Bunch with what `permutation_importances` gives."""
+
+    feature_names: np.ndarray
+    importances_mean: np.ndarray
+    importances_std: np.ndarray
+    importances: np.ndarray
 
 class BaggingClassifier(_Estimator):
     estimators_: list[_Fitted]
@@ -51,12 +63,12 @@ class BaggingClassifier(_Estimator):
     ) -> None: ...
     def decision_function(self, X: object) -> np.ndarray: ...
     def fit(
-        self, X: object, y: object, sample_weight: object = None, **fit_params: object
+        self, X: object, y: ArrayLike, sample_weight: ArrayLike | None = None, **fit_params: object
     ) -> Self: ...
     def predict(self, X: object, **params: object) -> np.ndarray: ...
     def predict_log_proba(self, X: object, **params: object) -> np.ndarray: ...
     def predict_proba(self, X: object, **params: object) -> np.ndarray: ...
-    def score(self, X: object, y: object, sample_weight: object = None) -> float: ...
+    def score(self, X: object, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float: ...
 
 class BaggingRegressor(_Estimator):
     estimators_: list[_Fitted]
@@ -77,10 +89,10 @@ class BaggingRegressor(_Estimator):
         executor: Executor | None = None,
     ) -> None: ...
     def fit(
-        self, X: object, y: object, sample_weight: object = None, **fit_params: object
+        self, X: object, y: ArrayLike, sample_weight: ArrayLike | None = None, **fit_params: object
     ) -> Self: ...
     def predict(self, X: object, **params: object) -> np.ndarray: ...
-    def score(self, X: object, y: object, sample_weight: object = None) -> float: ...
+    def score(self, X: object, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float: ...
 
 class GridSearchCV(_Estimator):
     cv_results_: dict[str, np.ndarray]
@@ -104,19 +116,19 @@ class GridSearchCV(_Estimator):
         executor: Executor | None = None,
     ) -> None: ...
     def decision_function(self, X: object) -> np.ndarray: ...
-    def fit(self, X: object, y: object = None, **params: object) -> Self: ...
+    def fit(self, X: object, y: ArrayLike | None = None, **params: object) -> Self: ...
     def predict(self, X: object) -> np.ndarray: ...
     def predict_proba(self, X: object) -> np.ndarray: ...
-    def score(self, X: object, y: object = None, **params: object) -> float: ...
+    def score(self, X: object, y: ArrayLike | None = None, **params: object) -> float: ...
 
 class Groups:
     models_: dict[object, _Fitted]
     pooled_: _Fitted | None
     classes_: np.ndarray
-    def predict(self, X: object, groups: object) -> np.ndarray: ...
-    def predict_proba(self, X: object, groups: object) -> np.ndarray: ...
+    def predict(self, X: object, groups: ArrayLike) -> np.ndarray: ...
+    def predict_proba(self, X: object, groups: ArrayLike) -> np.ndarray: ...
     def score(
-        self, X: object, y: object, groups: object, sample_weight: object = None
+        self, X: object, y: ArrayLike, groups: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> float: ...
     def to_dict(self) -> dict[str, object]: ...
 
@@ -148,10 +160,10 @@ class HalvingRandomSearchCV(_Estimator):
         executor: Executor | None = None,
     ) -> None: ...
     def decision_function(self, X: object) -> np.ndarray: ...
-    def fit(self, X: object, y: object = None, **params: object) -> Self: ...
+    def fit(self, X: object, y: ArrayLike | None = None, **params: object) -> Self: ...
     def predict(self, X: object) -> np.ndarray: ...
     def predict_proba(self, X: object) -> np.ndarray: ...
-    def score(self, X: object, y: object = None, **params: object) -> float: ...
+    def score(self, X: object, y: ArrayLike | None = None, **params: object) -> float: ...
 
 class MLPClassifier(_Estimator):
     classes_: np.ndarray
@@ -191,7 +203,7 @@ class MLPClassifier(_Estimator):
         n_iter_no_change: int = 10,
         max_fun: int = 15000,
         loss: str = "log_loss",
-        class_weight: Mapping[object, float] | str | None = None,
+        class_weight: Mapping[int, float] | Mapping[str, float] | str | None = None,
         dropout: float | Sequence[float] = 0.0,
         ema: float | None = None,
         clip_value: float | None = None,
@@ -210,26 +222,26 @@ class MLPClassifier(_Estimator):
     ) -> None: ...
     def fit(
         self,
-        X: object,
-        y: object,
-        sample_weight: object = None,
+        X: Rows,
+        y: Rows,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val: object = None,
-        y_val: object = None,
-        sample_weight_val: object = None,
+        X_val: Rows | None = None,
+        y_val: Rows | None = None,
+        sample_weight_val: ArrayLike | None = None,
     ) -> Self: ...
     def fit_stream(
         self,
         chunks: Chunks,
-        classes: object = None,
+        classes: ArrayLike | None = None,
         *,
-        X_val: object = None,
-        y_val: object = None,
-        sample_weight_val: object = None,
+        X_val: Rows | None = None,
+        y_val: Rows | None = None,
+        sample_weight_val: ArrayLike | None = None,
     ) -> Self: ...
-    def predict(self, X: object) -> np.ndarray: ...
-    def predict_proba(self, X: object) -> np.ndarray: ...
-    def score(self, X: object, y: object, sample_weight: object = None) -> float: ...
+    def predict(self, X: Rows) -> np.ndarray: ...
+    def predict_proba(self, X: Rows) -> np.ndarray: ...
+    def score(self, X: Rows, y: Rows, sample_weight: ArrayLike | None = None) -> float: ...
 
 class MLPRegressor(_Estimator):
     network_: Network
@@ -285,24 +297,27 @@ class MLPRegressor(_Estimator):
     ) -> None: ...
     def fit(
         self,
-        X: object,
-        y: object,
-        sample_weight: object = None,
+        X: Rows,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val: object = None,
-        y_val: object = None,
-        sample_weight_val: object = None,
+        X_val: Rows | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
     ) -> Self: ...
     def fit_stream(
         self,
         chunks: Chunks,
         *,
-        X_val: object = None,
-        y_val: object = None,
-        sample_weight_val: object = None,
+        X_val: Rows | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
     ) -> Self: ...
-    def predict(self, X: object, return_std: object = False) -> np.ndarray: ...
-    def score(self, X: object, y: object, sample_weight: object = None) -> float: ...
+    @overload
+    def predict(self, X: Rows, return_std: Literal[False] = False) -> np.ndarray: ...
+    @overload
+    def predict(self, X: Rows, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
+    def score(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float: ...
 
 class RandomizedSearchCV(_Estimator):
     cv_results_: dict[str, np.ndarray]
@@ -328,10 +343,10 @@ class RandomizedSearchCV(_Estimator):
         executor: Executor | None = None,
     ) -> None: ...
     def decision_function(self, X: object) -> np.ndarray: ...
-    def fit(self, X: object, y: object = None, **params: object) -> Self: ...
+    def fit(self, X: object, y: ArrayLike | None = None, **params: object) -> Self: ...
     def predict(self, X: object) -> np.ndarray: ...
     def predict_proba(self, X: object) -> np.ndarray: ...
-    def score(self, X: object, y: object = None, **params: object) -> float: ...
+    def score(self, X: object, y: ArrayLike | None = None, **params: object) -> float: ...
 
 class TabularClassifier(_Estimator):
     classes_: np.ndarray
@@ -353,33 +368,40 @@ class TabularClassifier(_Estimator):
         verbose: int | bool = False,
         encoder: Encoder | None = None,
     ) -> None: ...
-    def encoded(self, X: object, y: object = None) -> object: ...
+    @overload
+    def encoded(self, X: Table, y: None = None) -> tuple[Encoded, None]: ...
+    @overload
+    def encoded(self, X: Table, y: ArrayLike) -> tuple[Encoded, np.ndarray]: ...
     def fit(
         self,
-        X: object,
-        y: object,
-        sample_weight: object = None,
-        X_val: object = None,
-        y_val: object = None,
+        X: Table,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        X_val: Table | None = None,
+        y_val: ArrayLike | None = None,
     ) -> Self: ...
     def partial_fit(
-        self, X: object, y: object, classes: object = None, sample_weight: object = None
+        self,
+        X: Table,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self: ...
     def permutation_importances(
         self,
-        X: object,
-        y: object,
+        X: Table,
+        y: ArrayLike,
         *,
         scoring: str | Callable[..., object] | None = None,
-        n_repeats: object = 5,
-        sample_weight: object = None,
+        n_repeats: int = 5,
+        sample_weight: ArrayLike | None = None,
         random_state: int | np.random.RandomState | None = None,
-    ) -> object: ...
-    def predict(self, X: object) -> np.ndarray: ...
-    def predict_log_proba(self, X: object) -> np.ndarray: ...
-    def predict_proba(self, X: object) -> np.ndarray: ...
+    ) -> _Importances: ...
+    def predict(self, X: Table) -> np.ndarray: ...
+    def predict_log_proba(self, X: Table) -> np.ndarray: ...
+    def predict_proba(self, X: Table) -> np.ndarray: ...
     def save(self, path: str | os.PathLike[str]) -> None: ...
-    def score(self, X: object, y: object, sample_weight: object = None) -> float: ...
+    def score(self, X: Table, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float: ...
 
 class TabularRegressor(_Estimator):
     networks_: list[Network]
@@ -400,36 +422,41 @@ class TabularRegressor(_Estimator):
         verbose: int | bool = False,
         encoder: Encoder | None = None,
     ) -> None: ...
-    def encoded(self, X: object, y: object = None) -> object: ...
+    @overload
+    def encoded(self, X: Table, y: None = None) -> tuple[Encoded, None]: ...
+    @overload
+    def encoded(self, X: Table, y: ArrayLike) -> tuple[Encoded, np.ndarray]: ...
     def fit(
         self,
-        X: object,
-        y: object,
-        sample_weight: object = None,
-        X_val: object = None,
-        y_val: object = None,
+        X: Table,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        X_val: Table | None = None,
+        y_val: ArrayLike | None = None,
     ) -> Self: ...
-    def partial_fit(self, X: object, y: object, sample_weight: object = None) -> Self: ...
+    def partial_fit(
+        self, X: Table, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self: ...
     def permutation_importances(
         self,
-        X: object,
-        y: object,
+        X: Table,
+        y: ArrayLike,
         *,
         scoring: str | Callable[..., object] | None = None,
-        n_repeats: object = 5,
-        sample_weight: object = None,
+        n_repeats: int = 5,
+        sample_weight: ArrayLike | None = None,
         random_state: int | np.random.RandomState | None = None,
-    ) -> object: ...
-    def predict(self, X: object) -> np.ndarray: ...
+    ) -> _Importances: ...
+    def predict(self, X: Table) -> np.ndarray: ...
     def save(self, path: str | os.PathLike[str]) -> None: ...
-    def score(self, X: object, y: object, sample_weight: object = None) -> float: ...
+    def score(self, X: Table, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float: ...
 
 def cross_val_predict(
     estimator: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
-    groups: object = None,
+    groups: ArrayLike | None = None,
     cv: object = None,
     n_jobs: int | None = None,
     verbose: int | bool = 0,
@@ -441,9 +468,9 @@ def cross_val_predict(
 def cross_val_score(
     estimator: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
-    groups: object = None,
+    groups: ArrayLike | None = None,
     scoring: object = None,
     cv: object = None,
     n_jobs: int | None = None,
@@ -456,9 +483,9 @@ def cross_val_score(
 def cross_validate(
     estimator: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
-    groups: object = None,
+    groups: ArrayLike | None = None,
     scoring: object = None,
     cv: object = None,
     n_jobs: int | None = None,
@@ -474,10 +501,10 @@ def cross_validate(
 def fit_groups(
     estimator: object,
     X: object,
-    y: object,
-    groups: object,
+    y: ArrayLike,
+    groups: ArrayLike,
     *,
-    sample_weight: object = None,
+    sample_weight: ArrayLike | None = None,
     unseen: str = "error",
     n_jobs: int | None = None,
     executor: Executor | None = None,
@@ -485,10 +512,10 @@ def fit_groups(
 def learning_curve(
     estimator: object,
     X: object,
-    y: object,
+    y: ArrayLike,
     *,
-    groups: object = None,
-    train_sizes: object = ...,
+    groups: ArrayLike | None = None,
+    train_sizes: ArrayLike = ...,
     cv: object = None,
     scoring: object = None,
     exploit_incremental_learning: bool = False,
@@ -505,11 +532,11 @@ def learning_curve(
 def validation_curve(
     estimator: object,
     X: object,
-    y: object,
+    y: ArrayLike,
     *,
     param_name: str,
-    param_range: object,
-    groups: object = None,
+    param_range: Iterable[object],
+    groups: ArrayLike | None = None,
     cv: object = None,
     scoring: object = None,
     n_jobs: int | None = None,

@@ -471,7 +471,7 @@ class BaseMLP(BaseEstimator):
         judged.__dict__.update(self.__dict__)
         judged.__dict__.pop("feature_names_in_", None)
         weights = {} if weight_val is None else {"sample_weight": weight_val}
-        X_val = X_val.to_csr() if isinstance(X_val, Lists) else X_val
+        X_val = X_val.tocsr() if isinstance(X_val, Lists) else X_val
         return float(check_scoring(judged, self.scoring)(judged, X_val, y_val, **weights))
 
     def _is_stochastic(self):

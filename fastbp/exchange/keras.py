@@ -7,7 +7,7 @@ What belongs here: which layer of Keras 3 is which of ours. What does not: netwo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from fastbp import hints
 from fastbp.exchange.stack import Chain
 from fastbp.functions import shown
 from fastbp.network import Network
+
+if TYPE_CHECKING:
+    import keras
 
 # by the name of Keras' function, with its own defaults
 ACTIVATIONS = {
@@ -59,7 +62,7 @@ LAYERS: dict[str, Callable[[Any], str | None]] = {
 }
 
 
-def from_keras(model: Any, loss: str = "mse") -> Network:
+def from_keras(model: keras.Model, loss: str = "mse") -> Network:
     """A network out of a Keras 3 model of Dense layers.
 
     Parameters

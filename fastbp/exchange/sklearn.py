@@ -7,15 +7,20 @@ what our estimators do (fastbp/estimators/).
 from __future__ import annotations
 
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp import hints
-from fastbp.exchange.stack import check_finite, network_of
+from fastbp.exchange.stack import OneNetwork, check_finite, network_of
 from fastbp.functions import shown
 from fastbp.layers import Scale
 from fastbp.network import Network
+
+if TYPE_CHECKING:
+    import sklearn.neural_network
+
+    from fastbp import estimators
 
 ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 # by our output: theirs
@@ -38,7 +43,9 @@ def _package() -> Any:
     return sklearn
 
 
-def from_sklearn(model: Any) -> Any:
+def from_sklearn(
+    model: sklearn.neural_network.MLPClassifier | sklearn.neural_network.MLPRegressor,
+) -> estimators.MLPClassifier | estimators.MLPRegressor:
     """Make our estimator with the network of scikit-learn's, which predicts the same.
 
     Parameters
@@ -101,7 +108,9 @@ def from_sklearn(model: Any) -> Any:
     return made
 
 
-def to_sklearn(model: Any) -> Any:
+def to_sklearn(
+    model: OneNetwork,
+) -> sklearn.neural_network.MLPClassifier | sklearn.neural_network.MLPRegressor:
     """Make scikit-learn's estimator with our network, which predicts alike.
 
     Parameters

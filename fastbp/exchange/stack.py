@@ -7,7 +7,7 @@ layers. What does not: anything of one format.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,20 @@ from fastbp import functions, inputs
 from fastbp.functions import Activation, shown
 from fastbp.layers import Dense, Scale
 from fastbp.network import Network
+
+if TYPE_CHECKING:
+    import sklearn.base
+
+    from fastbp.estimators import (
+        MLPClassifier,
+        MLPRegressor,
+        TabularClassifier,
+        TabularRegressor,
+    )
+
+# of one network; and what is written whole, a pipeline of scikit-learn too
+OneNetwork: TypeAlias = "Network | MLPClassifier | MLPRegressor"
+Model: TypeAlias = "OneNetwork | TabularClassifier | TabularRegressor | sklearn.base.BaseEstimator"
 
 
 class Layer(NamedTuple):

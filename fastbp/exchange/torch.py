@@ -7,17 +7,20 @@ PyTorch lacks (modules.py), networks of layers (stack.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp import functions, hints
 from fastbp.exchange import modules
-from fastbp.exchange.stack import Chain, layers_of, network_of
+from fastbp.exchange.stack import Chain, OneNetwork, layers_of, network_of
 from fastbp.functions import shown
 from fastbp.network import Network
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _package() -> Any:
@@ -126,7 +129,7 @@ _FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def to_torch(model: Any) -> Any:
+def to_torch(model: OneNetwork) -> torch.nn.Sequential:
     """A network as PyTorch's modules, with the same bits for parameters.
 
     Parameters
@@ -187,7 +190,11 @@ def to_torch(model: Any) -> Any:
 
 
 def from_torch(
-    module: Any, loss: str = "mse", *, activation: Any = None, output: str | None = None
+    module: torch.nn.Module | Mapping[str, torch.Tensor | np.ndarray],
+    loss: str = "mse",
+    *,
+    activation: str | Sequence[str] | None = None,
+    output: str | None = None,
 ) -> Network:
     """A network out of PyTorch's modules or of their state.
 

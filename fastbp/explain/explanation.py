@@ -22,6 +22,7 @@ from fastbp.explain.blocks import SHOWN, Page, Section
 from fastbp.explain.facts import Case, largest, shows_the_sum
 from fastbp.explain.narrative import Teller
 from fastbp.functions import shown
+from fastbp.inputs import ArrayLike
 from fastbp.network import Network, as_network
 
 Array = np.ndarray
@@ -134,8 +135,8 @@ class Explanation:
 
 def explain(
     nets: Network | Sequence[Network],
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     neuron: int | None = None,
     labels: Sequence[str] = (),

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from fastbp.functions import shown
+from fastbp.inputs import ArrayLike
 from fastbp.tabular import frames, kinds, objects
 from fastbp.tabular.kinds import Column, Numbers, Texts, Times
 
 BOOL = (bool, np.bool_)
 
 __all__ = ["Column", "Columns", "Numbers", "Texts", "Times", "as_columns", "missing_columns"]
+
+
+class Frame(Protocol):
+    """A table of pandas, polars, pyarrow or another library that has Arrow's interface."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,7 +91,7 @@ class Columns:
         names, at = tuple(names), dict(zip(self.names, self.columns, strict=True))
         return Columns(names, [at[name] for name in names], self.named, self.n_rows)
 
-    def rows(self, rows: Any) -> Columns:
+    def rows(self, rows: np.ndarray | slice) -> Columns:
         """Pick some of the rows.
 
         Parameters
@@ -102,7 +109,10 @@ class Columns:
         return Columns(self.names, columns, self.named, n_rows)
 
 
-def as_columns(X: Any, name: str = "X", only: Sequence[str] | None = None) -> Columns:
+Table = Columns | Frame | ArrayLike | Mapping[str, object] | Sequence[object]
+
+
+def as_columns(X: Table, name: str = "X", only: Sequence[str] | None = None) -> Columns:
     """Bring a table to columns in plain NumPy.
 
     Parameters

@@ -13,7 +13,7 @@ import csv
 import io
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import chain, product
 from pathlib import Path
@@ -242,11 +242,13 @@ def _parsed(
     )
 
 
-def lines_of_rows(path: Path, encoding: str, found: Dialect, rewritten: bool) -> Callable[[], Any]:
+def lines_of_rows(
+    path: Path, encoding: str, found: Dialect, rewritten: bool
+) -> Callable[[], Sequence[int]]:
     """What gives the number of the line on which each row begins, by reading the file again."""
 
     @cache
-    def give() -> Any:
+    def give() -> Sequence[int]:
         with as_utf8(path, encoding) as stream:
             rows = dialect.records(path.name, lines(path.name, stream), found, strict=rewritten)
             return array("q", (line for line, _ in rows))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ import numpy as np
 from fastbp import hints, inputs
 from fastbp.functions import shown, unknown
 from fastbp.tabular import codings, facts, rows, streams
-from fastbp.tabular.columns import Columns, as_columns
+from fastbp.tabular.columns import Columns, Table, as_columns
+from fastbp.tabular.rows import Encoded
 
 VERSION = 1  # of to_dict
 DTYPES = ("float32", "float64")
@@ -96,7 +97,7 @@ class Encoder:
 
     # learning and encoding
 
-    def fit(self, X: Any, y: Any = None) -> Encoder:
+    def fit(self, X: Table | Iterable[Sequence[object]], y: object = None) -> Encoder:
         """Learn the columns of a table.
 
         Parameters
@@ -127,12 +128,13 @@ class Encoder:
         """
         tables = _tables(X)
         if tables is None:
-            self._learn(as_columns(X))
+            table: Any = X
+            self._learn(as_columns(table))
         else:
             self._learn_stream(tables)
         return self
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: Table) -> Encoded:
         """Encode a table: columns are found by name, in any order, among others.
 
         Parameters
@@ -160,7 +162,7 @@ class Encoder:
         self._check_fitted()
         return self._wrapped(self._encoded(self._columns(X)), X)
 
-    def fit_transform(self, X: Any, y: Any = None) -> Any:
+    def fit_transform(self, X: Table, y: object = None) -> Encoded:
         """Learn a table and encode it, read once.
 
         Parameters
@@ -274,7 +276,7 @@ class Encoder:
         few = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         return ValueError(f"{parameter}: expected columns of X ({few}); got {shown(item)}.{hint}")
 
-    def _columns(self, X: Any) -> Columns:
+    def _columns(self, X: Table) -> Columns:
         """The columns of training of a table, in their order."""
         names = [coding.name for coding in self._codings]
         columns = as_columns(X, only=names if self._named else None)
@@ -293,7 +295,7 @@ class Encoder:
             )
         return columns
 
-    def _encoded(self, columns: Columns) -> Any:
+    def _encoded(self, columns: Columns) -> Encoded:
         slots = [
             slot
             for coding, name, column in zip(
@@ -347,7 +349,7 @@ class Encoder:
         self._check_fitted()
         return {coding.name: codings.kind_of(coding) for coding in self._codings}
 
-    def strangers(self, X: Any) -> dict[str, list[str]]:
+    def strangers(self, X: Table) -> dict[str, list[str]]:
         """Of each column of texts of a table the categories that training did not have.
 
         Parameters
@@ -407,7 +409,7 @@ class Encoder:
         }
 
     @classmethod
-    def from_dict(cls, learnt: Any) -> Encoder:
+    def from_dict(cls, learnt: dict[str, Any]) -> Encoder:
         """The encoder that `to_dict` wrote down, checked throughout: it may come out of any file.
 
         Parameters
@@ -450,7 +452,7 @@ class Encoder:
 
     # what scikit-learn asks of an estimator, which need not be there
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: Iterable[str] | None = None) -> np.ndarray:
         """Give the output's columns by scikit-learn's protocol.
 
         Parameters
@@ -494,7 +496,7 @@ class Encoder:
         """
         return {name: getattr(self, name) for name in PARAMETERS}
 
-    def set_params(self, **params: Any) -> Encoder:
+    def set_params(self, **params: object) -> Encoder:
         """Set parameters by name; they are checked when `fit` is called.
 
         Parameters

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def by_name(value: Any, name: str, columns: list[str] | None) -> Any:
+def by_name(value: Any, name: str, columns: list[str | int | float] | None) -> Any:
     """Of a frame (pandas, polars, Arrow) these columns, in this order; all else as it is."""
     kind = type(value)
     found = value.column_names if hasattr(kind, "column_names") else getattr(value, "columns", None)
@@ -20,7 +20,7 @@ def by_name(value: Any, name: str, columns: list[str] | None) -> Any:
     if missing:
         raise ValueError(
             f"{name}: expected the columns that the network was trained on; got none named "
-            f"{listed(missing)}; the columns are {listed(known)}{hint(missing, known)}"
+            f"{listed(missing)}; the columns are {listed(known)}{hint([*map(str, missing)], known)}"
         )
     for column in columns:
         if times[column] > 1:
@@ -28,7 +28,7 @@ def by_name(value: Any, name: str, columns: list[str] | None) -> Any:
     return value.select(columns) if hasattr(kind, "select") else value[columns]
 
 
-def row_by_name(value: Any, name: str, columns: list[str]) -> Any:
+def row_by_name(value: Any, name: str, columns: list[str | int | float]) -> Any:
     """Of a pandas Series that names columns, as a frame's row does, these; all else as it is."""
     index = getattr(value, "index", None)  # a list's is a method
     if index is None or callable(index) or not any(known in columns for known in index):

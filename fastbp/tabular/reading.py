@@ -14,17 +14,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.functions import one_of, shown
-from fastbp.inputs import as_file
+from fastbp.inputs import ArrayLike, as_file
 from fastbp.tabular import delimited, dialect, inference, memory
-from fastbp.tabular.arrow import pyarrow
+from fastbp.tabular.arrow import pyarrow as load_arrow
 from fastbp.tabular.compressed import fits_in_memory
 from fastbp.tabular.lines import as_utf8, check_encoding, lines
 from fastbp.tabular.names import hint, listed
+
+if TYPE_CHECKING:
+    import pyarrow
 
 TEXT = (".csv", ".tsv", ".txt", ".data")  # also .gz, .zst
 COMPRESSED = ("", ".gz", ".zst")
@@ -76,12 +79,12 @@ class Source:
     """
 
     path: Path
-    table: Any
+    table: pyarrow.Table
     notes: dict[str, str] = field(default_factory=dict)
     decimal: str | None = None
-    _give_lines: Callable[[], Any] | None = None  # of a file of text
+    _give_lines: Callable[[], Sequence[int]] | None = None  # of a file of text
     _give_cell: Callable[[str, int], str] | None = None
-    _rows: Any = None  # of the file, where they are not all
+    _rows: np.ndarray | None = None  # of the file, where they are not all
 
     @property
     def name(self) -> str:
@@ -145,7 +148,7 @@ class Source:
             return str(self.table[column][row].as_py())
         return self._give_cell(column, row if self._rows is None else int(self._rows[row]))
 
-    def take(self, rows: Any) -> Source:
+    def take(self, rows: ArrayLike) -> Source:
         """Keep these rows alone.
 
         Parameters
@@ -158,8 +161,9 @@ class Source:
         Source
             Its cells are still found in the file.
         """
-        (kept,) = np.nonzero(rows)
-        table = self.table.filter(pyarrow().array(np.asarray(rows)))
+        mask = np.asarray(rows)
+        (kept,) = np.nonzero(mask)
+        table = self.table.filter(load_arrow().array(mask))
         return replace(self, table=table, _rows=kept if self._rows is None else self._rows[kept])
 
     def select(self, columns: Sequence[str]) -> Source:
@@ -188,7 +192,7 @@ def read_table(
     decimal: str | None = None,
     thousands: str | None = None,
     comments: str = "auto",
-) -> Any:
+) -> pyarrow.Table:
     r"""Read a table from a CSV, Parquet, Arrow or Feather file.
 
     Parameters
@@ -394,7 +398,7 @@ def _inferred(
     marks: list[inference.Marks],
     rewrite: bool,
 ) -> Source:
-    arrow = pyarrow()
+    arrow = load_arrow()
     table, rewritten = delimited.read_columns(
         path, encoding, found, skip, columns, texts, marks, rewrite
     )
@@ -454,7 +458,7 @@ def _unclear(source: Source, name: str, found: inference.Found) -> ValueError:
 
 
 def _parquet(path: Path, columns: list[str] | None, without: set[str]) -> Any:
-    pyarrow()
+    load_arrow()
     from pyarrow import parquet
 
     with reading(path.name, "Parquet"), parquet.ParquetFile(path) as file:
@@ -468,7 +472,7 @@ def _parquet(path: Path, columns: list[str] | None, without: set[str]) -> Any:
 
 
 def _arrow(path: Path, columns: list[str] | None, without: set[str]) -> Any:
-    arrow = pyarrow()
+    arrow = load_arrow()
     from pyarrow import feather
 
     with reading(path.name, "Arrow"), arrow.OSFile(str(path)) as file:
@@ -488,7 +492,7 @@ def _arrow(path: Path, columns: list[str] | None, without: set[str]) -> Any:
 @contextmanager
 def reading(name: str, kind: str) -> Iterator[None]:
     """Whatever pyarrow finds wrong, with the name of the file."""
-    arrow = pyarrow()
+    arrow = load_arrow()
     try:
         yield
     except MemoryError:
@@ -503,7 +507,7 @@ def check_schema(
 ) -> tuple[list[str], list[str]]:
     """The names of the columns to read, and of those to have nulls in place of columns within them;
     refuses other such columns, and names that are none."""
-    types = pyarrow().types
+    types = load_arrow().types
     dialect.check_names(name, schema.names, "yes")
     picked = _picked(name, columns, schema.names)
     nulls = []
@@ -526,5 +530,5 @@ def _with_rows(name: str, table: Any, nulls: list[str]) -> Any:
     if not table.num_rows:
         raise ValueError(f"{name}: expected rows, found none")
     for column in nulls:
-        table = table.append_column(column, pyarrow().nulls(table.num_rows))
+        table = table.append_column(column, load_arrow().nulls(table.num_rows))
     return table

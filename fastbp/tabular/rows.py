@@ -5,11 +5,14 @@ What belongs here: the layout of the output. What does not: the numbers in it (c
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from fastbp import hints
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 BLOCK = 8192  # rows that are put together at a time, in the cache
 
@@ -28,9 +31,10 @@ class OneHot(NamedTuple):
 
 
 Slot = Dense | OneHot
+Encoded: TypeAlias = "np.ndarray | scipy.sparse.csr_array"  # sparse where a slot is one-hot
 
 
-def joined(slots: list[Slot], n_rows: int, dtype: np.dtype[Any]) -> Any:
+def joined(slots: list[Slot], n_rows: int, dtype: np.dtype[Any]) -> Encoded:
     """An ndarray (n, k), or a csr_array without a 0 where a slot is one-hot."""
     if any(isinstance(slot, OneHot) for slot in slots):
         return _sparse(slots, n_rows, dtype)

@@ -7,14 +7,17 @@ a column (encoder.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastbp.functions import shown
-from fastbp.tabular.arrow import pyarrow
+from fastbp.tabular.arrow import pyarrow as load_arrow
 from fastbp.tabular.dialect import is_unnamed
 from fastbp.tabular.names import hint, listed
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 class Selection(NamedTuple):
@@ -46,7 +49,7 @@ class Selection(NamedTuple):
 
 
 def choose(
-    table: Any,
+    table: pyarrow.Table,
     *,
     target: str | None = None,
     drop: Sequence[str] = (),
@@ -192,7 +195,7 @@ def _best(found: dict[str, str]) -> str:
 
 def _says_nothing(column: Any) -> str | None:
     """Why a column would be of no use."""
-    arrow = pyarrow()
+    arrow = load_arrow()
     types, pc = arrow.types, arrow.compute
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -271,7 +274,7 @@ class _Seen:
     def add(self, column: Any) -> None:
         if not self.is_open:
             return
-        types, pc = pyarrow().types, pyarrow().compute
+        types, pc = load_arrow().types, load_arrow().compute
         if types.is_dictionary(column.type):
             column = column.dictionary_decode()
         missing = pc.sum(column.is_null(nan_is_null=True)).as_py() or 0

@@ -16,6 +16,7 @@ import numpy as np
 from fastbp import inputs, metrics
 from fastbp.data.chunks import Block, is_chunks, targets_of
 from fastbp.functions import shown
+from fastbp.inputs import Rows
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS
 from fastbp.samples import Samples
@@ -113,8 +114,9 @@ class Stream:
         ends = [first for first, _ in block.parts[1:]] + [None] * bool(block.parts)
         for (first, place), end in zip(block.parts, ends, strict=True):
             rows = slice(first, end)
-            X, Y, weight = (None if part is None else part[rows] for part in block[:3])
-            of_part = Block(X, Y, weight)
+            given: tuple[Any, ...] = block[:3]
+            cut: list[Any] = [None if part is None else part[rows] for part in given]
+            of_part = Block(*cut)
             try:
                 self.changed(self._samples(of_part))
             except (TypeError, ValueError) as of_it:
@@ -131,11 +133,15 @@ class Stream:
         return str(error)
 
     def _samples(self, block: Block) -> Samples:
-        net, X = self.net, block.X
-        if not isinstance(X, np.ndarray):
-            X = net._of_other_kind(X)
-        if not isinstance(X, Lists):
-            X = inputs.as_matrix(X, "X", net.sizes[0], net.dtype)
+        net = self.net
+        given: Rows = block.X
+        if not isinstance(given, np.ndarray):
+            given = net._of_other_kind(given)
+        X: np.ndarray | Lists
+        if isinstance(given, Lists):
+            X = given
+        else:
+            X = inputs.as_matrix(given, "X", net.sizes[0], net.dtype)
         n = X.shape[0]
         dense, labels = self._targets(block.Y, n)
         weight = None
@@ -276,8 +282,9 @@ def _as_block(given: Any, name: str) -> Block | None:
     if not isinstance(given, Block) and len(given) > 3:
         raise TypeError(f"{name}: expected (X, Y) or (X, Y, weight); got {len(given)} values")
     block = Block(*given)
-    shape = getattr(block.X, "shape", None)
-    n = shape[0] if shape else len(block.X) if hasattr(block.X, "__len__") else 1
+    X = given[0]
+    shape = getattr(X, "shape", None)
+    n = shape[0] if shape else len(X) if hasattr(X, "__len__") else 1
     if n == 0:
         return None
     return block

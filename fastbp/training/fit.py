@@ -9,9 +9,9 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from fastbp import inputs
 from fastbp.data.chunks import is_chunks
 from fastbp.dropout import as_rates
 from fastbp.functions import shown
+from fastbp.inputs import ArrayLike, Rows, Seed
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS, Adam, Optimizer
 from fastbp.samples import Samples
@@ -38,51 +39,58 @@ from fastbp.training.watchers.validation import Validation
 from fastbp.training.watchers.watcher import Event, Watcher
 
 if TYPE_CHECKING:
+    from fastbp.data.chunks import Chunks
+    from fastbp.metrics import Metric
     from fastbp.schedules import Schedule
     from fastbp.stopping import EarlyStopping
     from fastbp.training.own_loss import UserLoss
+    from fastbp.training.reduce import Communicator
     from fastbp.training.watchers.checkpoint import Checkpoint
 
 
 def fit(
     net: Network,
-    X: Any,
-    Y: Any = None,
+    X: Rows | Chunks,
+    Y: ArrayLike | None = None,
     *,
     epochs: int = 30,
     batch_size: int = 10,
     optimizer: Optimizer | LBFGS | str | None = None,
-    shuffle: bool | Callable[[int, int], Any] = True,
+    shuffle: bool | Callable[[int, int], ArrayLike] = True,
     drop_last: bool = False,
-    seed: Any = None,
-    validation: Any = None,
+    seed: Seed = None,
+    validation: float
+    | tuple[Rows, ArrayLike]
+    | tuple[Rows, ArrayLike, ArrayLike | None]
+    | Chunks
+    | None = None,
     l2: float = 0.0,
     l1: float = 0.0,
-    sample_weight: Any = None,
+    sample_weight: ArrayLike | None = None,
     clip_value: float | None = None,
     clip_norm: float | None = None,
-    dropout: Any = 0.0,
+    dropout: float | Sequence[float] = 0.0,
     ignore_missing: bool = False,
-    callbacks: Iterable[Callable[[Event], Any]] = (),
+    callbacks: Iterable[Callable[[Event], object]] = (),
     progress: bool = False,
     threads: int | None = None,
     resume: History | None = None,
     schedule: Schedule
-    | Callable[[int], Any]
-    | Mapping[str, Schedule | Callable[[int], Any]]
+    | Callable[[int], SupportsFloat]
+    | Mapping[str, Schedule | Callable[[int], SupportsFloat]]
     | None = None,
     rates: Mapping[str, float] | None = None,
     decays: Mapping[str, float] | None = None,
-    metrics: Any = None,
+    metrics: str | Collection[str] | Mapping[str, Metric] | None = None,
     early_stopping: EarlyStopping | None = None,
     time_limit: float | None = None,
     ema: float | None = None,
-    class_weight: Any = None,
+    class_weight: Mapping[int, float] | Mapping[str, float] | str | None = None,
     label_smoothing: float = 0.0,
     loss: UserLoss | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     every: float = 1.0,
-    comm: Any = None,
+    comm: Communicator | None = None,
     shard: bool = False,
     sync_every: int | None = None,
 ) -> History:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from fastbp.training.state import State
 
 
@@ -231,7 +233,7 @@ class History(Mapping[str, np.ndarray]):
             for name, values in self.items()
         }
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the curves (needs fastbp's extra ``plot``).
 
         Parameters

@@ -18,6 +18,7 @@ import numpy as np
 from fastbp import inputs
 from fastbp.data.chunks import is_chunks
 from fastbp.functions import shown
+from fastbp.inputs import ArrayLike, Rows
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS
 from fastbp.samples import Samples
@@ -43,13 +44,13 @@ LISTS = ("dropout", "metrics", "callbacks", "sample_weight")
 
 def fit_many(
     networks: Iterable[Network],
-    X: Any,
-    Y: Any,
+    X: Rows | Sequence[Rows],
+    Y: ArrayLike | Sequence[ArrayLike],
     *,
-    rows: Any = None,
+    rows: np.ndarray | Sequence[ArrayLike] | None = None,
     threads: int | None = None,
     raise_on_divergence: bool = False,
-    **options: Any,
+    **options: object,
 ) -> list[History]:
     """Train many networks in place, each as its own `Network.fit` would.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import inputs
+from fastbp.inputs import ArrayLike
 from fastbp.network import Network, as_network
 from fastbp.optimizers import LBFGS, Adam, Optimizer
 from fastbp.training.driver import DivergenceError, check_fit
@@ -114,7 +115,7 @@ class OnlineTrainer:
         self.net._doors.store_state(self._trainer, np.empty_like(self.net.parameters), slots)
         return slots
 
-    def learn_one(self, x: Any, y: Any) -> float:
+    def learn_one(self, x: ArrayLike, y: ArrayLike) -> float:
         """One step on one sample.
 
         Parameters
@@ -151,7 +152,7 @@ class OnlineTrainer:
                 raise self._diverged()
         return loss
 
-    def learn_many(self, X: Any, Y: Any) -> float:
+    def learn_many(self, X: ArrayLike, Y: ArrayLike) -> float:
         """One step on a batch: the mean of its samples' gradients.
 
         Parameters
@@ -185,7 +186,7 @@ class OnlineTrainer:
             raise self._diverged()
         return loss
 
-    def vjp_step(self, X: Any, V: Any) -> None:
+    def vjp_step(self, X: ArrayLike, V: ArrayLike) -> None:
         """One step with the derivative of a loss of your own: of a policy, of a part of a model.
 
         Parameters
@@ -221,14 +222,14 @@ class OnlineTrainer:
             inputs.as_numbers(V, "V", self.net.dtype)
             raise self._diverged()
 
-    def _rows(self, X: Any) -> np.ndarray:
+    def _rows(self, X: ArrayLike) -> np.ndarray:
         """X checked, and an engine for as many rows."""
-        X = self.net._ready(X)
-        if not isinstance(X, np.ndarray):
+        rows = self.net._ready(X)
+        if not isinstance(rows, np.ndarray):
             raise TypeError("X: expected a dense array; got a sparse one")
-        if len(X) > self._most:
-            self._stand(self.slots, self.step, len(X))
-        return X
+        if len(rows) > self._most:
+            self._stand(self.slots, self.step, len(rows))
+        return rows
 
     def _diverged(self) -> DivergenceError:
         inputs.as_numbers(self.net.parameters, "parameters", self.net.dtype)

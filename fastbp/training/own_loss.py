@@ -13,10 +13,11 @@ import numpy as np
 
 from fastbp import functions, inputs
 from fastbp.functions import shown
+from fastbp.inputs import ArrayLike, Rows
 from fastbp.network import Network
 from fastbp.samples import Samples
 
-UserLoss = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
+UserLoss = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[ArrayLike, ArrayLike]]
 
 
 def check(loss: Any, **options: Any) -> None:
@@ -31,7 +32,7 @@ def check(loss: Any, **options: Any) -> None:
             raise ValueError(f"{name}: expected none with a loss of your own; got {shown(value)}")
 
 
-def samples(net: Network, X: Any, Y: Any, sample_weight: Any) -> Samples:
+def samples(net: Network, X: Rows, Y: ArrayLike, sample_weight: ArrayLike | None) -> Samples:
     """Checked, with targets of any kind: class indices, or numbers in any number of columns."""
     X = net._ready(X)
     n = X.shape[0]

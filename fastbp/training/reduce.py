@@ -17,7 +17,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class RankError(RuntimeError):
         return type(self), (self.rank, self.message)
 
 
-def as_ranks(comm: Any) -> Ranks | None:
+def as_ranks(comm: Communicator) -> Ranks | None:
     """The ranks of a communicator; None where there is one alone, whose fit is as without."""
     for name in METHODS:
         if not callable(getattr(comm, name, None)):
@@ -82,6 +82,14 @@ def _mpi() -> Any:
 
         raise hints.missing("several ranks need", "mpi4py", "mpi") from error
     return MPI
+
+
+class Communicator(Protocol):
+    """What a user gives: mpi4py's, or one with its methods (`METHODS`)."""
+
+    def Get_rank(self) -> int: ...
+
+    def Get_size(self) -> int: ...
 
 
 class Ranks:

@@ -7,12 +7,23 @@ which `mypy` checks as pyproject.toml says; stubs of compiled modules (tests/ker
 import ast
 import inspect
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import fastbp
 
+# modules with an `__all__`, and others of which all names count
+LISTED = ("check", "datasets", "estimators", "schedules", "tabular", "data", "exchange")
+UNLISTED = (
+    "", "callbacks", "compat.river", "explain", "layers", "metrics", "optimizers", "plotting",
+    "training",
+)  # fmt: skip
+NUMPYS = ("ArrayLike", "DTypeLike")  # with Any within, which users of NumPy know
+SPECIAL = ("__init__", "__call__", "__getitem__", "__iter__")
 PROGRAM = Path(__file__).parent / "typed_program.py"
 
 
@@ -45,16 +56,76 @@ def test_the_program_uses_every_public_name():
     text = PROGRAM.read_text(encoding="utf-8")
     for name in fastbp.__all__:
         assert re.search(rf"\b{name}\b", text), name
-    for module in ("check", "datasets", "estimators", "schedules", "tabular", "data", "exchange"):
+    for module in LISTED:
         names = __import__(f"fastbp.{module}", fromlist=["__all__"]).__all__
         missing = [name for name in names if not re.search(rf"\b{name}\b", text)]
         assert not missing, f"fastbp.{module}: {missing}"
+
+
+def is_any(annotation, names):
+    """Whether it says Any itself, or by a name for a type; but for the values of JSON."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    if re.search(r"\bAny\b", text.replace("dict[str, Any]", "dict")):
+        return True
+    meant = (names.get(word) for word in re.findall(r"\b[A-Z]\w+", text) if word not in NUMPYS)
+    shown = (str(of) for of in meant if not isinstance(of, type))
+    return any(re.search(r"\bAny\b", of.replace("numpy.dtype[typing.Any]", "")) for of in shown)
+
+
+def faces(name, thing):
+    """Functions of the public face and classes with attributes of a type, by name."""
+    if inspect.isfunction(thing):
+        yield name, thing
+    for cls in thing.__mro__ if inspect.isclass(thing) else ():
+        if not cls.__module__.startswith("fastbp."):
+            continue
+        yield name, cls
+        for member, value in vars(cls).items():
+            value = getattr(value, "fget", None) or getattr(value, "__func__", value)
+            if inspect.isfunction(value) and (member[0] != "_" or member in SPECIAL):
+                yield f"{name}.{member}", value
+
+
+@pytest.mark.parametrize("module", [*sorted({*LISTED} - {"estimators"}), *UNLISTED])
+def test_no_signature_says_any(module):
+    found = pytest.importorskip(f"fastbp.{module}" if module else "fastbp", exc_type=ImportError)
+    listed = getattr(found, "__all__", None) or [
+        name for name, thing in vars(found).items()
+        if getattr(thing, "__module__", None) == found.__name__ and name[0] != "_"
+    ]  # fmt: skip
+    assert listed
+    told = []
+    for name in listed:
+        for called, face in faces(name, getattr(found, name)):
+            face = inspect.unwrap(face)
+            names = vars(sys.modules[face.__module__])
+            annotations = inspect.get_annotations(face)
+            told += [
+                f"{called}: {part}: {annotation}"
+                for part, annotation in annotations.items()
+                if (part[0] != "_" or part == "_fields") and is_any(annotation, names)
+            ]
+    assert not told
+
+
+def test_any_is_seen_where_it_hides():
+    names = {
+        "Hidden": Callable[..., Any],
+        "Quoted": "list[Any]",
+        "Seen": Callable[..., float],
+        "ArrayLike": Any,
+    }
+    for annotation in ("Any", "list[Any]", "Hidden | None", "Quoted", "dict[str, Any] | Any", Any):
+        assert is_any(annotation, names), annotation
+    for annotation in ("dict[str, Any]", "Seen", "ArrayLike | None", "np.ndarray", int):
+        assert not is_any(annotation, names), annotation
 
 
 def test_the_estimators_stub_has_their_signatures():
     estimators = pytest.importorskip("fastbp.estimators", exc_type=ImportError)
     stub = ast.parse(Path(estimators.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
     public = {n.name: n for n in stub.body if isinstance(n, (ast.ClassDef, ast.FunctionDef))}
+    assert "Any" not in Path(estimators.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
     told = {name for name in public if not name.startswith("_")} | {"LossCurveDisplay"}
     assert told == set(estimators.__all__)
     for name in told - {"LossCurveDisplay"}:

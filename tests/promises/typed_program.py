@@ -3,8 +3,9 @@
 What belongs here: every public name, as a program uses it. What does not: what it computes.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import reveal_type
+from typing import Any, Self, reveal_type
 
 import numpy as np
 
@@ -58,6 +59,35 @@ from fastbp.tabular import (
 Array = np.ndarray
 
 
+class Framed:
+    """A frame of no library that has to be there."""
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> Array:
+        return np.zeros((2, 2))
+
+
+class Listed:
+    """Of scipy.sparse, which has no types of its own."""
+
+    shape = 2, 2
+
+    def tocsr(self, copy: bool = False) -> Self:
+        return self
+
+
+class Squares:
+    """Chunks of a user's own."""
+
+    n_features, n_rows = 1, None
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        yield np.ones((1, 1)), np.ones(1)
+
+
+def absolute(a: Array, y: Array, weight: Array) -> tuple[float, Array]:
+    return float(np.abs(a - y).sum()), np.sign(a - y)
+
+
 def networks(X: Array, Y: Array) -> fastbp.Network:
     net = fastbp.Network(
         [64, layers.Scale(), layers.Dense(32, "gelu"), 10],
@@ -83,8 +113,52 @@ def networks(X: Array, Y: Array) -> fastbp.Network:
     reveal_type(net.predict_one(X[0]))
     reveal_type(net.learn_one(X[0], 1, 0.01))
     net.save(Path("net.safetensors"))
-    fastbp.load("net.safetensors")
-    return net
+    again = fastbp.load("net.safetensors")
+    reveal_type(again)
+    reveal_type(again.predict(X))
+    assert isinstance(again, fastbp.Network)
+    reveal_type(again.classes)
+    return again
+
+
+def inputs_of_all_kinds(net: fastbp.Network, frame: Framed, sparse: Listed) -> None:
+    """What NumPy takes, frames and sparse matrices."""
+    net.predict([[1.0, 2.0], [3.0, 4.0]]), net.predict(((1, 2), (3, 4))), net.predict(frame)
+    net.predict(sparse), net.vjp(sparse, [[1.0, 2.0]]), net.loss(sparse, [0, 1], decays={"W*": 0.5})
+    net.fit(frame, [0, 1], validation=(frame, (0, 1)), seed=np.random.default_rng(0))
+    net.fit(sparse, [0, 1], validation=(sparse, [0, 1], None), seed=np.int64(1), metrics="accuracy")
+    net.fit(Squares(), validation=Squares(), shuffle=lambda epoch, n: np.arange(n))
+    net.fit([[1.0]], [0], class_weight={0: 1.0}, loss=absolute, schedule=lambda epoch: 0.1 / epoch)
+    net.fit([[1.0]], [0], class_weight="balanced", metrics={"own": lambda y, a: np.float32(0.0)})
+    MLPClassifier().fit(sparse, ["a", "b"]).score(frame, ["a", "b"])
+    TabularRegressor().fit({"a": [1.0], "b": ["x"]}, [1.0]).predict(frame)
+    reveal_type(MLPRegressor().predict(frame, return_std=True))
+    fastbp.Network([1, 1], dtype=np.float32, seed=np.random.SeedSequence(1))
+    fastbp.fit_many([net], [frame], [[0, 1]], rows=[[0], [1]])
+
+
+def mistakes(net: fastbp.Network, X: Array, Y: Array) -> None:
+    """What a checker refuses; --strict tells of a line here that it lets pass."""
+    net.predict(None)  # type: ignore[arg-type]
+    net.predict(object())  # type: ignore[arg-type]
+    print(net.predict(X).weights)  # type: ignore[attr-defined]
+    net.gradient(X, Y, decays=[1.0])  # type: ignore[arg-type]
+    net.fit(X, Y, seed="0")  # type: ignore[arg-type]
+    net.fit(X, Y, epoch=1)  # type: ignore[call-arg]
+    net.fit(X, Y, validation=(X,))  # type: ignore[arg-type]
+    net.fit(X, Y, callbacks=[1])  # type: ignore[list-item]
+    net.fit(X, Y, comm=1)  # type: ignore[arg-type]
+    net.learn_one(None, 1)  # type: ignore[arg-type]
+    fastbp.Network([1, 1], seed=1.5)  # type: ignore[arg-type]
+    fastbp.load(1)  # type: ignore[arg-type]
+    print(fastbp.load("net.safetensors").weights)  # type: ignore[union-attr]
+    print(fastbp.Adm)  # type: ignore[attr-defined]
+    print(chunks.from_csv)  # type: ignore[attr-defined]
+    check.gradients(1, X, Y)  # type: ignore[arg-type]
+    check.structure(1)  # type: ignore[arg-type]
+    print(as_columns({}).missing)  # type: ignore[attr-defined]
+    MLPClassifier().fit(None, Y)  # type: ignore[arg-type]
+    TabularClassifier().fit({"a": [1.0]}, None)  # type: ignore[arg-type]
 
 
 def stop(event: training.Event) -> bool:
@@ -210,8 +284,9 @@ def estimators(X: Array, y: Array) -> None:
     print(groups)
 
 
-def elsewhere(net: fastbp.Network) -> CSource:
+def elsewhere(net: fastbp.Network, of_keras: Any, of_sklearn: Any) -> CSource:
     to_onnx(net, "net.onnx"), to_torch(net), to_sklearn(net)
     network: fastbp.Network = from_torch(to_torch(net))
-    print(from_onnx("net.onnx"), from_keras(None), from_sklearn(None), network)
+    print(from_onnx("net.onnx"), from_keras(of_keras), from_sklearn(of_sklearn), network)
+    reveal_type(from_sklearn(of_sklearn).predict([[1.0]]))
     return to_c(net, "net.c")

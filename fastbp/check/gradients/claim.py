@@ -25,7 +25,7 @@ from fastbp.check.subject import (
 )
 
 Array = np.ndarray
-Given = Array | Sequence[Array] | Callable[[Any, Any], Any] | None
+Given = Array | Sequence[Array] | Callable[..., Array | Sequence[Array]] | None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
@@ -22,12 +22,15 @@ from fastbp.check.gradients.slopes import (
     by_complex_steps,
     by_differences,
 )
-from fastbp.check.gradients.variables import Variables
+from fastbp.check.gradients.variables import Nested, Variables
 from fastbp.check.judging import FAIL, MOST_POINTS, RESOLUTION, Points, TensorCheck
 from fastbp.check.numeric.callables import UncheckableError, called
 from fastbp.check.numeric.differences import Slopes
 from fastbp.check.report import Result, Table
 from fastbp.functions import one_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["FunctionCheck", "UncheckableError", "gradient"]
 
@@ -98,7 +101,7 @@ class FunctionCheck(Result):
             del found["points"]
         return found
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the gradient against slopes, with error bars (needs fastbp's extra ``plot``).
 
         Parameters
@@ -122,9 +125,9 @@ class FunctionCheck(Result):
 
 
 def gradient(
-    f: Callable[[Any], Any],
-    grad: Any,
-    x: Any,
+    f: Callable[..., SupportsFloat],
+    grad: Nested | Callable[..., Nested],
+    x: Nested,
     *,
     tolerance: float = 1e-6,
     method: str = "auto",

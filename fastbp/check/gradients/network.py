@@ -7,8 +7,9 @@ What belongs here: what is asked, and the result. What does not: the two ways of
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,9 +22,21 @@ from fastbp.check.gradients.taylor import DirectionCheck
 from fastbp.check.judging import MOST_POINTS, Points, TensorCheck
 from fastbp.check.numeric.budget import Budget
 from fastbp.check.report import Result, Table
-from fastbp.check.subject import FROZEN, has_own_loss, rows_in_time, subject, twin_of
+from fastbp.check.subject import (
+    FROZEN,
+    Differentiable,
+    has_own_loss,
+    rows_in_time,
+    subject,
+    twin_of,
+)
+from fastbp.dropout import Dropout
 from fastbp.functions import one_of
+from fastbp.inputs import ArrayLike, Rows
 from fastbp.network import Network
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MODES = ("full", "fast")
 METHODS = ("differences", "mpmath")
@@ -108,7 +121,7 @@ class GradientCheck(Result):
             del found["points"]
         return found
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw gradient against slopes, or the Taylor remainders (needs fastbp's extra ``plot``).
 
         Parameters
@@ -134,17 +147,17 @@ class GradientCheck(Result):
 
 
 def gradients(
-    net: Any,
-    X: Any,
-    Y: Any,
+    net: Network | Differentiable,
+    X: Rows,
+    Y: ArrayLike,
     *,
     gradient: Given = None,
     mode: str = "full",
-    sample_weight: Any = None,
+    sample_weight: ArrayLike | None = None,
     l2: float = 0.0,
     l1: float = 0.0,
-    decays: Any = None,
-    dropout: Any = None,
+    decays: Mapping[str, float] | None = None,
+    dropout: Dropout | None = None,
     ignore_missing: bool = False,
     tolerance: float = TOLERANCE,
     max_parameters: int = 5000,
@@ -345,7 +358,7 @@ def _with_shares(
     return replace(found, verdict=verdict, findings=findings)
 
 
-def assert_gradients(*args: Any, **options: Any) -> None:
+def assert_gradients(*args: object, **options: object) -> None:
     """Raise AssertionError unless `gradients` (of a network) or `gradient` (of a function) passes.
 
     For tests. Inconclusive is not passed.
@@ -372,6 +385,7 @@ def assert_gradients(*args: Any, **options: Any) -> None:
     from fastbp.check.gradients.function import gradient
 
     is_function = bool(args) and callable(args[0]) and not hasattr(args[0], "parameters")
-    found: Result = gradient(*args, **options) if is_function else gradients(*args, **options)
+    check: Callable[..., Result] = gradient if is_function else gradients
+    found = check(*args, **options)
     if not found.verdict.startswith("pass"):
         raise AssertionError(str(found))

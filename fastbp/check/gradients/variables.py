@@ -6,7 +6,7 @@ the same form. What does not: what f and its gradient say there (function.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -18,8 +18,11 @@ from fastbp import inputs
 from fastbp.check.numeric.callables import UncheckableError
 from fastbp.check.numeric.differences import EPSILON
 from fastbp.functions import shown
+from fastbp.inputs import ArrayLike
 
 Array = np.ndarray
+# numbers, or lists and dictionaries of such
+Nested = ArrayLike | Sequence[object] | Mapping[str, object] | Mapping[int, object]
 
 
 @dataclass(frozen=True)

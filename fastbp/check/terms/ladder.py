@@ -8,8 +8,9 @@ names of mistakes (mistakes.py), pictures (pictures.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
@@ -39,7 +40,12 @@ from fastbp.check.terms.structure import (
     why_the_sum,
 )
 from fastbp.functions import shown
+from fastbp.inputs import ArrayLike
 from fastbp.network import Network
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = np.ndarray
 
@@ -141,7 +147,7 @@ class OutputError(Result):
             by_k_and_j("terms dC/da_k da_k/dz_j", self.terms),
         ]
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes | Figure:
         """Draw the terms as stacked bars, and the Jacobian (needs fastbp's extra ``plot``).
 
         Parameters
@@ -174,15 +180,15 @@ class OutputError(Result):
 
 def output_error(
     net: Network | None = None,
-    x: Any = None,
-    y: Any = None,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
     *,
-    z: Any = None,
-    activation: str | Function | None = None,
-    cost: str | Function | None = None,
-    activation_prime: Function | None = None,
-    cost_prime: Function | None = None,
-    delta: Any = None,
+    z: ArrayLike | None = None,
+    activation: str | Callable[[np.ndarray], ArrayLike] | None = None,
+    cost: str | Callable[..., SupportsFloat] | None = None,
+    activation_prime: Callable[[np.ndarray], ArrayLike] | None = None,
+    cost_prime: Callable[..., ArrayLike] | None = None,
+    delta: ArrayLike | Callable[..., ArrayLike] | None = None,
 ) -> OutputError:
     """Hold the output error of one sample against the derivation it comes from, term by term.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,11 @@ from fastbp.check.terms.mistakes import (
 )
 from fastbp.check.terms.sample import Sample
 from fastbp.check.terms.structure import by_k_and_j
+from fastbp.inputs import ArrayLike
 from fastbp.network import Network
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = np.ndarray
 
@@ -168,7 +172,7 @@ class Recurrence(Result):
                 )
         return tables
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw ||delta^l|| by layer on a logarithmic scale (needs fastbp's extra ``plot``).
 
         Parameters
@@ -192,7 +196,7 @@ class Recurrence(Result):
         return pictures.norms(self.norms, [math.hypot(*delta) for delta in claimed], ax)
 
 
-def recurrence(net: Network, x: Any, y: Any) -> Recurrence:
+def recurrence(net: Network, x: ArrayLike, y: ArrayLike) -> Recurrence:
     """Hold delta of every hidden layer against BP2 and against differences, for one sample.
 
     ``delta_j^l = sum_k dz_k^{l+1}/dz_j^l delta_k^{l+1}`` with

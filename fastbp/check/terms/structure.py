@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from fastbp.check.numeric.callables import Function, Vector, called_twice, lenie
 from fastbp.check.numeric.derivative import numeric_jacobian
 from fastbp.check.numeric.differences import EPSILON
 from fastbp.check.report import MOST_COLUMNS, MOST_ROWS, Result, Table, shown
+from fastbp.inputs import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = np.ndarray
 
@@ -162,7 +166,7 @@ class Structure(Result):
             by_k_and_j("J[k,j] = da_k/dz_j at a random z", self.jacobian),
         ]
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the Jacobian as a heat map (needs fastbp's extra ``plot``).
 
         Parameters
@@ -187,7 +191,7 @@ class Structure(Result):
 
 
 def structure(
-    activation: str | Callable[[Any], Any], n: int | None = None, *, seed: int = 0
+    activation: str | Callable[[np.ndarray], ArrayLike], n: int | None = None, *, seed: int = 0
 ) -> Structure:
     """Find out which a_k depend on which z_j, and whether the sum over k collapses.
 

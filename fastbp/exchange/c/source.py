@@ -15,13 +15,13 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
 from fastbp import functions, inputs
 from fastbp.exchange.c.functions import ELEMENTWISE, written
-from fastbp.exchange.stack import Layer, layers_of, network_of
+from fastbp.exchange.stack import Layer, OneNetwork, layers_of, network_of
 from fastbp.files.replace import check_destination, replace
 from fastbp.functions import shown
 from fastbp.network import Network
@@ -125,7 +125,7 @@ class CSource:
 
 
 def to_c(
-    model: Any, path: str | os.PathLike[str], *, name: str = "model", header: bool = False
+    model: OneNetwork, path: str | os.PathLike[str], *, name: str = "model", header: bool = False
 ) -> CSource:
     """Write a network as one C99 file, which needs math.h alone and takes no heap.
 
@@ -274,7 +274,7 @@ class _Source:
             f"#define SQRT sqrt{f}\n#define COPYSIGN copysign{f}\n"
         )
 
-    def _number(self, x: float) -> str:
+    def _number(self, x: SupportsFloat) -> str:
         return f"{float(x).hex()}{self.suffix}"
 
     def _array(self, name: str, values: np.ndarray) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,11 +22,19 @@ from fastbp.files.model import check_tensors
 from fastbp.functions import shown
 from fastbp.network import Network
 
+if TYPE_CHECKING:
+    import onnx
+
 NOTHING = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Cast")  # of numbers, rows kept
 DEEPEST = 8  # nodes of an activation that is written in several
 
 
-def from_onnx(model: Any, loss: str | None = None, *, output: str | None = None) -> Network:
+def from_onnx(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    loss: str | None = None,
+    *,
+    output: str | None = None,
+) -> Network:
     """A network out of an ONNX graph.
 
     Parameters

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastbp import inputs
 from fastbp.exchange.onnx import converter
@@ -16,16 +16,22 @@ from fastbp.exchange.onnx.encoder import TABLE, add_encoder
 from fastbp.exchange.onnx.estimators import add_estimator, add_tabular, label_of_outputs
 from fastbp.exchange.onnx.graph import Graph, Value, package, type_of
 from fastbp.exchange.onnx.network import INPUT, KEY, OUTPUT, add_network, description
-from fastbp.exchange.stack import check_finite, fitted_networks, is_estimator
+from fastbp.exchange.stack import Model, check_finite, fitted_networks, is_estimator
 from fastbp.files.replace import check_destination, replace
 from fastbp.functions import shown
 from fastbp.network import Network
 from fastbp.tabular import Encoder
+from fastbp.tabular.columns import Table
+
+if TYPE_CHECKING:
+    import onnx
 
 LARGEST = 2**31 - 1  # bytes of a protobuf message
 
 
-def to_onnx(model: Any, path: Any = None, X: Any = None) -> Any:
+def to_onnx(
+    model: Model, path: str | os.PathLike[str] | Table | None = None, X: Table | None = None
+) -> onnx.ModelProto:
     """Write a model as ONNX.
 
     A network gets input "X" (n, n_0) and output "outputs", what `predict` gives, and, where it

@@ -16,7 +16,7 @@ from fastbp.functions import shown
 from fastbp.training.watchers.watcher import Event, Watcher
 
 
-def each_step(callback: Callable[[Event], Any]) -> Callable[[Event], Any]:
+def each_step(callback: Callable[[Event], object]) -> Callable[[Event], object]:
     """Have a callback also called after each step, with an event of kind "step".
 
     It does so for what has an attribute `steps` that is true; a class may set that itself. The run
@@ -45,14 +45,14 @@ def each_step(callback: Callable[[Event], Any]) -> Callable[[Event], Any]:
     if not callable(callback):
         raise TypeError(f"each_step: expected a callable (event) -> stop?; got {shown(callback)}")
 
-    def called(event: Event) -> Any:
+    def called(event: Event) -> object:
         return callback(event)
 
     called.steps = True  # type: ignore[attr-defined]
     return called
 
 
-def checked(callbacks: Any, name: str = "callbacks") -> list[Callable[[Event], Any]]:
+def checked(callbacks: Any, name: str = "callbacks") -> list[Callable[[Event], object]]:
     if isinstance(callbacks, (str, bytes)) or not isinstance(callbacks, Iterable):
         raise TypeError(
             f"{name}: expected a list of callables (event) -> stop?; got {shown(callbacks)}"
@@ -75,7 +75,7 @@ class Callbacks(Watcher):
 
     by_epoch = True
 
-    def __init__(self, callbacks: list[Callable[[Event], Any]], lock: Any = None) -> None:
+    def __init__(self, callbacks: list[Callable[[Event], object]], lock: Any = None) -> None:
         self.callbacks, self.lock = callbacks, nullcontext() if lock is None else lock
         self.of_steps = [c for c in callbacks if getattr(c, "steps", False) is True]
         self.by_step = bool(self.of_steps)
@@ -90,7 +90,7 @@ class Callbacks(Watcher):
         self.run.settle()
         return self._tell(self.callbacks, event)
 
-    def _tell(self, callbacks: list[Callable[[Event], Any]], event: Event) -> bool:
+    def _tell(self, callbacks: list[Callable[[Event], object]], event: Event) -> bool:
         """Call each, for every callback sees every event; whether one of them ends the run."""
         with self.lock:  # which runs in other threads hold too
             answers = [callback(event) for callback in callbacks]

@@ -98,7 +98,7 @@ class JointValidation(Validation):
 class JointCallbacks(Callbacks):
     """Calls a rank's own where any rank has some, for all look at the parameters afterwards."""
 
-    def __init__(self, callbacks: list[Callable[[Event], Any]], by_step: bool) -> None:
+    def __init__(self, callbacks: list[Callable[[Event], object]], by_step: bool) -> None:
         super().__init__(callbacks)
         self.by_step = by_step
 
