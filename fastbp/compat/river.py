@@ -217,15 +217,28 @@ class MLPClassifier(Growing, base.MiniBatchClassifier):
         return nw.from_dict(columns, backend=namespace).to_native()
 
     def predict_many(self, X: Frame) -> Series:
-        """The most probable class of each row of a batch; None while there is none.
+        """Predict the most probable class of each row of a batch.
 
         Parameters
         ----------
         X : pandas or polars frame (m, n_features)
+            Columns that were not seen before are left out; those that are missing count as 0.
 
         Returns
         -------
-        series (m,) of the kind of X
+        pandas or polars series (m,)
+            Of the kind of X, with its index; None for each row while there is no class.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from fastbp.compat.river import MLPClassifier
+        >>> X = pd.DataFrame({"a": [0.0, 1.0] * 20})
+        >>> model = MLPClassifier(seed=1)
+        >>> for _ in range(50):
+        ...     model.learn_many(X, pd.Series(["low", "high"] * 20))
+        >>> model.predict_many(X[:2]).tolist()
+        ['low', 'high']
         """
         shares, names = self._shares(X), list(self._classes)
         best = shares.argmax(axis=1) if names else []
