@@ -2,16 +2,27 @@
 
 import os
 import platform
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-COMMANDS = {"bdist_wheel", "editable_wheel", "build", "build_ext", "develop", "install"}  # compile
+COMMANDS = {
+    "bdist_egg",
+    "bdist_wheel",
+    "editable_wheel",
+    "build",
+    "build_ext",
+    "develop",
+    "install",
+}  # compile
 KERNELS = Path("fastbp/kernels")
 SOURCES = sorted(
     str(p) for pattern in ("*.pxd", "*.pxi", "*.pyx", "*.h") for p in KERNELS.rglob(pattern)
@@ -19,6 +30,7 @@ SOURCES = sorted(
 
 # Contraction is off: FMA is written where it is meant, so all levels with FMA give the same bits.
 UNIX_FLAGS = ["-O3", "-fno-trapping-math", "-fno-math-errno", "-ffp-contract=off"]
+# Of MSVC, which has no vectors and no atomics of GCC's: one lane, one thread. clang-cl has them.
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 LEVEL_FLAGS = {
     "baseline": [],
@@ -60,8 +72,21 @@ class BuildLevels(build_ext):
         from Cython.Build import cythonize
 
         unix = self.compiler.compiler_type != "msvc"
-        levels = {name: flags for name, flags in LEVEL_FLAGS.items() if self.can_build(flags)}
+        clang = None if unix else clang_cl()
+        if clang:
+            self.compiler.initialize()
+            self.compiler.cc = clang
+        elif not unix:
+            self.warn("fastbp: MSVC has no vector extensions: one lane and one thread, slow. "
+                      "With clang-cl on PATH, or CC=..., the kernels are whole")  # fmt: skip
+        levels = {
+            name: [f"/clang:{flag}" for flag in flags] if clang else flags
+            for name, flags in LEVEL_FLAGS.items()
+            if self.can_build(flags, clang)
+        }
         flags = list(UNIX_FLAGS if unix else MSVC_FLAGS)
+        if clang:
+            flags += [f"/clang:{flag}" for flag in UNIX_FLAGS]
         if unix:  # Python's own flags may hold -g
             flags += ["-O1", "-g"] if DEBUG or SANITIZE else ["-g0"]
         if SANITIZE:
@@ -121,14 +146,16 @@ class BuildLevels(build_ext):
         made._needs_stub = False
         return made
 
-    def can_build(self, flags):
+    def can_build(self, flags, clang):
         """Whether the compiler takes a level's flags for the machine it compiles for."""
         if not flags:
             return True
         archs = {f for f in os.environ.get("ARCHFLAGS", "").split() if f != "-arch"}
         machine = archs or {sysconfig.get_platform().rsplit("-", 1)[-1], platform.machine()}
-        if not machine <= {"x86_64", "amd64", "AMD64"} or self.compiler.compiler_type == "msvc":
+        if not machine <= {"x86_64", "amd64", "AMD64"}:
             return False
+        if self.compiler.compiler_type == "msvc":
+            return bool(clang)
         with tempfile.TemporaryDirectory() as folder:
             probe = Path(folder) / "probe.c"
             probe.write_text("int probe(void) { return 0; }\n")
@@ -137,21 +164,33 @@ class BuildLevels(build_ext):
             return subprocess.run(command, capture_output=True).returncode == 0
 
 
+def clang_cl():
+    """Where the compiler is that builds whole kernels beside MSVC's linker; or None."""
+    named = os.environ.get("CC", "clang-cl")
+    return shutil.which(named) if "clang" in Path(named).name else None
+
+
 def missing():
     """What a build needs and this machine has not, in a line; or None."""
     from setuptools._distutils.ccompiler import new_compiler
     from setuptools._distutils.sysconfig import customize_compiler
 
+    requires = tomllib.loads(Path("pyproject.toml").read_text())["build-system"]["requires"]
+    least = next(name.partition(">=")[2] for name in requires if name.startswith("cython"))
     try:
-        import Cython  # noqa: F401
+        from Cython import __version__ as cython
     except ImportError:
         return "Cython is not installed, which a build without isolation needs: pip install cython"
+    if [*map(int, re.findall(r"\d+", cython)[:3])] < [*map(int, least.split("."))]:
+        return f"Cython {cython} is installed; a build needs {least}: pip install -U cython"
     compiler = new_compiler()
     if compiler.compiler_type == "msvc":
         try:
             compiler.initialize()
         except Exception as error:
             return f"no C compiler: {error}"
+        if "CC" in os.environ and not shutil.which(os.environ["CC"]):
+            return f"no C compiler: {os.environ['CC']}: not found"
         return None
     customize_compiler(compiler)
     command = list(compiler.compiler_so)

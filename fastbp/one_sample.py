@@ -16,7 +16,7 @@ from fastbp.inputs import ArrayLike, Rows
 from fastbp.questions import Questions
 
 if TYPE_CHECKING:
-    from fastbp.kernels.engine import Learner
+    from fastbp.kernels.engine import CompiledNetwork, Learner
 
 _ALLOWED = {"in [0, 1]": 1, "at least 0": 2, "-1 or 1": 3}  # doors/online.pxi: AllowedTargets
 
@@ -34,7 +34,8 @@ class OneSample(Questions):
         Parameters
         ----------
         x : array_like (n_0,)
-            An ndarray of the network's dtype needs no conversion.
+            An ndarray of the network's dtype needs no conversion. Of a frame's row the columns are
+            found by name, as `predict` finds a frame's.
 
         Returns
         -------
@@ -55,7 +56,10 @@ class OneSample(Questions):
         """
         result = self._predictor.predict_one(x)
         if result is None:
-            result = self.predict(self._row(x)[None])[0]
+            row = self._row(x)
+            result = self._predictor.predict_one(row)
+            if result is None:  # too large for its stack, or not finite
+                result = self.predict(row[None])[0]
         return result
 
     def learn_one(self, x: ArrayLike, y: ArrayLike, learning_rate: float = 0.01) -> float:
@@ -103,11 +107,20 @@ class OneSample(Questions):
 
     @cached_property
     def _learner(self) -> Learner:
+        return self._doors.Learner(*self._of_samples)
+
+    @property
+    def _of_samples(self) -> tuple[CompiledNetwork, np.ndarray, int, type]:
+        """What an engine's door for single samples is made of."""
         allowed = _ALLOWED.get(self._loss.targets, 0)
-        return self._doors.Learner(self._compiled, self._parameters, allowed)
+        return self._compiled, self._parameters, allowed, np.generic
 
     def _row(self, x: ArrayLike) -> np.ndarray:
         """x as a row that needs no conversion, and the parameters checked."""
+        if type(x) is not np.ndarray and (columns := self.columns):
+            from fastbp.tabular.names import row_by_name
+
+            x = row_by_name(x, "x", columns)
         row = inputs.as_numbers(x, "x", self._dtype)
         if row.shape != (self._sizes[0],):
             raise ValueError(f"x: expected shape ({self._sizes[0]},); got shape {row.shape}")
@@ -118,8 +131,8 @@ class OneSample(Questions):
     def _one(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, Any]:
         """A sample, as the short way takes it."""
         row = self._row(x)
-        target = y if isinstance(y, np.ndarray) else np.asarray(y)
-        if target.ndim > 1:
+        target = inputs.as_array(y, "y")
+        if target.shape not in ((), (self._n_targets,)):
             raise ValueError(
                 f"y: expected one sample's, shape () or ({self._n_targets},); got shape "
                 f"{target.shape}"

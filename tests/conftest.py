@@ -3,6 +3,7 @@
 import faulthandler
 import itertools
 import os
+import signal
 import sys
 import zlib
 
@@ -50,6 +51,8 @@ def never_dense(monkeypatch):
 
 def pytest_configure(config):
     config.stash[STDERR] = os.dup(2)  # not the file that pytest captures it in
+    # a shell has its background jobs ignore Ctrl-C, and so would all that the tests start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("FASTBP_SANITIZE") == "thread":
         sys.meta_path.insert(0, NotUnderTSan())
 

@@ -86,6 +86,23 @@ def test_a_target_may_be_given_in_several_ways(kind, same):
     assert len(set(found)) == 1
 
 
+@pytest.mark.parametrize("kind", ["one number", "classes"])
+def test_elements_of_arrays_take_the_short_way(kind):
+    """As `for x, y in zip(X, Y)` has them: nothing is converted by NumPy."""
+    net = network(kind)
+    x = a_row(net)
+    for y in (1, np.int64(1), np.int8(1), *([] if kind == "classes" else
+              [True, np.True_, 1.0, np.float32(1), np.float64(1), 2**53, -(2**53)])):  # fmt: skip
+        assert net._learner.learn(x, y, 0.0) is not None, y
+        assert net._learner.learn(x, y, np.float64(0.0)) is not None, y
+        assert net.learn_one(x, y, 0.0) == net.learn_one(x, np.asarray(float(y)), 0.0)
+
+
+class NoArray:
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("it needs a gradient")
+
+
 REFUSED = {
     "x of another length": ((np.ones(4, "f4"), 0.3), r"x: expected shape \(5,\); got shape \(4,\)"),
     "x a matrix": ((np.ones((1, 5), "f4"), 0.3), r"x: expected shape \(5,\)"),
@@ -96,6 +113,10 @@ REFUSED = {
     "y NaN": ((np.ones(5, "f4"), float("nan")), "y: expected finite"),
     "y a name": ((np.ones(5, "f4"), "cat"), "y: expected"),
     "y None": ((np.ones(5, "f4"), None), "y: expected"),
+    "y ragged": ((np.ones(5, "f4"), [[1], [1, 2]]), "y: expected a rectangular"),
+    "y no array": ((np.ones(5, "f4"), NoArray()), "y: expected numbers; got NoArray"),
+    "y too large": ((np.ones(5, "f4"), 10**400), "y: expected numbers of ordinary size"),
+    "y empty": ((np.ones(5, "f4"), []), r"y: expected one sample's, shape \(\) or \(1,\); got"),
     "a rate below 0": ((np.ones(5, "f4"), 0.3, -0.1), "learning_rate: expected a finite"),
     "a rate NaN": ((np.ones(5, "f4"), 0.3, float("nan")), "learning_rate: expected a finite"),
     "a rate of text": ((np.ones(5, "f4"), 0.3, "fast"), "learning_rate: expected a number"),
@@ -143,6 +164,33 @@ def test_a_step_that_overflows_is_not_made(kind):
         net.learn_one(a_row(net), y)
 
 
+@pytest.mark.parametrize("l", [0, 1])
+def test_a_row_of_the_parameters_is_read_as_it_was(l, level):
+    net = fastbp.Network([4, 4, 4, 1], output="identity", loss="mse")
+    apart = copy.deepcopy(net)
+    for _ in range(5):
+        for x in range(4):
+            loss = net.learn_one(net.weights[l][x], 1.0, 0.1)
+            assert loss == apart.learn_one(apart.weights[l][x].copy(), 1.0, 0.1)
+            assert_array_equal(net.parameters, apart.parameters)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh", "maxout", "softmax", "exp"])
+def test_no_activation_hides_a_parameter_that_is_not_finite(activation, value):
+    net = fastbp.Network([3, 8, 8, 1], activation=activation, output="identity", loss="mse")
+    net.parameters[0] = value
+    before = net.parameters.copy()
+    for call in (
+        net.learn_one,
+        lambda x, y: net.predict_one(x),
+        fastbp.OnlineTrainer(net).learn_one,
+    ):
+        with pytest.raises(ValueError, match=r"parameters: expected finite numbers; .* at \[0\]"):
+            call(np.ones(3, "f4"), 1.0)
+    assert_array_equal(net.parameters, before)
+
+
 def test_what_is_written_and_what_is_copied_goes_its_own_way():
     net, x = network("one number"), np.ones(5, "f4")
     net.learn_one(x, 1.0)
@@ -155,3 +203,22 @@ def test_what_is_written_and_what_is_copied_goes_its_own_way():
         assert not np.array_equal(twin.parameters, before)
     net.predict_one(x)
     assert_array_equal(net.learn_one(x, 1.0, 0), 1.0)
+
+
+def test_columns_of_a_frames_row_are_found_by_name():
+    """As `predict` finds the frame's: a loop over its rows gives the same."""
+    pandas = pytest.importorskip("pandas")
+    net = network("one number")
+    net.metadata["columns"] = list("abcde")
+    frame = pandas.DataFrame(rng.standard_normal((4, 5)), columns=list("ecabd"))
+    frame["more"] = 1.0
+    rows = [net.predict_one(row) for _, row in frame.iterrows()]
+    assert_array_equal(rows, net.predict(frame))
+    twin = copy.deepcopy(net)
+    net.learn_one(frame.iloc[0], 0.5)
+    twin.learn_one(frame[list("abcde")].iloc[0].to_numpy(), 0.5)
+    assert_array_equal(net.parameters, twin.parameters)
+    x = pandas.Series(np.arange(5.0))  # no names: by place
+    assert_array_equal(net.predict_one(x), net.predict_one(x.tolist()))
+    with pytest.raises(ValueError, match=r"x: expected the columns that .* none named 'c'"):
+        net.predict_one(frame.iloc[0].drop("c"))

@@ -20,12 +20,17 @@ from fastbp.files.replace import replace
 
 def run(options: argparse.Namespace) -> int:
     """Write MODEL as another runtime takes it."""
-    for name, given in (("--name", options.name), ("--header", options.header)):
-        if given and options.to != "c":
+    for name, given in (("--name", options.name), ("--header", options.header or None)):
+        if given is not None and options.to != "c":
             raise ValueError(f"{name}: expected --to c with it; got --to {options.to}")
     model = fastbp.load(options.model)
-    path = Path(options.output or Path(options.model).with_suffix(FORMATS[options.to]))
-    check_writable("--output", str(path), options.model)
+    output = options.output
+    if output is None:
+        output = str(Path(options.model).with_suffix(FORMATS[options.to]))
+    check_writable("--output", output, options.model)
+    path = Path(output)
+    if options.header:
+        check_writable("--header", str(path.with_suffix(".h")), options.model)
     if options.to != "onnx" and of_table(model) is not None:
         raise ValueError(
             f"{options.model}: expected a network on numbers for --to {options.to}; this model "
@@ -66,7 +71,9 @@ def _torch(model: Any, path: Path, options: argparse.Namespace) -> dict[str, Any
 
 
 def _c(model: Any, path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    made = exchange.to_c(model, path, name=options.name or "model", header=options.header)
+    made = exchange.to_c(
+        model, path, name="model" if options.name is None else options.name, header=options.header
+    )
     return {**made.to_dict(), "shown": f"\n{made}"}
 
 

@@ -6,6 +6,8 @@ them. What does not: steps (training/online.py).
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Hashable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -33,7 +35,7 @@ Row: TypeAlias = "Mapping[Hashable, float] | Mapping[str, float]"
 Frame: TypeAlias = "pandas.DataFrame | polars.DataFrame"
 Series: TypeAlias = "pandas.Series | polars.Series"
 LARGEST = float(np.finfo(np.float32).max)
-FIRST_COLUMNS = 8  # there are as many for features to come; then twice as many
+FIRST_COLUMNS = 8  # for features to come; then twice as many
 
 
 class _MLP:
@@ -59,10 +61,12 @@ class _MLP:
     def _begin(self) -> None:
         """Know nothing yet."""
         self._columns: dict[Hashable, int] = {}
-        self._taken: tuple[Hashable, ...] = ()  # the features of the last row, in its order,
-        self._values: Any = None  # and what gets them from one
+        self._classes: dict[ClfTarget, int] = {}  # of a regressor there are none
+        # how a row that has all of them is laid into `_row`: struct's format, and what gets its
+        # values; None unless the last row had all
+        self._whole: tuple[str, Any] | None = None
         self._trainer: OnlineTrainer | None = None
-        self._row = np.zeros(0, np.float32)
+        self._row: Any = np.zeros(FIRST_COLUMNS, np.float32)
 
     @property
     def network(self) -> Network | None:
@@ -83,72 +87,100 @@ class _MLP:
 
         Unknown ones become columns of their own where the network `learns`, else they are left out.
         """
-        row = self._row
-        try:
-            if len(x) != len(self._taken):
-                raise KeyError
-            row[: len(self._taken)] = self._values(x)
-        except (KeyError, TypeError, ValueError):
-            row = self._placed(x, learns)
-        return row
+        # another mapping may have an answer to a name that it lacks
+        if self._whole is not None and type(x) is dict and len(x) == len(self._columns):
+            layout, values = self._whole
+            try:
+                struct.pack_into(layout, self._row, 0, *values(x))
+            except (KeyError, struct.error):
+                pass
+            else:
+                return self._row
+        return self._placed(x, learns)
 
-    def _refuse(self, x: Row) -> None:
-        """Name what is not finite of a row that the network has refused."""
-        for name, value in x.items():
-            if not abs(value) <= LARGEST:
-                raise ValueError(f"x[{name!r}]: expected a finite number; got {shown(value)}")
-
-    def _step(self, x: Row, row: np.ndarray, y: Any) -> None:
+    def _refused(self, x: Row, error: BaseException) -> BaseException:
+        """What to tell of a row that has been refused: which of its numbers is not finite."""
+        if not str(error).startswith("x: expected finite"):
+            return error
         try:
-            self._trainer.learn_one(row, y)  # type: ignore[union-attr]
-        except ValueError:
-            self._refuse(x)
-            raise
+            for name, value in x.items():
+                _as_number(value, name)
+        except (TypeError, ValueError) as named:
+            return named
+        return error
 
     def _outputs(self, x: Row) -> list[float]:
         row = self._of(x, learns=False)
         try:
-            outputs: list[float] = self._trainer.net.predict_one(row).tolist()  # type: ignore[union-attr]
-        except ValueError:
-            self._refuse(x)
-            raise
+            outputs: list[float] = self._trainer._net.predict_one(row).tolist()  # type: ignore[union-attr]
+        except ValueError as error:
+            raise self._refused(x, error) from None
         return outputs
 
     def _placed(self, x: Row, learns: bool) -> np.ndarray:
-        numbers = {}
-        for name, value in x.items():
-            try:
-                numbers[name] = float(value)
-            except (TypeError, ValueError):
-                raise TypeError(
-                    f"x[{name!r}]: expected a number (river's OneHotEncoder makes some of "
-                    f"texts); got {shown(value)}"
-                ) from None
+        """A row whose features are looked at one by one."""
+        try:
+            items = x.items()
+        except AttributeError:
+            raise TypeError(f"x: expected a dict of features; got {shown(x)}") from None
+        numbers = {name: _as_number(value, name) for name, value in items}
         if learns:
             self._know(numbers)
-        row = self._row
+        row, columns = self._row, self._columns
         row[:] = 0.0
-        for name, value in numbers.items():
-            if name in self._columns:
-                row[self._columns[name]] = value
-        in_order = list(self._columns)
-        if len(x) == len(in_order) > 1 and set(x) == set(in_order):
-            self._taken, self._values = tuple(in_order), itemgetter(*in_order)
-        elif self._taken:
-            self._taken, self._values = (), None
+        n_known = 0
+        for name, number in numbers.items():
+            if name in columns:
+                row[columns[name]] = number
+                n_known += 1
+        has_all = len(numbers) == n_known == len(columns) > 1
+        self._whole = (f"{n_known}f", itemgetter(*columns)) if has_all else None
         return row
 
     def _know(self, names: Any) -> None:
         """Have a column for each feature; of several new ones in the order of their names."""
-        new = sorted((name for name in names if name not in self._columns), key=_by_name)
-        for name in new:
+        for name in sorted((name for name in names if name not in self._columns), key=_by_name):
             self._columns[name] = len(self._columns)
-        if new:
-            self._taken, self._values = (), None
+            self._whole = None
         if len(self._columns) > len(self._row):
-            width = max(FIRST_COLUMNS, 2 ** (len(self._columns) - 1).bit_length())
-            self._row = np.zeros(width, np.float32)
+            self._row = np.zeros(2 ** (len(self._columns) - 1).bit_length(), np.float32)
         self._fit_in()
+
+    def _learn(self, x: Row, y: Any) -> None:
+        kept = self._kept()
+        try:
+            row, target = self._of(x, learns=True), self._target(y)
+            self._trainer.learn_one(row, target)  # type: ignore[union-attr]
+        except BaseException as error:
+            self._restore(kept)
+            raise self._refused(x, error) from None
+
+    def _target(self, y: Any) -> Any:
+        return y
+
+    def _learn_batch(self, X: Any, y: Any) -> None:
+        kept = self._kept()
+        try:
+            rows = self._matrix(X, learns=True)
+            targets = self._targets(_as_series(y, len(rows)))
+            self._trainer.learn_many(rows, targets)  # type: ignore[union-attr]
+        except BaseException:
+            self._restore(kept)
+            raise
+
+    def _targets(self, series: Any) -> np.ndarray:
+        return inputs.as_numbers(series.to_numpy(), "y", self._row.dtype)
+
+    def _kept(self) -> tuple[Any, ...]:
+        """What a call that is refused must leave as it was; there is nothing that changes in it."""
+        counts = len(self._columns), len(self._classes)
+        return *counts, self._whole, self._trainer, self._row
+
+    def _restore(self, kept: tuple[Any, ...]) -> None:
+        n_columns, n_classes, self._whole, self._trainer, self._row = kept
+        for known, n in ((self._columns, n_columns), (self._classes, n_classes)):
+            while len(known) > n:
+                known.popitem()
 
     @property
     def _n_outputs(self) -> int:
@@ -167,28 +199,27 @@ class _MLP:
         optimizer = Adam(0.01) if self.optimizer is None else self.optimizer
         trainer = OnlineTrainer(net, optimizer)
         if old is not None:
+            for tensor in (net.weights[-1], net.biases[-1]):
+                tensor[...] = 0.0
             slots = trainer.slots
-            last = (f"W{len(sizes) - 1}", f"b{len(sizes) - 1}")
             for target, source in (
                 (net.parameters, old.net.parameters),
                 *zip(slots, old.slots, strict=True),
             ):
-                _copy_into(net, target, old.net, source, last)
+                _copy_into(net, target, old.net, source)
             trainer._stand(slots, old.step)
         self._trainer = trainer
 
     def _matrix(self, X: Any, learns: bool) -> np.ndarray:
         """A frame as the network reads it."""
-        import narwhals as nw
-
-        frame = nw.from_native(X, eager_only=True)
+        frame = _as_frame(X)
         if learns:
             self._know(frame.columns)
         out = np.zeros((len(frame), len(self._row)), np.float32)
-        for name in frame.columns:
+        for name, column in zip(frame.columns, frame.iter_columns(), strict=True):
             if name in self._columns:
-                column = inputs.as_numbers(frame[name].to_numpy(), f"X[{name!r}]", out.dtype)
-                out[:, self._columns[name]] = column
+                values = inputs.as_numbers(column.to_numpy(), f"X[{name!r}]", out.dtype)
+                out[:, self._columns[name]] = values
         return out
 
     @classmethod
@@ -202,23 +233,72 @@ def _by_name(name: Any) -> tuple[str, str]:
 
 def _as_widths(sizes: Any) -> list[int]:
     try:
-        widths = [sizes] if isinstance(sizes, int) else list(sizes)
+        widths = [sizes] if isinstance(sizes, (int, np.integer)) else list(sizes)
     except TypeError:
         raise TypeError(f"hidden_layer_sizes: expected widths; got {shown(sizes)}") from None
     return [inputs.as_count(width, "hidden_layer_sizes") for width in widths]
 
 
-def _copy_into(
-    net: Network, target: np.ndarray, old: Network, source: np.ndarray, last: Any
-) -> None:
-    """What both have of each tensor; in the last layer's new columns 0."""
+_PLAIN = frozenset({float, int, bool, np.bool_, np.float32, np.float64, np.int64})
+
+
+def _as_number(value: Any, name: Any) -> float:
+    """A feature's value, which float32 holds."""
+    try:
+        number = float(value) if type(value) in _PLAIN else inputs.as_number(value)
+    except OverflowError:
+        number = math.inf
+    except Exception:
+        raise TypeError(
+            f"x[{name!r}]: expected a number (river's OneHotEncoder makes some of texts); got "
+            f"{shown(value)}"
+        ) from None
+    if not abs(number) <= LARGEST:
+        raise ValueError(f"x[{name!r}]: expected a finite number; got {shown(value)}")
+    return number
+
+
+def _as_frame(X: Any) -> Any:
+    import narwhals as nw
+
+    try:
+        return nw.from_native(X, eager_only=True)
+    except Exception as error:
+        raise TypeError(
+            "X: expected a pandas or polars frame, no name of a column twice; got "
+            f"{type(X).__name__}"
+        ) from error
+
+
+def _as_series(y: Any, n: int) -> Any:
+    import narwhals as nw
+
+    try:
+        series = nw.from_native(y, series_only=True)
+    except TypeError:
+        raise TypeError(f"y: expected a pandas or polars series; got {type(y).__name__}") from None
+    if len(series) != n:
+        raise ValueError(f"y: expected {n} rows, as many as X; got {len(series)}")
+    return series
+
+
+def _series_like(X: Any, values: Any) -> Any:
+    """Predictions of a frame's rows, as a series of its kind."""
+    import narwhals as nw
+
+    namespace = nw.get_native_namespace(X)
+    if namespace.__name__ == "pandas":
+        return namespace.Series(values, index=X.index)
+    return nw.new_series("prediction", values, backend=namespace).to_native()
+
+
+def _copy_into(net: Network, target: np.ndarray, old: Network, source: np.ndarray) -> None:
+    """What both have of each tensor."""
     at = of_old = 0
     for name, tensor in net.tensors.items():
         known = old.tensors[name]
-        new = target[at : at + tensor.size].reshape(tensor.shape)
-        if name in last:
-            new[...] = 0.0
         part = tuple(slice(n) for n in known.shape)
+        new = target[at : at + tensor.size].reshape(tensor.shape)
         new[part] = source[of_old : of_old + known.size].reshape(known.shape)
         at, of_old = at + tensor.size, of_old + known.size
 
@@ -241,7 +321,9 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
     -----
     Features should be of one scale, as river's StandardScaler makes them. A feature that a row has
     not is 0; one that comes later begins with the weights of a fresh network. The network grows in
-    doublings of its columns, so that memory follows the number of features.
+    doublings of its columns: memory, and a row's time, follow the number of features so far. A row
+    or batch that is refused, for a value or target that is missing, a text or not finite, changes
+    nothing.
 
     Examples
     --------
@@ -256,10 +338,6 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
 
     _loss: ClassVar = {"output": "softmax", "loss": "cross_entropy"}
 
-    def _begin(self) -> None:
-        super()._begin()
-        self._classes: dict[ClfTarget, int] = {}
-
     @property
     def _multiclass(self) -> bool:
         return True
@@ -269,11 +347,38 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         return max(2, len(self._classes))
 
     def _number(self, y: Any) -> int:
-        if y not in self._classes:
-            self._classes[y] = len(self._classes)
-            if self._trainer is not None:
-                self._fit_in()
-        return self._classes[y]
+        """The output of a class, which may be new."""
+        try:
+            known = self._classes.get(y)
+            if known is None:
+                if y is None or y != y:
+                    raise TypeError
+                known = self._classes[y] = len(self._classes)
+        except TypeError:  # pandas' NA, which is neither; what has no hash
+            raise TypeError(
+                f"y: expected a class, hashable and not missing; got {shown(y)}"
+            ) from None
+        return known
+
+    def _target(self, y: Any) -> int:
+        n = len(self._classes)
+        number = self._number(y)
+        if len(self._classes) > n:
+            self._fit_in()
+        return number
+
+    def _targets(self, series: Any) -> np.ndarray:
+        numbers = np.array([self._number(name) for name in series.to_list()], np.intp)
+        self._fit_in()
+        return numbers
+
+    def _shares(self, X: Any) -> np.ndarray:
+        """Of each row the probabilities of the classes so far, (m, n_classes)."""
+        n = len(self._classes)
+        if self.network is None or not n:
+            return np.empty((len(_as_frame(X)), 0))
+        shares = self.network.predict(self._matrix(X, learns=False))[:, :n].astype(float)
+        return shares / shares.sum(axis=1, keepdims=True)
 
     def learn_one(self, x: Row, y: ClfTarget) -> None:
         """One step on a row.
@@ -299,9 +404,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         >>> model.features
         ['a', 'b']
         """
-        row = self._of(x, learns=True)
-        label = self._classes.get(y)
-        self._step(x, row, self._number(y) if label is None else label)
+        self._learn(x, y)
 
     def predict_proba_one(self, x: Row, **kwargs: object) -> dict[ClfTarget, float]:
         """Predict the probability of each class so far, {} where there is none.
@@ -328,9 +431,11 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         """
         if not self._classes:
             return {}
-        shares = self._outputs(x)[: len(self._classes)]
+        shares = self._outputs(x)
+        if len(self._classes) == 1:  # of two outputs
+            del shares[1]
         total = sum(shares)
-        return {name: share / total for name, share in zip(self._classes, shares, strict=True)}
+        return dict(zip(self._classes, [share / total for share in shares], strict=True))
 
     def learn_many(self, X: Frame, y: Series) -> None:
         """One step on a batch: the mean of its rows' gradients.
@@ -351,14 +456,7 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         >>> sorted(model.predict_proba_one({"a": 1.0}))
         ['high', 'low']
         """
-        import narwhals as nw
-
-        classes = nw.from_native(y, series_only=True).to_list()
-        rows = self._matrix(X, learns=True)
-        for name in classes:
-            self._number(name)
-        labels = np.array([self._classes[name] for name in classes], np.intp)
-        self._trainer.learn_many(rows, labels)  # type: ignore[union-attr]
+        self._learn_batch(X, y)
 
     def predict_proba_many(self, X: Frame) -> Frame:
         """Predict the probability of each class so far, for each row of a batch.
@@ -385,17 +483,28 @@ class MLPClassifier(_MLP, base.MiniBatchClassifier):
         """
         import narwhals as nw
 
-        frame = nw.from_native(X, eager_only=True)
-        net, names = self.network, list(self._classes)
-        shares = np.empty((len(frame), 0))
-        if net is not None and names:
-            shares = net.predict(self._matrix(X, learns=False))[:, : len(names)].astype(float)
-            shares /= shares.sum(axis=1, keepdims=True)
-        if nw.get_native_namespace(frame).__name__ == "pandas":
+        shares, names = self._shares(X), list(self._classes)
+        namespace = nw.get_native_namespace(X)
+        if namespace.__name__ == "pandas":
             like: Any = X
             return type(like)(shares, columns=names, index=like.index)
         columns = {str(name): shares[:, i] for i, name in enumerate(names)}
-        return nw.from_dict(columns, backend=nw.get_native_namespace(frame)).to_native()
+        return nw.from_dict(columns, backend=namespace).to_native()
+
+    def predict_many(self, X: Frame) -> Series:
+        """The most probable class of each row of a batch; None while there is none.
+
+        Parameters
+        ----------
+        X : pandas or polars frame (m, n_features)
+
+        Returns
+        -------
+        series (m,) of the kind of X
+        """
+        shares, names = self._shares(X), list(self._classes)
+        best = shares.argmax(axis=1) if names else []
+        return _series_like(X, [names[i] for i in best] or [None] * len(shares))
 
 
 class MLPRegressor(_MLP, base.MiniBatchRegressor):
@@ -447,7 +556,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         >>> abs(model.predict_one({"a": 0.5}) - 0.5) < 0.1
         True
         """
-        self._step(x, self._of(x, learns=True), y)
+        self._learn(x, y)
 
     def predict_one(self, x: Row) -> float:
         """Predict the target of a row; 0 before the first.
@@ -493,11 +602,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         >>> bool((model.predict_many(X) - X["a"]).abs().max() < 0.1)
         True
         """
-        import narwhals as nw
-
-        targets = nw.from_native(y, series_only=True).to_numpy()
-        rows = self._matrix(X, learns=True)
-        self._trainer.learn_many(rows, targets)  # type: ignore[union-attr]
+        self._learn_batch(X, y)
 
     def predict_many(self, X: Frame) -> Series:
         """Predict the target of each row of a batch.
@@ -520,14 +625,7 @@ class MLPRegressor(_MLP, base.MiniBatchRegressor):
         >>> model.predict_many(pd.DataFrame({"a": [0.0, 1.0]})).tolist()
         [0.0, 0.0]
         """
-        import narwhals as nw
-
-        frame = nw.from_native(X, eager_only=True)
-        values = np.zeros(len(frame))
-        if self.network is not None:
-            values = self.network.predict(self._matrix(X, learns=False))[:, 0].astype(float)
-        namespace = nw.get_native_namespace(frame)
-        if namespace.__name__ == "pandas":
-            like: Any = X
-            return namespace.Series(values, index=like.index)
-        return nw.new_series("prediction", values, backend=namespace).to_native()
+        if self.network is None:
+            return _series_like(X, np.zeros(len(_as_frame(X))))
+        outputs = self.network.predict(self._matrix(X, learns=False))
+        return _series_like(X, outputs[:, 0].astype(float))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import functions, hints
+from fastbp import hints
 from fastbp.exchange.stack import Chain
 from fastbp.functions import shown
 from fastbp.network import Network
@@ -57,7 +57,8 @@ LAYERS: dict[str, Callable[[Any], str | None]] = {
     "LeakyReLU": lambda m: f"leaky_relu({float(m.negative_slope)!r})",
     "ELU": lambda m: f"elu({float(m.alpha)!r})",
     "Softmax": lambda m: "softmax" if m.axis in (-1, 1) else None,
-    "Flatten": lambda m: "identity",
+    # channels first: it would put them last before it flattens
+    "Flatten": lambda m: "identity" if m.data_format != "channels_first" else None,
 }
 
 
@@ -101,6 +102,9 @@ def from_keras(model: keras.Model, loss: str = "mse") -> Network:
     chain = Chain("model")
     for layer in _chain_of(keras, model, chain):
         _add(keras, layer, chain)
+    shape = model.output_shape
+    if len(shape) != 2:
+        raise chain.refuse(model.name, "outputs (n, columns)", f"shape {shape}")
     return chain.built(loss)
 
 
@@ -108,6 +112,10 @@ def _chain_of(keras: Any, model: Any, chain: Chain) -> list[Any]:
     """The layers of a model, one behind the other, those of models within it too."""
     if not model.built:
         raise chain.refuse(model.name, "a model that is built", "none yet: model.build(shape)")
+    if not _is_theirs(type(model).call):
+        raise chain.refuse(
+            model.name, "a Sequential or functional model", f"{type(model).__name__} with its call"
+        )
     if isinstance(model, keras.Sequential):
         layers = list(model.layers)
     else:
@@ -116,6 +124,11 @@ def _chain_of(keras: Any, model: Any, chain: Chain) -> list[Any]:
     for layer in layers:
         found += _chain_of(keras, layer, chain) if isinstance(layer, keras.Model) else [layer]
     return found
+
+
+def _is_theirs(named: Any) -> bool:
+    """Whether it is of Keras; what only has the name of theirs may do anything."""
+    return str(getattr(named, "__module__", "")).startswith("keras.")
 
 
 def _of_functional(model: Any, chain: Chain) -> list[Any]:
@@ -149,13 +162,17 @@ def _add(keras: Any, layer: Any, chain: Chain) -> None:
                 where, "a layer that computes in its weights' type", f"{layer.compute_dtype}"
             )
         chain.dense(W, b, where)
-        _activation(layer.activation, chain, where)
-    elif kind == "Activation":
-        _activation(layer.activation, chain, where)
-    elif kind in LAYERS:
+        _activation(keras, layer.activation, chain, where)
+    elif kind == "Activation" and _is_theirs(type(layer)):
+        _activation(keras, layer.activation, chain, where)
+    elif kind in LAYERS and _is_theirs(type(layer)):
         _of_layer(layer, chain, where)
-    elif kind not in NOTHING:
-        raise chain.refuse(where, f"Dense, Activation, {', '.join([*LAYERS, *NOTHING])}", kind)
+    elif kind not in NOTHING or not _is_theirs(type(layer)):
+        raise chain.refuse(where, _known(), f"{type(layer).__module__}.{kind}")
+
+
+def _known() -> str:
+    return f"Keras' {', '.join(['Dense', 'Activation', *LAYERS, *NOTHING])}"
 
 
 def _of_layer(layer: Any, chain: Chain, where: str) -> None:
@@ -163,14 +180,16 @@ def _of_layer(layer: Any, chain: Chain, where: str) -> None:
     name = LAYERS[kind](layer)
     if name is None:
         raise chain.refuse(where, f"{kind} as fastbp has it", str(layer.get_config())[:200])
-    chain.activation(functions.activation(name).name, where)
+    chain.activation(name, where)
 
 
-def _activation(function: Any, chain: Chain, where: str) -> None:
-    if type(function).__name__ in LAYERS:  # Dense(4, keras.layers.LeakyReLU())
-        _of_layer(function, chain, where)
+def _activation(keras: Any, function: Any, chain: Chain, where: str) -> None:
+    if type(function).__name__ in LAYERS and _is_theirs(type(function)):
+        _of_layer(function, chain, where)  # Dense(4, keras.layers.LeakyReLU())
         return
     name = getattr(function, "__name__", None) or type(function).__name__
-    if name not in ACTIVATIONS:
-        raise chain.refuse(where, f"an activation among {', '.join(ACTIVATIONS)}", str(name))
-    chain.activation(functions.activation(ACTIVATIONS[name]).name, where)
+    # keras.ops.gelu, for one, is another function than keras.activations.gelu
+    if name not in ACTIVATIONS or getattr(keras.activations, name, None) is not function:
+        known = f"an activation of keras.activations among {', '.join(ACTIVATIONS)}"
+        raise chain.refuse(where, known, f"{getattr(function, '__module__', '')}.{name}")
+    chain.activation(ACTIVATIONS[name], where)

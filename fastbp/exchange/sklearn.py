@@ -6,6 +6,7 @@ what our estimators do (fastbp/estimators/).
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,9 +92,7 @@ def from_sklearn(
     check_is_fitted(model)
     known = made.get_params(deep=False)
     made.set_params(**{k: v for k, v in model.get_params(deep=False).items() if k in known})
-    for name in ALIKE:
-        if name in vars(model):
-            vars(made)[name] = vars(model)[name]
+    _copy_alike(model, made)
     if isinstance(model, theirs.MLPClassifier):
         made._multilabel = model._label_binarizer.y_type_.startswith("multilabel")
         made._sparse_labels = bool(model._label_binarizer.sparse_input_)
@@ -153,9 +152,7 @@ def to_sklearn(
             k: v for k, v in model.get_params(deep=False).items()
             if k in known and k not in ("activation", "loss") and _is_theirs(k, v)
         })  # fmt: skip
-        for name in ALIKE:
-            if name in vars(model):
-                vars(made)[name] = vars(model)[name]
+        _copy_alike(model, made)
     if output == "exp":
         made.set_params(loss="poisson")
     made.coefs_ = [W.copy() for W in net.weights]
@@ -175,7 +172,15 @@ def to_sklearn(
     made._random_state = check_random_state(made.random_state)
     if is_classifier:
         made.classes_, made._label_binarizer = classes, _binarizer(classes, several)
+        made._label_binarizer.sparse_input_ = getattr(model, "_sparse_labels", False)
     return made
+
+
+def _copy_alike(model: Any, made: Any) -> None:
+    """What both have by one name; lists anew, as further training appends to them."""
+    for name in ALIKE:
+        if name in vars(model):
+            vars(made)[name] = copy(vars(model)[name])
 
 
 def _is_theirs(name: str, value: Any) -> bool:
@@ -238,16 +243,24 @@ def _task(model: Any, net: Network) -> tuple[bool, Any, bool]:
             "model: expected output 'softmax' with several classes, one of which is true, as "
             "scikit-learn has; got 'sigmoid'"
         )
-    classes = np.arange(max(n, 2)) if net.classes is None else np.array(net.classes)
+    classes = np.arange(max(n, 2)) if net.classes is None else _classes_of(net)
     return True, np.arange(n) if several else classes, several
 
 
-def _binarizer(classes: Any, several: bool) -> Any:
+def _classes_of(net: Network) -> np.ndarray:
+    """In the network's own order; as objects where an array would change them."""
+    told = list(net.classes or [])
+    if len(set(told)) < len(told):
+        raise ValueError(f"model: expected classes that differ; got {shown(told)}")
+    found = np.array(told)
+    return found if found.tolist() == told else np.array(told, object)
+
+
+def _binarizer(classes: np.ndarray, several: bool) -> Any:
+    """As if fitted, but for the order of classes, which is that of the outputs."""
     from sklearn.preprocessing import LabelBinarizer
 
     found = LabelBinarizer()
-    if not several:
-        return found.fit(classes)
-    found.classes_, found.y_type_ = np.asarray(classes), "multilabel-indicator"
-    found.sparse_input_ = False
+    kind = "multilabel-indicator" if several else "binary" if len(classes) == 2 else "multiclass"
+    found.classes_, found.y_type_ = classes, kind
     return found

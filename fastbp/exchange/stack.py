@@ -224,20 +224,28 @@ class Chain:
     def dense(self, W: Any, b: Any, where: str) -> None:
         """z = a W + b; b None: zeros."""
         W = np.asarray(W)
-        if W.ndim != 2:
+        if W.ndim != 2 or not W.size:
             raise self.refuse(where, "weights of 2 dimensions", f"shape {W.shape}")
         b = np.zeros(W.shape[1], W.dtype) if b is None else np.asarray(b)
-        if b.size not in (1, W.shape[1]):
+        if b.size not in (1, W.shape[1]) or b.shape[-1:] not in ((), (b.size,)):
             raise self.refuse(where, f"{W.shape[1]} biases", f"shape {b.shape}")
         b = np.broadcast_to(b.reshape(-1), W.shape[1])
         self.parts.append(Part({"W": W, "b": b}, "identity", where))
 
     def scale(self, s: Any, where: str) -> None:
         """z = s a."""
-        self.parts.append(Part({"s": np.asarray(s).reshape(-1)}, "identity", where))
+        s = np.asarray(s)
+        if not s.ndim or s.shape[-1] != s.size:
+            raise self.refuse(where, "a factor for each column", f"shape {s.shape}")
+        self.parts.append(Part({"s": s.reshape(-1)}, "identity", where))
 
     def activation(self, name: str, where: str) -> None:
         """What comes behind the last layer."""
+        try:
+            name = functions.activation(name).name
+        except ValueError as error:
+            told = str(error).removeprefix("activation: ")
+            raise ValueError(f"{self.argument}: {where}: {told}") from None
         if name == "identity":
             return
         if not self.parts or "s" in self.parts[-1].tensors:

@@ -6,8 +6,9 @@ PyTorch lacks (modules.py), networks of layers (stack.py).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -206,7 +207,8 @@ def from_torch(
         Of the network; modules tell none.
     activation, output : as in `Network`, optional
         For a state_dict, which tells none: `activation` is needed where there are hidden layers,
-        `output` is "identity" by default.
+        `output` is "identity" by default. Its layers are in its own order; where its names are
+        sorted as texts, as safetensors sorts them, in that of their numbers ("2" before "10").
 
     Returns
     -------
@@ -217,8 +219,9 @@ def from_torch(
     Raises
     ------
     TypeError, ValueError
-        A layer that a Network has not (BatchNorm1d, Conv2d, ReLU6, ...), by its name; parameters of
-        another type than float32 or float64.
+        A layer that a Network has not (BatchNorm1d, Conv2d, ReLU6, ...), by its name; hooks, which
+        may change anything (pruning, weight_norm); parameters of another type than float32 or
+        float64.
     ImportError
         PyTorch is missing.
 
@@ -236,6 +239,7 @@ def from_torch(
             name = "activation" if activation is not None else "output"
             raise ValueError(f"{name}: expected none with a module, which tells it itself")
         _follow(torch, module, chain)
+        _refuse_hooks(module, chain)
     elif isinstance(module, Mapping):
         _state(module, chain, activation, output)
     else:
@@ -243,7 +247,22 @@ def from_torch(
     return chain.built(loss)
 
 
+def _refuse_hooks(module: Any, chain: Chain) -> None:
+    """What they do to inputs, outputs and weights nobody can tell."""
+    for name, m in module.named_modules():
+        for hooks in (m._forward_pre_hooks, m._forward_hooks):
+            if hooks:
+                raise chain.refuse(
+                    f"{name or 'the module'} ({type(m).__name__})", "no hooks",
+                    f"{next(iter(hooks.values()))!r}; of torch.nn.utils, prune.remove and "
+                    "remove_weight_norm make plain weights",
+                )  # fmt: skip
+
+
 def _numbers(tensor: Any, chain: Chain, where: str) -> np.ndarray:
+    if tensor.is_meta or str(tensor.layout) != "torch.strided":
+        kind = "on meta" if tensor.is_meta else str(tensor.layout)
+        raise chain.refuse(where, "a tensor with its numbers", kind)
     tensor = tensor.detach().cpu()
     if str(tensor.dtype) not in ("torch.float32", "torch.float64"):
         raise chain.refuse(
@@ -275,16 +294,19 @@ def _follow(torch: Any, module: Any, chain: Chain) -> None:
     before = None
     for node in nodes:
         where = f"{node.name} ({node.target})" if node.op != "output" else "output"
-        if node.op == "placeholder" and before is None:
-            before = node
-            continue
+        if node.op == "placeholder":
+            if before is None:
+                before = node
+                continue
+            if node.args and not node.users:  # another argument, left at its default
+                continue
         if list(node.all_input_nodes) != [before]:
             raise chain.refuse(where, "each layer once behind the other", "another graph")
         before = node
         if node.op == "call_module":
             _add_module(torch, module.get_submodule(node.target), chain, str(node.target))
         elif node.op in ("call_function", "call_method"):
-            _add_function(node, chain, where)
+            _add_function(node, chain, where, module.training)
         elif node.op != "output":
             raise chain.refuse(where, "modules and activations", node.op)
 
@@ -308,18 +330,24 @@ def _add_activation(kind: str, m: Any, chain: Chain, where: str) -> None:
         raise chain.refuse(
             where, f"Linear or one of {', '.join(READ)}, as fastbp has them", repr(m)[:200]
         )
-    chain.activation(functions.activation(name).name, where)
+    chain.activation(name, where)
 
 
-def _add_function(node: Any, chain: Chain, where: str) -> None:
+def _add_function(node: Any, chain: Chain, where: str, is_training: bool) -> None:
     name = node.target if isinstance(node.target, str) else node.target.__name__
-    if name not in _FUNCTIONS:
+    foreign = isinstance(node.target, FunctionType) and not str(node.target.__module__).startswith(
+        "torch."
+    )
+    if name not in _FUNCTIONS or foreign:
         raise chain.refuse(where, f"one of {', '.join(_FUNCTIONS)}", str(name))
     kind, defaults = _FUNCTIONS[name]
     given = dict(zip(defaults, node.args[1:], strict=False)) | dict(node.kwargs)
     given.pop("input", None)
-    if given.get("dtype") is not None:
-        raise chain.refuse(where, "no other dtype", str(given["dtype"]))
+    for value in given.values():
+        if type(value).__name__ == "dtype":
+            raise chain.refuse(where, "no other dtype", str(value))
+    if name == "dropout" and given.get("training", True) and not is_training:
+        raise chain.refuse(where, "no dropout in evaluation", "training=True: self.training ends")
     _add_activation(kind, SimpleNamespace(**defaults | given), chain, where)
 
 
@@ -328,7 +356,7 @@ def _state(state: Mapping[str, Any], chain: Chain, activation: Any, output: str 
     names = list(state)
     if not all(isinstance(name, str) and hasattr(state[name], "detach") for name in names):
         raise TypeError(f"module: expected a state_dict of tensors; got {shown(state)}")
-    for name in names:
+    for name in _in_order(names):
         stem, _, letter = name.rpartition(".")
         if letter == "weight" and state[name].ndim == 2:
             bias = state.get(f"{stem}.bias" if stem else "bias")
@@ -342,6 +370,8 @@ def _state(state: Mapping[str, Any], chain: Chain, activation: Any, output: str 
                 f"shape {tuple(state[name].shape)}",
             )  # fmt: skip
     dense = [i for i, part in enumerate(chain.parts) if "W" in part.tensors]
+    if not dense:
+        return  # refused as every chain without
     hidden = [activation] * (len(dense) - 1) if isinstance(activation, str) else activation
     if len(dense) > 1 and (hidden is None or len(hidden) != len(dense) - 1):
         raise ValueError(
@@ -352,3 +382,11 @@ def _state(state: Mapping[str, Any], chain: Chain, activation: Any, output: str 
     for i, name in zip(dense, names, strict=True):
         known = functions.activation(name, "output" if i == dense[-1] else "activation").name
         chain.parts[i] = chain.parts[i]._replace(activation=known)
+
+
+def _in_order(names: list[str]) -> list[str]:
+    """Of the layers: that of the state, unless somebody sorted it as texts, 10 before 2."""
+    if names != sorted(names):
+        return names
+    return sorted(names, key=lambda name: [int(p) if p.isdigit() else p
+                                           for p in re.split(r"([0-9]+)", name)])  # fmt: skip

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from fastbp import inputs
@@ -48,13 +49,17 @@ def check_destination(path: Path, name: str) -> None:
     os.unlink(temporary)
 
 
-def replace(path: Path, content: bytes, name: str = "path") -> None:
-    """Give a file new content in one step: it holds the old one or the new one, whole."""
+def replace(path: Path, content: bytes | Iterable[bytes], name: str = "path") -> None:
+    """Give a file new content in one step: it holds the old one or the new one, whole.
+
+    content: all of it, or its parts one by one where it is larger than what it is made of.
+    """
     path = destination(path, name)
     descriptor, temporary = _beside(path, name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            for part in [content] if isinstance(content, bytes) else content:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

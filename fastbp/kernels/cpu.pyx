@@ -2,19 +2,23 @@
 
 cdef extern from *:
     """
-    #if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
-    /* GCC's __builtin_cpu_supports also asks whether the operating system saves the registers */
-    static int fastbp_has_avx2(void)
+    #if (defined(__GNUC__) || defined(__clang__)) && (defined(__x86_64__) || defined(__i386__))
+    #include <cpuid.h>
+    /* AVX, FMA and all of `features` (leaf 7's EBX), whose registers the operating system saves
+     * (`states`). Not __builtin_cpu_supports: with clang-cl nothing is linked that answers it. */
+    static int fastbp_has(unsigned features, unsigned states)
     {
-        __builtin_cpu_init();
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        const unsigned first = 1u << 12 | 1u << 27 | 1u << 28; /* FMA, OSXSAVE, AVX */
+        unsigned a, b, c, d;
+        if (!__get_cpuid(1, &a, &b, &c, &d) || (c & first) != first) return 0;
+        __asm__ __volatile__("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+        if ((a & states) != states) return 0;
+        return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & features) == features;
     }
-    static int fastbp_has_avx512(void)
+    static int fastbp_has_avx2(void) { return fastbp_has(1u << 5, 0x6); }
+    static int fastbp_has_avx512(void) /* F, DQ, BW, VL */
     {
-        __builtin_cpu_init();
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-               fastbp_has_avx2();
+        return fastbp_has(1u << 5 | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, 0xe6);
     }
     #else
     static int fastbp_has_avx2(void) { return 0; }
@@ -29,7 +33,7 @@ cdef extern from *:
     const char *LEVELS "FASTBP_LEVELS"
 
 # "level:flags;level:flags", set by setup.py
-flags = dict(pair.split(":") for pair in LEVELS.decode().split(";"))
+flags = dict(pair.split(":", 1) for pair in LEVELS.decode().split(";"))
 built_levels = tuple(flags)
 
 

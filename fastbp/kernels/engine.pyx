@@ -90,7 +90,7 @@ cdef extern from *:
         return mode;
     }
     static inline void fastbp_keep_subnormals(uint64_t mode) { _mm_setcsr((unsigned)mode); }
-    #elif defined(__aarch64__) && defined(__GNUC__)
+    #elif defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
     static inline uint64_t fastbp_flush_subnormals(void)
     {
         uint64_t mode;

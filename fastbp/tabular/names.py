@@ -28,6 +28,14 @@ def by_name(value: Any, name: str, columns: list[str | int | float] | None) -> A
     return value.select(columns) if hasattr(kind, "select") else value[columns]
 
 
+def row_by_name(value: Any, name: str, columns: list[str | int | float]) -> Any:
+    """Of a pandas Series that names columns, as a frame's row does, these; all else as it is."""
+    index = getattr(value, "index", None)  # a list's is a method
+    if index is None or callable(index) or not any(known in columns for known in index):
+        return value
+    return by_name(value.to_frame().T, name, columns).iloc[0]
+
+
 def listed(names: Sequence[Any]) -> str:
     """Names for a message, the first of many."""
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""

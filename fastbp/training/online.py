@@ -18,6 +18,7 @@ from fastbp.training.driver import DivergenceError, check_fit
 from fastbp.training.request import as_clipping, as_optimizer
 
 
+@inputs.named
 class OnlineTrainer:
     """Trains a network step by step, for whoever has the samples or the loop himself.
 
@@ -38,6 +39,8 @@ class OnlineTrainer:
         With its numbers.
     step : int
         Steps made.
+    slots : ndarray (slots, n_parameters)
+        A copy of what the optimizer keeps.
 
     Notes
     -----
@@ -63,11 +66,11 @@ class OnlineTrainer:
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        self.net = as_network(net)
+        self._net = as_network(net)
         known = as_optimizer(Adam() if optimizer is None else optimizer, "optimizer")
         if isinstance(known, LBFGS):
             raise ValueError("optimizer: expected one of single steps; got LBFGS, which has none")
-        self.optimizer: Optimizer = known
+        self._optimizer: Optimizer = known
         self._numbers = {**known.numbers, "l2": 0.0, "l1": 0.0}
         self._numbers |= as_clipping(clip_value, clip_norm)
         check_fit(self._numbers, net.dtype)
@@ -88,9 +91,17 @@ class OnlineTrainer:
         doors.load_state(self._trainer, net.parameters, slots)
         self._trainer.position = (0, 0, step, 0.0, 0.0)
         self._most = most
-        self._stepper = doors.Stepper(
-            net._compiled, net._parameters, net._learner.allowed, self._trainer
-        )
+        self._stepper = doors.Stepper(*net._of_samples, self._trainer)
+
+    @property
+    def net(self) -> Network:
+        """The network that is trained."""
+        return self._net
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """What makes the steps; another one takes a trainer of its own."""
+        return self._optimizer
 
     @property
     def step(self) -> int:
@@ -225,12 +236,11 @@ class OnlineTrainer:
         return DivergenceError(self.step, 0, self._numbers["learning_rate"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "net": self.net, "optimizer": self.optimizer, "numbers": self._numbers,
-            "slots": self.slots, "step": self.step,
-        }  # fmt: skip
+        engine = ("_trainer", "_stepper")
+        state = {name: value for name, value in self.__dict__.items() if name not in engine}
+        return state | {"slots": self.slots, "step": self.step}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.net, self.optimizer = state["net"], state["optimizer"]
-        self._numbers = state["numbers"]
-        self._stand(state["slots"], state["step"])
+        slots, step = state.pop("slots"), state.pop("step")
+        self.__dict__.update(state)
+        self._stand(slots, step)

@@ -85,6 +85,9 @@ def test_a_model_of_tables(tmp_path, capsys):
         (["--to", "onnx", "--name", "a"], "--name: expected --to c"),
         (["--to", "sklearn", "--header"], "--header: expected --to c"),
         (["--to", "c", "--name", "1"], "name: expected letters"),
+        (["--to", "c", "--name", ""], "name: expected letters"),
+        (["--to", "onnx", "--name", ""], "--name: expected --to c"),
+        (["--to", "c", "--output", ""], "--output: "),
         (["--to", "c", "--output", "m.safetensors"], "another file than"),
         (["--to", "c", "--output", "none/m.c"], "no folder"),
         (["--to", "tflite"], "invalid choice"),
@@ -98,6 +101,15 @@ def test_refusals_write_nothing(saved, more, told, capsys, monkeypatch):
     assert told in capsys.readouterr().err
     assert [path.name for path in saved.parent.iterdir()] == ["m.safetensors"]
     assert saved.read_bytes() == before
+
+
+def test_a_header_does_not_take_the_models_place(saved, capsys):
+    model = saved.with_suffix(".h")
+    saved.rename(model)
+    before = model.read_bytes()
+    assert main(["export", str(model), "--to", "c", "--header"]) == 2
+    assert "--header: expected another file" in capsys.readouterr().err
+    assert model.read_bytes() == before and not saved.with_suffix(".c").exists()
 
 
 def test_what_scikit_learn_has_not(tmp_path, capsys):

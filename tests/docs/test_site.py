@@ -184,7 +184,9 @@ def test_light_and_dark_differ(browser):
     assert browser.run(ground, "light") != browser.run(ground, "dark")
 
 
-@pytest.mark.parametrize("name", OPENED)
+@pytest.mark.parametrize(
+    "name", [*OPENED, "api/generated/fastbp.estimators.TabularClassifier.html"]
+)
 def test_nothing_is_wider_than_a_phone(browser, name):
     opened(browser, name, PHONE)
     assert browser.run("return document.documentElement.scrollWidth") <= PHONE

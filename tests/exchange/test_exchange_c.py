@@ -4,6 +4,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 
 import exchange_cases as cases
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import fastbp
 from fastbp.exchange import to_c
+from fastbp.kernels import dispatch
 
 FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 TYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double}
@@ -68,6 +70,40 @@ def test_c_has_the_engines_bits(cc, n, dtype, tmp_path):
         assert getattr(library, f"m{i}_self_test")() == 0, net
 
 
+EXACT = """
+import ctypes, subprocess, sys
+sys.path.insert(0, sys.argv[1])
+import exchange_cases as cases, numpy as np
+from test_exchange_c import FLAGS, TYPES, predicted
+from fastbp.exchange import to_c
+
+nets = [net for k, dtype in enumerate(TYPES)
+        for net in [*cases.networks(len(cases.NAMES), dtype, seed=4)][k::2]]
+texts = [to_c(net, f"m{i}.c", name=f"m{i}").path.read_text() for i, net in enumerate(nets)]
+assert all(("#define FMA(a, b, c) ((a) * (b) + (c))" in text) != ("FMA fma" in text)
+           for text in texts)
+sources = [f"m{i}.c" for i in range(len(nets))]
+command = ["gcc", *FLAGS, "-O0", "-shared", "-fPIC", *sources, "-lm", "-o", "m.so"]
+subprocess.run(command, check=True)
+library = ctypes.CDLL("./m.so")
+for i, net in enumerate(nets):
+    X = cases.inputs(net)
+    found = predicted(getattr(library, f"m{i}_predict"), X, net.sizes[-1])
+    np.testing.assert_array_equal(found, cases.outputs(net, X), err_msg=str(net))
+    assert getattr(library, f"m{i}_self_test")() == 0, net
+"""
+
+
+@pytest.mark.parametrize("level", ["baseline", pytest.param("avx2", marks=pytest.mark.exhaustive)])
+def test_c_has_the_bits_of_each_level(level, tmp_path):
+    compiler("gcc")
+    if level not in dispatch.available_levels():
+        pytest.skip(f"no {level}")
+    here = os.path.dirname(__file__)
+    subprocess.run([sys.executable, "-c", EXACT, here], check=True, cwd=tmp_path, timeout=300,
+                   env=os.environ | {"FASTBP_ISA": level})  # fmt: skip
+
+
 @pytest.mark.parametrize("name", cases.NAMES)
 def test_c_lets_nan_and_infinity_through(name, tmp_path):
     net = cases.network([3, 4, 3], ["tanh"], name, "float32")
@@ -106,6 +142,29 @@ def test_c_tells_what_it_takes_and_writes_a_header(tmp_path):
     if shutil.which("size"):
         assert made.flash() > made.constants
     assert not (to_c(net, tmp_path / "n.c") and (tmp_path / "n.h").exists())
+
+
+# numbers of the arrays that are there at the deepest call: rooms for z and a, sums side by side
+ROOMS = [
+    ([32, 64, 4], ["tanh"], "identity", 64),
+    ([32, 64, 4], ["layer_norm"], "identity", 64 + 64 + 32),
+    ([32, 64, 4], ["relu"], "softmax", 64 + 4 + 16),
+    ([32, 4], [], "tanh", 0),
+]
+
+
+@pytest.mark.parametrize(("sizes", "hidden", "output", "numbers"), ROOMS)
+def test_c_counts_its_arrays(sizes, hidden, output, numbers, tmp_path):
+    for dtype, size in (("float32", 4), ("float64", 8)):
+        net = cases.network(sizes, hidden, output, dtype)
+        assert to_c(net, tmp_path / "m.c").ram == size * numbers
+
+
+def test_c_of_a_large_network_is_not_compiled(tmp_path, monkeypatch):
+    net = fastbp.Network([600, 600, 3], output="identity", loss="mse", init="zeros")
+    made = to_c(net, tmp_path / "m.c")
+    monkeypatch.setattr(subprocess, "run", None)
+    assert made.flash() is None and "not measured" in str(made)
 
 
 @pytest.mark.parametrize("cc", FOREIGN)

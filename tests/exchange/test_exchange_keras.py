@@ -67,7 +67,37 @@ def stack(*layers):
     return keras.Sequential([keras.Input((5,)), *layers])
 
 
+def tanh(x):
+    return 1.7159 * keras.ops.tanh(2 * x / 3)
+
+
+class ReLU(L.Layer):
+    max_value, threshold, negative_slope = None, 0, 0.0
+
+    def call(self, x):
+        return 2 * x
+
+
+class Dropout(L.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+class Twice(keras.Sequential):
+    def call(self, x, training=None, mask=None):
+        return 2 * super().call(x)
+
+
 REFUSED = [
+    (lambda: stack(L.Dense(3, tanh)), r"got .*\.tanh"),
+    (lambda: stack(L.Dense(3, keras.ops.gelu)), r"keras\..*gelu"),
+    (lambda: stack(L.Dense(3), ReLU()), r"got .*\.ReLU"),
+    (lambda: stack(L.Dense(3), Dropout()), r"got .*\.Dropout"),
+    (lambda: stack(L.Dense(3, ReLU())), "an activation of keras"),
+    (lambda: Twice([keras.Input((5,)), L.Dense(3)]), "Twice with its call"),
+    (lambda: keras.Sequential([keras.Input((2, 5)), L.Dense(3), L.Softmax(axis=1)]), "outputs"),
+    (lambda: stack(L.Dense(3), L.ELU(0.0)), r"\(ELU\): the parameter of 'elu'"),
+    (lambda: stack(L.Flatten(data_format="channels_first"), L.Dense(3)), "Flatten as fastbp"),
     (branches, "one chain of layers"),
     (two_outputs, "one chain of layers"),
     (lambda: stack(L.Dense(3), L.BatchNormalization()), "BatchNormalization"),

@@ -101,6 +101,52 @@ def test_our_own_fits_become_theirs(kind):
     assert twin.classes_.tolist() == model.classes_.tolist()
 
 
+CLASSES = [
+    (["yes", "no"], dict(sizes=[4, 3, 1], output="sigmoid", loss="binary_cross_entropy")),
+    (["c", "a", "b"], dict(sizes=[4, 3, 3])),
+    ([30, -1, 2], dict(sizes=[4, 3, 3])),
+    (["yes", "no"], dict(sizes=[4, 3, 2])),
+    (["a", 1, 2.5], dict(sizes=[4, 3, 3])),
+]
+
+
+@pytest.mark.parametrize(("classes", "told"), CLASSES)
+def test_classes_stay_in_the_networks_order(classes, told):
+    from fastbp.metrics import decide
+
+    net = fastbp.Network(**told, activation="tanh", seed=1, dtype="float64")
+    net.metadata["classes"] = classes
+    net.weights[1][...] = np.random.default_rng(1).normal(0, 5, net.weights[1].shape)
+    model, X = to_sklearn(net), samples("float64")
+    wanted = [classes[i] for i in decide(net, net.predict(X))]
+    assert model.predict(X).tolist() == wanted and len(set(wanted)) > 1
+    assert model.classes_.tolist() == classes
+    if len({type(c) for c in classes}) == 1 and told["sizes"][-1] != 2:
+        model.set_params(learning_rate_init=0.03)
+        for _ in range(60):
+            model.partial_fit(X, wanted)
+        assert model.score(X, wanted) > 0.8
+
+
+def test_training_one_leaves_the_other_alone():
+    X = samples("float64")
+    given = theirs.MLPRegressor(hidden_layer_sizes=4, max_iter=3).fit(X, X[:, 0])
+    model = from_sklearn(given)
+    back = to_sklearn(model)
+    for changed, kept in ((model, given), (back, model)):
+        before, W = list(kept.loss_curve_), kept.coefs_[0].copy()
+        changed.partial_fit(X, X[:, 0])
+        assert kept.loss_curve_ == before and (kept.coefs_[0] == W).all()
+
+
+def test_sparse_labels_stay_sparse():
+    sparse = pytest.importorskip("scipy.sparse")
+    X = samples("float64")
+    given = theirs.MLPClassifier(4, max_iter=3).fit(X, sparse.csr_matrix(TARGETS["labels"](X)))
+    for made in (from_sklearn(given), to_sklearn(from_sklearn(given))):
+        assert sparse.issparse(made.predict(X))
+
+
 def test_names_of_columns_stay():
     pandas = pytest.importorskip("pandas")
     X = pandas.DataFrame(samples("float64"), columns=list("abcd"))
@@ -131,6 +177,12 @@ def test_networks_become_theirs(told, kind):
     assert model.predict(X).shape[0] == len(X)
 
 
+def named(classes):
+    net = fastbp.Network([4, len(classes)])
+    net.metadata["classes"] = classes
+    return net
+
+
 def fitted(cls=ours.MLPClassifier, **told):
     X = samples("float32")
     return cls(max_iter=2, **told).fit(X, X[:, 0] > 0)
@@ -145,6 +197,7 @@ REFUSED = [
     (lambda: fitted(ours.MLPRegressor, loss="gaussian_nll"), "gaussian_nll"),
     (lambda: fitted(loss="hinge"), "hinge"),
     (lambda: fitted(activation="mish"), "mish"),
+    (lambda: named(["a", "b", "a"]), "classes that differ"),
 ]
 
 

@@ -1,5 +1,6 @@
 """Networks as PyTorch's modules, and back."""
 
+import importlib
 import pickle
 
 import exchange_cases as cases
@@ -127,6 +128,68 @@ def test_a_forward_is_followed():
     assert from_torch(within).architecture["output"] == "layer_norm"
 
 
+class Optional(Own):
+    def forward(self, x, mask=None):
+        return self.c(torch.tanh(self.a(x)))
+
+
+class AlwaysDrops(Own):
+    def forward(self, x):
+        return self.c(nn.functional.dropout(self.a(x), 0.5))
+
+
+class Drops(Own):
+    def forward(self, x):
+        return self.c(nn.functional.dropout(self.a(x), 0.5, self.training))
+
+
+class Doubles(Own):
+    def forward(self, x):
+        return torch.softmax(self.a(x), 1, torch.float64)
+
+
+@torch.fx.wrap
+def relu(x):
+    return 2 * x
+
+
+class Borrows(Own):
+    def forward(self, x):
+        return relu(self.a(x))
+
+
+def test_a_forward_with_more_than_layers():
+    assert from_torch(Optional()).architecture["activation"] == ["tanh"]
+    assert from_torch(Drops().eval()).sizes == [4, 8, 3]
+    assert from_torch(Drops()).sizes == [4, 8, 3]
+
+
+def test_a_state_whose_names_were_sorted():
+    module = nn.Sequential(*(nn.Linear(4, 4) for _ in range(12)))
+    state = module.state_dict()
+    X = np.ones((1, 4), np.float32)
+    wanted = outputs(module, X)
+    for prefix in ("", "body.fc"):
+        for names in (state, sorted(state)):
+            given = {f"{prefix}{name}": state[name] for name in names}
+            found = from_torch(given, activation="identity").predict(X)
+            np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    backwards = {"2.weight": torch.ones(3, 2), "1.weight": torch.ones(1, 3)}
+    assert from_torch(backwards, activation="tanh").sizes == [2, 3, 1]
+
+
+def hooked(of, name):
+    module = stack(nn.Tanh())
+    getattr(module if of is None else module[of], name)(lambda *args: None)
+    return module
+
+
+def pruned():
+    module = stack(nn.Tanh())
+    importlib.import_module("torch.nn.utils.prune").random_unstructured(module[0], "weight", 0.5)
+    return module
+
+
 def stack(*behind):
     return nn.Sequential(nn.Linear(2, 4), *behind)
 
@@ -148,6 +211,16 @@ REFUSED = [
     (lambda: nn.LSTM(2, 2), "LSTM"),
     (Skip, "one behind the other|once behind the other"),
     (Asks, "torch.fx"),
+    (lambda: AlwaysDrops().eval(), "no dropout in evaluation"),
+    (Doubles, "no other dtype; got torch.float64"),
+    (Borrows, r"got relu"),
+    (lambda: hooked(0, "register_forward_hook"), r"0 \(Linear\): expected no hooks"),
+    (lambda: hooked(1, "register_forward_pre_hook"), r"1 \(Tanh\): expected no hooks"),
+    (lambda: hooked(None, "register_forward_hook"), r"the module \(Sequential\): expected no hook"),
+    (pruned, "no hooks"),
+    (lambda: stack(nn.ELU(0.0)), r"1 \(ELU\): the parameter of 'elu'"),
+    (lambda: nn.Linear(2, 3, device="meta"), "numbers; got on meta"),
+    (lambda: nn.Linear(2, 0), "weights of 2 dimensions"),
 ]
 
 
@@ -167,6 +240,9 @@ def test_refusals():
         from_torch(nn.Linear(2, 2), activation="relu")
     with pytest.raises(ValueError, match="loss"):
         from_torch(stack(nn.Tanh()), loss="kl")
+    for state in ({}, {"weight": torch.ones(2, 2).to_sparse()}):
+        with pytest.raises(ValueError, match=r"module: .*(at least one dense|sparse)"):
+            from_torch(state)
     broken = nn.Linear(2, 2)
     with torch.no_grad():
         broken.weight[0, 0] = float("nan")

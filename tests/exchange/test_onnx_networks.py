@@ -211,6 +211,41 @@ def test_from_onnx_reads_matmul_add_scale_and_what_is_composed():
     np.testing.assert_allclose(net.predict(X), found, rtol=1e-5, atol=1e-6)
 
 
+def test_from_onnx_reads_what_torch_makes_of_softplus_and_glu():
+    U = np.arange(12, dtype=np.float32).reshape(2, 6) / 8 - 0.5
+    proto = graph(
+        [("Gemm", ["x", "u"], ["z"], {}),
+         ("Split", ["z"], ["l", "r"], {"num_outputs": 2, "axis": -1}),
+         ("Sigmoid", ["r"], ["s"], {}), ("Mul", ["l", "s"], ["a"], {}),
+         ("Gemm", ["a", "v"], ["h"], {}),
+         ("Softplus", ["h"], ["p"], {}), ("Greater", ["h", "far"], ["is"], {}),
+         ("Where", ["is", "h", "p"], ["y"], {})], u=U, v=V, far=np.float32(20),
+    )  # fmt: skip
+    net = from_onnx(proto)
+    assert (net.architecture["activation"], net.architecture["output"]) == (
+        ["glu"], "softplus"
+    )  # fmt: skip
+    X = np.array([[1, -2], [30, 0.1]], np.float32)
+    found = session(proto).run(None, {"x": X})[0]
+    np.testing.assert_allclose(net.predict(X), found, rtol=1e-5, atol=1e-6)
+
+
+FOLDED = [
+    [("Identity", ["w0"], ["w"], {})],
+    [("Transpose", ["wt"], ["w"], {})],
+    [("Transpose", ["wt"], ["w1"], {"perm": [1, 0]}), ("Cast", ["w1"], ["w"], {"to": 1})],
+    [("Constant", [], ["w"], {"value": onnx.numpy_helper.from_array(W)})],
+]
+
+
+@pytest.mark.parametrize("nodes", FOLDED, ids=lambda nodes: nodes[-1][0])
+def test_from_onnx_reads_weights_behind_nodes(nodes):
+    biases = ("Constant", [], ["b"], {"value_floats": B.tolist()})
+    proto = graph([*nodes, biases, ("Gemm", ["x", "w", "b"], ["y"], {})], w0=W, wt=W.T.copy())
+    net = from_onnx(proto)
+    assert net.dtype == np.float32 and (net.weights[0] == W).all() and (net.biases[0] == B).all()
+
+
 GEMM = ("Gemm", ["x", "w", "b"], ["z"], {})
 REFUSED = [
     ([GEMM, ("HardSwish", ["z"], ["y"], {})], r"node 'y' \(HardSwish\)"),
@@ -226,13 +261,31 @@ REFUSED = [
     ([("Relu", ["x"], ["y"], {})], "a dense layer before 'relu'"),
     ([("Identity", ["x"], ["y"], {})], "at least one dense layer"),
     ([("MatMul", ["x", "x"], ["y"], {})], "2 inputs that vary"),
+    ([("Tanh", ["z"], ["y"], {}), ("Relu", ["y"], ["z"], {})], "layers between input and output"),
+    ([("Identity", ["y"], ["y"], {})], "layers between input and output"),
+    ([GEMM, ("Flatten", ["z"], ["y"], {"axis": 0})], r"node 'y' \(Flatten\): expected rows"),
+    ([GEMM, ("Squeeze", ["z", "zeros"], ["y"], {})], r"node 'y' \(Squeeze\): expected rows"),
+    (
+        [("Reshape", ["x", "ones"], ["z"], {}), ("MatMul", ["z", "v"], ["y"], {})],
+        "got a shape|2 in",
+    ),
+    ([("Flatten", ["x"], ["z"], {"axis": 2}), ("MatMul", ["z", "row"], ["y"], {})], "2 inputs, as"),
+    ([("Gemm", ["x", "w", "column"], ["y"], {})], r"3 biases; got shape \(3, 1\)"),
+    ([("Mul", ["x", "tall"], ["z"], {}), ("MatMul", ["z", "w"], ["y"], {})], "factor for each col"),
+    ([GEMM, ("Identity", ["z"], ["y"], {"domain": "own"})], r"operator of ONNX; got one of own"),
+    ([GEMM, ("Elu", ["z"], ["y"], {"alpha": 0.0})], r"node 'y' \(Elu\): the parameter of 'elu'"),
+    ([GEMM, ("Gelu", ["z"], ["y"], {"approximate": "fast"})], "Gelu as fastbp has it"),
+    ([GEMM, ("Clip", ["z", "b"], ["y"], {})], "model: expected"),
+    ([GEMM, ("Add", ["z"], ["y"], {})], "model: expected"),
+    ([("Constant", [], ["w1"], {}), ("MatMul", ["x", "w1"], ["y"], {})], "numbers; got nothing"),
 ]
 
 
 @pytest.mark.parametrize(("nodes", "told"), REFUSED)
 def test_from_onnx_names_what_it_does_not_know(nodes, told):
-    proto = graph(nodes, w=W, b=B, shape=np.array([-1, 1], np.int64), zero=np.float32(0),
-                  six=np.float32(6))  # fmt: skip
+    proto = graph(nodes, w=W, b=B, v=V, shape=np.array([-1, 1], np.int64), zero=np.float32(0),
+                  six=np.float32(6), zeros=np.array([0]), ones=np.array([-1, 1]), row=V.T.copy(),
+                  column=B[:, None], tall=np.ones((2, 1), np.float32))  # fmt: skip
     with pytest.raises(ValueError, match=told):
         from_onnx(proto)
 
@@ -241,6 +294,40 @@ def test_from_onnx_believes_nodes_and_not_the_description():
     proto = to_onnx(cases.network([2, 3, 1], ["relu"], "identity", "float32"))
     next(node for node in proto.graph.node if node.op_type == "Relu").op_type = "Tanh"
     assert from_onnx(proto).architecture["activation"] == ["tanh"]
+
+
+def _external(tensor):
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../there"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda tensor: setattr(tensor, "raw_data", b"abc"),
+        lambda tensor: setattr(tensor, "data_type", 0),
+        _external,
+    ],
+    ids=["short", "untyped", "external"],
+)
+@pytest.mark.parametrize("own", [True, False])
+def test_from_onnx_names_a_damaged_tensor(own, damage):
+    proto = to_onnx(cases.network([2, 3, 1], ["relu"], "identity", "float32"))
+    if not own:
+        del proto.metadata_props[:]
+    damage(proto.graph.initializer[0])
+    for given in (proto, proto.SerializeToString()):
+        with pytest.raises(ValueError, match="model: tensor 'W1': expected its numbers"):
+            from_onnx(given)
+
+
+def test_from_onnx_reads_on_where_the_description_is_nonsense():
+    proto = to_onnx(cases.network([2, 3, 1], ["relu"], "identity", "float32"))
+    for nonsense in ("[" * 100_000, "[1]", "{}", "null", '{"nodes": 3}'):
+        proto.metadata_props[0].value = nonsense
+        assert from_onnx(proto).sizes == [2, 3, 1]
 
 
 def test_from_onnx_refuses_files_that_are_none(tmp_path):

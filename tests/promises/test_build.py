@@ -5,6 +5,7 @@ skipped.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,36 @@ def test_engine_compiles_without_a_warning(generated, compiler, flags):
     common += ["-Wno-unused-function", "-Wno-cast-function-type"]
     done = subprocess.run(
         [compiler, *common, *flags, *include, str(generated)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[:3000]
+
+
+CLANG_CL = """
+#include <Python.h>
+#include <limits.h>
+#include <math.h>
+#include <stdint.h>
+#include <time.h>
+#include <cpuid.h>
+#include <immintrin.h>
+#undef __GNUC__
+"""
+
+
+@pytest.mark.parametrize("flags", [[], AVX2, [*AVX512, "-DFASTBP_DOUBLE"]])
+def test_clang_that_does_not_say_gnuc_has_vectors_and_threads(generated, flags, tmp_path):
+    """As clang-cl, which builds the kernels on Windows; the system's headers are read before."""
+    if shutil.which("clang") is None:
+        pytest.skip("clang is not installed")
+    (tmp_path / "clang_cl.h").write_text(CLANG_CL)
+    (tmp_path / "engine.c").write_text(
+        f"{generated.read_text()}\n#if FASTBP_VECTOR_BYTES < 16 || FASTBP_MAX_THREADS < 2\n"
+        "#error no vectors, or no threads\n#endif\n"
+    )
+    include = [f"-I{KERNELS}", f"-I{sysconfig.get_paths()['include']}"]
+    command = ["clang", "-fsyntax-only", "-w", "-include", tmp_path / "clang_cl.h", *flags]
+    done = subprocess.run(
+        [*command, *include, tmp_path / "engine.c"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[:3000]
 
@@ -117,3 +148,14 @@ def test_a_build_without_a_compiler_ends_in_one_line(compiler, told):
         assert done.returncode == 1 and done.stdout == ""
         assert done.stderr.startswith(f"fastbp cannot be built here: {told}")
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_build_with_a_cython_that_is_too_old_ends_in_one_line(tmp_path):
+    (tmp_path / "Cython").mkdir()
+    (tmp_path / "Cython" / "__init__.py").write_text('__version__ = "3.1.10"\n')
+    done = subprocess.run(
+        [sys.executable, "setup.py", "bdist_wheel"],
+        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert re.search(r"Cython 3\.1\.10 is installed; a build needs 3\.\d", done.stderr)

@@ -112,6 +112,49 @@ def test_a_copy_goes_on_alike_and_alone(door):
     assert_array_equal(trainer.net.parameters, twin.net.parameters)
 
 
+def test_a_policy_is_learnt_from_its_rewards():
+    """REINFORCE: of three actions the best depends on two numbers."""
+    draws = np.random.default_rng(0)
+    policy = fastbp.Network([2, 16, 3], activation="tanh", init="glorot_uniform", seed=0)
+    trainer = fastbp.OnlineTrainer(policy, fastbp.Adam(0.05))
+
+    def best(states):
+        return (states > 0).sum(axis=1)
+
+    baseline, rows = 0.0, np.arange(32)
+    for _ in range(300):
+        states = draws.standard_normal((32, 2)).astype("float32")
+        chances = policy.predict(states)
+        actions = (chances.cumsum(axis=1) > draws.random((32, 1))).argmax(axis=1)
+        rewards = (actions == best(states)).astype("float32")
+        V = np.zeros_like(chances)
+        V[rows, actions] = -(rewards - baseline) / chances[rows, actions] / 32
+        baseline += 0.05 * (rewards.mean() - baseline)
+        trainer.vjp_step(states, V)
+    states = draws.standard_normal((1000, 2))
+    assert (policy.predict(states).argmax(axis=1) == best(states)).mean() > 0.85
+
+
+def test_what_a_user_keeps_with_it_is_copied():
+    class Named(fastbp.OnlineTrainer):
+        pass
+
+    trainer = Named(network())
+    trainer.name = ["policy"]
+    trainer.learn_many(X, Y)
+    twin = copy.deepcopy(trainer)
+    assert type(twin) is Named and twin.name == ["policy"] and twin.name is not trainer.name
+    assert twin.learn_many(X, Y) == trainer.learn_many(X, Y)
+    assert copy.copy(trainer).net is trainer.net
+
+
+@pytest.mark.parametrize("name", ["net", "optimizer", "step", "slots"])
+def test_what_it_was_made_of_stays(name):
+    """An assignment would have changed nothing of its steps."""
+    with pytest.raises(AttributeError):
+        setattr(fastbp.OnlineTrainer(network()), name, fastbp.SGD(1.0))
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_step_that_overflows_is_not_made(optimizer):
     net = network(activation="relu")
@@ -134,6 +177,7 @@ REFUSED = {
     "net": (lambda: fastbp.OnlineTrainer(3), "net: expected a fastbp.Network"),
     "optimizer": (lambda: fastbp.OnlineTrainer(network(), "adamm"), "optimizer: expected one of"),
     "lbfgs": (lambda: fastbp.OnlineTrainer(network(), "lbfgs"), "optimizer: .* LBFGS"),
+    "keyword": (lambda: fastbp.OnlineTrainer(network(), clipnorm=1), "unexpected argument 'clipn"),
     "clip": (lambda: fastbp.OnlineTrainer(network(), clip_norm=-1), "clip_norm: expected"),
     "V": (lambda: fastbp.OnlineTrainer(network()).vjp_step(X, Y[:3]), "V: expected 23 rows"),
     "V wide": (lambda: fastbp.OnlineTrainer(network()).vjp_step(X, X), "V: expected 2 columns"),

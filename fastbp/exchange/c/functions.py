@@ -38,6 +38,10 @@ static real from_bits(unsigned_real u)
     return v.x;
 }
 """),
+    "product_error": Piece("""
+/* a b - p, p close to a b */
+static real product_error(real a, real b, real p) { return FMA(a, b, -p); }
+"""),
     "power_of_two": Piece(
         """
 /* 2^(n + offset) of n + SHIFT + offset */
@@ -167,11 +171,11 @@ static real hyperbolic_tangent(real x)
     r = R(1.0) / (R(1.0) + M);
     y = R(1.0) - r;
     M = M < large ? M : large;
-    y = FMA(FMA(M, R(1.0) - y, -y), r, y);
+    y = FMA(product_error(M, R(1.0) - y, y), r, y);
     return COPYSIGN(y, x);
 }
 """,
-        ("power_of_two", "round_log2", "head", "tail", "expm1_near"),
+        ("product_error", "power_of_two", "round_log2", "head", "tail", "expm1_near"),
     ),
     "log_near": Piece("""
 /* k ln 2 + ln(1 + f), sqrt(1/2) <= 1 + f <= sqrt(2) */
@@ -240,7 +244,7 @@ static real normal_share(real z)
     const real a = ABS(z) > R(@14.5|38.6@) ? R(@14.5|38.6@) : ABS(z), square = a * a;
     const real x = R(-0.5) * square, shifted = round_log2(x, shift);
     const real top = head(x, shifted - shift);
-    real low = tail(R(-0.5) * FMA(a, a, -square), shifted - shift);
+    real low = tail(R(-0.5) * product_error(a, a, square), shifted - shift);
     const real r = top + low, t = (a - R(@4.0|6.0@)) / (a + R(@4.0|6.0@));
     const real g = R(@0.483854532|0.4615526145616838@), d = a + R(1.125);
     real q = R(@-7.09399828e-05|1.49273827458173e-09@), p, n, below, lost;
@@ -279,13 +283,13 @@ static real normal_share(real z)
     p = FMA(g + q, r, FMA(g + q, p, q));
     n = g + p;
     below = n / d;
-    lost = (p - (n - g)) - below * (a - (d - R(1.125))) - FMA(below, d, -n);
+    lost = (p - (n - g)) - below * (a - (d - R(1.125))) - product_error(below, d, n);
     below = FMA(lost, from_bits(@0x7ef311c7u|0x7fde623822fc16e6u@ - bits(d)), below);
     below = below * power_of_two(shifted) * R(@2.3283064365386963e-10|5.421010862427522e-20@);
     return z > R(0.0) ? R(1.0) - below : below;
 }
 """,
-        ("bits", "from_bits", "power_of_two", "round_log2", "head", "tail", "exp_polynomial"),
+        ("product_error", "power_of_two", "round_log2", "head", "tail", "exp_polynomial"),
     ),
     "sum_of_lanes": Piece("""
 /* of 16 */
@@ -369,6 +373,23 @@ static void scale(const real *a, int n_in, const real *s, real *z)
     for (k = 0; k < n_in; k++) z[k] = a[k] * s[k];
 }
 """),
+}
+
+# in place of these where a b + c is rounded twice
+_WITHOUT_FMA = {
+    "product_error": Piece(
+        """
+/* a b - p, p close to a b, from products of half mantissas, which are exact (Dekker 1971) */
+static real product_error(real a, real b, real p)
+{
+    const unsigned_real half = @0xfffff000u|0xfffffffff8000000u@;
+    const real a1 = from_bits(bits(a) & half), a2 = a - a1;
+    const real b1 = from_bits(bits(b) & half), b2 = b - b1;
+    return ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2;
+}
+""",
+        ("bits", "from_bits"),
+    ),
 }
 
 # a = sigma(z): bodies of `static real NAME(real z, real p)`, p where the kind has a parameter
@@ -469,12 +490,13 @@ def _sigma(kind: str, has_parameter: bool) -> Piece:
     return Piece(f"\n{head}\n{{\n{piece.text}\n}}\n", piece.needs)
 
 
-def written(needs: Iterable[str], kinds: dict[str, bool], is_single: bool) -> str:
+def written(needs: Iterable[str], kinds: dict[str, bool], is_single: bool, fuses: bool) -> str:
     """C text of the functions that are needed, each behind those that it calls.
 
     needs: names of links; kinds: activations, and whether each has a parameter.
     """
     known = _TOOLS | {kind: _sigma(kind, p) for kind, p in kinds.items()}
+    known |= {} if fuses else _WITHOUT_FMA
     order: dict[str, None] = {}
 
     def add(name: str) -> None:

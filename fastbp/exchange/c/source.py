@@ -27,7 +27,10 @@ from fastbp.functions import shown
 from fastbp.network import Network
 
 ULP = 4  # by how much the test vector's outputs may be off
-LANES = 16  # of sums, on the stack
+# numbers of the arrays on the stack of a link or an activation: sums side by side
+LANES = {"dot": 16, "softmax": 16, "log_softmax": 16, "layer_norm": 32}
+BLOCK = 1 << 16  # numbers of which text is made at once: it takes twenty times the room of theirs
+MEASURED = 1 << 20  # bytes of constants up to which a compiler is asked for the size of all
 SECONDS = 120  # that a compiler is given to tell the size of its code
 
 _TYPES = {"float32": ("float", "uint32_t", "f"), "float64": ("double", "uint64_t", "")}
@@ -78,10 +81,11 @@ class CSource:
         Returns
         -------
         int or None
-            Bytes; None where there is no compiler, or no `size`.
+            Bytes; None where there is no compiler, or no `size`, or where constants take more than
+            1 MiB, on which compilers spend minutes and gigabytes.
         """
         compiler, size = shutil.which("cc") or shutil.which("gcc"), shutil.which("size")
-        if compiler is None or size is None:
+        if compiler is None or size is None or self.constants > MEASURED:
             return None
         with tempfile.TemporaryDirectory() as folder:
             made = os.path.join(folder, "model.o")
@@ -112,10 +116,11 @@ class CSource:
 
     def __str__(self) -> str:
         flash = self.flash()
-        code = "no compiler to tell the code's" if flash is None else f"{flash:,} with code, -Os"
+        code = "that of code not measured" if flash is None else f"{flash:,} with code, -Os"
         return (
             f"{self.path}: {self.name}_predict, {self.n_inputs} -> {self.n_outputs}; flash: "
-            f"{self.constants:,} bytes of constants ({code}); RAM: {self.ram:,} bytes of stack"
+            f"{self.constants:,} bytes of constants ({code}); RAM: {self.ram:,} bytes of arrays "
+            "on the stack"
         )
 
 
@@ -153,10 +158,11 @@ def to_c(
 
     Notes
     -----
-    The functions are the engine's, term by term, with `fma` of math.h: outputs have the bits that
-    `Network.predict` has on CPUs with FMA, where the compiler keeps to C's rules (-std=c99, no
-    -ffast-math). Let it know that the CPU has the instruction (-mfma or -march=native on x86): as a
-    call of the library it takes ten times as long and more.
+    The functions are the engine's, term by term: outputs have the bits of `Network.predict` here,
+    where the compiler keeps to C's rules (-std=c99, no -ffast-math). Written on a CPU with FMA, the
+    file calls `fma` of math.h. Let the compiler know that its CPU has the instruction (-mfma or
+    -march=native on x86): as a call of the library it takes ten times as long and more. Written
+    under ``FASTBP_ISA=baseline`` on x86, it multiplies and adds.
 
     Examples
     --------
@@ -179,8 +185,7 @@ def to_c(
             raise ValueError(f"path: expected a .c file beside the header; got {str(path)!r}")
         check_destination(beside, "path")
     source = _Source(net, name)
-    text = source.text()
-    replace(path, text.encode())
+    replace(path, (part.encode() for part in source.text()))
     if with_header:
         replace(beside, source.header().encode())
     return CSource(
@@ -196,31 +201,33 @@ class _Source:
         self.net, self.name, self.layers = net, name, layers_of(net)
         self.type, self.bits, self.suffix = _TYPES[net.dtype.name]
         self.is_single = net.dtype.name == "float32"
+        self.fuses = _fuses(net.dtype)
         self.room = {"u": 0, "v": 0}  # arrays that activations lie in, by turns
         self.body = list(self._steps())
+        self.x, self.y = _test_vector(net)
 
     def ram(self) -> int:
-        return (sum(self.room.values()) + LANES) * self.net.dtype.itemsize
+        lanes = (LANES.get(of, 0) for x in self.layers for of in (_link(x), x.sigma.kind))
+        return (sum(self.room.values()) + max(lanes)) * self.net.dtype.itemsize
 
-    def text(self) -> str:
+    def text(self) -> Iterator[str]:
         needs = dict.fromkeys(_link(layer) for layer in self.layers)
         kinds = {
             layer.sigma.kind: functions.takes_parameter(layer.sigma.kind)
             for layer in self.layers
             if layer.sigma.kind != "identity"
         }
-        tools = written(needs, kinds, self.is_single)
-        tensors = "".join(
-            self._array(f"{letter}{layer.number}", tensor)
-            for layer in self.layers
-            for letter, tensor in layer.tensors.items()
-        )
+        tools = written(needs, kinds, self.is_single, self.fuses)
+        yield f"{self._opening()}{tools}"
+        for layer in self.layers:
+            for letter, tensor in layer.tensors.items():
+                yield from self._array(f"{letter}{layer.number}", tensor)
         arrays = "".join(f"    real {v}[{n}];\n" for v, n in self.room.items() if n)
-        return (
-            f"{self._opening()}{tools}{tensors}\n"
-            f"void {self.name}_predict(const {self.type} *x, {self.type} *y)\n"
-            f"{{\n{arrays}{''.join(self.body)}}}\n{self._test()}"
+        yield (
+            f"\nvoid {self.name}_predict(const {self.type} *x, {self.type} *y)\n"
+            f"{{\n{arrays}{''.join(self.body)}}}\n"
         )
+        yield from self._test()
 
     def header(self) -> str:
         guard = f"{self.name.upper()}_H"
@@ -251,27 +258,33 @@ class _Source:
     def _opening(self) -> str:
         f = self.suffix
         paste = "x##f" if f else "x"
+        fast, fma = "", "FMA(a, b, c) ((a) * (b) + (c))"
+        if self.fuses:
+            fast = " Fast where the compiler knows of an FMA instruction (-mfma)."
+            fma = f"FMA fma{f}"
         return (
             f"/* {self._about()}\n *\n * C99; needs math.h (-lm). For the bits of fastbp: no "
-            "-ffast-math, no contraction of a * b + c\n * (-std=c99 or -ffp-contract=off). "
-            "Fast where the compiler knows of an FMA instruction (-mfma). */\n"
+            "-ffast-math, no contraction of a * b + c\n * (-std=c99 or -ffp-contract=off)."
+            f"{fast} */\n"
             "#include <math.h>\n#include <stdint.h>\n\n"
             "#ifdef __clang__\n#pragma STDC FP_CONTRACT OFF\n#endif\n\n"
             f"{self._prototypes()}\n"
             f"typedef {self.type} real;\ntypedef {self.bits} unsigned_real;\n"
-            f"#define R(x) {paste}\n#define FMA fma{f}\n#define ABS fabs{f}\n"
+            f"#define R(x) {paste}\n#define {fma}\n#define ABS fabs{f}\n"
             f"#define SQRT sqrt{f}\n#define COPYSIGN copysign{f}\n"
         )
 
     def _number(self, x: SupportsFloat) -> str:
         return f"{float(x).hex()}{self.suffix}"
 
-    def _array(self, name: str, values: np.ndarray) -> str:
-        numbers = [self._number(x) for x in values.ravel().tolist()]
-        rows = (", ".join(numbers[i : i + 4]) for i in range(0, len(numbers), 4))
-        return f"\nstatic const real {name}[{len(numbers)}] = {{\n    " + ",\n    ".join(
-            rows
-        ) + "\n};\n"  # fmt: skip
+    def _array(self, name: str, values: np.ndarray) -> Iterator[str]:
+        flat = values.ravel()
+        yield f"\nstatic const real {name}[{len(flat)}] = {{"
+        for start in range(0, len(flat), BLOCK):
+            numbers = [self._number(x) for x in flat[start : start + BLOCK].tolist()]
+            rows = (", ".join(numbers[i : i + 4]) for i in range(0, len(numbers), 4))
+            yield f"{',' * (start > 0)}\n    " + ",\n    ".join(rows)
+        yield "\n};\n"
 
     def _take(self, n: int, *used: str) -> str:
         """An array of n numbers other than those that are read."""
@@ -306,12 +319,12 @@ class _Source:
         n = "" if link == "scale" else f"{layer.n_z}, "
         return f"    {link}({a}, {layer.n_in}, {names}, {n}{z});\n"
 
-    def _test(self) -> str:
-        x, y = _test_vector(self.net)
-        n = len(y)
-        return (
-            f"{self._array('test_x', x)}{self._array('test_y', y)}\n"
-            "/* a number's place among all of its type, in order */\n"
+    def _test(self) -> Iterator[str]:
+        n = len(self.y)
+        yield from self._array("test_x", self.x)
+        yield from self._array("test_y", self.y)
+        yield (
+            "\n/* a number's place among all of its type, in order */\n"
             "static int64_t place(real x)\n{\n"
             "    union { real x; unsigned_real u; } v;\n    v.x = ABS(x);\n"
             "    return x < R(0.0) ? -(int64_t)v.u : (int64_t)v.u;\n}\n\n"
@@ -323,6 +336,14 @@ class _Source:
             f"        const int within = above <= found + {ULP} && found <= above + {ULP};\n"
             "        wrong += !(y[j] == y[j] && within);\n    }\n    return wrong;\n}\n"
         )
+
+
+def _fuses(dtype: np.dtype[Any]) -> bool:
+    """Whether the engine in use rounds a b + c once, as it does itself tell."""
+    net = Network([1, 1], output="identity", loss="mse", dtype=dtype, init="zeros")
+    x = 1 + np.finfo(dtype).eps * 2 ** (np.finfo(dtype).nmant // 2 - 1)  # its square needs more
+    net.weights[0][...], net.biases[0][...] = x, -(x * x)
+    return bool(net.predict([[x]])[0, 0] != 0)
 
 
 def _is_coupled(layer: Layer) -> bool:

@@ -39,13 +39,15 @@ def add_encoder(graph: Graph, encoder: Encoder, X: Any = None) -> Given:
     """Nodes of all columns, in the order of `Encoder.feature_names_out`."""
     types = _types_of(encoder, X)
     given, parts = [], []
-    for coding in encoder._codings:
+    for coding in encoder._codings:  # all before any node: an input has its column's name
         if not coding.name:
             raise ValueError("model: expected columns with names; got a column ''")
+        graph.name(coding.name)
+    for coding in encoder._codings:
         kind = types.get(coding.name) or _DEFAULTS[type(coding)]
         if isinstance(coding, TimeCoding):
             kind = _DEFAULTS[TimeCoding]
-        given.append((graph.name(coding.name), kind))
+        given.append((coding.name, kind))
         column = Value(graph, coding.name, kind)
         parts += _CODED[type(coding)](column, coding, encoder._out)
     first, *others = parts
@@ -56,9 +58,9 @@ def _types_of(encoder: Encoder, X: Any) -> dict[str, np.dtype[Any]]:
     """Of the columns of an example."""
     if X is None:
         return {}
-    names = [coding.name for coding in encoder._codings]
     found: dict[str, np.dtype[Any]] = {}
-    for j, name in enumerate(names):
+    for j, coding in enumerate(encoder._codings):
+        name = coding.name
         try:
             if isinstance(X, Mapping) or hasattr(X, "columns"):
                 values = X[name]
@@ -67,16 +69,27 @@ def _types_of(encoder: Encoder, X: Any) -> dict[str, np.dtype[Any]]:
             array = np.asarray(values)
         except Exception as error:
             raise ValueError(f"X: expected the columns of training; {name!r}: {error}") from None
-        kind = array.dtype.kind
-        if kind == "f" and array.dtype.itemsize == 4:
-            found[name] = np.dtype(np.float32)
-        elif kind in "fiub":
-            found[name] = np.dtype({"f": np.float64, "b": np.bool_}.get(kind, np.int64))
-        elif present := [v for v in array.ravel().tolist() if not _is_missing(v)]:
-            found[name] = NUMBERS
-            for of, dtype in ((str, TEXTS), (bool, np.dtype(np.bool_))):
-                found[name] = dtype if all(isinstance(v, of) for v in present) else found[name]
+        kind = _kind_of(array, coding.missing)
+        if kind is not None:
+            found[name] = kind
     return found
+
+
+def _kind_of(array: np.ndarray, gaps: bool) -> np.dtype[Any] | None:
+    """The type of an input; one that holds what is missing where there are, or were, gaps."""
+    kind = array.dtype.kind
+    if kind == "f" and array.dtype.itemsize == 4:
+        return np.dtype(np.float32)
+    if kind in "fiub":
+        exact = {"f": NUMBERS, "b": TEXTS if gaps else np.dtype(np.bool_)}
+        return exact.get(kind, NUMBERS if gaps else np.dtype(np.int64))
+    values = array.ravel().tolist()
+    present = [v for v in values if not _is_missing(v)]
+    if not present:
+        return None
+    if all(isinstance(v, (bool, np.bool_)) for v in present):
+        return TEXTS if gaps or len(present) < len(values) else np.dtype(np.bool_)
+    return TEXTS if all(isinstance(v, str) for v in present) else NUMBERS
 
 
 def _is_missing(value: Any) -> bool:
@@ -183,6 +196,11 @@ def _places(column: Value, coding: TextCoding, other: int, missing: int) -> Valu
         found = _place_of_number(x, numbers, coding, other)
         return _is_nan(x).where(graph.constant([[missing]], np.int64), found)
     keys = {text: place for place, text in enumerate(coding.categories)}
+    if coding.missing and "" in keys:
+        raise ValueError(
+            f"model: column {coding.name!r}: expected other texts than '' beside what is missing, "
+            "which ONNX has as ''; got both"
+        )
     for text in set(BOOLEANS) & set(keys):  # True, TRUE, ...
         for letters in itertools.product(*((c.lower(), c.upper()) for c in text)):
             keys["".join(letters)] = keys[text]

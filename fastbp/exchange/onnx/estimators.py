@@ -31,6 +31,9 @@ def class_tensor(classes: Any) -> np.ndarray:
         return array.astype(np.int64 if whole else np.float64)
     values = array.tolist()
     if all(isinstance(v, str) for v in values):
+        for v in values:
+            if any("\ud800" <= c <= "\udfff" for c in v):
+                raise ValueError(f"model: expected classes that UTF-8 can hold; got {v!r}")
         return np.array(values, object)
     if all(isinstance(v, (bool, int, np.integer)) for v in values):
         return np.array([int(v) for v in values], np.int64)
@@ -40,14 +43,14 @@ def class_tensor(classes: Any) -> np.ndarray:
     )
 
 
-def _labels(places: Value, classes: Any) -> Value:
+def labels(places: Value, classes: Any) -> Value:
     """Of places (n,)."""
     tensor = places.graph.tensor(class_tensor(classes), "classes")
     (out,) = places.graph.add("Gather", tensor.name, places.name, axis=0)
     return Value(places.graph, out, tensor.dtype)
 
 
-def _largest_place(outputs: Value) -> Value:
+def largest_place(outputs: Value) -> Value:
     """(n,), of equals the first."""
     return outputs.op("ArgMax", dtype=np.int64, axis=1, keepdims=0)
 
@@ -60,8 +63,8 @@ def _above(outputs: Value, middle: float) -> Value:
 def label_of_outputs(outputs: Value, net: Network) -> Value:
     """Of a network that knows its classes, as the command line decides."""
     if net.sizes[-1] > 1:
-        return _labels(_largest_place(outputs), net.classes)
-    return _labels(_above(outputs, middle(net)).reshaped(-1), net.classes)
+        return labels(largest_place(outputs), net.classes)
+    return labels(_above(outputs, middle(net)).reshaped(-1), net.classes)
 
 
 def add_estimator(graph: Graph, model: Any, x: Value) -> Found:
@@ -72,21 +75,21 @@ def add_estimator(graph: Graph, model: Any, x: Value) -> Found:
         for i, net in enumerate(model.networks_)
     ]
     if hasattr(model, "classes_"):
-        return _classifier(model, _mean(several))
+        return _classifier(model, mean_of(several))
     if not model._is_gaussian():
-        return [("variable", _mean(several), model.n_outputs_)]
+        return [("variable", mean_of(several), model.n_outputs_)]
     n = model.n_outputs_
     means, logs = zip(*(outputs.parts([n, n], -1) for outputs in several), strict=True)
     mean, variance = means[0], logs[0].exp()
     if len(several) > 1:  # of the mixture
-        mean = _mean(list(means))
+        mean = mean_of(list(means))
         spread = [log.exp() + (m - mean) * (m - mean) for m, log in zip(means, logs, strict=True)]
-        variance = _mean(spread)
+        variance = mean_of(spread)
         return [("variable", mean, n), ("std", variance.op("Sqrt"), n)]
     return [("variable", mean, n), ("std", (logs[0] * 0.5).exp(), n)]
 
 
-def _mean(values: list[Value]) -> Value:
+def mean_of(values: list[Value]) -> Value:
     """Added in order."""
     total = values[0]
     for value in values[1:]:
@@ -103,12 +106,12 @@ def _classifier(model: Any, outputs: Value) -> Found:
             return [label, (name, _both(outputs), 2)]
         return [label, (name, outputs, n)]
     if n > 1:
-        return [("label", _labels(_largest_place(outputs), model.classes_), None),
+        return [("label", labels(largest_place(outputs), model.classes_), None),
                 (name, outputs, n)]  # fmt: skip
     places = _above(outputs, between).reshaped(-1)
     if len(model.classes_) == 1:
         places = places * 0
-    label = ("label", _labels(places, model.classes_), None)
+    label = ("label", labels(places, model.classes_), None)
     if name == "scores":
         return [label, (name, outputs, 1)]
     return [label, (name, _both(outputs), 2)]
@@ -129,7 +132,7 @@ def add_tabular(graph: Graph, model: Any, encoded: Value) -> Found:
         add_network(graph, net, encoded.cast(net.dtype), f"net{i}/").cast(np.float64)
         for i, net in enumerate(nets)
     ]
-    outputs = _mean(several)
+    outputs = mean_of(several)
     if hasattr(targets, "scale"):
         numbers = outputs * graph.constant(targets.scale, np.float64) + graph.constant(
             targets.mean, np.float64
@@ -138,7 +141,7 @@ def add_tabular(graph: Graph, model: Any, encoded: Value) -> Found:
     n = targets.n_outputs
     if targets.several:
         return [("label", _above(outputs, 0.5), n), ("probabilities", outputs, n)]
-    return [("label", _labels(_largest_place(outputs), targets.classes), None),
+    return [("label", labels(largest_place(outputs), targets.classes), None),
             ("probabilities", outputs, n)]  # fmt: skip
 
 

@@ -145,8 +145,9 @@ WRITTEN: dict[str, Made] = {
 }
 
 
-def _of_gelu(attributes: dict[str, Any]) -> str:
-    return {b"none": "gelu", b"tanh": "gelu_tanh"}[attributes.get("approximate", b"none")]
+def _of_gelu(attributes: dict[str, Any]) -> str | None:
+    known = {b"none": "gelu", b"tanh": "gelu_tanh"}
+    return known.get(attributes.get("approximate", b"none"))
 
 
 # what an operator's attributes make of it; None: another function than ours has
@@ -177,6 +178,8 @@ COMPOSED = {
     "Mul(Sigmoid(x),x)": "silu",
     "Mul(Tanh(Softplus(x)),x)": "mish",
     "Div(x,Add(1,Abs(x)))": "softsign",
+    "Where(Greater(x,20),x,Softplus(x))": "softplus",  # the same to float32
+    "Mul(First(x),Sigmoid(Second(x)))": "glu",
     **dict.fromkeys(
         (
             "Mul(0.5,Mul(Add(1,Erf(Div(x,1.4142))),x))",

@@ -47,6 +47,8 @@ class Graph:
     nodes : list of Node
     constants : dict of ndarray
         Initializers by name.
+    tensors : dict of str
+        By the stem that was asked for, the name of the last tensor that got it.
     opset : int
         Of the main domain, that operators are written for.
     """
@@ -56,6 +58,7 @@ class Graph:
     ) -> None:
         self.nodes: list[Node] = []
         self.constants: dict[str, np.ndarray] = {}
+        self.tensors: dict[str, str] = {}
         self.opset = opset
         self._taken = set(taken)
         self._unique = unique
@@ -73,7 +76,7 @@ class Graph:
 
     def tensor(self, value: np.ndarray, stem: str) -> Value:
         """A constant of its own name."""
-        name = self.name(stem)
+        name = self.tensors[stem] = self.name(stem)
         self.constants[name] = np.ascontiguousarray(value)
         return Value(self, name, value.dtype)
 

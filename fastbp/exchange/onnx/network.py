@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fastbp.exchange.onnx.functions import WRITTEN
@@ -32,9 +33,17 @@ def add_network(graph: Graph, net: Network, x: Value, prefix: str = "") -> Value
     return x
 
 
-def description(net: Network, nodes: Any) -> str:
-    """What `from_onnx` reads a network by, while the nodes are those that were written."""
-    told = {"architecture": net.architecture, "metadata": net.metadata, "nodes": digest(nodes)}
+def description(net: Network, nodes: Any, names: Mapping[str, str]) -> str:
+    """What `from_onnx` reads a network by, while the nodes are those that were written.
+
+    names: of the file's tensors, by those of the network's, which a column may have taken.
+    """
+    told = {
+        "architecture": net.architecture,
+        "metadata": net.metadata,
+        "tensors": {name: names[name] for name in net.tensors},
+        "nodes": digest(nodes),
+    }
     try:
         return json.dumps(told, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

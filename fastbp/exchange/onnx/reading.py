@@ -17,7 +17,7 @@ from fastbp import functions, inputs
 from fastbp.exchange.onnx.functions import COMPOSED, READ, short
 from fastbp.exchange.onnx.graph import package
 from fastbp.exchange.onnx.network import KEY, digest
-from fastbp.exchange.stack import Chain, check_finite
+from fastbp.exchange.stack import Chain
 from fastbp.files.model import check_tensors
 from fastbp.functions import shown
 from fastbp.network import Network
@@ -87,6 +87,10 @@ def from_onnx(
         chain = _Graph(onnx, proto.graph).read(output)
     except (KeyError, IndexError) as error:  # a weight that is no constant
         raise ValueError(f"model: expected weights as constants; {error} is none") from None
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        if str(error).startswith(("model: ", "output: ")):
+            raise
+        raise ValueError(f"model: expected a graph of layers; {error}") from None  # of odd shape
     return chain.built(loss or "mse")
 
 
@@ -122,30 +126,41 @@ def _described(onnx: Any, proto: Any, output: str | None) -> Network | None:
         told = json.loads(text)
         if told["nodes"] != digest(proto.graph.node):
             return None
-        tensors = _Tensors(onnx, proto.graph)
+        tensors = _Tensors(onnx, proto.graph, dict(told["tensors"]))
         check_tensors(told["architecture"], tensors)  # before memory is taken for what it claims
         net = Network(**{**told["architecture"], "init": "zeros"})
         net.metadata = dict(told["metadata"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     for name, own in net.tensors.items():
         own[...] = tensors.array(name)
-    check_finite(net)
+    if not np.isfinite(net.parameters).all():
+        raise ValueError("model: expected finite parameters; got NaN or infinity")
     return net
 
 
-class _Tensors:
-    """Initializers as `fastbp.files.model.check_tensors` asks for them."""
+def _array(onnx: Any, tensor: Any) -> np.ndarray:
+    try:
+        found: np.ndarray = onnx.numpy_helper.to_array(tensor)
+    except Exception as error:  # of many kinds, by what is damaged
+        raise ValueError(
+            f"model: tensor {tensor.name!r}: expected its numbers in the file; {error}"
+        ) from None
+    return found
 
-    def __init__(self, onnx: Any, graph: Any) -> None:
-        self._onnx, self._known = onnx, {tensor.name: tensor for tensor in graph.initializer}
+
+class _Tensors:
+    """Initializers, by the network's names, as `fastbp.files.model.check_tensors` asks for them."""
+
+    def __init__(self, onnx: Any, graph: Any, names: dict[str, str]) -> None:
+        there = {tensor.name: tensor for tensor in graph.initializer}
+        self._onnx, self._known = onnx, {name: there[names[name]] for name in names}
 
     def keys(self) -> list[str]:
         return list(self._known)
 
     def array(self, name: str) -> np.ndarray:
-        found: np.ndarray = self._onnx.numpy_helper.to_array(self._known[name])
-        return found
+        return _array(self._onnx, self._known[name])
 
     def get_slice(self, name: str) -> Any:
         array = self.array(name)
@@ -161,21 +176,28 @@ class _Graph:
 
     def __init__(self, onnx: Any, graph: Any) -> None:
         self.onnx, self.graph = onnx, graph
-        self.constants = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        self.chain = Chain("model")
+        self.constants = {t.name: _array(onnx, t) for t in graph.initializer}
         self.makers = {}
         for node in graph.node:
-            if node.op_type == "Constant":
-                self.constants[node.output[0]] = self._constant(node)
+            if node.op_type in _FOLDED and all(name in self.constants for name in node.input):
+                self.constants[node.output[0]] = self._folded(node)
             for name in node.output:
                 self.makers[name] = node
-        self.inputs = [i.name for i in graph.input if i.name not in self.constants]
-        self.chain = Chain("model")
+        self.inputs = {i.name: i for i in graph.input if i.name not in self.constants}
 
-    def _constant(self, node: Any) -> np.ndarray:
+    def _folded(self, node: Any) -> np.ndarray:
+        """What a node makes of constants, or of nothing."""
         given = self._attributes(node)
+        if node.op_type != "Constant":
+            return _FOLDED[node.op_type](self.constants[node.input[0]], given)
         if "value" in given:
-            return self.onnx.numpy_helper.to_array(given["value"])
-        return np.asarray(next(iter(given.values())))
+            return _array(self.onnx, given["value"])
+        for name, dtype in (("value_float", np.float32), ("value_int", np.int64)):
+            for value in (given.get(name), given.get(f"{name}s")):
+                if value is not None:
+                    return np.asarray(value, dtype)
+        raise self._refuse(node, "numbers", ", ".join(given) or "nothing")
 
     def _attributes(self, node: Any) -> dict[str, Any]:
         return {a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -188,11 +210,12 @@ class _Graph:
 
     def read(self, output: str | None) -> Chain:
         """The layers, from the input to the output."""
-        value, steps = self._output(output), []
+        value, steps, seen = self._output(output), [], set()
         while value not in self.inputs:
             node = self.makers.get(value)
-            if node is None or value in self.constants:
+            if node is None or value in self.constants or value in seen:
                 raise ValueError(f"model: expected layers between input and output; got {value!r}")
+            seen.add(value)
             value, step = self._step(node)
             if step is not None:
                 steps.append(step)
@@ -201,7 +224,19 @@ class _Graph:
                 self._check_columns(*given)
             else:
                 getattr(self.chain, kind)(*given)
+        self._check_input(self.inputs[value])
         return self.chain
+
+    def _check_input(self, given: Any) -> None:
+        """Refuse a graph whose rows are not those of its input: a Reshape, a Flatten."""
+        dims = [d.dim_value for d in given.type.tensor_type.shape.dim][1:]
+        if self.chain.parts and dims and all(n > 0 for n in dims):
+            first = next(iter(self.chain.parts[0].tensors.values()))
+            if len(first) != np.prod(dims):
+                raise self.chain.refuse(
+                    self.chain.parts[0].where, f"{np.prod(dims)} inputs, as input {given.name!r}",
+                    str(len(first)),
+                )  # fmt: skip
 
     def _check_columns(self, n: int, where: str) -> None:
         """Refuse a Reshape that does not keep the columns that come before."""
@@ -228,6 +263,8 @@ class _Graph:
     def _step(self, node: Any) -> tuple[str, Any]:
         """What comes before a node, and the call of Chain that it is."""
         op, where = node.op_type, self._where(node)
+        if node.domain not in ("", "ai.onnx"):
+            raise self._refuse(node, "an operator of ONNX", f"one of {node.domain}")
         varying = [name for name in node.input if name and name not in self.constants]
         if op == "Concat" and (p := self._both(node)):
             return p, None
@@ -244,20 +281,27 @@ class _Graph:
         if op in _LINKS:
             return _LINKS[op](self, node, x)
         given = self._attributes(node)
-        name = READ[op](given) if op in READ and node.domain in ("", "ai.onnx") else None
+        name = READ[op](given) if op in READ else None
         if op == "Clip":
             name = self._clip(node)
         if op == "LayerNormalization":
             name = self._layer_norm(node, given)
         if name is None:
             raise self._refuse(node, f"{op} as fastbp has it", f"{op} {given or ''}")
-        return x, ("activation", functions.activation(name).name, where)
+        return x, ("activation", name, where)
 
     def _nothing(self, node: Any) -> Any:
         """What is to be seen to where a node keeps numbers and rows."""
-        to = self._attributes(node).get("to")
+        given = self._attributes(node)
+        to = given.get("to")
         if to is not None and to not in (1, 11):
             raise self._refuse(node, "floats", self.onnx.TensorProto.DataType.Name(to))
+        axes = [given.get("axis", 1)]
+        if node.op_type == "Squeeze":
+            axes = given.get("axes", [])
+            axes = self.constants[node.input[1]].ravel().tolist() if node.input[1:] else axes
+        if any(axis == 0 or axis < -1 for axis in axes):
+            raise self._refuse(node, "rows that stay", f"axes {axes}")
         if node.op_type != "Reshape":
             return None
         shape = self.constants[node.input[1]].ravel().tolist()
@@ -282,7 +326,8 @@ class _Graph:
         where = self._where(node)
         if node.op_type == "Gemm":
             given = self._attributes(node)
-            plain = given.get("alpha", 1.0) == 1 and given.get("beta", 1.0) == 1
+            plain = given.get("alpha", 1.0) == 1
+            plain &= given.get("beta", 1.0) == 1 or len(node.input) < 3
             if not plain or given.get("transA", 0) or node.input[0] != x:
                 raise self._refuse(node, "x W + b", f"Gemm {given}")
             W = self.constants[node.input[1]]
@@ -303,8 +348,6 @@ class _Graph:
 
     def _scale(self, node: Any, x: str) -> tuple[str, Any]:
         (s,) = [self.constants[name] for name in node.input if name != x]
-        if s.ndim == 0 or s.size != max(s.shape):
-            raise self._refuse(node, "a factor for each column", f"shape {s.shape}")
         return x, ("scale", s, self._where(node))
 
     def _clip(self, node: Any) -> str | None:
@@ -328,7 +371,7 @@ class _Graph:
 
     def _composed(self, node: Any) -> tuple[str, str] | None:
         """An activation that several nodes make: what it is of, and its name."""
-        if node.op_type not in ("Mul", "Div"):
+        if node.op_type not in ("Mul", "Div", "Where"):
             return None
         candidates, ahead = [], [(name, 0) for name in node.input]
         while ahead:
@@ -344,6 +387,16 @@ class _Graph:
                 return x, name
         return None
 
+    def _half(self, node: Any, value: str) -> str:
+        """Which half of the columns it is."""
+        given = self._attributes(node)
+        sizes = given.get("split", [1, 1])
+        sizes = self.constants[node.input[1]].ravel().tolist() if node.input[1:] else sizes
+        halves = len(node.output) == len(sizes) == 2 and sizes[0] == sizes[1]
+        if not halves or given.get("axis", 0) not in (-1, 1):
+            return "?"
+        return "First" if value == node.output[0] else "Second"
+
     def _expression(self, value: str, x: str, depth: int) -> str:
         if value == x:
             return "x"
@@ -353,12 +406,21 @@ class _Graph:
         if value not in self.makers or depth > DEEPEST:
             return "?"
         node = self.makers[value]
+        if node.op_type == "Split":
+            return f"{self._half(node, value)}({self._expression(node.input[0], x, depth + 1)})"
         parts = [self._expression(name, x, depth + 1) for name in node.input]
         if node.op_type in ("Add", "Mul"):
             parts.sort()
         return f"{node.op_type}({','.join(parts)})"
 
 
+# nodes that exporters put between a constant and the layer that has it
+_FOLDED: dict[str, Any] = {
+    "Constant": None,
+    "Identity": lambda x, given: x,
+    "Transpose": lambda x, given: np.transpose(x, given.get("perm")),
+    "Cast": lambda x, given: x.astype({1: np.float32, 11: np.float64}[given["to"]]),
+}
 _LINKS: dict[str, Any] = {
     "Gemm": _Graph._dense,
     "MatMul": _Graph._dense,

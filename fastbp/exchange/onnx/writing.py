@@ -46,9 +46,9 @@ def to_onnx(
     path : str or path-like, optional
         A file of that name is replaced, whole.
     X : table or array_like, optional
-        An example of the input. A table's columns get its types, without it float64 and texts;
-        what scikit-learn's pipelines need, as ``skl2onnx.to_onnx(model, X)`` does, in whose order
-        it may stand in the place of `path`, too.
+        An example of the input. A table's columns get its types, without it float64 and texts.
+        scikit-learn's pipelines need it where they take a frame or texts; without it they get one
+        input of floats. As in ``skl2onnx.to_onnx(model, X)`` it may stand in the place of `path`.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def to_onnx(
     13
     """
     if path is not None and not isinstance(path, (str, os.PathLike)):
-        if X is not None:
+        if X is not None or not hasattr(path, "__len__") or isinstance(path, bytes):
             raise TypeError(f"path: expected a path (str or path-like); got {shown(path)}")
         path, X = None, path
     if path is not None:
@@ -98,14 +98,16 @@ def _model_of(model: Any, X: Any) -> Any:
     if isinstance(model, Network):
         check_finite(model)
         return _of_network(model, X)
-    if hasattr(model, "best_estimator_"):  # a search
+    if hasattr(model, "cv_results_"):  # a search
+        if not hasattr(model, "best_estimator_"):
+            raise ValueError(f"model: expected a search with refit; got refit={model.refit!r}")
         return _model_of(model.best_estimator_, X)
     if is_estimator(model):
         nets = fitted_networks(model)
         for net in nets:
             check_finite(net)
         return _of_estimator(model, nets, X)
-    if not hasattr(model, "fit") and not hasattr(model, "predict"):
+    if not hasattr(model, "fit") or isinstance(model, type):
         raise TypeError(
             "model: expected a Network, a fitted estimator of fastbp or a pipeline of "
             f"scikit-learn; got {shown(model)}"
@@ -133,7 +135,7 @@ def _of_network(net: Network, X: Any) -> Any:
         results.append((label, found.dtype, None))
         found.called(label)
     proto = _model(graph, given, results)
-    _describe(proto, net)
+    _describe(proto, net, graph)
     return _checked(proto)
 
 
@@ -152,13 +154,13 @@ def _of_estimator(model: Any, nets: Sequence[Network], X: Any) -> Any:
         results.append((name, value.dtype, n))
     proto = _model(graph, given, results)
     if len(nets) == 1 and not hasattr(model, "encoder_"):
-        _describe(proto, nets[0])
+        _describe(proto, nets[0], graph)
     return _checked(proto)
 
 
-def _describe(proto: Any, net: Network) -> None:
+def _describe(proto: Any, net: Network, graph: Graph) -> None:
     told = proto.metadata_props.add()
-    told.key, told.value = KEY, description(net, proto.graph.node)
+    told.key, told.value = KEY, description(net, proto.graph.node, graph.tensors)
 
 
 def _array_input(graph: Graph, given: list[Any], net: Network) -> Value:

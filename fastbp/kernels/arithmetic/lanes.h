@@ -30,9 +30,9 @@
 
 /* GCC makes the load of b part of each multiply-add that reads it: P loads for one, and loads are what
  * tiles wait for (3 x 6: 51 % of the peak for 73) */
-#if defined(__GNUC__) && defined(__AVX512F__)
+#if defined(FASTBP_GNU) && defined(__AVX512F__)
 #define FASTBP_IN_REGISTER(x) __asm__("" : "+v"(x))
-#elif defined(__GNUC__) && defined(__SSE2__)
+#elif defined(FASTBP_GNU) && defined(__SSE2__)
 #define FASTBP_IN_REGISTER(x) __asm__("" : "+x"(x))
 #else
 #define FASTBP_IN_REGISTER(x) ((void)(x))

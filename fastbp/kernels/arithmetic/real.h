@@ -36,8 +36,12 @@ typedef uint32_t real_bits;
 
 /* ---- vectors: _V(ps) is the spelling of an intrinsic for this type ------------------------------ */
 
+#if defined(__GNUC__) || defined(__clang__) /* clang-cl says the second alone */
+#define FASTBP_GNU 1
+#endif
+
 #if defined(FASTBP_SCALAR) /* for tests: what a compiler without vector extensions gets */
-#elif defined(__GNUC__) && defined(__AVX512F__)
+#elif defined(FASTBP_GNU) && defined(__AVX512F__)
 #include <immintrin.h>
 #define FASTBP_VECTOR_BYTES 64
 #define FASTBP_TILE_ROWS 14 /* 14 x 2 accumulators + 2 of B + 1 of A: 31 of 32 registers */
@@ -52,7 +56,7 @@ typedef uint32_t real_bits;
 #define FASTBP_SOFTWARE_ROOT 1
 #endif
 
-#elif defined(__GNUC__) && defined(__AVX2__) && defined(__FMA__)
+#elif defined(FASTBP_GNU) && defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 #define FASTBP_VECTOR_BYTES 32
 #define FASTBP_TILE_ROWS 6 /* 6 x 2 accumulators + 2 + 1: 15 of 16 registers */
@@ -66,7 +70,7 @@ typedef uint32_t real_bits;
 #define FASTBP_SQRT(x) ((vec)_mm256_sqrt_ps((__m256)(x)))
 #endif
 
-#elif defined(__GNUC__) && defined(__SSE2__)
+#elif defined(FASTBP_GNU) && defined(__SSE2__)
 #include <immintrin.h>
 #define FASTBP_VECTOR_BYTES 16
 #define FASTBP_TILE_ROWS 5 /* 5 x 2 accumulators + 2 of B + 1 of A + a product: no FMA here */
@@ -79,7 +83,7 @@ typedef uint32_t real_bits;
 #define FASTBP_SQRT(x) ((vec)_mm_sqrt_ps((__m128)(x)))
 #endif
 
-#elif defined(__GNUC__) && defined(__aarch64__)
+#elif defined(FASTBP_GNU) && defined(__aarch64__)
 #include <arm_neon.h>
 #define FASTBP_VECTOR_BYTES 16
 #define FASTBP_TILE_ROWS 8 /* 8 x 2 accumulators + 2 + 1 of 32 registers */
@@ -168,7 +172,7 @@ enum { FASTBP_PANEL = 2 * FASTBP_PER_LINE };
 /* ---- one number --------------------------------------------------------------------------------- */
 
 /* Where no fused instruction exists fma() is a slow library call. */
-#if (defined(__GNUC__) || defined(__clang__)) && (defined(__FMA__) || defined(__aarch64__))
+#if defined(FASTBP_GNU) && (defined(__FMA__) || defined(__aarch64__))
 #define FASTBP_HAS_FMA 1
 static inline real fastbp_fma(real a, real b, real c) { return FASTBP_BUILTIN(fma)(a, b, c); }
 #else

@@ -7,31 +7,24 @@ cdef enum AllowedTargets:
     ANY, SHARES, COUNTS, SIGNS  # of a loss: any number, in [0, 1], at least 0, -1 or 1
 
 
-cdef class Learner:
-    """Steps of plain SGD, of one sample each, on a network's own parameters.
+cdef class Sampled:
+    """Takes hold of a sample for a step, which is the class's own.
 
-    They are stepped in place, in the public layout: the trainer's padded copy would have to be made
-    and brought back for each step, which takes as long as the step. `allowed`: the targets that the
-    loss takes, of AllowedTargets.
+    `allowed`: the targets that the loss takes, of AllowedTargets; `scalar`: numpy.generic.
     """
     cdef CompiledNetwork net
-    cdef Block block
-    cdef Rows rows
-    cdef type kind
+    cdef type kind, scalar
     cdef object parameters      # whose memory `values` is
     cdef real *values
-    cdef readonly int allowed
+    cdef int allowed
 
-    def __init__(self, CompiledNetwork net, parameters, int allowed):
-        cdef const Plan *p = &net.plan
+    def __init__(self, CompiledNetwork net, parameters, int allowed, type scalar):
         cdef Py_buffer view
         self.net, self.parameters, self.allowed = net, parameters, allowed
-        self.kind = type(parameters)
+        self.kind, self.scalar = type(parameters), scalar
         PyObject_GetBuffer(parameters, &view, PyBUF_SIMPLE | PyBUF_WRITABLE)
         self.values = <real *>view.buf
         PyBuffer_Release(&view)
-        self.block = Block(work_bytes(p, 1))
-        lay_out(p, 1, self.block.data, &self.rows)
 
     def learn(self, x, y, learning_rate):
         """C of a sample x (n_0,), and then the step; None, and nothing done, where x, y or the rate
@@ -44,16 +37,19 @@ cdef class Learner:
         cdef double C = NAN, number
         cdef bint holds_y = False
         cdef double rate
-        if type(learning_rate) is not float:
+        if not isinstance(learning_rate, float):
             return None
         rate = learning_rate
         memset(&targets, 0, sizeof(Targets))
+        if isinstance(y, self.scalar):  # what an array's elements are
+            y = y.item()
         if type(y) is int and p.n_y > 1:
             if not 0 <= y < p.n_y:
                 return None
             label = y
             targets.labels = &label
-        elif type(y) is float and p.n_y == 1:
+        elif p.n_y == 1 and (type(y) is float or type(y) is bool
+                             or (type(y) is int and -2**53 <= y <= 2**53)):  # double has these
             number = y  # Cython would have it a float, of whatever build
             value = <real>number
             targets.Y = &value
@@ -91,16 +87,40 @@ cdef class Learner:
     cdef double step(self, const real *x, const Targets *targets,
                      double learning_rate) noexcept nogil:
         """C, or NaN where anything is not finite and nothing has been written."""
+        return NAN
+
+
+cdef class Learner(Sampled):
+    """Steps of plain SGD, of one sample each, on a network's own parameters.
+
+    They are stepped in place, in the public layout: the trainer's padded copy would have to be made
+    and brought back for each step, which takes as long as the step.
+    """
+    cdef Block block
+    cdef Rows rows
+
+    def __init__(self, CompiledNetwork net, parameters, int allowed, type scalar):
+        Sampled.__init__(self, net, parameters, allowed, scalar)
+        self.block = Block(work_bytes(&net.plan, 1))
+        lay_out(&net.plan, 1, self.block.data, &self.rows)
+
+    cdef double step(self, const real *x, const Targets *targets,
+                     double learning_rate) noexcept nogil:
         cdef const Plan *p = &self.net.plan
         cdef const Layer *f
         cdef Rows *r = &self.rows
-        cdef Input a = dense_input(x, p.n_0)
+        cdef Input a
         cdef uint64_t mode = flush_subnormals()
         cdef double C, most = ldexp(1.0, 100 if SINGLE else 960)  # see largest_step
         cdef int l
         r.m = 1
+        if x < self.values + p.n_parameters and self.values < x + p.n_0:  # the step would change x
+            copy_rows(x, p.n_0, rows_of(r, 0, p.a0_row), p.a0_row, 1, p.n_0)
+            x = rows_of(r, 0, p.a0_row)
+        a = dense_input(x, p.n_0)
         C = errors_of(p, self.values, False, &a, targets, r)
-        if C == C and learning_rate >= 0.0 and largest_step(p, &a, r) * learning_rate < most:
+        if (C == C and learning_rate >= 0.0 and largest_step(p, &a, r) * learning_rate < most
+                and all_finite(self.values, p.n_parameters)):  # tanh and others hide an infinite z
             for l in range(p.n_layers):
                 f = &p.layers[l]
                 f.link.learn(f, &a, delta_of(p, r, l), <real>(-learning_rate), self.values)
@@ -111,7 +131,7 @@ cdef class Learner:
         return C
 
 
-cdef class Stepper(Learner):
+cdef class Stepper(Sampled):
     """Steps of a `Trainer` on a network's own parameters, which it takes and brings back.
 
     Nothing is brought back that is not finite; the slots are then as they were.
@@ -119,8 +139,9 @@ cdef class Stepper(Learner):
     cdef Trainer trainer
     cdef Block before           # slots that might not be finite after a step
 
-    def __init__(self, CompiledNetwork net, parameters, int allowed, Trainer trainer):
-        Learner.__init__(self, net, parameters, allowed)
+    def __init__(self, CompiledNetwork net, parameters, int allowed, type scalar,
+                 Trainer trainer):
+        Sampled.__init__(self, net, parameters, allowed, scalar)
         self.trainer = trainer
         self.before = Block(trainer.n_slots * trainer.plan.n_padded * <double>sizeof(real))
 

@@ -7,10 +7,11 @@ A compiler without GCC's atomics gets no threads (MAX_THREADS is 1), not wrong o
 """
 cdef extern from *:
     """
-    #if defined(__GNUC__)
+    #if defined(__GNUC__) || defined(__clang__)
     #define FASTBP_MAX_THREADS 256
     #if defined(_WIN32)
-    #include <windows.h>
+    /* not windows.h, whose macros are named as anything */
+    __declspec(dllimport) int __stdcall SwitchToThread(void);
     #define FASTBP_YIELD() SwitchToThread()
     #elif defined(__linux__)
     #include <limits.h>

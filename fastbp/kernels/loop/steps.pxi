@@ -272,19 +272,27 @@ cdef double penalty_of(const Plan *plan, const real *parameters, double l2) noex
 
 
 cdef bint all_finite(const real *x, Py_ssize_t n) noexcept nogil:
-    cdef real lane[LANES]
-    cdef Py_ssize_t i, j, whole = n - n % LANES
-    for i in range(LANES):
-        lane[i] = <real>0
-    for j in range(n / LANES):
-        for i in range(LANES):
-            lane[i] += x[j * LANES + i] - x[j * LANES + i]  # 0, or NaN where x is NaN or infinite
-    for j in range(whole, n):
-        lane[0] += x[j] - x[j]
-    for i in range(LANES):
-        if lane[i] != <real>0:
-            return False
-    return True
+    # of each number x - x: 0, or NaN; four sums, so that none waits for the one before
+    cdef vec one = splat(<real>0), two = one, three = one, four = one
+    cdef const vec *v = <const vec *>x
+    cdef const real *lane = <const real *>&one
+    cdef real rest = <real>0
+    cdef Py_ssize_t i = 0, whole = n / VECTOR_LANES
+    while i + 4 <= whole:
+        one += v[i] - v[i]
+        two += v[i + 1] - v[i + 1]
+        three += v[i + 2] - v[i + 2]
+        four += v[i + 3] - v[i + 3]
+        i += 4
+    while i < whole:
+        one += v[i] - v[i]
+        i += 1
+    one += two + three + four
+    for i in range(VECTOR_LANES):
+        rest += lane[i]
+    for i in range(whole * VECTOR_LANES, n):
+        rest += x[i] - x[i]
+    return rest == <real>0
 
 
 cdef void update_share(const Plan *plan, const Loop *loop, const Step *step, int thread,
