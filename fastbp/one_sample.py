@@ -16,7 +16,7 @@ from fastbp.inputs import ArrayLike, Rows
 from fastbp.questions import Questions
 
 if TYPE_CHECKING:
-    from fastbp.kernels.engine import CompiledNetwork, Learner
+    from fastbp.kernels.engine import Learner
 
 _ALLOWED = {"in [0, 1]": 1, "at least 0": 2, "-1 or 1": 3}  # doors/online.pxi: AllowedTargets
 
@@ -110,7 +110,7 @@ class OneSample(Questions):
         return self._doors.Learner(*self._of_samples)
 
     @property
-    def _of_samples(self) -> tuple[CompiledNetwork, np.ndarray, int, type]:
+    def _of_samples(self) -> tuple[Any, np.ndarray, int, type]:
         """What an engine's door for single samples is made of."""
         allowed = _ALLOWED.get(self._loss.targets, 0)
         return self._compiled, self._parameters, allowed, np.generic
