@@ -222,10 +222,22 @@ class MLPClassifier(Growing, base.MiniBatchClassifier):
         Parameters
         ----------
         X : pandas or polars frame (m, n_features)
+            A column is a feature; none is needed that is not there.
 
         Returns
         -------
         series (m,) of the kind of X
+            Classes as they were learnt.
+
+        Examples
+        --------
+        >>> from fastbp.compat.river import MLPClassifier
+        >>> model = MLPClassifier(hidden_layer_sizes=8, seed=1)
+        >>> import pandas as pd
+        >>> X = pd.DataFrame({"a": [0.0, 1.0]})
+        >>> model.learn_many(X, pd.Series(["high", "high"]))
+        >>> model.predict_many(X).tolist()
+        ['high', 'high']
         """
         shares, names = self._shares(X), list(self._classes)
         best = shares.argmax(axis=1) if names else []
