@@ -20,27 +20,17 @@ if TYPE_CHECKING:
     # those beside __all__ too, which are attributes as well
     from fastbp import (
         callbacks as callbacks,
-    )
-    from fastbp import (
         check,
         data,
         datasets,
+        estimators as estimators,
+        exchange as exchange,
         layers,
+        metrics as metrics,
+        optimizers as optimizers,
         schedules,
         tabular,
         training,
-    )
-    from fastbp import (
-        estimators as estimators,
-    )
-    from fastbp import (
-        exchange as exchange,
-    )
-    from fastbp import (
-        metrics as metrics,
-    )
-    from fastbp import (
-        optimizers as optimizers,
     )
     from fastbp.optimizers import (
         LBFGS,

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fastbp import functions, inputs
-from fastbp import layers as kinds
+from fastbp import functions, inputs, layers as kinds
 from fastbp.inputs import ArrayLike
 from fastbp.kernels import dispatch
 from fastbp.sparse import Lists

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike as ArrayLike
-from numpy.typing import DTypeLike as DTypeLike
+from numpy.typing import ArrayLike as ArrayLike, DTypeLike as DTypeLike
 
 from fastbp.functions import Loss, shown
 from fastbp.kernels import dispatch

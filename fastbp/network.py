@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import initialization, inputs, sparse
-from fastbp import layers as kinds
+from fastbp import initialization, inputs, layers as kinds, sparse
 from fastbp.architecture import Default
 from fastbp.derivatives import Derivatives
 from fastbp.dropout import Dropout

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastbp import inputs
 from fastbp.files import ensemble, model
-from fastbp.files.model import FORMAT, VERSION, read_description, save
-from fastbp.files.model import read_tensor as tensor
+from fastbp.files.model import FORMAT, VERSION, read_description, read_tensor as tensor, save
 from fastbp.files.replace import check_destination, destination, replace
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import factors, functions, inputs, sparse
-from fastbp import layers as kinds
+from fastbp import factors, functions, inputs, layers as kinds, sparse
 from fastbp.architecture import Architecture
 from fastbp.dropout import Dropout, masks_of
 from fastbp.inputs import ArrayLike, Rows

@@ -32,8 +32,7 @@ from fastbp.training.state import RunIdentity, State
 from fastbp.training.watchers import callbacks as callbacks_module
 from fastbp.training.watchers.average import Average
 from fastbp.training.watchers.bar import Bar
-from fastbp.training.watchers.schedule import Schedule as ScheduleWatcher
-from fastbp.training.watchers.schedule import course_of
+from fastbp.training.watchers.schedule import Schedule as ScheduleWatcher, course_of
 from fastbp.training.watchers.stopping import Stopping
 from fastbp.training.watchers.validation import Validation
 from fastbp.training.watchers.watcher import Event, Watcher

@@ -28,8 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastbp
-from fastbp import estimators as ours
-from fastbp import schedules
+from fastbp import estimators as ours, schedules
 from fastbp.estimators import LossCurveDisplay, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -26,8 +26,7 @@ from safetensors import safe_open
 
 import fastbp
 from fastbp import persistence, schedules
-from fastbp.files import checkpoint as checkpoint_files
-from fastbp.files import replace as replace_file
+from fastbp.files import checkpoint as checkpoint_files, replace as replace_file
 from fastbp.optimizers import SLOTS
 from fastbp.training import driver
 from fastbp.training.watchers.checkpoint import Checkpoint

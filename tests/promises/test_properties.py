@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from cases import ACTIVATIONS, DTYPES, LOSSES, OPTIMIZERS, admitted, fits, network, oracle, targets
-from hypothesis import given, reject, settings
-from hypothesis import strategies as st
+from hypothesis import given, reject, settings, strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastbp

@@ -10,8 +10,7 @@ from typing import Any, Self, reveal_type
 import numpy as np
 
 import fastbp
-from fastbp import check, datasets, layers, schedules, tabular, training
-from fastbp import data as chunks
+from fastbp import check, data as chunks, datasets, layers, schedules, tabular, training
 from fastbp.callbacks import DeltaNorms
 from fastbp.data import Block, Chunks, from_arrays, from_dask, from_iterable, from_parquet
 from fastbp.datasets import ATTRIBUTION, Dataset, Inputs, load_digits, read, read_idx, read_inputs

@@ -14,8 +14,7 @@ import numpy as np
 
 from fastbp import functions, inputs
 from fastbp.check.numeric.differences import EPSILON, Slopes
-from fastbp.layers import DECAYS
-from fastbp.layers import of as layers_of
+from fastbp.layers import DECAYS, of as layers_of
 
 if TYPE_CHECKING:
     from fastbp.network import Network

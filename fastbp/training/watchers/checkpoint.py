@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import inputs
-from fastbp.files import checkpoint as files
-from fastbp.files import replace
+from fastbp.files import checkpoint as files, replace
 from fastbp.network import Network
 from fastbp.optimizers import SLOTS
 from fastbp.samples import Samples
