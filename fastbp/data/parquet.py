@@ -7,6 +7,7 @@ of a column that is no number (tabular/encoder.py).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import glob
 import os
@@ -237,6 +238,16 @@ class ParquetChunks(Tables):
             if (stat.st_size, stat.st_mtime_ns) != (file.size, file.changed):
                 raise ValueError(f"{file.path}: the file has changed since the chunks were made")
 
+    @contextlib.contextmanager
+    def _reading(self, place: str) -> Iterator[None]:
+        """Name the place in errors; of files that have changed meanwhile, that they have."""
+        try:
+            with _named(place):
+                yield
+        except Exception:
+            self._check()
+            raise
+
     # as Ordered has it
 
     def _n_units(self) -> int:
@@ -257,14 +268,14 @@ class ParquetChunks(Tables):
         own = [name for name in dict.fromkeys(names) if name not in keys]
         place, seen = self._name(unit, 0), 0
         mask = self._rows(unit) if self.kept else None
-        with _named(place):
+        with self._reading(place):
             room = max(4096, min(READ_BYTES, READ_BYTES_IN_ALL // len(names)))
             opened = ParquetFile(path, pre_buffer=False, buffer_size=room)
         with opened as file:
             options = {"row_groups": [group.number], "use_threads": False}
             batches = file.iter_batches(BATCH_ROWS, columns=own, **options)
             while True:
-                with _named(place):
+                with self._reading(place):
                     batch = next(batches, None)
                 if batch is None:
                     break

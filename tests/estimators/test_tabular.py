@@ -5,6 +5,7 @@ What belongs here: fitting and predicting. What does not: scikit-learn's checks
 """
 
 import copy
+import itertools
 import pickle
 import signal
 import threading
@@ -407,9 +408,15 @@ def test_an_error_leaves_an_earlier_fit_as_it_was(fitted):
 def test_ctrl_c_leaves_an_earlier_fit_as_it_was(fitted):
     model = copy.deepcopy(fitted[1])
     p = model.predict(TABLE)
-    model.set_params(callbacks=[lambda event: signal.raise_signal(signal.SIGINT)])
     assert threading.current_thread() is threading.main_thread()
     for fit in (model.fit, model.partial_fit):
+        calls = itertools.count()  # of several threads: one Ctrl-C is pressed, not one by each
+
+        def press(event, calls=calls):
+            if next(calls) == 0:
+                signal.raise_signal(signal.SIGINT)
+
+        model.set_params(callbacks=[press])
         with pytest.raises(KeyboardInterrupt):
             fit(TABLE, NUMBERS)
         assert (model.predict(TABLE) == p).all()
