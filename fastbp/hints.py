@@ -167,6 +167,27 @@ _ARGUMENTS: dict[str, dict[str, str]] = {
         "X_val and y_val of fit": "validationdata evalset",
         "sample_weight of fit": "sampleweight sampleweights",
     },
+    "BaseTabular": {
+        "encoder=fastbp.tabular.Encoder(categorical=...)": (
+            "categorical categoricalfeatures categoricalcolumns catfeatures catcols"
+        ),
+        "encoder=fastbp.tabular.Encoder(numeric=...)": (
+            "numeric numerical numericfeatures numericalfeatures numericcolumns"
+        ),
+        "random_state": "seed rng randomseed",
+        "n_threads": "threads njobs numthreads",
+        "preset": "presets quality",
+        "time_limit": "timeout maxtime maxseconds",
+    },
+    "EarlyStopping": {
+        "patience": "niternochange",
+        "min_delta": "tol",
+        "monitor": "metric",
+    },
+    "Cosine": {
+        "epochs": "tmax decaysteps totalsteps nepochs",
+        "warmup": "warmupepochs warmupsteps",
+    },
     "": {
         "learning_rate": "lr learningrateinit eta eta0 stepsize rate",
         "beta1": "b1",

@@ -67,10 +67,12 @@ def keywords(f: Callable[P, R]) -> Callable[P, R]:
             from fastbp import hints
 
             known = list(inspect.signature(f).parameters)
-            name = f.__qualname__.removesuffix(".__init__")
+            asked = f.__qualname__.removesuffix(".__init__")
+            # of an object the class that was called, not the base that has the arguments
+            name = asked if asked == f.__qualname__ else type(args[0]).__name__
             for key in kwargs:
                 if key not in known:
-                    hint = hints.argument(name, key, known)
+                    hint = hints.argument(asked, key, known)
                     raise TypeError(f"{name}: unexpected argument {key!r}.{hint}") from None
             raise
 

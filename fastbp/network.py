@@ -62,7 +62,8 @@ class Network(Derivatives, OneSample):
     output : str
         Activation of the last layer, unless it names its own.
     loss : str
-        Cost of one sample, summed over outputs (`fastbp.functions.LOSSES`).
+        Cost of one sample, summed over outputs (mse: their mean); a name of
+        `fastbp.functions.LOSSES`. The guide has the formulas.
     dtype : "float32" or "float64"
         Of parameters, results and arithmetic.
     init : str

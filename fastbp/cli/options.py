@@ -461,7 +461,7 @@ def _add_explain(commands: Any) -> None:
         "--neuron",
         type=_count,
         metavar="J",
-        help="of the last layer, counted from 1 (default: that with the largest error)",
+        help="of the last layer, counted from 1 (default: one that shows most)",
     )
     parser.add_argument(
         "--html", metavar="FILE", help="write a page there, which needs no network, and be brief"

@@ -1,14 +1,14 @@
 """Types of the estimators, whose modules follow scikit-learn, which has none.
 
 What belongs here: the signatures that users see, which tests/promises/test_types.py holds against
-the classes. What does not: what they do. Of searches, folds and bags X
-is whatever their estimator takes.
+the classes. What does not: what they do. Of searches, folds and bags X is whatever
+their estimator takes.
 """
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Literal, Self, overload
+from typing import Literal, Protocol, Self, overload
 
 import numpy as np
 
@@ -27,12 +27,11 @@ class _Estimator:
     def get_params(self, deep: bool = True) -> dict[str, object]: ...
     def set_params(self, **params: object) -> Self: ...
 
-class _Fitted(_Estimator):
-    """What a search or a group has: whatever estimator it was given, fitted."""
+class _Fitted(Protocol):
+    """What a search or a group has: whatever estimator it was given, fitted; `isinstance` tells."""
 
-    def predict(self, X: object) -> np.ndarray: ...
-    def predict_proba(self, X: object) -> np.ndarray: ...
-    def score(self, X: object, y: ArrayLike) -> float: ...
+    def predict(self, X: object, /) -> np.ndarray: ...
+    def get_params(self, deep: bool = True) -> dict[str, object]: ...
 
 class _Importances:
     """Scikit-learn's Bunch with what `permutation_importances` gives."""

@@ -62,7 +62,7 @@ LAYERS: dict[str, Callable[[Any], str | None]] = {
 }
 
 
-def from_keras(model: keras.Model, loss: str = "mse") -> Network:
+def from_keras(model: keras.Model, loss: str = "mse", *, output: str | None = None) -> Network:
     """A network out of a Keras 3 model of Dense layers.
 
     Parameters
@@ -71,6 +71,9 @@ def from_keras(model: keras.Model, loss: str = "mse") -> Network:
         Dense layers one behind the other, activations, dropout; of a functional model one chain.
     loss : str, default "mse"
         Of the network.
+    output : str, optional
+        Activation of the last layer where the model has none behind it, as one whose loss has
+        from_logits=True: "softmax", "sigmoid". Default: "identity".
 
     Returns
     -------
@@ -105,7 +108,7 @@ def from_keras(model: keras.Model, loss: str = "mse") -> Network:
     shape = model.output_shape
     if len(shape) != 2:
         raise chain.refuse(model.name, "outputs (n, columns)", f"shape {shape}")
-    return chain.built(loss)
+    return chain.built(loss, output)
 
 
 def _chain_of(keras: Any, model: Any, chain: Chain) -> list[Any]:

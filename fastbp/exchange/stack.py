@@ -258,5 +258,16 @@ class Chain:
             )  # fmt: skip
         self.parts[-1] = self.parts[-1]._replace(activation=name)
 
-    def built(self, loss: str) -> Network:
-        return built(self.parts, loss, self.argument)
+    def built(self, loss: str, output: str | None = None) -> Network:
+        """The network; `output`: what the last layer has behind it, where nothing is told."""
+        if output is not None:
+            chain = Chain("output")
+            chain.parts = self.parts
+            chain.activation(output, "of a last layer without one")
+        try:
+            return built(self.parts, loss, self.argument)
+        except ValueError as error:
+            if "needs outputs" not in str(error) or self.parts[-1].activation != "identity":
+                raise
+            usual = functions.loss(loss).output  # as logits are for losses of PyTorch and Keras
+            raise ValueError(f"{error}. Where it is left to the loss: output={usual!r}") from None

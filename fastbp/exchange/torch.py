@@ -205,10 +205,13 @@ def from_torch(
         between; of a module of one's own `forward` is followed (torch.fx).
     loss : str, default "mse"
         Of the network; modules tell none.
-    activation, output : as in `Network`, optional
-        For a state_dict, which tells none: `activation` is needed where there are hidden layers,
-        `output` is "identity" by default. Its layers are in its own order; where its names are
-        sorted as texts, as safetensors sorts them, in that of their numbers ("2" before "10").
+    activation : as in `Network`, optional
+        For a state_dict, which tells none: needed where there are hidden layers. Its layers are in
+        its own order; where its names are sorted as texts, as safetensors sorts them, in that of
+        their numbers ("2" before "10").
+    output : str, optional
+        Activation of the last layer where the module has none behind it, as one that gives logits
+        to CrossEntropyLoss ("softmax") or BCEWithLogitsLoss ("sigmoid"). Default: "identity".
 
     Returns
     -------
@@ -235,15 +238,14 @@ def from_torch(
     torch = _package()
     chain = Chain("module")
     if isinstance(module, torch.nn.Module):
-        if activation is not None or output is not None:
-            name = "activation" if activation is not None else "output"
-            raise ValueError(f"{name}: expected none with a module, which tells it itself")
+        if activation is not None:
+            raise ValueError("activation: expected none with a module, which tells it itself")
         _follow(torch, module, chain)
         _refuse_hooks(module, chain)
-    elif isinstance(module, Mapping):
-        _state(module, chain, activation, output)
-    else:
+        return chain.built(loss, output)
+    if not isinstance(module, Mapping):
         raise TypeError(f"module: expected a torch.nn.Module or a state_dict; got {shown(module)}")
+    _state(module, chain, activation, output)
     return chain.built(loss)
 
 

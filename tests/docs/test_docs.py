@@ -11,12 +11,14 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import warnings
 from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("KERAS_BACKEND", "torch")  # which is there where Keras is
 DOCS = Path(__file__).parents[2] / "docs"
 MADE = ("_build", "gallery", "_examples", "generated", "changes")  # not written by hand
 PAGES = sorted(
@@ -78,6 +80,7 @@ def named():
     commands = next(a for a in parser()._actions if a.dest == "command").choices
     kinds = (functions.ACTIVATIONS, functions.LOSSES, initialization.SCHEMES)
     yield "guide/networks.md", {name for kind in kinds for name in kind}
+    yield "guide/functions.md", {name for kind in kinds[:2] for name in kind}
     yield "guide/training.md", set(inspect.signature(fit).parameters) - {"net", "X", "Y"}
     yield "guide/training.md", {o.__name__ for o in optimizers.Optimizer.__subclasses__()}
     yield "guide/command-line.md", set(commands)
@@ -93,6 +96,7 @@ def test_a_page_that_lists_names_has_all(page, names):
 def test_the_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"keras\.")
         lacking = run(page, {"__name__": page.stem})
     if lacking:
         pytest.skip(f"all but what needs {', '.join(sorted(lacking))}")

@@ -117,6 +117,16 @@ def test_from_keras_names_what_it_does_not_know(made, told):
         from_keras(made())
 
 
+def test_what_is_left_to_the_loss():
+    """from_logits=True."""
+    model = keras.Sequential([keras.Input((5,)), L.Dense(3)])
+    net = from_keras(model, "cross_entropy", output="softmax")
+    assert net.architecture["output"] == "softmax"
+    assert np.array_equal(net.weights[-1], model.get_weights()[0])
+    with pytest.raises(ValueError, match=r"loss: .* output='softmax'"):
+        from_keras(model, "cross_entropy")
+
+
 def test_refusals():
     for nonsense in (3, None, "model", L.Dense(2)):
         with pytest.raises(TypeError, match=r"model: expected a keras\.Model"):

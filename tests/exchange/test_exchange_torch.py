@@ -230,6 +230,21 @@ def test_from_torch_names_what_it_does_not_know(made, told):
         from_torch(made())
 
 
+@pytest.mark.parametrize(("loss", "output"), [("cross_entropy", "softmax"), ("mse", "tanh"),
+                                               ("binary_cross_entropy", "sigmoid")])  # fmt: skip
+def test_what_is_left_to_the_loss(loss, output):
+    """Logits, as CrossEntropyLoss takes them."""
+    module = stack(nn.Linear(4, 3))
+    net = from_torch(module, loss, output=output)
+    assert net.architecture["output"] == output and net.architecture["loss"] == loss
+    assert np.array_equal(net.weights[-1].T, module[-1].weight.detach().numpy())
+    with pytest.raises(ValueError, match=r"output: .*expected one activation"):
+        from_torch(nn.Sequential(*module, nn.Sigmoid()), loss, output=output)
+    if loss != "mse":
+        with pytest.raises(ValueError, match=f"loss: .* output={output!r}"):
+            from_torch(module, loss)
+
+
 def test_refusals():
     for nonsense in (3, None, "module", [1]):
         with pytest.raises(TypeError, match="module: expected"):
