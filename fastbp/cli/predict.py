@@ -22,7 +22,8 @@ from fastbp.cli.samples import places, rows, text_of
 from fastbp.cli.scores import kind, of_numbers, scores
 from fastbp.cli.tables import in_file
 from fastbp.datasets import Inputs
-from fastbp.datasets.dataset import Array
+from fastbp.datasets.dataset import Array, Label
+from fastbp.datasets.labels import word
 from fastbp.metrics import decide
 from fastbp.network import as_network
 
@@ -36,7 +37,7 @@ class Predictions(NamedTuple):
     Attributes
     ----------
     outputs : ndarray (n, k)
-    classes : sequence of str or None
+    classes : sequence of int, bool or str, or None
     records : list of dict
         A class and its probability, or values, of each row.
     scores : dict or None
@@ -46,7 +47,7 @@ class Predictions(NamedTuple):
     """
 
     outputs: Array
-    classes: Sequence[str] | None
+    classes: Sequence[Label] | None
     records: list[dict[str, Any]]
     scores: dict[str, Any] | None
     ids: dict[str, list[Any]]
@@ -92,9 +93,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"{n} rows written to {options.out}", file=sys.stderr)
     else:
         for row, record in enumerate(found.records):
-            fields = record["values"] if "values" in record else record.values()
-            told = [*(ids[row] for ids in found.ids.values()), *fields]
-            print("\t".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in told))
+            fields = [word(v) if k == "class" else v for k, v in record.items()]
+            told = [*(ids[row] for ids in found.ids.values()), *record.get("values", fields)]
+            print("\t".join(f"{v:.6g}" if isinstance(v, float) else word(v) for v in told))
     return 0
 
 
@@ -124,7 +125,7 @@ def _of_tables(options: argparse.Namespace, of: models.TableModel) -> Prediction
 
 
 def _scores(
-    outputs: Array, inputs: Inputs, classes: Sequence[str] | None, net: Any, name: str
+    outputs: Array, inputs: Inputs, classes: Sequence[Label] | None, net: Any, name: str
 ) -> dict[str, Any] | None:
     """Return how good the predictions are, where the data tell; classes are compared by name."""
     if inputs.Y is None:
@@ -136,7 +137,7 @@ def _scores(
     return scores(outputs, places(inputs, classes, name), classes, net)
 
 
-def _records(net: Any, outputs: Array, classes: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+def _records(net: Any, outputs: Array, classes: Sequence[Label] | None) -> Iterator[dict[str, Any]]:
     if classes is None:
         for row in outputs.tolist():
             yield {"values": row}
@@ -171,7 +172,8 @@ def _write(path: str, found: Predictions) -> None:
     with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        rows = zip(*columns.values(), strict=True)
+        writer.writerows([word(v) if isinstance(v, bool) else v for v in row] for row in rows)
 
 
 def _new(name: str, columns: dict[str, list[Any]]) -> str:

@@ -23,7 +23,7 @@ from fastbp.cli.report import baseline, dense, gradient_check, tell_scores, tell
 from fastbp.cli.scores import scores
 from fastbp.data.parquet import ParquetChunks, _opened
 from fastbp.data.tables import kind_of
-from fastbp.datasets.dataset import Array
+from fastbp.datasets.dataset import Array, Label
 from fastbp.datasets.labels import targets_from_text
 from fastbp.tabular import Encoder
 from fastbp.tabular.reading import check_schema, no_column
@@ -73,7 +73,7 @@ class Targets:
         self.first: list[Array] = []
         self.values: Array | None = None
         self.texts: dict[str, int] = {}  # places of classes that are texts
-        self.classes: list[str] | None = None  # as `predict` knows them
+        self.classes: list[Label] | None = None  # as `predict` knows them
 
     def add(self, chunks: ParquetChunks, is_trained: bool) -> int:
         """Look at all targets; how many rows have one."""
@@ -155,9 +155,7 @@ class Targets:
         is_class = is_text or kind == "b" or (kind in "iu" and few) or flags
         if (is_class or task == "classification") and task != "regression" and not is_text:
             self.values = np.array(sorted(found))
-            self.classes = [str(int(value)) for value in self.values]
-            if kind == "b":
-                self.classes = [str(value).lower() for value in self.values]
+            self.classes = [bool(v) if kind == "b" else int(v) for v in self.values]
         if self.classes is not None and len(self.classes) < 2:
             raise ValueError(
                 f"{name}: expected at least 2 classes, found only {self.classes[0]!r:.80}"
