@@ -23,7 +23,7 @@ from fastbp.cli.scores import kind, of_numbers, scores
 from fastbp.cli.tables import in_file
 from fastbp.datasets import Inputs
 from fastbp.datasets.dataset import Array, Label
-from fastbp.datasets.labels import word
+from fastbp.datasets.labels import as_array, word
 from fastbp.metrics import decide
 from fastbp.network import as_network
 
@@ -156,11 +156,13 @@ def _write(path: str, found: Predictions) -> None:
     if path.endswith(".npy"):
         np.save(path, found.outputs, allow_pickle=False)
         return
-    columns: dict[str, list[Any]] = dict(found.ids)
+    columns: dict[str, Any] = dict(found.ids)
     if found.classes is not None:
         for title in found.records[0]:
             name = (found.target or "class") if title == "class" else title
-            columns[_new(name, columns)] = [record[title] for record in found.records]
+            values = [record[title] for record in found.records]
+            is_typed = title == "class" and path.endswith(".parquet")
+            columns[_new(name, columns)] = as_array(values) if is_typed else values
     else:
         n, base = found.outputs.shape[1], found.target or "output"
         for j in range(n):
@@ -176,14 +178,14 @@ def _write(path: str, found: Predictions) -> None:
         writer.writerows([word(v) if isinstance(v, bool) else v for v in row] for row in rows)
 
 
-def _new(name: str, columns: dict[str, list[Any]]) -> str:
+def _new(name: str, columns: dict[str, Any]) -> str:
     """A name that is not taken: a column of the data may be called as the prediction is."""
     while name in columns:
         name = f"{name} (predicted)"
     return name
 
 
-def _write_parquet(path: str, columns: dict[str, list[Any]]) -> None:
+def _write_parquet(path: str, columns: dict[str, Any]) -> None:
     from fastbp.tabular.arrow import pyarrow
 
     table = pyarrow().table(columns)

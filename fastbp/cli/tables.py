@@ -18,6 +18,7 @@ import numpy as np
 
 from fastbp.cli.options import MLP, OF_ONE_NETWORK
 from fastbp.datasets.dataset import Array, Dataset, Label
+from fastbp.datasets.labels import as_array
 from fastbp.datasets.table import read_with_target, split
 from fastbp.metrics import r2
 from fastbp.tabular import Columns, Encoder, as_columns
@@ -107,10 +108,7 @@ class Table(NamedTuple):
     @property
     def labels(self) -> Array:
         """Classes, or numbers, one a row."""
-        if self.classes is None:
-            return self.Y
-        is_text = isinstance(self.classes[0], str)
-        return np.array(self.classes, object if is_text else None)[self.Y]
+        return self.Y if self.classes is None else as_array(self.classes)[self.Y]
 
     @property
     def is_plain(self) -> bool:

@@ -66,6 +66,18 @@ def as_classes(told: Sequence[Any]) -> tuple[Label, ...]:
     return tuple(told) if are_one else tuple(map(str, told))
 
 
+def as_array(classes: Sequence[Label]) -> Array:
+    """Classes of one type as an array, which keeps each of them.
+
+    >>> as_array([1, 2**63]).dtype, as_array([False, True]).dtype, as_array(["oak"]).dtype
+    (dtype('uint64'), dtype('bool'), dtype('O'))
+    """
+    if isinstance(classes[0], str):
+        return np.array(classes, object)
+    found = np.array(classes)  # float64 of whole numbers that int64 does not hold
+    return found if found.tolist() == list(classes) else np.array(classes, np.uint64)
+
+
 def check_task(task: str | None) -> None:
     """Refuse a `task` that is none of `TASKS` and not None."""
     if not (task is None or (isinstance(task, str) and task in TASKS)):

@@ -24,7 +24,7 @@ WAYS = {
 }
 TARGETS = {
     "int64": [0, 1, 2],
-    "negative": [-7, 3, 40],
+    "uint64": [2**63 + 5, 2**63 + 4101],
     "bool": [False, True],
     "text": ["ash", "oak"],
     "digits": ["1", "10", "9"],  # as texts
@@ -59,7 +59,10 @@ def trained(run, data, way, name="m.safetensors"):
 @pytest.mark.parametrize("target", TARGETS)
 def test_of_parquet(run, tmp_path, way, target):
     values = TARGETS[target]
-    rows = pyarrow.table(table(values))
+    rows = table(values)
+    if target == "uint64":  # which Python's numbers are not taken for
+        rows["target"] = pyarrow.array(rows["target"], pyarrow.uint64())
+    rows = pyarrow.table(rows)
     parquet.write_table(rows, tmp_path / "a.parquet")
     document = trained(run, "a.parquet", way)
     model = fastbp.load("m.safetensors")
@@ -108,8 +111,8 @@ def test_of_a_file_of_text(run, tmp_path, way, written, classes, told):
     code, _, _ = run("predict", "m.safetensors", "a.csv", "--out", "p.csv")
     lines = (tmp_path / "p.csv").read_text().splitlines()[1:]
     assert code == 0 and {line.split(",")[0] for line in lines} == told
-    for command in ("check", "explain"):
-        assert run(command, "m.safetensors", "a.csv")[0] == 0
+    code, out, _ = run("explain", "m.safetensors", "a.csv")
+    assert code == 0 and f"class {written[0].lower()}" in out
 
 
 @pytest.mark.parametrize("way", ["one network", "ensemble"])

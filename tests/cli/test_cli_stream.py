@@ -94,6 +94,15 @@ def test_a_file_too_large_for_memory_is_streamed(run, table, monkeypatch):
     assert code == 0 and "a pass each" not in out
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "*.csv", "a.parquet", "plain"])
+def test_other_files_are_refused_as_such(run, tmp_path, name):
+    (tmp_path / name.replace("*", "b")).write_text("a,t\n1,x\n2,y\n")
+    code, _, err = run("train", name, "--stream", "--target", "t")
+    told = name.replace("*", "b")
+    assert code == 2 and "magic" not in err
+    assert err == f"fastbp: error: --stream: expected Parquet; got {told}, which is another file\n"
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
