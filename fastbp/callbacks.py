@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp.functions import shown
 from fastbp.inputs import ArrayLike, Rows
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ class DeltaNorms:
     """
 
     def __init__(self, X: Rows, Y: ArrayLike) -> None:
+        for name, value in (("X", X), ("Y", Y)):  # all else is checked against a network
+            shape = getattr(value, "shape", None)
+            if isinstance(value, (str, bytes)) or not (shape or hasattr(value, "__len__")):
+                told = "expected samples, as Network.deltas takes them"
+                raise TypeError(f"{name}: {told}; got {shown(value)}")
         self._X, self._Y = X, Y
         self._rows: list[list[float]] = []
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp import functions, inputs
 from fastbp.functions import shown
+from fastbp.inputs import ArrayLike
 from fastbp.network import Network
 from fastbp.samples import Samples
 
@@ -130,16 +131,37 @@ def class_weights(value: object, net: Network, data: Samples) -> Array:
 # metrics: of (classes, decisions, weight)
 
 
-def accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
+def _classes(y: Any, a: Any) -> tuple[Array, Array]:
+    """Both as arrays of one shape."""
+    y, a = np.asarray(y), np.asarray(a)
+    if y.ndim not in (1, 2) or y.shape != a.shape:
+        raise ValueError(
+            f"a: expected decisions of the classes' shape, (n,) or (n, labels), which is {y.shape};"
+            f" got {a.shape}"
+        )
+    return y, a
+
+
+def _weights(weight: Any, n: int) -> Array | None:
+    """float64 (n,), or None."""
+    if weight is None:
+        return None
+    found = inputs.as_array(weight, "weight").astype(np.float64)
+    if found.shape != (n,):
+        raise ValueError(f"weight: expected shape ({n},), one for each sample; got {found.shape}")
+    return found
+
+
+def accuracy(y: ArrayLike, a: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Share of samples whose class is right; of several labels a sample, with all of them right.
 
     Parameters
     ----------
-    y : ndarray of int (n,), or of 0 and 1 (n, labels)
+    y : array_like (n,), or of 0 and 1 (n, labels)
         The classes.
-    a : ndarray of the same shape
+    a : array_like of the same shape
         What was decided.
-    weight : ndarray (n,), optional
+    weight : array_like (n,), optional
         How much each sample counts; None: all the same.
 
     Returns
@@ -149,23 +171,24 @@ def accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
 
     Examples
     --------
-    >>> accuracy(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]))
+    >>> accuracy([0, 1, 1, 1], [0, 1, 1, 0])
     0.75
     """
+    y, a = _classes(y, a)
     right = y == a if y.ndim == 1 else (y == a).all(axis=1)
-    return float(np.average(right, weights=weight))
+    return float(np.average(right, weights=_weights(weight, len(y))))
 
 
-def balanced_accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
+def balanced_accuracy(y: ArrayLike, a: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Mean over the classes of the share of their samples that are found.
 
     Parameters
     ----------
-    y : ndarray of int (n,), or of 0 and 1 (n, labels)
+    y : array_like (n,)
         The classes.
-    a : ndarray of the same shape
+    a : array_like (n,)
         What was decided.
-    weight : ndarray (n,), optional
+    weight : array_like (n,), optional
         How much each sample counts; None: all the same.
 
     Returns
@@ -175,19 +198,23 @@ def balanced_accuracy(y: Array, a: Array, weight: Array | None = None) -> float:
 
     Examples
     --------
-    >>> balanced_accuracy(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 1]))
+    >>> balanced_accuracy([0, 1, 1, 1], [0, 1, 1, 1])
     1.0
     """
-    weight = np.ones(y.size) if weight is None else weight
-    total = np.bincount(y, weight)
-    found = np.bincount(y, weight * (y == a), total.size)
+    y, a = _classes(y, a)
+    if y.ndim != 1:
+        raise ValueError(f"y: expected one class a sample, (n,); got shape {y.shape}")
+    shares = np.ones(y.size) if weight is None else _weights(weight, y.size)
+    _, places = np.unique(y, return_inverse=True)
+    total = np.bincount(places, shares)
+    found = np.bincount(places, shares * (y == a), total.size)
     return float((found[total > 0] / total[total > 0]).mean())
 
 
 # metrics: of (targets, outputs, weight), (n, columns) or (n,); NaN stands for a target not known
 
 
-def _columns(y: Array, a: Array) -> tuple[Array, Array]:
+def _columns(y: Any, a: Any) -> tuple[Array, Array]:
     """Both as (n, columns) of float64: (n,) is one column."""
     y, a = np.asarray(y, np.float64), np.asarray(a, np.float64)
     y, a = (x[:, None] if x.ndim == 1 else x for x in (y, a))
@@ -199,7 +226,7 @@ def _columns(y: Array, a: Array) -> tuple[Array, Array]:
 def _mean(values: Array, weight: Array | None) -> Array:
     """Of each column, over the rows whose value is known; NaN where there are none."""
     known = ~np.isnan(values)
-    shares = known if weight is None else known * weight.astype(np.float64)[:, None]
+    shares = known if weight is None else known * weight[:, None]
     with np.errstate(invalid="ignore"):
         mean: Array = (np.where(known, values, 0.0) * shares).sum(axis=0) / shares.sum(axis=0)
     return mean
@@ -211,7 +238,7 @@ def _exponent(values: Array) -> int:
     return int(np.frexp(sizes.max(initial=0.0, where=np.isfinite(sizes)))[1])
 
 
-def r2(y: Array, a: Array, weight: Array | None = None) -> float:
+def r2(y: ArrayLike, a: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Coefficient of determination, mean over the targets; NaN where a target is constant.
 
     Parameters
@@ -220,7 +247,7 @@ def r2(y: Array, a: Array, weight: Array | None = None) -> float:
         NaN stands for a target that is not known.
     a : array_like of the same shape
         The outputs.
-    weight : ndarray (n,), optional
+    weight : array_like (n,), optional
         How much each sample counts; None: all the same.
 
     Returns
@@ -233,10 +260,14 @@ def r2(y: Array, a: Array, weight: Array | None = None) -> float:
     >>> r2([0.0, 1.0, 2.0], [0.0, 1.0, 3.0])
     0.5
     """
-    y, a = _columns(y, a)
-    if y.shape[1] > 1:
-        parts = [r2(y[:, [j]], a[:, [j]], weight) for j in range(y.shape[1])]
-        return float(np.mean(parts))
+    targets, outputs = _columns(y, a)
+    shares = _weights(weight, len(targets))
+    columns = np.arange(targets.shape[1])[:, None]  # each alone, as a column
+    return float(np.mean([_r2(targets[:, j], outputs[:, j], shares) for j in columns]))
+
+
+def _r2(y: Array, a: Array, weight: Array | None) -> float:
+    """Of one column."""
     seen = ~np.isnan(y[:, 0]) if weight is None else ~np.isnan(y[:, 0]) & (weight > 0)
     if not seen.any() or (y[seen] == y[seen][0]).all():  # told before anything is rounded
         return float("nan")
@@ -249,16 +280,17 @@ def r2(y: Array, a: Array, weight: Array | None = None) -> float:
         return float((1 - residual / spread)[0])
 
 
-def _mean_of_errors(y: Array, a: Array, weight: Array | None, power: int) -> tuple[float, int]:
+def _mean_of_errors(y: Any, a: Any, weight: Any, power: int) -> tuple[float, int]:
     """Mean of |y - a|^power over samples and targets, as a number and a power of two."""
     y, a = _columns(y, a)
+    weight = _weights(weight, len(y))
     with np.errstate(over="ignore", invalid="ignore"):
         errors = np.abs(y - a)
     exponent = _exponent(errors)
     return float(_mean(np.ldexp(errors, -exponent) ** power, weight).mean()), power * exponent
 
 
-def mse(y: Array, a: Array, weight: Array | None = None) -> float:
+def mse(y: ArrayLike, a: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Mean squared error, over samples and targets.
 
     Parameters
@@ -267,7 +299,7 @@ def mse(y: Array, a: Array, weight: Array | None = None) -> float:
         NaN stands for a target that is not known.
     a : array_like of the same shape
         The outputs.
-    weight : ndarray (n,), optional
+    weight : array_like (n,), optional
         How much each sample counts; None: all the same.
 
     Returns
@@ -284,7 +316,7 @@ def mse(y: Array, a: Array, weight: Array | None = None) -> float:
         return float(np.ldexp(*_mean_of_errors(y, a, weight, 2)))
 
 
-def rmse(y: Array, a: Array, weight: Array | None = None) -> float:
+def rmse(y: ArrayLike, a: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Root of the mean squared error.
 
     Parameters
@@ -293,7 +325,7 @@ def rmse(y: Array, a: Array, weight: Array | None = None) -> float:
         NaN stands for a target that is not known.
     a : array_like of the same shape
         The outputs.
-    weight : ndarray (n,), optional
+    weight : array_like (n,), optional
         How much each sample counts; None: all the same.
 
     Returns
@@ -310,7 +342,7 @@ def rmse(y: Array, a: Array, weight: Array | None = None) -> float:
     return float(np.ldexp(np.sqrt(square), exponent // 2))
 
 
-def mae(y: Array, a: Array, weight: Array | None = None) -> float:
+def mae(y: ArrayLike, a: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Mean absolute error, over samples and targets.
 
     Parameters
@@ -319,7 +351,7 @@ def mae(y: Array, a: Array, weight: Array | None = None) -> float:
         NaN stands for a target that is not known.
     a : array_like of the same shape
         The outputs.
-    weight : ndarray (n,), optional
+    weight : array_like (n,), optional
         How much each sample counts; None: all the same.
 
     Returns

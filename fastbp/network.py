@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import initialization, inputs, layers as kinds, sparse
+from fastbp import functions, initialization, inputs, layers as kinds, sparse
 from fastbp.architecture import Default
 from fastbp.derivatives import Derivatives
 from fastbp.dropout import Dropout
@@ -119,6 +119,16 @@ class Network(Derivatives, OneSample):
         for name, tensor in self._described:
             if tensor.start is not None:
                 self._tensors[name][...] = tensor.start
+
+    if not TYPE_CHECKING:  # to checkers of types it would say that any name may be assigned
+
+        def __setattr__(self, name, value):
+            """Refuse what would hide a method, or change nothing: a network stays as it is made."""
+            if name in _FIXED:
+                told = f"{name}: expected no assignment, a network stays as it is made"
+                todo = _instead(name, value)
+                raise AttributeError(f"{told}; got {functions.shown(value)}: {todo}")
+            object.__setattr__(self, name, value)
 
     def predict(self, X: Rows, out: Array | None = None) -> Array:
         """Compute the outputs a^L.
@@ -408,6 +418,25 @@ class Network(Derivatives, OneSample):
         from fastbp.files import model
 
         model.save(self, path, metadata=metadata)
+
+
+# What `Network` has or is made of: its public names but `parameters`, which is assigned to.
+_FIXED = frozenset(
+    {*(name for name in dir(Network) if not name.startswith("_")), "activation", "output"}
+    - {"parameters"}
+)
+_WRITABLE = {"weights": "[l][...]", "biases": "[l][...]", "tensors": "[name][...]"}
+
+
+def _instead(name: str, value: Any) -> str:
+    """What to do in place of an assignment."""
+    if name in _WRITABLE:
+        return f"write into its arrays, net.{name}{_WRITABLE[name]} = ..."
+    if name in ("classes", "columns"):
+        return f"set net.metadata[{name!r}]"
+    if name in ("sizes", "activation", "output", "loss", "dtype"):
+        return f"make a new Network(..., {name}={functions.shown(value)})"
+    return "make a new Network, or a subclass for a method of your own"
 
 
 def as_network(value: Any, name: str = "net") -> Network:

@@ -52,6 +52,14 @@ def test_bad_samples_are_refused_before_a_record():
     assert speeds.norms.size == 0
 
 
+@pytest.mark.parametrize("bad", [3, None, 2.5, "ab", np.float64(1)], ids=repr)
+def test_what_are_no_samples_is_refused_at_once(bad):
+    with pytest.raises(TypeError, match=r"^X: expected samples"):
+        DeltaNorms(bad, [0])
+    with pytest.raises(TypeError, match=r"^Y: expected samples"):
+        DeltaNorms([[1.0]], bad)
+
+
 def test_a_curve_a_layer():
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")

@@ -788,3 +788,22 @@ def test_tensors_are_views_by_name_in_the_order_of_parameters():
     assert net.copy().tensors["W1"] is not net.tensors["W1"]
     with pytest.raises(TypeError):
         net.tensors["W1"] = 1
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        *((name, "or a subclass") for name in ("predict", "fit", "gradient", "save", "learn_one")),
+        *((name, f"{name}='mse'") for name in ("loss", "output", "activation", "sizes", "dtype")),
+        ("weights", r"net\.weights\[l\]\[\.\.\.\]"),
+        ("classes", r"net\.metadata\['classes'\]"),
+    ],
+)
+def test_a_network_stays_as_it_is_made(name, told):
+    net = fastbp.Network([2, 3, 1], output="identity", loss="mse")
+    with pytest.raises(AttributeError, match=rf"^{name}: expected no assignment.*'mse'.*{told}"):
+        setattr(net, name, "mse")
+    assert net.loss(np.ones((1, 2)), [[1.0]]) > 0 and not hasattr(net, "activation")
+    net.parameters, net.metadata, net.mine = np.zeros(net.n_parameters), {"a": 1}, 3
+    twin = net.copy()
+    assert twin.mine == 3 and twin.metadata == {"a": 1} and not twin.parameters.any()

@@ -15,6 +15,7 @@ import fastbp
 from fastbp.cli.output import check_writable, print_json
 from fastbp.cli.samples import for_model
 from fastbp.datasets import load_digits
+from fastbp.datasets.labels import word
 from fastbp.explain import Explanation, explain
 from fastbp.explain.formula import ASCII
 from fastbp.files.replace import replace
@@ -69,7 +70,7 @@ def _of_the_digits(options: argparse.Namespace) -> Explanation:
         digits.X[row],
         label,
         neuron=options.neuron,
-        labels=digits.classes or (),
+        labels=tuple(map(str, digits.classes or ())),
         image=(8, 8),
         source=f"row {row} of the embedded digits, a handwritten {label}, {which} the "
         f"{len(digits.X) - HELD_OUT} that the networks were trained on, for one epoch",
@@ -88,7 +89,7 @@ def _of_a_model(options: argparse.Namespace) -> Explanation:
         x,
         int(y) if np.ndim(y) == 0 else y,
         neuron=options.neuron,
-        labels=classes if classes is not None and len(classes) == net.sizes[-1] else (),
+        labels=tuple(map(word, classes)) if classes and len(classes) == net.sizes[-1] else (),
         image=(side, side) if drawn and not is_table(samples.name) else None,
         source=f"row {row} of {samples.name}, {samples.words[row]}",
     )

@@ -18,8 +18,8 @@ from fastbp.cli import tables
 from fastbp.cli.output import fail
 from fastbp.cli.report import dense
 from fastbp.cli.several import is_several, read_several, refuse_reading
-from fastbp.datasets.dataset import Array
-from fastbp.datasets.labels import key
+from fastbp.datasets.dataset import Array, Label
+from fastbp.datasets.labels import as_classes, key
 from fastbp.tabular import Columns, Encoder, as_columns
 from fastbp.tabular.names import hint, listed
 from fastbp.tabular.reading import Source, is_table, no_column, read_source
@@ -57,11 +57,13 @@ class TableModel:
     model : Network, TabularClassifier or TabularRegressor
     net : Network
         It, or the first of an ensemble.
-    classes : tuple of str or None
-        Names of the outputs, if it tells classes.
+    classes : tuple of int, bool or str, or None
+        Those of the outputs, if it tells classes; of older files texts throughout.
     metadata : dict
     encoder : Encoder
     """
+
+    classes: tuple[Label, ...] | None
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -70,11 +72,11 @@ class TableModel:
         self.metadata = model.metadata_ if self.is_ensemble else model.metadata
         if self.is_ensemble:
             self.encoder = model.encoder_
-            self.classes = tuple(map(str, getattr(model, "classes_", ()))) or None
+            self.classes = tuple(model.classes_.tolist()) if hasattr(model, "classes_") else None
         else:
             self.encoder = Encoder.from_dict(self.metadata[ENCODER])
             names = self.metadata.get("classes")
-            self.classes = tuple(map(str, names)) if isinstance(names, list) else None
+            self.classes = as_classes(names) if isinstance(names, list) else None
 
     def outputs(self, columns: Columns) -> Array:
         """Of each row; an ensemble's probabilities or means   (n, k)."""
@@ -167,7 +169,7 @@ def _tell_strangers(of: TableModel, source: Source, columns: Columns, known: set
         )
 
 
-def _targets(source: Source, target: str, classes: Sequence[str] | None) -> tuple[Array, Array]:
+def _targets(source: Source, target: str, classes: Sequence[Label] | None) -> tuple[Array, Array]:
     """Places among classes or numbers, and which rows have one."""
     values = source.table[target].to_pylist()
     if classes is None:

@@ -22,7 +22,8 @@ from fastbp.cli.samples import places, rows, text_of
 from fastbp.cli.scores import kind, of_numbers, scores
 from fastbp.cli.tables import in_file
 from fastbp.datasets import Inputs
-from fastbp.datasets.dataset import Array
+from fastbp.datasets.dataset import Array, Label
+from fastbp.datasets.labels import as_array, word
 from fastbp.metrics import decide
 from fastbp.network import as_network
 
@@ -36,7 +37,7 @@ class Predictions(NamedTuple):
     Attributes
     ----------
     outputs : ndarray (n, k)
-    classes : sequence of str or None
+    classes : sequence of int, bool or str, or None
     records : list of dict
         A class and its probability, or values, of each row.
     scores : dict or None
@@ -46,7 +47,7 @@ class Predictions(NamedTuple):
     """
 
     outputs: Array
-    classes: Sequence[str] | None
+    classes: Sequence[Label] | None
     records: list[dict[str, Any]]
     scores: dict[str, Any] | None
     ids: dict[str, list[Any]]
@@ -92,9 +93,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"{n} rows written to {options.out}", file=sys.stderr)
     else:
         for row, record in enumerate(found.records):
-            fields = record["values"] if "values" in record else record.values()
-            told = [*(ids[row] for ids in found.ids.values()), *fields]
-            print("\t".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in told))
+            fields = [word(v) if k == "class" else v for k, v in record.items()]
+            told = [*(ids[row] for ids in found.ids.values()), *record.get("values", fields)]
+            print("\t".join(f"{v:.6g}" if isinstance(v, float) else word(v) for v in told))
     return 0
 
 
@@ -124,7 +125,7 @@ def _of_tables(options: argparse.Namespace, of: models.TableModel) -> Prediction
 
 
 def _scores(
-    outputs: Array, inputs: Inputs, classes: Sequence[str] | None, net: Any, name: str
+    outputs: Array, inputs: Inputs, classes: Sequence[Label] | None, net: Any, name: str
 ) -> dict[str, Any] | None:
     """Return how good the predictions are, where the data tell; classes are compared by name."""
     if inputs.Y is None:
@@ -136,7 +137,7 @@ def _scores(
     return scores(outputs, places(inputs, classes, name), classes, net)
 
 
-def _records(net: Any, outputs: Array, classes: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+def _records(net: Any, outputs: Array, classes: Sequence[Label] | None) -> Iterator[dict[str, Any]]:
     if classes is None:
         for row in outputs.tolist():
             yield {"values": row}
@@ -155,11 +156,13 @@ def _write(path: str, found: Predictions) -> None:
     if path.endswith(".npy"):
         np.save(path, found.outputs, allow_pickle=False)
         return
-    columns: dict[str, list[Any]] = dict(found.ids)
+    columns: dict[str, Any] = dict(found.ids)
     if found.classes is not None:
         for title in found.records[0]:
             name = (found.target or "class") if title == "class" else title
-            columns[_new(name, columns)] = [record[title] for record in found.records]
+            values = [record[title] for record in found.records]
+            is_typed = title == "class" and path.endswith(".parquet")
+            columns[_new(name, columns)] = as_array(values) if is_typed else values
     else:
         n, base = found.outputs.shape[1], found.target or "output"
         for j in range(n):
@@ -171,17 +174,18 @@ def _write(path: str, found: Predictions) -> None:
     with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        rows = zip(*columns.values(), strict=True)
+        writer.writerows([word(v) if isinstance(v, bool) else v for v in row] for row in rows)
 
 
-def _new(name: str, columns: dict[str, list[Any]]) -> str:
+def _new(name: str, columns: dict[str, Any]) -> str:
     """A name that is not taken: a column of the data may be called as the prediction is."""
     while name in columns:
         name = f"{name} (predicted)"
     return name
 
 
-def _write_parquet(path: str, columns: dict[str, list[Any]]) -> None:
+def _write_parquet(path: str, columns: dict[str, Any]) -> None:
     from fastbp.tabular.arrow import pyarrow
 
     table = pyarrow().table(columns)

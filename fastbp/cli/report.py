@@ -14,14 +14,15 @@ import numpy as np
 
 from fastbp.cli.output import fail, scores_in_words, waiting_bar
 from fastbp.cli.scores import of_classes, of_numbers
-from fastbp.datasets.dataset import Array
+from fastbp.datasets.dataset import Array, Label
+from fastbp.datasets.labels import word
 from fastbp.training import History
 
 CHECKED_PARAMETERS = 1000  # what a fraction of a second checks
 CHECK_SECONDS = 2.0  # of larger networks a share
 
 
-def baseline(train: Array, Y: Array, classes: Sequence[str] | None) -> dict[str, Any]:
+def baseline(train: Array, Y: Array, classes: Sequence[Label] | None) -> dict[str, Any]:
     """The scores on Y of what needs no network: training's most frequent class, or its mean."""
     if classes is None:
         mean = np.atleast_1d(train.mean(axis=0))
@@ -45,7 +46,7 @@ def tell_scores(
     scores: dict[str, Any],
     base: dict[str, Any],
     importances: dict[str, float] | None,
-    classes: Sequence[str] | None,
+    classes: Sequence[Label] | None,
     out: TextIO,
 ) -> None:
     """Print what a model reaches on a part of the data, beside what needs no network."""
@@ -60,10 +61,10 @@ def _baseline_in_words(base: dict[str, Any]) -> str:
     what = base["predicts"]
     if isinstance(what, list):
         what = "the mean, " + ", ".join(f"{number:.4g}" for number in what[:3])
-    return f"baseline {scores_in_words(base)}: always {what}"
+    return f"baseline {scores_in_words(base)}: always {word(what)}"
 
 
-def _importances_in_words(importances: dict[str, float], classes: Sequence[str] | None) -> str:
+def _importances_in_words(importances: dict[str, float], classes: Sequence[Label] | None) -> str:
     """One line."""
     score = "R^2" if classes is None else "accuracy"
     told = ", ".join(f"{name:.40} {drop:.3g}" for name, drop in importances.items())

@@ -17,8 +17,8 @@ from fastbp.cli import models
 from fastbp.cli.options import DIGITS
 from fastbp.cli.tables import READ_BY, in_file, reading
 from fastbp.datasets import Inputs, load_digits, read_inputs
-from fastbp.datasets.dataset import Array
-from fastbp.datasets.labels import key
+from fastbp.datasets.dataset import Array, Label
+from fastbp.datasets.labels import as_classes, key, word
 from fastbp.tabular.names import hint, listed
 from fastbp.tabular.reading import is_table as is_file_of_table
 
@@ -29,7 +29,7 @@ class Samples(NamedTuple):
     X: Array
     Y: Array
     words: list[str]
-    classes: tuple[str, ...] | None
+    classes: tuple[Label, ...] | None
     name: str
 
 
@@ -53,7 +53,9 @@ def for_model(options: argparse.Namespace, n: int) -> tuple[Any, Samples]:
     Y, classes = table.Y[known[:n]], of_table.classes
     with in_file(table.source, known):
         X, targets = of_table.seen(table.columns.rows(known[:n]), Y)
-    words = [f"target {y:g}" if classes is None else f"class {classes[y]}" for y in Y.tolist()]
+    words = [
+        f"target {y:g}" if classes is None else f"class {word(classes[y])}" for y in Y.tolist()
+    ]
     return of_table.net, Samples(X, targets, words, classes, table.source.name)
 
 
@@ -72,17 +74,18 @@ def for_network(options: argparse.Namespace, net: Any) -> Samples:
         words = ["target " + ", ".join(f"{v:g}" for v in row) for row in Y]
     else:
         Y = _targets(net, inputs, classes, name)
-        words = [f"class {inputs.classes[int(i)]}" for i in inputs.Y]
+        words = [f"class {word(inputs.classes[int(i)])}" for i in inputs.Y]
     return Samples(inputs.X, Y, words, classes, name)
 
 
 def rows(
     options: argparse.Namespace, net: Any, needs_target: bool = False
-) -> tuple[Inputs, tuple[str, ...] | None, str]:
+) -> tuple[Inputs, tuple[Label, ...] | None, str]:
     """The rows of DATA, read as the training data were; the network's classes; the data's name."""
     columns = _names(net, "columns", (net.sizes[0],), options.model)
     n_classes = (1, 2) if net.sizes[-1] == 1 else (net.sizes[-1],)
-    classes = _names(net, "classes", n_classes, options.model)
+    names = _names(net, "classes", n_classes, options.model)
+    classes = None if names is None else as_classes(names)
     if options.data is None or (options.data == DIGITS and not os.path.exists(DIGITS)):
         refuse_for_digits(options, "target", "labels", "header")
         digits = load_digits()
@@ -96,7 +99,7 @@ def rows(
             text_of(net, text)
         inputs = read_inputs(
             options.data,
-            columns=columns,
+            columns=None if columns is None else tuple(map(str, columns)),
             target=options.target or text_of(net, "target"),
             labels=options.labels,
             task=text_of(net, "task"),
@@ -127,7 +130,7 @@ def refuse_for_digits(options: argparse.Namespace, *names: str) -> None:
             raise ValueError(f"--{name} needs DATA; the digits of the package need none")
 
 
-def _names(net: Any, what: str, lengths: tuple[int, ...], model: str) -> tuple[str, ...] | None:
+def _names(net: Any, what: str, lengths: tuple[int, ...], model: str) -> list[Any] | None:
     """The names that came with the network, if they fit it."""
     given, names = net.metadata.get(what), net._names(what, lengths)
     if names is None and given is not None:
@@ -135,16 +138,16 @@ def _names(net: Any, what: str, lengths: tuple[int, ...], model: str) -> tuple[s
             f"{os.path.basename(model)}: its metadata should name {lengths[-1]} {what}, found "
             f"{given!r:.80}"
         )
-    return None if names is None else tuple(map(str, names))
+    return names
 
 
-def places(inputs: Inputs, classes: Sequence[str], name: str) -> Array:
+def places(inputs: Inputs, classes: Sequence[Label], name: str) -> Array:
     """The rows' classes by their place among the network's."""
     if inputs.classes is None:
         raise ValueError(f"{name}: the network tells classes, the data have numbers to fit")
     assert inputs.Y is not None
     known = {key(label): place for place, label in enumerate(classes)}
-    present = [inputs.classes[i] for i in np.unique(inputs.Y).tolist()]
+    present = [word(inputs.classes[i]) for i in np.unique(inputs.Y).tolist()]
     if strangers := [label for label in present if key(label) not in known]:
         raise ValueError(
             f"{name}: the network knows no class {listed(strangers)}; its classes are "
@@ -154,7 +157,7 @@ def places(inputs: Inputs, classes: Sequence[str], name: str) -> Array:
     return at[inputs.Y]
 
 
-def _numbers(net: Any, Y: Array, classes: tuple[str, ...] | None, name: str) -> Array:
+def _numbers(net: Any, Y: Array, classes: tuple[Label, ...] | None, name: str) -> Array:
     if classes is not None:
         raise ValueError(f"{name}: the network tells classes, the data have numbers to fit")
     Y = np.asarray(Y, np.float64).reshape(len(Y), -1)
@@ -164,7 +167,7 @@ def _numbers(net: Any, Y: Array, classes: tuple[str, ...] | None, name: str) -> 
     return Y
 
 
-def _targets(net: Any, inputs: Inputs, classes: tuple[str, ...] | None, name: str) -> Array:
+def _targets(net: Any, inputs: Inputs, classes: tuple[Label, ...] | None, name: str) -> Array:
     """The rows' classes by their place among the network's, or 0 and 1 (-1 and 1) of one output."""
     assert inputs.classes is not None
     if classes is None:

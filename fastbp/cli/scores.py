@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fastbp.datasets.dataset import Array
+from fastbp.datasets.dataset import Array, Label
 from fastbp.metrics import decide, r2, rmse
 from fastbp.network import Network
 
@@ -14,7 +14,9 @@ def kind(name: str) -> str:
     return name.partition("(")[0].strip()
 
 
-def scores(outputs: Array, Y: Array, classes: Sequence[str] | None, net: Network) -> dict[str, Any]:
+def scores(
+    outputs: Array, Y: Array, classes: Sequence[Label] | None, net: Network
+) -> dict[str, Any]:
     """Return the accuracy for classes; R^2 and root mean square error for numbers.
 
     R^2 is the mean over the targets; None where a target is constant. Of the outputs of

@@ -7,6 +7,7 @@ does not: chunks (fastbp/data/), tables that fit (train.py, tabular.py).
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import sys
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ from fastbp.cli.report import baseline, dense, gradient_check, tell_scores, tell
 from fastbp.cli.scores import scores
 from fastbp.data.parquet import ParquetChunks, _opened
 from fastbp.data.tables import kind_of
-from fastbp.datasets.dataset import Array
-from fastbp.datasets.labels import targets_from_text
+from fastbp.datasets.dataset import Array, Label
+from fastbp.datasets.labels import as_array, targets_from_text
 from fastbp.tabular import Encoder
 from fastbp.tabular.reading import check_schema, no_column
 from fastbp.tabular.selection import Selection, choose, judged_in_parts
@@ -73,7 +74,7 @@ class Targets:
         self.first: list[Array] = []
         self.values: Array | None = None
         self.texts: dict[str, int] = {}  # places of classes that are texts
-        self.classes: list[str] | None = None  # as `predict` knows them
+        self.classes: list[Label] | None = None  # as `predict` knows them
 
     def add(self, chunks: ParquetChunks, is_trained: bool) -> int:
         """Look at all targets; how many rows have one."""
@@ -154,10 +155,8 @@ class Targets:
         flags = kind == "f" and set(found) <= {0.0, 1.0}
         is_class = is_text or kind == "b" or (kind in "iu" and few) or flags
         if (is_class or task == "classification") and task != "regression" and not is_text:
-            self.values = np.array(sorted(found))
-            self.classes = [str(int(value)) for value in self.values]
-            if kind == "b":
-                self.classes = [str(value).lower() for value in self.values]
+            self.values = as_array(sorted(found))
+            self.classes = [bool(v) if kind == "b" else int(v) for v in self.values]
         if self.classes is not None and len(self.classes) < 2:
             raise ValueError(
                 f"{name}: expected at least 2 classes, found only {self.classes[0]!r:.80}"
@@ -353,8 +352,19 @@ def _in_one_line() -> Iterator[None]:
         raise ValueError(str(error)) from error
 
 
+def _refuse_other_files(data: str) -> None:
+    """Refuse a file that is no Parquet; of a folder's pyarrow tells which is none."""
+    for path in [data] if os.path.exists(data) else sorted(glob.glob(data, recursive=True)):
+        if not os.path.isfile(path):
+            continue
+        with open(path, "rb") as file:
+            if file.read(3) != b"PAR":  # PAR1, or PARE of an encrypted one
+                raise ValueError(f"--stream: expected Parquet; got {path}, which is another file")
+
+
 def _chosen(options: argparse.Namespace, name: str) -> tuple[ParquetChunks, Selection]:
     """The columns that are learnt from, of all rows, with an encoder of them; the others."""
+    _refuse_other_files(options.data)
     schema, target = _opened(options.data).schema, options.target
     if target not in schema.names:
         raise no_column(name, [target], schema.names)

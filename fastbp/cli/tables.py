@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.cli.options import MLP, OF_ONE_NETWORK
-from fastbp.datasets.dataset import Array, Dataset
+from fastbp.datasets.dataset import Array, Dataset, Label
+from fastbp.datasets.labels import as_array
 from fastbp.datasets.table import read_with_target, split
 from fastbp.metrics import r2
 from fastbp.tabular import Columns, Encoder, as_columns
@@ -86,7 +87,7 @@ class Table(NamedTuple):
         The same, as the encoder takes them.
     Y : ndarray (n,)
         Class numbers, or the targets.
-    classes : tuple of str or None
+    classes : tuple of int, bool or str, or None
     selection : Selection
     n_dropped : int
         Rows without a target, which are not among these.
@@ -95,7 +96,7 @@ class Table(NamedTuple):
     features: Source
     columns: Columns
     Y: Array
-    classes: tuple[str, ...] | None
+    classes: tuple[Label, ...] | None
     selection: Selection
     n_dropped: int
 
@@ -106,8 +107,8 @@ class Table(NamedTuple):
 
     @property
     def labels(self) -> Array:
-        """Names of classes, or numbers, one a row."""
-        return self.Y if self.classes is None else np.array(self.classes, object)[self.Y]
+        """Classes, or numbers, one a row."""
+        return self.Y if self.classes is None else as_array(self.classes)[self.Y]
 
     @property
     def is_plain(self) -> bool:
@@ -153,10 +154,10 @@ class Table(NamedTuple):
         return lines
 
     @property
-    def counted(self) -> tuple[str, ...]:
+    def counted(self) -> tuple[Label, ...]:
         """Classes that are numbers, which might have been fitted."""
         classes = self.classes or ()
-        return classes if all(map(WHOLE.fullmatch, classes)) else ()
+        return classes if all(WHOLE.fullmatch(str(label)) for label in classes) else ()
 
     def document(self) -> dict[str, Any]:
         """The same for JSON."""

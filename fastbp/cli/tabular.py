@@ -20,7 +20,7 @@ from fastbp.cli import tables
 from fastbp.cli.output import check_writable, fail, print_json
 from fastbp.cli.report import baseline, dense, gradient_check, tell_scores, worst_fitted
 from fastbp.cli.scores import of_classes, of_numbers
-from fastbp.datasets.dataset import Array
+from fastbp.datasets.dataset import Array, Label
 from fastbp.datasets.splitting import held_out
 from fastbp.estimators import TabularClassifier, TabularRegressor
 from fastbp.tabular import Columns
@@ -122,7 +122,7 @@ def _predicted(model: Any, table: tables.Table, columns: Columns) -> Array:
     return found
 
 
-def _scores(predicted: Array, Y: Array, classes: Sequence[str] | None) -> dict[str, Any]:
+def _scores(predicted: Array, Y: Array, classes: Sequence[Label] | None) -> dict[str, Any]:
     """Accuracy; or R^2 and the root of the mean square error."""
     if classes is not None:
         return of_classes(predicted, Y)

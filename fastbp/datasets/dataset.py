@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 Array = np.ndarray
+Label = str | int  # a class; bool is among int
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,8 +29,8 @@ class Dataset:
         The same for the test set.
     columns : tuple of str or None
         Names of the columns of `X`, for tables.
-    classes : tuple of str or None
-        The name of each class index; None for regression.
+    classes : tuple of int, bool or str, or None
+        The class of each class index, of the type that the data have; None for regression.
     name : str
         Name of the data, without the folder.
     attribution : str
@@ -40,7 +41,7 @@ class Dataset:
     >>> import fastbp
     >>> digits = fastbp.datasets.load_digits()
     >>> digits.X.shape, digits.Y.dtype, digits.classes[:3]
-    ((1797, 64), dtype('int64'), ('0', '1', '2'))
+    ((1797, 64), dtype('int64'), (0, 1, 2))
     """
 
     X: np.ndarray
@@ -48,7 +49,7 @@ class Dataset:
     X_test: np.ndarray | None = None
     Y_test: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
-    classes: tuple[str, ...] | None = None
+    classes: tuple[Label, ...] | None = None
     name: str = ""
     attribution: str = ""
 
@@ -72,8 +73,8 @@ class Inputs(NamedTuple):
         One row to predict each, float32 or float64.
     Y : ndarray (n,), or None
         Class indices or targets.
-    classes : tuple of str, or None
-        The name of each class index; None for regression.
+    classes : tuple of int, bool or str, or None
+        The class of each class index; None for regression.
 
     Examples
     --------
@@ -86,7 +87,7 @@ class Inputs(NamedTuple):
 
     X: np.ndarray
     Y: np.ndarray | None
-    classes: tuple[str, ...] | None
+    classes: tuple[Label, ...] | None
 
 
 def features(array: Array, name: str, what: str = "X") -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.datasets.dataset import Array
+from fastbp.datasets.dataset import Array, Label
 from fastbp.functions import shown
 from fastbp.tabular.cells import CODE, MARKS_OF_MISSING, WHOLE, is_number, looks_like_number
 
@@ -19,17 +19,63 @@ TASKS = ("classification", "regression")
 MOST_INTEGER_CLASSES = 100  # integers with more distinct values are numbers to fit
 
 
-def key(label: str) -> Hashable:
+def key(label: Label) -> Hashable:
     """What the ways to write one class have in common.
 
-    >>> key("1") == key("1.0"), key("True") == key("true"), key("02134") == key("2134")
+    >>> key("1") == key("1.0") == key(1), key("True") == key(True), key("02134") == key("2134")
     (True, True, False)
     """
+    label = str(label)
     if label.lower() in ("true", "false"):
         return label.lower()
     if CODE.fullmatch(label) or not is_number(label) or not math.isfinite(float(label)):
         return label
     return Decimal(label)
+
+
+def word(label: Label) -> str:
+    """A class as text has it.
+
+    >>> word(True), word(3), word("oak")
+    ('true', '3', 'oak')
+    """
+    return str(label).lower() if isinstance(label, bool) else str(label)
+
+
+def typed(classes: tuple[str, ...]) -> tuple[Label, ...]:
+    """Classes out of a file of text, which has no types, as readers of such files give them.
+
+    >>> typed(("1", "2.0")), typed(("False", "true")), typed(("01", "2"))
+    ((1, 2), (False, True), ('01', '2'))
+    """
+    keys = [key(name) for name in classes]
+    if all(isinstance(v, Decimal) and abs(v) < 2**63 and v == int(v) for v in keys):
+        return tuple(int(name) for name in keys)  # type: ignore[call-overload]
+    if {*keys} <= {"false", "true"}:
+        return tuple(name == "true" for name in keys)
+    return classes
+
+
+def as_classes(told: Sequence[Any]) -> tuple[Label, ...]:
+    """A model's classes as its file tells them: texts, unless all are of another one type.
+
+    >>> as_classes([1, 2]), as_classes([1, "none"])
+    ((1, 2), ('1', 'none'))
+    """
+    are_one = len({*map(type, told)}) == 1 and isinstance(told[0], (str, int, float))
+    return tuple(told) if are_one else tuple(map(str, told))
+
+
+def as_array(classes: Sequence[Label]) -> Array:
+    """Classes of one type as an array, which keeps each of them.
+
+    >>> as_array([1, 2**63]).dtype, as_array([False, True]).dtype, as_array(["oak"]).dtype
+    (dtype('uint64'), dtype('bool'), dtype('O'))
+    """
+    if isinstance(classes[0], str):
+        return np.array(classes, object)
+    found = np.array(classes)  # float64 of whole numbers that int64 does not hold
+    return found if found.tolist() == list(classes) else np.array(classes, np.uint64)
 
 
 def check_task(task: str | None) -> None:
@@ -41,8 +87,8 @@ def check_task(task: str | None) -> None:
 
 def targets(
     parts: Sequence[Array], name: str, task: str | None, *, always_classes: bool = False
-) -> tuple[list[Any], tuple[str, ...] | None]:
-    """Return the parts (training, test) as class indices with names, or as numbers with None.
+) -> tuple[list[Any], tuple[Label, ...] | None]:
+    """Return the parts (training, test) as class indices with classes, or as numbers with None.
 
     Strings, booleans, one-hot rows and integers of at most 100 distinct values (of any number if
     `always_classes`) are classes; floating numbers are not. `task` decides where it is given.
@@ -83,7 +129,7 @@ def targets(
         return [_numbers(part) for part in parts], None
     if parts[0].ndim == 2:
         if all(_one_hot(part) for part in parts):
-            names = tuple(str(index) for index in range(parts[0].shape[1]))
+            names = tuple(range(parts[0].shape[1]))
             return [part.argmax(axis=1).astype(np.int64) for part in parts], names
         if task == "classification":
             raise ValueError(f"{name}: class labels must have one column or be one-hot rows")
@@ -102,10 +148,10 @@ def targets(
     return [_numbers(part) for part in parts], None
 
 
-def _indices(parts: Sequence[Array]) -> tuple[list[Any], tuple[str, ...]]:
+def _indices(parts: Sequence[Array]) -> tuple[list[Any], tuple[Label, ...]]:
     values = np.unique(np.concatenate(parts))
     indices = [np.searchsorted(values, part).astype(np.int64) for part in parts]
-    return indices, tuple(str(value) for value in values.tolist())
+    return indices, tuple(values.tolist())
 
 
 def _numbers(part: Array) -> Array:

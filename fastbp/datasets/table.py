@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.datasets.dataset import Array, Dataset, Inputs
-from fastbp.datasets.labels import targets, targets_from_text
+from fastbp.datasets.dataset import Array, Dataset, Inputs, Label
+from fastbp.datasets.labels import targets, targets_from_text, typed
 from fastbp.tabular.cells import is_number, looks_like_number
 from fastbp.tabular.dialect import is_unnamed
 from fastbp.tabular.names import listed
-from fastbp.tabular.reading import Source, no_column, read_source
+from fastbp.tabular.reading import Source, is_text, no_column, read_source
 
 
 class Split(NamedTuple):
@@ -25,7 +25,7 @@ class Split(NamedTuple):
 
     source: Source
     Y: Array
-    classes: tuple[str, ...] | None
+    classes: tuple[Label, ...] | None
     n_dropped: int
 
 
@@ -78,14 +78,16 @@ def split(source: Source, target: str, task: str | None, *, strict: bool = False
         column = column.cast(column.type.value_type)
     name = f"{source.name}: column {target!r:.80}"
     if str(column.type) in ("string", "large_string", "string_view"):
-        found = targets_from_text(column.to_pylist(), lambda row: source.where(target, row), task)
+        texts = column.to_pylist()
+        Y, found = targets_from_text(texts, lambda row: source.where(target, row), task)
+        classes = typed(found) if found is not None and is_text(source.name) else found
     else:
-        found = _of_values(column, name, task)
+        Y, classes = _of_values(column, name, task)
     rest = source.select([other for other in names if other != target])
-    return Split(rest, *found, int(missing.sum()))
+    return Split(rest, Y, classes, int(missing.sum()))
 
 
-def _of_values(column: Any, name: str, task: str | None) -> tuple[Array, tuple[str, ...] | None]:
+def _of_values(column: Any, name: str, task: str | None) -> tuple[Array, tuple[Label, ...] | None]:
     """Targets of a column that is not of texts."""
     if str(column.type).startswith("decimal"):
         column = column.cast("float64")

@@ -59,7 +59,7 @@ def test_json_of_train(run):
     assert err.count("epoch ") == 3  # progress goes to stderr
     assert document["fastbp"] == fastbp.__version__
     assert document["data"]["test_rows"] == 359
-    assert document["data"]["classes"] == list("0123456789")
+    assert document["data"]["classes"] == list(range(10))
     assert "CC BY 4.0" in document["data"]["attribution"]
     assert document["network"]["sizes"] == [64, 30, 10]
     assert [record["epoch"] for record in document["training"]["epochs"]] == [1, 2, 3]
@@ -140,7 +140,7 @@ def test_the_check_comes_last_and_may_be_left_out(run, monkeypatch):
         code == 130 and err == "fastbp: interrupted during the gradient check; all else is done\n"
     )
     assert "test accuracy" in out and "saved to net" in out and "gradient check" not in out
-    assert fastbp.load("net").metadata["classes"] == list("0123456789")
+    assert fastbp.load("net").metadata["classes"] == list(range(10))
     code, out, _ = run("train", "--epochs", 1, "--json")
     assert code == 130
     assert strict(out)["gradient_check"] is None and strict(out)["test"]["rows"] == 359

@@ -70,7 +70,7 @@ def test_classes(run, table, target):
     code, out, err = run("predict", "m.safetensors", "homes.parquet", "--json")
     found = strict(out)
     assert code == 0 and found["accuracy"] > 0.6
-    assert {record["class"] for record in found["predictions"]} <= set(map(str, table[target]))
+    assert {record["class"] for record in found["predictions"]} <= set(table[target])
 
 
 def test_a_folder_and_a_checkpoint(run, table, tmp_path):
@@ -92,6 +92,15 @@ def test_a_file_too_large_for_memory_is_streamed(run, table, monkeypatch):
     monkeypatch.setattr(stream, "_free_memory", lambda: None)
     code, out, _ = run("train", "homes.parquet", "--target", "kind", "--epochs", 1, "--no-check")
     assert code == 0 and "a pass each" not in out
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "*.csv", "a.parquet", "plain"])
+def test_other_files_are_refused_as_such(run, tmp_path, name):
+    (tmp_path / name.replace("*", "b")).write_text("a,t\n1,x\n2,y\n")
+    code, _, err = run("train", name, "--stream", "--target", "t")
+    told = name.replace("*", "b")
+    assert code == 2 and "magic" not in err
+    assert err == f"fastbp: error: --stream: expected Parquet; got {told}, which is another file\n"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +192,7 @@ def test_texts_without_a_repetition_are_not_compared_for_ever(monkeypatch):
         ("price", [1.0] * 310 + [np.inf] + [2.0] * (N - 311), "row group 2: column 'price': t"),
         ("kind", ["", "a", "b"] * (N // 3), "column 'kind': missing value"),
         ("kind", ["1.5", "2.5", "7"] * (N // 3), "expected classes, or numbers as numbers"),
-        ("kind", [True] * N, "at least 2 classes, found only 'true'"),
+        ("kind", [True] * N, "at least 2 classes, found only True"),
         ("kind", [None] * N, "missing value in every row"),
         ("kind", [[1]] * N, "expected a value a row"),
         ("two", [[1]] * N, "column 'two': expected a value a row"),
@@ -226,7 +235,7 @@ def test_rows_without_a_target_are_left_out(run, tmp_path, target, parts):
 
 def test_classes_are_those_of_tables_in_memory(run, tmp_path):
     written(tmp_path, kind=["10", "9", "1", "1"] * (N // 4), price=np.arange(N) % 2 == 0)
-    for target, classes in (("kind", ["1", "9", "10"]), ("price", ["false", "true"])):
+    for target, classes in (("kind", ["1", "9", "10"]), ("price", [False, True])):
         code, out, err = run("train", "homes.parquet", "--stream", "--target", target,
                            "--save", "m.safetensors", *SHORT)  # fmt: skip
         assert code == 0 and strict(out)["data"]["classes"] == classes, err

@@ -70,7 +70,7 @@ def test_digits():
     # The first image, a zero, as the source prints it.
     first = [0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0]
     assert (data.X[0, :16] * 16).tolist() == first
-    assert data.classes == tuple("0123456789") and data.X_test is None
+    assert data.classes == tuple(range(10)) and data.X_test is None
 
 
 def test_digits_name_their_source():
@@ -121,7 +121,7 @@ def test_folder_as_mnist_is_distributed(tmp_path, pattern):
         assert X.dtype == np.float32 and Y.dtype == np.int64
         assert np.array_equal(X, images.reshape(-1, 12).astype(np.float32) / np.float32(255))
         assert np.array_equal(Y, labels)
-    assert data.classes == ("0", "1", "2") and data.name == "mnist"
+    assert data.classes == (0, 1, 2) and data.name == "mnist"
 
 
 def test_folder_with_plain_and_compressed_files_and_others(tmp_path):
@@ -171,7 +171,7 @@ def test_labels_are_numbered_without_gaps(tmp_path):
     write(tmp_path / "x-images-idx3-ubyte", pixels)
     write(tmp_path / "x-labels-idx1-ubyte", np.array([26, 1, 10, 1], dtype=np.uint8))
     data = datasets.read(tmp_path / "x-images-idx3-ubyte")
-    assert data.classes == ("1", "10", "26") and data.Y.tolist() == [2, 0, 1, 0]
+    assert data.classes == (1, 10, 26) and data.Y.tolist() == [2, 0, 1, 0]
 
 
 def test_images_that_are_not_bytes_keep_their_values(tmp_path):
@@ -296,7 +296,7 @@ def test_npz(tmp_path, names):
     np.savez(path, **dict(zip(names, (X, Y), strict=True)))
     data = datasets.read(path)
     assert np.array_equal(data.X, X) and data.X.dtype == np.float64
-    assert data.Y.tolist() == Y.tolist() and data.classes == ("0", "1", "2")
+    assert data.Y.tolist() == Y.tolist() and data.classes == (0, 1, 2)
 
 
 def test_npz_with_a_test_set_of_images(tmp_path):
@@ -316,9 +316,9 @@ def test_npz_with_a_test_set_of_images(tmp_path):
     [
         (np.array(["b", "a", "b"]), ("a", "b"), [1, 0, 1]),
         (np.array([b"b", b"a", b"b"]), ("a", "b"), [1, 0, 1]),
-        (np.array([True, False, True]), ("False", "True"), [1, 0, 1]),
-        (np.array([7, 3, 7], dtype=">i2"), ("3", "7"), [1, 0, 1]),
-        (np.eye(3), ("0", "1", "2"), [0, 1, 2]),
+        (np.array([True, False, True]), (False, True), [1, 0, 1]),
+        (np.array([7, 3, 7], dtype=">i2"), (3, 7), [1, 0, 1]),
+        (np.eye(3), (0, 1, 2), [0, 1, 2]),
         (np.array([0.0, 1.0, 2.0]), None, [0.0, 1.0, 2.0]),
         (np.array([[0.5], [1], [2]]), None, [0.5, 1.0, 2.0]),
         (np.array([[1, 2], [3, 4], [5, 6]]), None, [[1, 2], [3, 4], [5, 6]]),
@@ -329,6 +329,7 @@ def test_npz_targets(tmp_path, Y, classes, expected):
     np.savez(path, X=np.ones((3, 1)), y=Y)
     data = datasets.read(path)
     assert data.classes == classes and data.Y.tolist() == expected
+    assert classes is None or {*map(type, data.classes)} == {type(classes[0])}
     assert data.Y.dtype.kind == ("f" if classes is None else "i")
 
 
@@ -337,7 +338,7 @@ def test_task_decides_where_it_is_given(tmp_path):
     np.savez(path, X=np.ones((3, 1)), y=np.array([0, 1, 2]))
     assert datasets.read(path, task="regression").classes is None
     np.savez(path, X=np.ones((3, 1)), y=np.array([0.0, 1.0, 2.0]))
-    assert datasets.read(path, task="classification").classes == ("0", "1", "2")
+    assert datasets.read(path, task="classification").classes == (0, 1, 2)
     np.savez(path, X=np.ones((3, 1)), y=np.array([0.0, 1.5, 2.0]))
     assert "whole numbers, found 1.5" in refusal(path, task="classification")
     np.savez(path, X=np.ones((3, 1)), y=np.array(["a", "b", "c"]))
@@ -572,7 +573,7 @@ def test_npy_with_targets(tmp_path):
     np.save(tmp_path / "X.npy", np.asfortranarray(np.arange(6.0).reshape(3, 2)))
     np.save(tmp_path / "y.npy", np.array([1, 0, 1]))
     data = datasets.read(tmp_path / "X.npy", labels=tmp_path / "y.npy")
-    assert data.X.tolist() == [[0, 1], [2, 3], [4, 5]] and data.classes == ("0", "1")
+    assert data.X.tolist() == [[0, 1], [2, 3], [4, 5]] and data.classes == (0, 1)
     assert "holds inputs only" in refusal(tmp_path / "X.npy")
     assert datasets.read_inputs(tmp_path / "X.npy").Y is None
 
@@ -604,7 +605,7 @@ def test_options_that_do_not_fit(tmp_path):
 def test_inputs_of_a_folder_are_the_test_set(tmp_path):
     write_mnist(tmp_path)
     X, Y, classes = datasets.read_inputs(tmp_path)
-    assert X.shape == (9, 12) and Y.shape == (9,) and classes == ("0", "1", "2")
+    assert X.shape == (9, 12) and Y.shape == (9,) and classes == (0, 1, 2)
     images = tmp_path / "train-images-idx3-ubyte.gz"
     assert datasets.read_inputs(images).Y.shape == (12,)
     (tmp_path / "train-labels-idx1-ubyte.gz").unlink()

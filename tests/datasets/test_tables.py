@@ -32,14 +32,15 @@ def test_csv_classes(tmp_path):
 @pytest.mark.parametrize(
     ("values", "classes", "Y"),
     [
-        (["1", "10", "9"], ("1", "9", "10"), [0, 2, 1]),
+        (["1", "10", "9"], (1, 9, 10), [0, 2, 1]),
         (["1.0", "10", "9"], None, [1.0, 10.0, 9.0]),
         (["yes", "no", "yes"], ("no", "yes"), [1, 0, 1]),
         (["1", "2", "unknown"], ("1", "2", "unknown"), [0, 1, 2]),
-        (["True", "False", "True"], ("False", "True"), [1, 0, 1]),
-        (["-1", "+1", "-1"], ("-1", "1"), [0, 1, 0]),
+        (["True", "False", "True"], (False, True), [1, 0, 1]),
+        (["-1", "+1", "-1"], (-1, 1), [0, 1, 0]),
         (["1e3", "2e3", "9" * 30], None, [1e3, 2e3, 1e30]),
-        (["True", "false", "true"], ("false", "True"), [1, 0, 1]),
+        (["True", "false", "true"], (False, True), [1, 0, 1]),
+        (["0.0", "1.0", "1"], (0, 1), [0, 1, 1]),
         (["02134", "10001", "02134"], ("02134", "10001"), [0, 1, 0]),
         (["1.2.3", "v2", "v2"], ("1.2.3", "v2"), [0, 1, 1]),
     ],
@@ -48,13 +49,15 @@ def test_csv_targets(tmp_path, values, classes, Y):
     text = "a,t\n" + "".join(f"1,{value}\n" for value in values)
     data = datasets.read(write(tmp_path / "a.csv", text), target="t")
     assert data.classes == classes and data.Y.tolist() == Y
+    assert classes is None or {*map(type, data.classes)} == {type(classes[0])}
 
 
 @pytest.mark.parametrize(
     ("values", "classes"),
     [
         (["1.0", "1", "+1", "10", "9.5"], ("1", "9.5", "10")),
-        (["12345678901234567", "12345678901234568"], ("12345678901234567", "12345678901234568")),
+        (["12345678901234567", "12345678901234568"], (12345678901234567, 12345678901234568)),
+        (["9" * 20, "-8"], ("-8", "9" * 20)),
         (["02134", "2134"], ("02134", "2134")),
         (["$3", "$12"], ("$12", "$3")),
     ],
@@ -122,7 +125,7 @@ def test_csv_whole_numbers_of_many_values_are_fitted(tmp_path):
     assert datasets.read(path, target="t").classes is None
     assert len(datasets.read(path, target="t", task="classification").classes) == 101
     path = write(path, "a,t\n1,3\n2,4\n")
-    assert datasets.read(path, target="t").classes == ("3", "4")
+    assert datasets.read(path, target="t").classes == (3, 4)
     assert datasets.read(path, target="t", task="regression").Y.tolist() == [3.0, 4.0]
 
 

@@ -307,7 +307,7 @@ def check_data(data):
     else:
         check(Y.dtype == np.int64 and Y.ndim == 1, f"classes of {Y.dtype}")
         check(0 <= Y.min() and Y.max() < len(data.classes), "a class beyond the names")
-        "".join(data.classes).encode()
+        "".join(map(str, data.classes)).encode()
 
 
 def read_idx(path):
