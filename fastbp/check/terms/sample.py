@@ -18,7 +18,7 @@ from fastbp.check.numeric.callables import Function, Vector, called_twice, copie
 from fastbp.check.numeric.derivative import Derivative, derivatives, numeric_jacobian
 from fastbp.check.numeric.differences import EPSILON
 from fastbp.check.paper.links import links_of
-from fastbp.check.paper.model import Model
+from fastbp.check.paper.model import Model, Passed
 from fastbp.check.subject import tensors_of, twin_of
 from fastbp.check.terms.mistakes import FLOAT64, is_canonical
 from fastbp.functions import shown
@@ -65,8 +65,20 @@ class Sample:
         if shapes != wanted:
             raise ValueError(f"net: expected deltas of shapes {wanted}; got {shapes}")
         self.deltas = [delta[0] for delta in given]
+        self.computed = self._computed(net)
         self.links = links_of(self.twin.layers, self.twin.tensors.values())
         self.n_outputs = net.sizes[-1]
+
+    def _computed(self, net: Network) -> Passed | None:
+        """The engine's forward pass in float32, whose errors are so known.
+
+        Of a subclass with deltas of its own nobody knows from which pass they come.
+        """
+        own = all(getattr(type(net), f) is getattr(Network, f) for f in ("deltas", "feedforward"))
+        if self.dtype == FLOAT64 or not own:
+            return None
+        zs, activations = net.feedforward(self.X)
+        return [z.astype(np.float64) for z in zs], [a.astype(np.float64) for a in activations]
 
     def by_formula(self) -> tuple[list[Array], list[Array]]:
         """delta and J of every layer, by other code than the network's."""
@@ -79,11 +91,15 @@ class Sample:
             pairs = zip(self.names, self.zs, strict=True)
             return deltas, [reference.activation_jacobian(name, z) for name, z in pairs]
 
-    def rounding(self, layer: int, dtype: np.dtype[Any]) -> Array:
-        """What rounding may make of delta of that layer where it is computed in `dtype`."""
+    def rounding(self, layer: int, dtype: np.dtype[Any], of_engine: bool = True) -> Array:
+        """What rounding may make of delta of that layer where it is computed in `dtype`.
+
+        In the network's own: by the engine, or by whatever code.
+        """
         twin = self.twin
         model = Model(twin.architecture, list(twin.tensors.values()), self.X, self.y[None])
-        return model.rounding(dtype)[1][layer][0]
+        computed = self.computed if of_engine and dtype == self.dtype else None
+        return model.rounding(dtype, computed)[1][layer][0]
 
     def cost_of_a(self, a: Array) -> Array:
         """C, (1,); NaN where it has no value."""
@@ -153,7 +169,7 @@ class Case:
     claimed: Array | None = None
     claimant: str = ""
     dtype: np.dtype[Any] = FLOAT64  # of what is claimed
-    rounding: Callable[[np.dtype[Any]], Array] | None = None  # of delta, computed in some dtype
+    rounding: Callable[..., Array] | None = None  # of delta, computed in some dtype
     findings: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)  # the verdict begins with the first
 
@@ -264,6 +280,8 @@ def take_delta(case: Case, delta: Any) -> None:
         found = numbers(delta, "delta").copy()
     if found.shape != case.z.shape:
         raise ValueError(f"delta: expected shape {case.z.shape}, that of z; got {found.shape}")
+    if case.rounding is not None:
+        case.rounding = partial(case.rounding, of_engine=False)
     case.claimed, case.claimant, case.dtype = found.astype(np.float64), "delta", found.dtype
 
 
