@@ -83,3 +83,10 @@ def test_a_forward_pass_that_is_known_narrows_bounds_and_a_wrong_one_widens_none
         assert k.max() < c.max() / 20
         np.testing.assert_array_equal(w, c)
         assert (np.abs(delta - e) <= k + 1e-4 * np.abs(e).max()).all()
+
+
+def test_a_forward_pass_that_overflows_float32_is_no_warning_of_the_checks():
+    net = fastbp.Network([2, 3, 2], seed=0)
+    net.parameters *= np.float32(1e20)
+    far = np.float32([1e30, -1e30])
+    assert output_error(net, far, 0).verdict and recurrence(net, far, 0).verdict  # no warning

@@ -53,7 +53,9 @@ class Sample:
         self.dtype = net.dtype
         self.twin = twin_of(net)
         self.X = _as_sample(x, net.sizes[0], net.dtype)
-        self.y, self.Y = _as_target(y, net.sizes[-1], functions.loss(self.cost), net.dtype)
+        self.y, self.Y = _as_target(
+            y, net.sizes[-1], functions.loss(self.cost), net.dtype, of_rows=True
+        )
         with np.errstate(over="ignore"):
             if not np.isfinite(self.twin.costs(self.X, self.Y)).all():
                 raise ValueError("x: expected a sample with a finite cost; got one that is not")
@@ -69,6 +71,7 @@ class Sample:
         self.links = links_of(self.twin.layers, self.twin.tensors.values())
         self.n_outputs = net.sizes[-1]
 
+    @np.errstate(over="ignore")  # what is not finite narrows nothing
     def _computed(self, net: Network) -> Passed | None:
         """The engine's forward pass in float32, whose errors are so known.
 
@@ -308,14 +311,23 @@ def _as_sample(value: Any, n: int, dtype: Any) -> Array:
 
 
 def _as_target(
-    value: Any, n_outputs: int, loss: functions.Loss, dtype: Any = FLOAT64
+    value: Any,
+    n_outputs: int,
+    loss: functions.Loss,
+    dtype: Any = FLOAT64,
+    *,
+    of_rows: bool = False,
 ) -> tuple[Array, Array]:
-    """The target of one sample as a vector (n,), and as `Network` takes it."""
+    """The target of one sample as a vector (n,), and as `Network` takes it.
+
+    A whole number is a class; beside a network's row (`of_rows`) so is an array (1,) of it, as in
+    `Network.loss`.
+    """
     n = loss.n_targets(n_outputs)
     if value is None:
         raise TypeError("y: expected a class index or a target; got None")
     array = numbers(value, "y", dtype)
-    if n > 1 and array.size == 1 and array.ndim <= 1:
+    if n > 1 and array.shape in ([(), (1,)] if of_rows else [()]):
         label = float(array.reshape(()))
         if label != int(label) or not 0 <= label < n:
             raise ValueError(f"y: expected a class index 0..{n - 1}; got {label:g}")
