@@ -149,10 +149,10 @@ class Model:
             out += link.gradient(a, shares * delta)
         return out
 
-    def penalties(self) -> tuple[list[Array], list[Array]]:
+    def penalties(self, l2: float, l1: float) -> tuple[list[Array], list[Array]]:
         """Gradients (l2/n) W and (l1/n) sign W, with what they would be for the other tensors."""
         n, parts = len(self.X), self.tensors
-        return [self.l2 / n * p for p in parts], [self.l1 / n * np.sign(p) for p in parts]
+        return [l2 / n * p for p in parts], [l1 / n * np.sign(p) for p in parts]
 
     def possible_mistakes(self) -> Iterator[Mistake]:
         """Mistakes that would change this network's gradient, those at every layer last."""
@@ -218,7 +218,7 @@ class Model:
                     strict=True,
                 )
             ]
-        for nabla, l2_part, l1_part in zip(nablas, *self.penalties(), strict=True):
+        for nabla, l2_part, l1_part in zip(nablas, *self.penalties(self.l2, self.l1), strict=True):
             nabla += 4 * unit * (np.abs(l2_part) + np.abs(l1_part))
         of_inputs = self._error_back(sizes[0], deltas[0], errors[0], unit)
         return nablas, errors, of_inputs
