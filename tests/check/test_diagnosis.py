@@ -86,7 +86,7 @@ MISTAKES = {
     "a square gradient transposed": (
         {"mistake": "transposed", "layer": 2},
         {},
-        ["The gradient of W2 is transposed"],
+        ["W2 looks transposed", "b2 agrees, and with it delta^2: look at BP4 of layer 2"],
     ),
 }
 # what random directions cannot see: nothing in this list, but all of it may be seen differently
@@ -250,6 +250,121 @@ def test_a_list_of_arrays_with_one_of_them_turned():
     found = check.gradients(net, X, Y, gradient=parts)
     assert found.verdict.startswith("FAIL")
     assert found.findings[0].startswith("The gradient of W1 is transposed")
+
+
+# a right gradient, one thing of it changed: what must be said, and what must not
+
+
+def given():
+    net = fastbp.Network(SIZES, output="sigmoid", loss="quadratic", dtype="float64", seed=1)
+    flat = net.gradient(X, Y)
+    ends = np.cumsum([tensor.size for tensor in net.tensors.values()])[:-1]
+    parts = zip(np.split(flat, ends), net.tensors.items(), strict=True)
+    return net, {name: part.reshape(tensor.shape) for part, (name, tensor) in parts}
+
+
+def said(net, parts, **options):
+    found = check.gradients(net, X, Y, gradient=list(parts.values()), **options)
+    assert found.verdict.startswith("FAIL"), found
+    return " ".join(found.findings)
+
+
+@pytest.mark.parametrize("as_float32", [False, True])
+def test_of_a_given_gradient_parameters_alone_are_counted(as_float32):
+    net, parts = given()
+    n = net.n_parameters
+    flat = np.concatenate([part.ravel() for part in parts.values()])
+    flat = flat.astype(np.float32) if as_float32 else flat
+    found = check.gradients(net, X, Y, gradient=flat, tolerance=1e-5)
+    assert found.verdict == f"pass: {n} parameters checked" and found.n_checked == n
+    student = check.gradients(handwritten(), X, Y)
+    assert student.verdict == f"pass: {student.n_parameters} parameters checked"
+    assert "(parameters, delta of every layer, inputs)" in check.gradients(net, X, Y).verdict
+
+
+def test_where_biases_agree_delta_is_right_and_bp4_is_wrong():
+    for change in (np.transpose, lambda W: 2 * W, lambda W: W[::-1]):
+        net, parts = given()
+        parts["W2"] = change(parts["W2"])
+        text = said(net, parts)
+        assert "b2 agrees, and with it delta^2: look at BP4 of layer 2" in text, text
+        assert "the step from" not in text and "BP1" not in text, text
+        assert ("looks transposed" in text) == (change is np.transpose)
+        parts["W3"] = parts["W3"] + 1.0
+        text = said(net, parts)
+        assert "BP4 of layer 2" in text and "BP4 of layer 3" in text and "BP1" not in text, text
+
+
+def test_where_weights_agree_delta_is_right_and_bp3_is_wrong():
+    net, parts = given()
+    parts["b1"] = parts["b1"][::-1]
+    text = said(net, parts)
+    assert "W1 agrees, and with it delta^1: look at BP3 of layer 1" in text, text
+    assert "the step from" not in text
+
+
+PENALTIES = {
+    "l2": ({"l2": 0.5}, ["The rest is 0.0833333 W, in all layers", "(l2=0.5 over 6 rows)"]),
+    "a small l2": ({"l2": 1e-3}, ["The rest is 0.000166667 W", "(l2=0.001 over 6 rows)"]),
+    "l1": ({"l1": 0.3}, ["The rest is 0.05 sign(W)", "(l1=0.3 over 6 rows)"]),
+    "both": ({"l2": 0.5, "l1": 0.3}, ["0.0833333 W", "0.05 sign(W)"]),
+    "biases too": ({"l2": 0.6, "decays": {"b*": 1}}, ["0.1 W", "0.1 b", "decays={'b*': 1}"]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", PENALTIES)
+def test_a_penalty_that_the_call_has_not(case, dtype):
+    options, words = PENALTIES[case]
+    net = fastbp.Network(SIZES, output="sigmoid", loss="quadratic", dtype=dtype, seed=1)
+    for name in ("b1", "b2", "b3"):
+        net.tensors[name][...] = rng.standard_normal(net.tensors[name].shape)
+    found = check.gradients(net, X, Y, gradient=net.gradient(X, Y, **options))
+    text = " ".join(found.findings)
+    assert found.ok is False and "a penalty that the call has not" in text, found
+    assert all(word in text for word in words) and "BP" not in text, found
+
+
+def test_a_penalty_that_the_call_has_and_another_that_it_has_not():
+    net, parts = given()
+    text = said(net, parts, l2=0.5)
+    assert text == "The L2 term is left out of the gradient.", text
+    found = check.gradients(net, X, Y, gradient=net.gradient(X, Y, l1=0.3), l2=0.5)
+    text = " ".join(found.findings)
+    assert "The L2 term is left out" in text and "The rest is 0.05 sign(W)" in text, text
+    for name in ("W1", "W2", "W3"):
+        parts[name] = parts[name] - 0.01 * net.tensors[name]
+    assert "The rest is -0.01 W, in all layers: a penalty with the wrong sign" in said(net, parts)
+
+
+def test_what_is_in_no_proportion_to_w_is_no_penalty():
+    net, parts = given()
+    parts["W1"] = parts["W1"] + 0.01 * net.tensors["W1"]
+    text = said(net, parts)
+    assert "penalty" not in text and "BP4 of layer 1" in text, text
+
+
+@pytest.mark.parametrize("mode", ["full", "fast"])
+def test_what_is_not_a_number_is_told_by_tensor(mode):
+    net, parts = given()
+    parts["W1"][1, 2] = np.nan
+    text = said(net, parts, mode=mode)
+    assert "The gradient of W1 has NaN in 1 of 20 elements, first at [1, 2]." in text, text
+    assert "Only weights" not in text and "the step from" not in text, text
+    parts["b3"][1:] = np.nan, -np.inf
+    text = said(net, parts, mode=mode)
+    assert "The gradient of b3 has NaN and infinity in 2 of 3 elements, first at [1]." in text
+    if mode == "full":
+        assert "All that is finite agrees." in text and "dropout" not in text, text
+        parts["W2"][0] += 1
+        assert "Elements that are finite are wrong too: W2 (5)." in said(net, parts)
+
+
+def test_what_is_not_a_number_is_seen_among_elements_that_are_not_looked_at():
+    net, parts = given()
+    parts["W2"][3, 1] = np.nan
+    text = said(net, parts, max_parameters=6)
+    assert "W2 has NaN in 1 of 25 elements, first at [3, 1]" in text, text
 
 
 def test_scaled_loss_of_an_object_that_tells_nothing_of_itself():

@@ -58,6 +58,19 @@ def test_a_saved_network_and_its_data(run, tmp_path, data, options):
     assert [c["what"] for c in document["checks"]] == [*TITLES, TITLES[-1]]
 
 
+def test_a_table_model_of_sixty_rows(run, tmp_path):
+    """Its delta is a small difference of float32 numbers, and is told from their rounding."""
+    random = np.random.default_rng(0)
+    area, rooms = random.uniform(50, 200, 60).round(1), random.integers(1, 6, 60)
+    given = {"area": area, "rooms": rooms, "town": random.choice(["a", "b", "c"], 60)}
+    price = (150 + 2 * area + 10 * rooms + random.normal(0, 10, 60)).round(1)
+    write_csv(tmp_path / "house.csv", {**given, "price": price})
+    fastbp.estimators.TabularRegressor(random_state=0).fit(given, price).save("house.safetensors")
+    code, out, err = run("check", "house.safetensors", "house.csv", "--target", "price")
+    assert code == 0, out + err
+    assert "output error: pass" in out and out.rstrip().endswith("all agree"), out
+
+
 def test_one_output_and_two_classes(run, tmp_path):
     data = flowers()
     data["kind"] = np.where(data["kind"] == "lily", "no", "yes")

@@ -41,7 +41,7 @@ class Claim:
     own : bool
         Whether it is the network's, whose deltas and dC/dx are then claimed too.
     notes : tuple of str
-        What is wrong with its shape.
+        What is wrong with its shape, and where it is not finite.
     """
 
     net: Any
@@ -104,7 +104,8 @@ def claimed(
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype != object:
         if value.shape != (size,):
             raise ValueError(f"{name}: expected shape ({size},); got {value.shape}")
-        return Claim(net, subject, _numbers(value, name), given is None, ())
+        flat = _numbers(value, name)
+        return Claim(net, subject, flat, given is None, _not_finite(flat, subject.tensors))
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise TypeError(
             f"{name}: expected a flat array or a list of arrays; got {type(value).__name__}"
@@ -121,7 +122,25 @@ def claimed(
         if turned
     )
     flat = np.concatenate([array.ravel() for array, _ in parts])
-    return Claim(net, subject, flat, given is None, notes)
+    return Claim(net, subject, flat, given is None, notes + _not_finite(flat, tensors))
+
+
+def _not_finite(flat: Array, tensors: Sequence[Tensor]) -> tuple[str, ...]:
+    """Which tensors have NaN or infinite numbers, how many, and the first."""
+    notes = []
+    for tensor in tensors:
+        values = flat[tensor.part]
+        bad = np.flatnonzero(~np.isfinite(values))
+        if not len(bad):
+            continue
+        kinds = (("NaN", np.isnan(values)), ("infinity", np.isinf(values)))
+        what = " and ".join(word for word, there in kinds if there.any())
+        at = ", ".join(map(str, map(int, np.unravel_index(int(bad[0]), tensor.shape))))
+        notes.append(
+            f"The gradient of {tensor.name} has {what} in {len(bad):,} of {tensor.size:,} "
+            f"elements, first at [{at}]."
+        )
+    return tuple(notes)
 
 
 def _numbers(value: Any, name: str) -> Array:

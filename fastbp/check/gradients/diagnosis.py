@@ -26,15 +26,18 @@ CLOSE = 1e-5  # relative, of two gradients that are taken for the same
 def of(claim: Claim, found: Elements) -> list[str]:
     """Sentences about what is wrong; the last say where."""
     patient = _Patient(claim, found)
+    if not np.isfinite(claim.gradient).all():  # the claim's notes say where
+        return [*patient.finite(), *patient.besides()]
     for look in (patient.proportional, patient.combined):
         said = list(look())
         if said:
-            return [*said, *patient.where()]
+            return [*said, *patient.layers_wrong(), *patient.besides()]
     for look in (patient.mistaken, patient.local):
         said = list(look())
         if said:
             break
-    return [*said, *(patient.where() or patient.everywhere())]
+    where = [*(patient.equation() or patient.layers_wrong()), *patient.besides()]
+    return [*said, *(where or patient.everywhere())]
 
 
 class _Patient:
@@ -67,7 +70,7 @@ class _Patient:
             return None
         with np.errstate(all="ignore"):
             data = self.model.gradient()
-            l2, l1 = self.model.penalties()
+            l2, l1 = self.model.penalties(self.model.l2, self.model.l1)
         self.data, self.l2, self.l1 = data, l2, l1
         right = self._with_penalties(data)
         for tensor, part in zip(self.checked.tensors, right, strict=True):
@@ -173,30 +176,67 @@ class _Patient:
             if self._same(self.parts, self._with_penalties(unweighted)):
                 yield "sample_weight is left out of the gradient: every sample counts the same."
                 return
+        asked = {"l2": self.model.l2, "l1": self.model.l1}
+        absent = [name for name, value in asked.items() if not value]
+        for more in ([], *([name] for name in absent), absent):  # what explains it with least
+            found = self._by_parts({**asked, **dict.fromkeys(more, 1.0)}, more)
+            if found:
+                yield from found
+                return
+
+    def _by_parts(self, penalties: dict[str, float], absent: list[str]) -> list[str]:
+        """In words, of which parts it is the sum; `absent`: penalties that the loss has not."""
+        assert self.model is not None
         parts, decays = {"data": self.data}, self.model.decays
-        for penalty, of in (("l2", self.l2), ("l1", self.l1)):
+        both = self.model.penalties(penalties["l2"], penalties["l1"])
+        for penalty, of in zip(penalties, both, strict=True):
             parts[penalty] = [a * decay for a, decay in zip(of, decays, strict=True)]
             for letter, name in WORDS.items():  # that are not to be penalised
                 own = zip(of, decays, self.model.letters, strict=True)
                 parts[f"{penalty} of {name}"] = [a * (d == 0 and x == letter) for a, d, x in own]
         parts = {key: of for key, of in parts.items() if any(p.any() for p in of)}
-        if len(parts) < 2:
-            return
+        if len(parts) < 2 or self.analytic.size <= 2 * len(parts):  # so few fit anything
+            return []
         columns = {k: np.concatenate([p.ravel() for p in v]) for k, v in parts.items()}
         sizes = np.array([np.abs(v).max() for v in columns.values()])
         matrix = np.stack(list(columns.values()), axis=1) / sizes
         if not np.isfinite(self.analytic).all() or np.linalg.matrix_rank(matrix) < len(columns):
-            return
+            return []
         factors = np.linalg.lstsq(matrix, self.analytic, rcond=None)[0] / sizes
         c = dict(zip(columns, factors.tolist(), strict=True))
         fitted = [sum(c[k] * parts[k][i] for k in c) for i in range(len(self.parts))]
         if not self._same(self.parts, [np.asarray(f) for f in fitted]):
-            return
-        expected = {k: 0.0 if " of " in k else 1.0 for k in c}
-        noise = 100 * self.close
+            return []
+
+        def is_there(key: str) -> bool:
+            return any(
+                np.abs(c[key] * part).max() > self.close * np.abs(own).max()
+                for part, own in zip(parts[key], self.parts, strict=True)
+            )
+
+        out = []
         for key, factor in c.items():
-            if abs(factor - expected[key]) > noise:
-                yield self._part_in_words(key, factor)
+            penalty, _, others = key.partition(" of ")
+            if others or penalty in absent:
+                wrong = is_there(key)
+            else:
+                wrong = abs(factor - 1) > 100 * self.close
+            if wrong:
+                words = self._absent_in_words if penalty in absent else self._part_in_words
+                out.append(words(key, factor))
+        return out
+
+    def _absent_in_words(self, key: str, factor: float) -> str:
+        """Of a penalty that the gradient has and the loss has not."""
+        penalty, _, others = key.partition(" of ")
+        of = {"weights": "W", "biases": "b", "scales": "s"}[others or "weights"]
+        shape = of if penalty == "l2" else f"sign({of})"
+        rest = f"The rest is {factor / self.n_rows:.6g} {shape}, in all layers"
+        rows = "" if self.n_rows == 1 else f" over {self.n_rows} rows"
+        if factor < 0:
+            return f"{rest}: a penalty with the wrong sign, and one that the call has not."
+        beside = f", and decays={{'{of}*': 1}}" if others else ""
+        return f"{rest}: a penalty that the call has not ({penalty}={factor:.6g}{rows}{beside})."
 
     def _part_in_words(self, key: str, factor: float) -> str:
         m, near = self.n_rows, 100 * self.close
@@ -295,7 +335,7 @@ class _Patient:
             turned = p["analytic"].reshape(tensor.shape).T
             size = np.abs(numeric).max()
             if (np.abs(turned - numeric) <= self.close * size).all():
-                yield f"The gradient of {tensor.name} is transposed."
+                yield f"The gradient of {tensor.name} looks transposed: turned, it agrees."
 
     def _layers(self) -> dict[int, list[str]]:
         """Names of each layer's tensors, where they have such."""
@@ -383,7 +423,40 @@ class _Patient:
             "what all layers share."
         ]
 
-    def where(self) -> list[str]:
+    def equation(self) -> list[str]:
+        """BP3 or BP4, where one tensor of each wrong layer is right, and with it its delta."""
+        wrong = {n: t for n, t in self.tensors.items() if n in self._names() and t.failed}
+        bad, out = {n[0] for n in wrong}, []
+        for letter, other, what in (
+            ("W", "b", "BP4 of layer {0}, its product of a^{1} and delta^{0}"),
+            ("b", "W", "BP3 of layer {0}, its sum of delta^{0} over the rows"),
+        ):
+            beside = [self.tensors.get(f"{other}{n[1:]}") for n in wrong]
+            if bad == {letter} and all(t and not (t.failed or t.inconclusive) for t in beside):
+                out += [
+                    f"{other}{n[1:]} agrees, and with it delta^{n[1:]}: look at "
+                    f"{what.format(n[1:], int(n[1:]) - 1)}."
+                    for n in wrong
+                ]
+        return out
+
+    def finite(self) -> list[str]:
+        """What is to be said of the other elements of a gradient that is not finite everywhere."""
+        wrong = [
+            f"{n} ({int(failed.sum())})"
+            for n in self._names()
+            if n in self.points
+            and (
+                failed := (self.points[n]["status"] == FAIL)
+                & np.isfinite(self.points[n]["analytic"])
+            ).any()
+        ]
+        if wrong:
+            return [f"Elements that are finite are wrong too: {', '.join(wrong)}."]
+        known = any(np.isfinite(p["analytic"]).any() for p in self.points.values())
+        return ["All that is finite agrees."] if known else []
+
+    def layers_wrong(self) -> list[str]:
         """From which layer on it is wrong."""
         layers = self._layers()
         last = len(layers)
@@ -401,6 +474,11 @@ class _Patient:
             )
         elif bad and len(bad) < last:
             out.append(f"Wrong in layer{'s' * (len(bad) > 1)} {', '.join(map(str, bad))} only.")
+        return out
+
+    def besides(self) -> list[str]:
+        """Other derivatives that are wrong too, and a single element."""
+        out = []
         if isinstance(self.checked, NetworkSubject):
             deltas = [
                 t.name for t in self.tensors.values() if t.name.startswith("delta") and t.failed

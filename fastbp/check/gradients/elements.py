@@ -62,6 +62,8 @@ class Elements:
         Of each tensor index, analytic, numeric, bound, status and rounding of what was checked.
     n_checked : int
         Parameters.
+    whole : bool
+        Whether deltas and dC/dx are looked at beside them.
     unseen : list of str
         Tensors of which time allowed no element.
     untold : list of str
@@ -90,7 +92,9 @@ class Elements:
         self.random = None if budget.limit is None else np.random.default_rng(seed)
         n = len(self.checked.shares)
         self.rows = self._some(n, min(n, MOST_SAMPLES))
-        whole = isinstance(self.checked, NetworkSubject) and claim.own and method == "differences"
+        self.whole = whole = (
+            isinstance(self.checked, NetworkSubject) and claim.own and method == "differences"
+        )
         todo = list(zip(self.checked.tensors, self._chosen(max_parameters), strict=True))
         if budget.limit is not None:  # what a small one leaves of its time goes to the larger
             todo.sort(key=lambda pair: len(pair[1]))

@@ -289,7 +289,8 @@ def _full(
     elements = Elements(claim, tolerance, max_parameters, method, budget, seed)
     error, transposed = adjoint.identity(claim, seed)
     findings = list(claim.notes)
-    what = "values (parameters, delta of every layer, inputs)"
+    beside = "values (parameters, delta of every layer, inputs)"
+    what = beside if elements.whole else "parameters"
     verdict = judging.verdict_of(elements.tensors, what)
     if verdict.startswith("FAIL"):
         findings += diagnosis.of(claim, elements)

@@ -22,6 +22,7 @@ from fastbp.check.paper.jacobian import Jacobian, jacobian, moved, uncancelled
 from fastbp.check.paper.links import Link, links_of
 
 Array = np.ndarray
+Passed = tuple[Sequence[Array], Sequence[Array]]  # z^1 ... z^L and a^0 ... a^L
 
 # Mistakes that change delta, each at one layer: what is done instead of delta = J^T (W delta).
 MISTAKES = ("the k = j term only", "J for J^T", "W for W^T", "sigma'(a) for sigma'(z)")
@@ -148,10 +149,10 @@ class Model:
             out += link.gradient(a, shares * delta)
         return out
 
-    def penalties(self) -> tuple[list[Array], list[Array]]:
+    def penalties(self, l2: float, l1: float) -> tuple[list[Array], list[Array]]:
         """Gradients (l2/n) W and (l1/n) sign W, with what they would be for the other tensors."""
         n, parts = len(self.X), self.tensors
-        return [self.l2 / n * p for p in parts], [self.l1 / n * np.sign(p) for p in parts]
+        return [l2 / n * p for p in parts], [l1 / n * np.sign(p) for p in parts]
 
     def possible_mistakes(self) -> Iterator[Mistake]:
         """Mistakes that would change this network's gradient, those at every layer last."""
@@ -164,13 +165,18 @@ class Model:
 
     # rounding
 
-    def rounding(self, dtype: np.dtype[Any]) -> tuple[list[Array], list[Array], Array]:
+    def rounding(
+        self, dtype: np.dtype[Any], computed: Passed | None = None
+    ) -> tuple[list[Array], list[Array], Array]:
         """Bounds on what rounding makes of gradient, deltas and dC/dx, n eps throughout.
 
         Parameters
         ----------
         dtype : float32 or float64
             In which they are computed.
+        computed : (zs, activations), optional
+            What the forward pass has come to in that dtype, far shorter than float64. Its errors
+            are then known, most often far below n eps; the way back alone is bounded by counting.
 
         Returns
         -------
@@ -180,7 +186,8 @@ class Model:
             Infinite where anything may come out.
         """
         with np.errstate(all="ignore"):
-            nablas, deltas, of_inputs = self._rounding(float(np.finfo(dtype).eps) / 2)
+            unit = float(np.finfo(dtype).eps) / 2
+            nablas, deltas, of_inputs = self._rounding(unit, computed)
         underflow = 1e3 * float(np.finfo(dtype).tiny)
 
         def known(bound: Array) -> Array:
@@ -188,10 +195,12 @@ class Model:
 
         return [known(b) for b in nablas], [known(b) for b in deltas], known(of_inputs)
 
-    def _rounding(self, unit: float) -> tuple[list[Array], list[Array], Array]:
+    def _rounding(
+        self, unit: float, computed: Passed | None
+    ) -> tuple[list[Array], list[Array], Array]:
         n, sizes = len(self.X), [link.size() for link in self.links]
         zs, activations = self.feedforward()
-        errors_a, slopes = self._forward_errors(sizes, zs, activations, unit)
+        errors_a, slopes = self._forward_errors(sizes, zs, activations, unit, computed)
         deltas = self.deltas(zs, activations)
         errors = self._backward_errors(sizes, zs, activations, deltas, errors_a, slopes, unit)
         shares = (self.w / self.w.sum())[:, None]
@@ -209,7 +218,7 @@ class Model:
                     strict=True,
                 )
             ]
-        for nabla, l2_part, l1_part in zip(nablas, *self.penalties(), strict=True):
+        for nabla, l2_part, l1_part in zip(nablas, *self.penalties(self.l2, self.l1), strict=True):
             nabla += 4 * unit * (np.abs(l2_part) + np.abs(l1_part))
         of_inputs = self._error_back(sizes[0], deltas[0], errors[0], unit)
         return nablas, errors, of_inputs
@@ -218,7 +227,12 @@ class Model:
         return size.back(error + unit * (size.terms_back + 2) * np.abs(delta))
 
     def _forward_errors(
-        self, sizes: list[Link], zs: list[Array], activations: list[Array], unit: float
+        self,
+        sizes: list[Link],
+        zs: list[Array],
+        activations: list[Array],
+        unit: float,
+        computed: Passed | None,
     ) -> tuple[list[Array], list[list[tuple[Jacobian, Jacobian]]]]:
         """Errors of a^0 ... a^L; of each layer and row J and how far it may move."""
         slopes, errors_a = [], [np.zeros_like(self.X)]
@@ -226,6 +240,8 @@ class Model:
             name, Z = self.names[layer], zs[layer]
             errors = unit * (link.terms + 2) * link.forward(np.abs(activations[layer]))
             errors = errors + link.tangent(errors_a[-1])
+            if computed is not None:
+                errors = _narrowed(errors, computed[0][layer], Z, unit)
             if functions.activation(name).kind == "softmax":
                 largest = Z.max(axis=1, keepdims=True)
                 errors = errors + 4 * unit * (largest - Z)  # of c, and of c (z - max z)
@@ -240,6 +256,8 @@ class Model:
                     out += 8 * unit * np.abs(z).max() * whole.largest
                 of_rows.append((J, change))
             slopes.append(of_rows)
+            if computed is not None:
+                own = _narrowed(own, computed[1][layer + 1], activations[layer + 1], unit)
             errors_a.append(own)
         return errors_a, slopes
 
@@ -298,6 +316,15 @@ class Model:
         if domain == "unit":
             a = np.where(a > 1 - 2 * unit, 1.0, a)
         return self._cost_gradient(a)
+
+
+def _narrowed(bound: Array, computed: Array, exact: Array, unit: float) -> Array:
+    """The bound on an error, or the error and one more rounding, if that is less.
+
+    A wrong forward pass so widens nothing.
+    """
+    known = np.abs(computed - exact) + unit * np.abs(exact) + _least(unit)
+    return np.fmin(bound, known)
 
 
 def _least(unit: float) -> float:

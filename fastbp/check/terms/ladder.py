@@ -289,8 +289,11 @@ def _examined(case: Case, activation_prime: Any, cost_prime: Any) -> OutputError
     def allowance(dtype: np.dtype[Any]) -> Array:
         return rounding(dtype) + let_pass(dtype, one.scale, order)
 
-    widest = np.maximum(rounding(FLOAT64), rounding(case.dtype))
-    blunt = too_blunt(one.bound + widest, one.scale, case.dtype)
+    blunt = too_blunt(one.bound + rounding(FLOAT64), one.scale, case.dtype)
+    of_claim = rounding(case.dtype)  # what is beyond even that is wrong, what is within may be
+    hidden = too_blunt(one.bound + of_claim, one.scale, case.dtype) & ~blunt
+    hidden &= case.claimed is not None
+    who = {"engine": "the engine's delta"}.get(case.claimant, case.claimant)
     of_total = allowance(FLOAT64) + passed_on(J_error, np.abs(g)) + passed_on(J, g_error)
     # where the sum cannot be taken, as with an infinite dC/da_k, it is not wrong either
     parted = one.excludes(total, of_total) & ~blunt & np.isfinite(total)
@@ -302,7 +305,6 @@ def _examined(case: Case, activation_prime: Any, cost_prime: Any) -> OutputError
     if case.claimed is not None:
         off = one.excludes(case.claimed, allowance(case.dtype)) & ~blunt
         if off.any():
-            who = "the engine's delta" if case.claimant == "engine" else "delta"
             mistake = _mistake(case, case.claimed, g, J, diagonal)
             case.wrong.append(f"{who} is {mistake}" if mistake else f"{who} is not dC/dz")
             where = _at_neurons(off, case.claimed, one)
@@ -313,11 +315,7 @@ def _examined(case: Case, activation_prime: Any, cost_prime: Any) -> OutputError
             "slopes is right."
         )
     case.findings += _on_the_sum(case, collapses, depends, J, total, diagonal, one.bound + of_total)
-    if blunt.any():
-        case.findings.append(
-            f"Rounding hides dC/dz_j at {int(blunt.sum())} of {n_z} neurons: its bound is too wide "
-            "to judge by."
-        )
+    case.findings += _on_rounding(blunt, hidden, of_claim, f"{case.dtype} may carry {who}")
     return OutputError(
         activation=name_of(case.activation),
         cost=name_of(case.cost),
@@ -337,8 +335,25 @@ def _examined(case: Case, activation_prime: Any, cost_prime: Any) -> OutputError
         claimant=case.claimant,
         collapses=collapses,
         findings=tuple(case.findings),
-        verdict=_verdict(case, blunt, collapses),
+        verdict=_verdict(case, blunt, hidden, who, collapses),
     )
+
+
+def _on_rounding(blunt: Array, hidden: Array, of_claim: Array, may_carry: str) -> list[str]:
+    """Where rounding hides (1), and where only what is claimed, which was computed in less."""
+    lines, n = [], len(blunt)
+    if blunt.any():
+        lines.append(
+            f"Rounding hides dC/dz_j at {int(blunt.sum())} of {n} neurons: its bound is too wide "
+            "to judge by."
+        )
+    if hidden.any():
+        lines.append(
+            f"(1) is resolved, but rounding in {may_carry} as far as "
+            f"{number(of_claim[hidden].max(), 1)} at {int(hidden.sum())} of {n} neurons: too far "
+            "to judge it by."
+        )
+    return lines
 
 
 def _single_terms(terms: Array, g: Array, sigma_prime: Array | None) -> tuple[Array, Array]:
@@ -363,7 +378,7 @@ def _dependence(case: Case) -> Array:
     return dependence(case.evaluate, points, even_selection(n_z, MOST_PROBED))[0]
 
 
-def _verdict(case: Case, blunt: Array, collapses: bool) -> str:
+def _verdict(case: Case, blunt: Array, hidden: Array, who: str, collapses: bool) -> str:
     if case.wrong:
         first, *more = case.wrong
         return f"FAIL: {first}" + (f" (and {len(more)} more)" if more else "")
@@ -371,12 +386,18 @@ def _verdict(case: Case, blunt: Array, collapses: bool) -> str:
         return f"inconclusive: none of {len(blunt)} dC/dz_j is resolved by differences of C here"
     if blunt.any():
         return "inconclusive: differences of C do not resolve every dC/dz_j here"
-    who = {
-        "engine": "the engine's delta and the sum over k agree",
-        "delta": "delta and the sum over k agree",
-    }.get(case.claimant, "the sum over k agrees")
+    if case.claimed is None:
+        agree = "the sum over k agrees with differences of C"
+    elif hidden.any():
+        which = f"none of {len(hidden)} values" if hidden.all() else "not every value"
+        return (
+            f"inconclusive: {which} of {who} can be told from rounding in {case.dtype}; the sum "
+            "over k agrees with differences of C"
+        )
+    else:
+        agree = f"{who} and the sum over k agree with differences of C"
     rest = "it is its k = j term alone" if collapses else "the terms k != j belong to it"
-    return f"pass: {who} with differences of C; {rest}"
+    return f"pass: {agree}; {rest}"
 
 
 # the factors, and what the user says they are

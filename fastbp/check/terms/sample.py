@@ -18,7 +18,7 @@ from fastbp.check.numeric.callables import Function, Vector, called_twice, copie
 from fastbp.check.numeric.derivative import Derivative, derivatives, numeric_jacobian
 from fastbp.check.numeric.differences import EPSILON
 from fastbp.check.paper.links import links_of
-from fastbp.check.paper.model import Model
+from fastbp.check.paper.model import Model, Passed
 from fastbp.check.subject import tensors_of, twin_of
 from fastbp.check.terms.mistakes import FLOAT64, is_canonical
 from fastbp.functions import shown
@@ -53,7 +53,9 @@ class Sample:
         self.dtype = net.dtype
         self.twin = twin_of(net)
         self.X = _as_sample(x, net.sizes[0], net.dtype)
-        self.y, self.Y = _as_target(y, net.sizes[-1], functions.loss(self.cost), net.dtype)
+        self.y, self.Y = _as_target(
+            y, net.sizes[-1], functions.loss(self.cost), net.dtype, of_rows=True
+        )
         with np.errstate(over="ignore"):
             if not np.isfinite(self.twin.costs(self.X, self.Y)).all():
                 raise ValueError("x: expected a sample with a finite cost; got one that is not")
@@ -65,8 +67,21 @@ class Sample:
         if shapes != wanted:
             raise ValueError(f"net: expected deltas of shapes {wanted}; got {shapes}")
         self.deltas = [delta[0] for delta in given]
+        self.computed = self._computed(net)
         self.links = links_of(self.twin.layers, self.twin.tensors.values())
         self.n_outputs = net.sizes[-1]
+
+    @np.errstate(over="ignore")  # what is not finite narrows nothing
+    def _computed(self, net: Network) -> Passed | None:
+        """The engine's forward pass in float32, whose errors are so known.
+
+        Of a subclass with deltas of its own nobody knows from which pass they come.
+        """
+        own = all(getattr(type(net), f) is getattr(Network, f) for f in ("deltas", "feedforward"))
+        if self.dtype == FLOAT64 or not own:
+            return None
+        zs, activations = net.feedforward(self.X)
+        return [z.astype(np.float64) for z in zs], [a.astype(np.float64) for a in activations]
 
     def by_formula(self) -> tuple[list[Array], list[Array]]:
         """delta and J of every layer, by other code than the network's."""
@@ -79,11 +94,15 @@ class Sample:
             pairs = zip(self.names, self.zs, strict=True)
             return deltas, [reference.activation_jacobian(name, z) for name, z in pairs]
 
-    def rounding(self, layer: int, dtype: np.dtype[Any]) -> Array:
-        """What rounding may make of delta of that layer where it is computed in `dtype`."""
+    def rounding(self, layer: int, dtype: np.dtype[Any], of_engine: bool = True) -> Array:
+        """What rounding may make of delta of that layer where it is computed in `dtype`.
+
+        In the network's own: by the engine, or by whatever code.
+        """
         twin = self.twin
         model = Model(twin.architecture, list(twin.tensors.values()), self.X, self.y[None])
-        return model.rounding(dtype)[1][layer][0]
+        computed = self.computed if of_engine and dtype == self.dtype else None
+        return model.rounding(dtype, computed)[1][layer][0]
 
     def cost_of_a(self, a: Array) -> Array:
         """C, (1,); NaN where it has no value."""
@@ -153,7 +172,7 @@ class Case:
     claimed: Array | None = None
     claimant: str = ""
     dtype: np.dtype[Any] = FLOAT64  # of what is claimed
-    rounding: Callable[[np.dtype[Any]], Array] | None = None  # of delta, computed in some dtype
+    rounding: Callable[..., Array] | None = None  # of delta, computed in some dtype
     findings: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)  # the verdict begins with the first
 
@@ -264,6 +283,8 @@ def take_delta(case: Case, delta: Any) -> None:
         found = numbers(delta, "delta").copy()
     if found.shape != case.z.shape:
         raise ValueError(f"delta: expected shape {case.z.shape}, that of z; got {found.shape}")
+    if case.rounding is not None:
+        case.rounding = partial(case.rounding, of_engine=False)
     case.claimed, case.claimant, case.dtype = found.astype(np.float64), "delta", found.dtype
 
 
@@ -290,14 +311,23 @@ def _as_sample(value: Any, n: int, dtype: Any) -> Array:
 
 
 def _as_target(
-    value: Any, n_outputs: int, loss: functions.Loss, dtype: Any = FLOAT64
+    value: Any,
+    n_outputs: int,
+    loss: functions.Loss,
+    dtype: Any = FLOAT64,
+    *,
+    of_rows: bool = False,
 ) -> tuple[Array, Array]:
-    """The target of one sample as a vector (n,), and as `Network` takes it."""
+    """The target of one sample as a vector (n,), and as `Network` takes it.
+
+    A whole number is a class; beside a network's row (`of_rows`) so is an array (1,) of it, as in
+    `Network.loss`.
+    """
     n = loss.n_targets(n_outputs)
     if value is None:
         raise TypeError("y: expected a class index or a target; got None")
     array = numbers(value, "y", dtype)
-    if n > 1 and array.size == 1 and array.ndim <= 1:
+    if n > 1 and array.shape in ([(), (1,)] if of_rows else [()]):
         label = float(array.reshape(()))
         if label != int(label) or not 0 <= label < n:
             raise ValueError(f"y: expected a class index 0..{n - 1}; got {label:g}")
