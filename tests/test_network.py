@@ -807,3 +807,7 @@ def test_a_network_stays_as_it_is_made(name, told):
     net.parameters, net.metadata, net.mine = np.zeros(net.n_parameters), {"a": 1}, 3
     twin = net.copy()
     assert twin.mine == 3 and twin.metadata == {"a": 1} and not twin.parameters.any()
+    net.predict = lambda X: "a stand-in"
+    assert net.predict(3) == "a stand-in"
+    del net.predict
+    assert net.predict([[1.0, 2.0]]).shape == (1, 1)

@@ -74,8 +74,10 @@ def as_array(classes: Sequence[Label]) -> Array:
     """
     if isinstance(classes[0], str):
         return np.array(classes, object)
-    found = np.array(classes)  # float64 of whole numbers that int64 does not hold
-    return found if found.tolist() == list(classes) else np.array(classes, np.uint64)
+    found = np.array(classes)
+    if found.dtype.kind != "f" or isinstance(classes[0], float):
+        return found
+    return np.array(classes, np.uint64)  # some are above what int64 holds
 
 
 def check_task(task: str | None) -> None:
