@@ -1,6 +1,6 @@
 """What the checks cost. Run: python -m pytest bench/test_checks.py --benchmark-enable
 
-What belongs here: times of whole checks at the sizes whose limits README tells. What does not:
+What belongs here: times of whole checks at the sizes that docs/performance.md tells. What does not:
 kernels (test_kernels.py).
 """
 

@@ -2,7 +2,7 @@
 # # Checking a backpropagation of your own
 #
 # What belongs here: a NumPy network that is not fastbp's, and how `fastbp.check` finds what is
-# wrong with its gradient. What does not: how the checks work (README.md, fastbp/check).
+# wrong with its gradient. What does not: how the checks work (docs/guide/checks.md, fastbp/check).
 
 # %%
 import numpy as np

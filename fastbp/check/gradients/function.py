@@ -43,6 +43,8 @@ METHODS = ("auto", "differences", "complex", "mpmath")
 class FunctionCheck(Result):
     """What `gradient` found: whether a function's gradient is right, and where it is not.
 
+    `plot` draws the gradient against slopes, with error bars.
+
     Attributes
     ----------
     verdict : str
@@ -102,23 +104,6 @@ class FunctionCheck(Result):
         return found
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the gradient against slopes, with error bars (needs fastbp's extra ``plot``).
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            What is drawn in; a new figure's when None.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn in.
-
-        Raises
-        ------
-        ImportError
-            matplotlib is missing.
-        """
         from fastbp.check import pictures
 
         return pictures.points(self.points, [t.name for t in self.tensors], ax)

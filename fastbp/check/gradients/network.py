@@ -48,6 +48,8 @@ LOSSES = {"full": 2000, "fast": 500}  # that a time limit has to suffice for
 class GradientCheck(Result):
     """What `gradients` found: whether a network's gradients are right, and where they are not.
 
+    `plot` draws gradient against slopes, or the Taylor remainders.
+
     Attributes
     ----------
     verdict : str
@@ -122,23 +124,6 @@ class GradientCheck(Result):
         return found
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw gradient against slopes, or the Taylor remainders (needs fastbp's extra ``plot``).
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            What is drawn in; a new figure's when None.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn in.
-
-        Raises
-        ------
-        ImportError
-            matplotlib is missing.
-        """
         from fastbp.check import pictures
 
         if self.mode == "fast":

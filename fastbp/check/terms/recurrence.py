@@ -101,6 +101,8 @@ class Growth:
 class Recurrence(Result):
     """What `recurrence` found: BP2 at each hidden layer, for one sample.
 
+    `plot` draws ||delta^l|| by layer on a logarithmic scale.
+
     Attributes
     ----------
     layers : tuple of HiddenError
@@ -173,23 +175,6 @@ class Recurrence(Result):
         return tables
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw ||delta^l|| by layer on a logarithmic scale (needs fastbp's extra ``plot``).
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            What is drawn in; a new figure's when None.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn in.
-
-        Raises
-        ------
-        ImportError
-            matplotlib is missing.
-        """
         from fastbp.check import pictures
 
         claimed = [*(hidden.claimed for hidden in self.layers), self.output_claimed]

@@ -111,6 +111,8 @@ def by_k_and_j(title: str, rows: Array) -> Table:
 class Structure(Result):
     """What `structure` found: which a_k depend on which z_j.
 
+    `plot` draws the Jacobian as a heat map.
+
     Attributes
     ----------
     activation : str
@@ -167,23 +169,6 @@ class Structure(Result):
         ]
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the Jacobian as a heat map (needs fastbp's extra ``plot``).
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            What is drawn in; a new figure's when None.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn in.
-
-        Raises
-        ------
-        ImportError
-            matplotlib is missing.
-        """
         from fastbp.check import pictures
 
         title = f"da_k/dz_j of {self.activation}: {self.kind}"
