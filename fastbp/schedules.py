@@ -483,21 +483,6 @@ class Adaptive(Schedule):
         _take(self, "n_iter_no_change", inputs.as_count)
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:
-        """Generate the rates of a run, from the optimizer's own, by the values that it is sent.
-
-        Parameters
-        ----------
-        start : float
-            The optimizer's own rate.
-        epochs, n : int
-            Epochs of the run and training samples: neither matters here.
-
-        Yields
-        ------
-        float or None
-            The rate of epoch 0, 1, ..., each but the first by the value sent after the epoch
-            before; None where the run is to end.
-        """
         rate, least, count = start, math.inf, 0
         answer: float | None = rate
         while True:
@@ -544,21 +529,6 @@ class HalveOnPlateau(Schedule):
         check_mode("HalveOnPlateau", self.monitor, self.mode)
 
     def rates(self, start: float, epochs: int, n: int) -> Rates:
-        """Generate the rates of a run, from the optimizer's own, by the values that it is sent.
-
-        Parameters
-        ----------
-        start : float
-            The optimizer's own rate.
-        epochs, n : int
-            Epochs of the run and training samples: neither matters here.
-
-        Yields
-        ------
-        float or None
-            The rate of epoch 0, 1, ..., each but the first by the value sent after the epoch
-            before; None where the run is to end.
-        """
         rate, best = start, Best(self.monitor, self.mode, self.patience)
         answer: float | None = rate
         while True:
